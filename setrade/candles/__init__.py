@@ -1,0 +1,29 @@
+"""Candles: the floor that everything stands on. Get them, check them, reshape them.
+
+A frame of candles has a UTC ``DatetimeIndex`` named ``time`` that holds each bar's **open**,
+the columns ``open high low close volume`` (``turnover`` optional) and closed bars only.
+`check` holds every frame to that; what `sample`, `read`, `synthetic` and `resample` return
+passes it. Chapter 01 writes each of them out by hand.
+"""
+
+from __future__ import annotations
+
+from .checks import COLUMNS, CandleError, Fault, bar_interval, check
+from .files import read
+from .frames import resample, windows
+from .market import Market, synthetic
+from .real import sample
+
+__all__ = [
+    "COLUMNS",
+    "CandleError",
+    "Fault",
+    "Market",
+    "bar_interval",
+    "check",
+    "read",
+    "resample",
+    "sample",
+    "synthetic",
+    "windows",
+]

@@ -1,0 +1,126 @@
+"""The reader's own candles, from a CSV or a parquet file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from setrade.errors import ArgumentError
+
+from .checks import COLUMNS, CandleError, Fault, check
+
+TIME_NAMES = ("time", "timestamp", "ts", "date", "datetime", "open_time", "opentime", "start",
+              "start_time", "starttime", "start_at", "open time", "t")  # fmt: skip
+UNITS = (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17), ("ns", 1e17, 1e20))
+SHORT = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vol": "volume"}
+
+
+def read(
+    path: str | Path, interval: str | pd.Timedelta | None = None, *, tz: str | None = None
+) -> pd.DataFrame:
+    """Read candles from a CSV or parquet file of your own, and check them.
+
+    The time column is found by its name (``time``, ``timestamp``, ``ts``, ``date``,
+    ``open_time``, ``start`` ...) or is a parquet file's index; it holds each bar's open, as a
+    number of s, ms, us or ns since 1970 (told apart by size) or as ISO text. Other columns
+    are left out. Nothing is mended: rows stay in the file's order, and faults are raised.
+
+    Args:
+        path: a file that ends in ``.csv``, ``.csv.gz`` or ``.parquet``.
+        interval: the bar length that you expect; None takes the most frequent step.
+        tz: the zone of stamps that carry none, such as ``"UTC"``; without it they are refused.
+
+    Returns:
+        A frame of candles that passes `check`, float64 (float32 where parquet has it).
+
+    Raises:
+        ArgumentError: no such file, another ending, no time column, stamps without zone.
+        CandleError: what `check` finds in the file.
+    """
+    table = _table(path)
+    table.columns = [str(c).strip().lower() for c in table.columns]
+    table = table.rename(columns={k: v for k, v in SHORT.items() if v not in table.columns})
+    time = _time(table, path, tz)
+    kept = [c for c in (*COLUMNS, "turnover") if c in table.columns]
+    candles = table[kept].set_axis(pd.DatetimeIndex(time, name="time"), axis=0)
+    candles = candles.apply(_numbers).rename_axis(columns=None)
+    _refuse_descending(candles)
+    check(candles, interval)
+    return candles
+
+
+def _table(path: str | Path) -> pd.DataFrame:
+    """Load the file as it is."""
+    if not isinstance(path, str | Path) or not Path(path).is_file():
+        raise ArgumentError("path", path, "the path of an existing .csv, .csv.gz or .parquet file")
+    name = str(path).lower()
+    try:
+        if name.endswith((".parquet", ".pq")):
+            table = pd.read_parquet(path)
+            return table if table.index.name is None else table.reset_index()
+        if name.endswith((".csv", ".csv.gz")):
+            return pd.read_csv(path, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        raise ArgumentError("path", path, f"a file that can be read ({error})") from error
+    raise ArgumentError("path", path, "a file that ends in .csv, .csv.gz or .parquet")
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """Turn text that holds numbers (as exchanges send them) into float64; leave other text."""
+    if column.dtype == np.float32:
+        return column
+    try:
+        return pd.to_numeric(column).astype(np.float64)
+    except (ValueError, TypeError):
+        return column
+
+
+def _time(table: pd.DataFrame, path: str | Path, tz: str | None) -> pd.Series:
+    """Find the time column and return it in UTC."""
+    found = [c for c in TIME_NAMES if c in table.columns]
+    if not found:
+        seen = " ".join(table.columns)
+        raise ArgumentError("path", path, f"a file with a time column; its columns are: {seen}")
+    stamps = table[found[0]]
+    if stamps.dtype.kind in "iuf":
+        return _from_number(stamps, path)
+    if stamps.dtype.kind != "M":
+        stamps = _from_text(stamps, path)
+    if getattr(stamps.dtype, "tz", None) is None:
+        if tz is None:
+            allowed = 'a zone such as "UTC": the file\'s stamps carry none'
+            raise ArgumentError("tz", tz, allowed)
+        try:
+            stamps = stamps.dt.tz_localize(tz)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ArgumentError("tz", tz, f"a zone in which every stamp exists once ({error})") from error
+    return stamps.dt.tz_convert("UTC").dt.as_unit("us")
+
+
+def _from_number(stamps: pd.Series, path: str | Path) -> pd.Series:
+    """Turn s, ms, us or ns since 1970 into UTC; all rows must be in one unit."""
+    for unit, low, high in UNITS:
+        if len(stamps) and stamps.between(low, high).all():
+            return pd.to_datetime(stamps, unit=unit, utc=True).dt.as_unit("us")
+    raise ArgumentError("path", path, "a file with times in s, ms, us or ns since 1970, one unit in all rows")
+
+
+def _from_text(stamps: pd.Series, path: str | Path) -> pd.Series:
+    """Parse ISO text, with zone (mixed offsets end in UTC) or without."""
+    text = stamps.astype("str").str.strip()
+    zoned = text.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True)
+    if zoned.any() and not zoned.all():
+        raise ArgumentError("path", path, f"a zone in every stamp (first without: {text[~zoned].iloc[0]})")
+    try:
+        return pd.to_datetime(text, format="ISO8601", utc=bool(zoned.all()) and len(text) > 0)
+    except ValueError as error:
+        raise ArgumentError("path", path, f"a file with ISO 8601 stamps ({error})") from error
+
+
+def _refuse_descending(candles: pd.DataFrame) -> None:
+    """Name the mend for files that begin with the newest bar, as many exchanges' do."""
+    if len(candles) > 1 and candles.index.is_monotonic_decreasing:
+        message = "the newest bar comes first; reverse the rows of the file (tac, or .iloc[::-1])"
+        raise CandleError([Fault("order", message, candles.index[:1])])

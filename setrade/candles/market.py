@@ -1,0 +1,113 @@
+"""A market whose truth is known: regimes, and in each one channel that foretells."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from numba import njit
+
+from setrade.errors import integer
+
+from .checks import parse_interval
+
+REGIMES = ("trending", "ranging", "accumulating")
+INFORMATIVE = {"trending": "roc", "ranging": "bollinger_percent_b", "accumulating": "volume_ma"}
+START = pd.Timestamp("2024-01-01", tz="UTC")
+STAY = 299 / 300  # a regime lasts 300 bars on average
+STRENGTH = 0.15  # correlation of the informative channel with the next return
+BAR_VOL = 0.0025  # standard deviation of a 15-minute log return
+
+
+@dataclass(frozen=True)
+class Market:
+    """Synthetic candles with their truth; ``books`` is for `setrade.orderbook` to fill."""
+
+    candles: pd.DataFrame
+    regime: pd.Series
+    informative: dict[str, str] = field(default_factory=lambda: dict(INFORMATIVE))
+    books: object | None = None
+
+
+@njit(cache=True)
+def _signal(regime, t, log_close, log_volume, vol):
+    """Return what the regime's channel says after bar t, about zero mean and unit spread."""
+    if t < 20:
+        return 0.0
+    if regime == 0:  # rate of change over 10 bars
+        return math.tanh((log_close[t] - log_close[t - 10]) / (vol * math.sqrt(10.0)))
+    mean = 0.0
+    if regime == 1:  # distance from the 20-bar mean, in its standard deviations
+        for lag in range(20):
+            mean += log_close[t - lag] / 20.0
+        square = 0.0
+        for lag in range(20):
+            square += (log_close[t - lag] - mean) ** 2 / 20.0
+        return -math.tanh((log_close[t] - mean) / (math.sqrt(square) + 1e-12) / 1.5)
+    for lag in range(20):  # 20-bar mean of volume against its long-run level
+        mean += math.exp(log_volume[t - lag]) / 20.0
+    return math.tanh(math.log(mean) / 0.5)
+
+
+@njit(cache=True)
+def _simulate(stay, jump, shock, noise, vol, strength):
+    """Run the chain, the volatility and the two series bar by bar; all arrays (n,)."""
+    n = len(stay)
+    regime = np.empty(n, np.int64)
+    log_close, log_volume, sigma = np.zeros(n), np.zeros(n), np.empty(n)
+    state, variance, busy = int(jump[0] * 3), vol * vol, 0.0
+    last, forecast = 0.0, 0.0
+    for t in range(n):
+        sigma[t] = math.sqrt(variance)
+        move = sigma[t] * (strength * forecast + math.sqrt(1 - strength**2) * shock[t])
+        log_close[t] = last + move
+        last = log_close[t]
+        busy = 0.95 * busy + 0.15 * noise[t]
+        log_volume[t] = busy + 0.25 * (abs(move) / vol - 0.75) / (1 + abs(move) / vol)
+        variance = 0.04 * vol * vol + 0.08 * move * move + 0.88 * variance
+        if t > 0 and stay[t] > STAY:
+            state = (state + (1 if jump[t] < 0.5 else 2)) % 3
+        regime[t] = state
+        forecast = _signal(state, t, log_close, log_volume, vol)
+    return regime, log_close, log_volume, sigma
+
+
+def synthetic(
+    n_bars: int, *, seed: int | np.random.Generator, interval: str | pd.Timedelta = "15min"
+) -> Market:
+    """Draw a market with planted regimes, each with one channel that foretells the next bar.
+
+    Args:
+        n_bars: number of candles. The first k do not depend on it.
+        seed: seed or generator.
+        interval: bar length; the volatility grows with its square root.
+
+    Returns:
+        A `Market`: ``candles``; ``regime`` (n_bars,) text, in force after each bar;
+        ``informative``, the channel that leads in each regime.
+
+    Raises:
+        ArgumentError: ``n_bars`` below 1, an impossible ``interval`` or ``seed``.
+    """
+    n_bars, length = integer("n_bars", n_bars, 1), parse_interval("interval", interval)
+    if not isinstance(seed, np.random.Generator):
+        seed = integer("seed", seed, 0)
+    stay, jump, shock, noise, wick = np.random.default_rng(seed).spawn(5)
+    vol = BAR_VOL * math.sqrt(length / pd.Timedelta("15min"))
+    regime, log_close, log_volume, sigma = _simulate(
+        stay.random(n_bars), jump.random(n_bars), shock.standard_t(5, n_bars) * math.sqrt(0.6),
+        noise.standard_normal(n_bars), vol, STRENGTH,
+    )  # fmt: skip
+    close = 30_000.0 * np.exp(log_close)
+    first = np.concatenate([[30_000.0], close[:-1]])
+    spread = np.exp(np.abs(wick.standard_normal((n_bars, 2))) * 0.4 * sigma[:, None])
+    index = pd.date_range(START, periods=n_bars, freq=length, name="time", unit="us")
+    index.freq = None
+    candles = pd.DataFrame(
+        {"open": first, "high": np.maximum(first, close) * spread[:, 0],
+         "low": np.minimum(first, close) / spread[:, 1], "close": close,
+         "volume": 100.0 * np.exp(log_volume)}, index=index,
+    )  # fmt: skip
+    return Market(candles, pd.Series(np.array(REGIMES)[regime], index=index, name="regime"))

@@ -1,0 +1,116 @@
+"""Every page in a real browser: math, console, requests, phone width, dark mode."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import shutil
+import threading
+
+import pytest
+from test_site import CONTENT, HTML
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+    pytest.mark.enable_socket,
+]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site():
+    handler = functools.partial(Quiet, directory=str(HTML))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser, site):
+    """Return a page that collects console errors, failed requests and foreign addresses."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.faults = []
+    page.on("console", lambda m: m.type == "error" and page.faults.append(m.text))
+    page.on("pageerror", lambda e: page.faults.append(str(e)))
+    page.on("requestfailed", lambda r: page.faults.append(f"failed: {r.url}"))
+    page.on("response", lambda r: r.status >= 400 and page.faults.append(f"{r.status} {r.url}"))
+    page.on(
+        "request",
+        lambda r: (
+            r.url.startswith(("http:", "https:", "ws:", "wss:"))
+            and not r.url.startswith(site)
+            and page.faults.append(f"left the site: {r.url}")
+        ),
+    )
+    yield page
+    context.close()
+
+
+def settle(tab) -> None:
+    tab.wait_for_load_state("networkidle")
+    tab.evaluate("() => window.MathJax?.startup?.promise")
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_page_is_clean_rendered_and_fits_a_phone(tab, site, name):
+    tab.goto(f"{site}/{name}")
+    settle(tab)
+    assert tab.faults == []
+    formulas = tab.locator("article .math").count()
+    assert tab.locator("article .math mjx-container").count() >= formulas
+    assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
+    broken = tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
+    assert broken == []
+    tab.set_viewport_size({"width": 390, "height": 844})
+    width = tab.evaluate("document.documentElement.scrollWidth")
+    assert width <= 390, f"{name} scrolls sideways on a phone: {width} px"
+
+
+def test_dark_mode_changes_the_background(browser, site):
+    seen = set()
+    for scheme in ("light", "dark"):
+        page = browser.new_page(color_scheme=scheme)
+        page.goto(f"{site}/book/intro.html")
+        seen.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        page.close()
+    assert len(seen) == 2
+
+
+def test_search_finds_a_term(tab, site):
+    tab.goto(f"{site}/search.html?q=squeeze")
+    tab.wait_for_selector("#search-results li", timeout=15_000)
+    assert tab.faults == []
+
+
+def test_solutions_are_folded_until_asked_for(tab, site):
+    name = next(n for n in CONTENT if n.startswith("book/01_"))
+    tab.goto(f"{site}/{name}")
+    settle(tab)
+    folded = tab.locator("article .solution.dropdown, article .solution.toggle-hidden")
+    assert folded.count() >= 2

@@ -1,0 +1,128 @@
+"""The chapters keep the skeleton that every reader may rely on (DESIGN section 5)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from statistics import median
+
+import jupytext
+import pytest
+import yaml
+from provenance import BOOK, CHAPTERS, ROOT
+
+SOURCES = sorted(CHAPTERS.glob("*.py"))
+each_chapter = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
+SECTIONS = ("## What goes wrong", "## Summary", "## Exercises", "## Further reading")
+
+
+def text_of(source) -> str:
+    return "\n\n".join(c.source for c in jupytext.read(source).cells if c.cell_type == "markdown")
+
+
+def code_of(source) -> list:
+    return [c for c in jupytext.read(source).cells if c.cell_type == "code"]
+
+
+def notebook_of(source) -> dict:
+    return json.loads((BOOK / f"{source.stem}.ipynb").read_text())
+
+
+@each_chapter
+def test_has_the_parts_of_a_chapter_in_order(source):
+    text = text_of(source)
+    head = text.split("\n## ")[0]
+    assert re.search(r"^\(ch-[a-z-]+\)=\n# .+", text), "starts with a label and a title"
+    assert re.search(r"^\*\*.+\?\*\*", head, re.M), "asks its question in bold"
+    box = re.search(r"```\{admonition\} What you will do\n:class: tip\n(.*?)```", head, re.S)
+    assert box, "has a box «What you will do»"
+    assert 3 <= box.group(1).count("\n- ") + box.group(1).startswith("- ") <= 5
+    assert "*You need*" in head
+    places = [text.find(f"\n{name}") for name in SECTIONS]
+    assert -1 not in places, [n for n, p in zip(SECTIONS, places, strict=True) if p < 0]
+    assert places == sorted(places)
+    numbers = re.findall(r"^## (\d+) ", text, re.M)
+    assert numbers == [str(i + 1) for i in range(len(numbers))]
+    assert len(numbers) >= 2
+
+
+@each_chapter
+def test_says_how_long_it_runs_and_keeps_to_it(source):
+    limit = re.search(r"in under (\d+) s on two cores", text_of(source))
+    assert limit, "says «*Runs* in under N s on two cores»"
+    assert int(limit.group(1)) <= 60
+    assert notebook_of(source)["metadata"]["setrade"]["seconds"] < int(limit.group(1))
+
+
+@each_chapter
+def test_cells_are_short(source):
+    cells = [c.source.splitlines() for c in code_of(source)]
+    assert max(map(len, cells)) <= 20, max(cells, key=len)
+    assert median(map(len, cells)) <= 6
+    wide = [line for cell in cells for line in cell if len(line) > 88]
+    assert not wide, wide
+
+
+@each_chapter
+def test_one_parameters_cell_and_no_ci_switch(source):
+    cells = code_of(source)
+    assert sum("parameters" in c.metadata.get("tags", []) for c in cells) == 1
+    assert not re.search(r"environ.*\bCI\b|getenv.*\bCI\b", source.read_text())
+    assert "SETRADE_DATA" not in "\n".join(c.source for c in cells if "environ" in c.source)
+
+
+@each_chapter
+def test_exercises_have_folded_solutions(source):
+    text = text_of(source)
+    asked = re.findall(r"```\{exercise[^\n]*\n:label: (\S+)", text)
+    solved = re.findall(r"```\{solution(?:-start)?\} (\S+)\n:class: dropdown", text)
+    assert len(asked) >= 2
+    assert sorted(asked) == sorted(solved)
+
+
+@each_chapter
+def test_every_figure_has_caption_alt_text_and_a_small_file(source):
+    for cell in notebook_of(source)["cells"]:
+        for output in cell.get("outputs", []):
+            png = output.get("data", {}).get("image/png")
+            if png is None:
+                continue
+            meta = cell["metadata"].get("mystnb", {})
+            alt = meta.get("image", {}).get("alt", "")
+            assert alt.endswith((".", "?")), f"alt text is not a sentence: {alt!r}"
+            assert len(alt.split()) >= 6, f"alt text is not a sentence: {alt!r}"
+            assert meta["figure"]["caption"].endswith(".")
+            assert re.fullmatch(r"fig-[a-z0-9-]+", meta["figure"]["name"])
+            assert len(base64.b64decode(png)) < 150_000
+
+
+@each_chapter
+def test_no_result_hides_from_the_comparison(source):
+    """A cell whose output is not compared may show a clock or a machine, never a result."""
+    for cell in code_of(source):
+        tags = cell.metadata.get("tags", [])
+        assert not {"raises-exception", "nbval-skip", "nbval-raises-exception"} & set(tags)
+        if "nbval-ignore-output" in tags:
+            assert re.search(r"time|clock|machine|version|device|cpu", cell.source)
+
+
+def test_every_chapter_is_in_the_table_of_contents_once():
+    listed = re.findall(r"file: book/([0-9A-Z]\d_\w+)", (ROOT / "_toc.yml").read_text())
+    assert listed == [s.stem for s in SOURCES]
+    assert {p.stem for p in BOOK.glob("*.ipynb")} == set(listed), "a notebook without a chapter"
+
+
+def test_stored_results_carry_their_provenance():
+    from setrade import results
+
+    for path in results.FOLDER.glob("*.json"):
+        record = results.load(path.stem)
+        assert record["command"].startswith(("make ", "SETRADE_DATA="))
+        assert re.fullmatch(r"[0-9a-f]{40}\+?", record["commit"])
+
+
+def test_config_never_executes_and_asks_nobody():
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    assert config["execute"]["execute_notebooks"] == "off"
+    assert config["launch_buttons"]["thebe"] is False

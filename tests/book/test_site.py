@@ -1,0 +1,89 @@
+"""The built site is whole and asks nobody else for anything."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from urllib.parse import urlparse
+
+import pytest
+from bs4 import BeautifulSoup
+from provenance import CHAPTERS, ROOT
+
+HTML = ROOT / "_build" / "html"
+PAGES = sorted(
+    p.relative_to(HTML).as_posix() for p in HTML.rglob("*.html") if "_static" not in p.parts
+)
+CONTENT = [p for p in PAGES if p.startswith("book/")]
+LOADED = {
+    "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src",
+    "audio": "src", "embed": "src", "object": "data", "link": "href",
+}  # fmt: skip
+NOT_FETCHED = {"canonical", "next", "prev", "search", "index", "author", "copyright"}
+
+
+@cache
+def page(name: str) -> BeautifulSoup:
+    return BeautifulSoup((HTML / name).read_text(), "html.parser")
+
+
+def test_the_site_is_built():
+    assert (HTML / "index.html").is_file(), "run `make book` first"
+    built = {p for p in PAGES if p.startswith("book/")}
+    assert {f"book/{s.stem}.html" for s in CHAPTERS.glob("*.py")} <= built
+    for name in ("intro", "notation", "glossary", "references", "generated/api"):
+        assert f"book/{name}.html" in built
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_loaded_from_elsewhere(name):
+    for tag, attribute in LOADED.items():
+        for element in page(name).find_all(tag):
+            if tag == "link" and NOT_FETCHED & set(element.get("rel", [])):
+                continue
+            target = urlparse(element.get(attribute, ""))
+            if target.scheme == "data":
+                continue
+            assert not target.netloc, f"{element} loads from {target.netloc}"
+            if target.path:
+                assert ((HTML / name).parent / target.path).resolve().is_file(), element
+    for style in page(name).find_all("style"):
+        assert not re.search(r"url\(\s*['\"]?(https?:)?//", style.text)
+
+
+def test_no_stylesheet_loads_from_elsewhere():
+    for css in HTML.rglob("*.css"):
+        text = css.read_text(errors="replace")
+        outside = re.findall(r"(?:url\(|@import)\s*['\"]?((?:https?:)?//[^)'\"\s]+)", text)
+        assert not outside, f"{css.name}: {outside}"
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_every_image_has_an_alt_text_that_is_a_sentence(name):
+    for image in page(name).select("article img"):
+        alt = image.get("alt", "")
+        assert len(alt.split()) >= 6, f"{image.get('src')}: {alt!r}"
+        assert alt.endswith((".", "?")), f"{image.get('src')}: {alt!r}"
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_links_inside_the_site_lead_somewhere(name):
+    for link in page(name).select("article a[href]"):
+        target = urlparse(link["href"])
+        if target.scheme or target.netloc:
+            continue
+        file = (HTML / name).parent / target.path if target.path else HTML / name
+        assert file.resolve().is_file(), link
+        if target.fragment and file.suffix == ".html":
+            inside = page(file.resolve().relative_to(HTML.resolve()).as_posix())
+            assert inside.find(id=target.fragment), f"{name}: nothing at {link['href']}"
+
+
+def test_notebooks_can_be_downloaded_and_searched():
+    name = sorted(CHAPTERS.glob("*.py"))[0].stem
+    links = [a["href"] for a in page(f"book/{name}.html").select("a[href$='.ipynb']")]
+    assert any((HTML / "book" / link).resolve().is_file() for link in links)
+    assert (
+        "Squeeze" in (HTML / "searchindex.js").read_text()
+        or "squeez" in (HTML / "searchindex.js").read_text()
+    )

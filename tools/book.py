@@ -1,0 +1,104 @@
+"""Execute chapters into notebooks, check them, build the site.
+
+python tools/book.py execute [NAME ...]   chapters whose source or helpers changed
+python tools/book.py check                stale, failed or unexecuted cells
+python tools/book.py build                _build/html, warnings are errors
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from provenance import BOOK, CHAPTERS, ROOT, faults, record
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def sources(names: list[str]) -> list[Path]:
+    """Return the chapters named (by stem or by number), or all of them."""
+    every = sorted(CHAPTERS.glob("*.py"))
+    if not names:
+        return every
+    chosen = [p for p in every if any(p.stem == n or p.stem.startswith(n) for n in names)]
+    if not chosen:
+        raise SystemExit(f"no chapter matches {names}; there are {[p.stem for p in every]}")
+    return chosen
+
+
+def execute(source: Path) -> float:
+    """Run one chapter from top to bottom and store it with its outputs; return seconds."""
+    notebook: Any = jupytext.read(source)
+    notebook["metadata"] = nbformat.from_dict({"kernelspec": KERNEL})
+    start = time.perf_counter()
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(BOOK)}})
+    client.execute()
+    seconds = time.perf_counter() - start
+    for number, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{number:03d}"  # the same on every machine: small diffs
+        cell.metadata.pop("execution", None)
+    notebook["metadata"]["language_info"] = {"name": "python"}
+    notebook["metadata"]["setrade"] = record(source, seconds)
+    nbformat.write(notebook, BOOK / f"{source.stem}.ipynb")
+    return seconds
+
+
+def command_execute(names: list[str], force: bool) -> int:
+    """Execute what is stale (or all that is named, with ``force``), saying which and why."""
+    todo = [s for s in sources(names) if force or faults(s)]
+    for number, source in enumerate(todo, 1):
+        print(f"[{number}/{len(todo)}] {source.stem} ...", end=" ", flush=True)
+        try:
+            print(f"{execute(source):.1f} s", flush=True)
+        except CellExecutionError as error:
+            print("failed")
+            print(error, file=sys.stderr)
+            return 1
+    print(f"{len(todo)} chapters executed, {len(sources(names)) - len(todo)} up to date")
+    return command_check(names) if todo else 0
+
+
+def command_check(names: list[str]) -> int:
+    """Print every fault of the executed notebooks; return 1 if there is one."""
+    found = [fault for source in sources(names) for fault in faults(source)]
+    print("\n".join(found) or "every notebook is executed and up to date")
+    return 1 if found else 0
+
+
+def command_build() -> int:
+    """Build the site with warnings as errors; print where it is."""
+    import site_pages
+
+    site_pages.write_all()
+    html = ROOT / "_build" / "html"
+    program = Path(sys.executable).with_name("jupyter-book")
+    flags = ["-W", "-n", "--keep-going", "-q"]
+    code = subprocess.run([program, "build", *flags, str(ROOT)], cwd=ROOT).returncode
+    if code == 0:
+        print(f"The book is at {html.relative_to(ROOT)}/index.html")
+    return code
+
+
+def main() -> int:
+    """Parse the command line and run one command."""
+    style = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser.add_argument("command", choices=("execute", "check", "build"))
+    parser.add_argument("names", nargs="*", help="chapters by name or number; default: all")
+    parser.add_argument("--force", action="store_true", help="execute even what is up to date")
+    args = parser.parse_args()
+    if args.command == "execute":
+        return command_execute(args.names, args.force)
+    return command_check(args.names) if args.command == "check" else command_build()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Pages of the site that are written from the project itself: API and execution times."""
+
+from __future__ import annotations
+
+import ast
+import json
+
+from provenance import BOOK, CHAPTERS, PACKAGE
+
+FOLDER = BOOK / "generated"
+
+
+def modules() -> dict[str, str]:
+    """Return the public modules of the package with the first line of what each says of itself.
+
+    A folder shows its face only: what its ``__init__`` lists in ``__all__``.
+    """
+    files = [*PACKAGE.glob("[!_]*.py"), *PACKAGE.glob("*/__init__.py")]
+    named = {(f.parent.name if f.stem == "__init__" else f.stem): f for f in files}
+    docs = {name: ast.get_docstring(ast.parse(file.read_text())) for name, file in named.items()}
+    return {name: (docs[name] or "").split("\n")[0] for name in sorted(docs)}
+
+
+def api_pages() -> dict[str, str]:
+    """Return a page for each module, and one that lists them."""
+    every = modules()
+    rows = [f"| [setrade.{name}](api_{name}.md) | {first} |" for name, first in every.items()]
+    head = ["(api)=", "# API reference", "", "One module an idea, in alphabetical order.", ""]
+    pages = {"api": "\n".join([*head, "| module | what it holds |", "|---|---|", *rows, ""])}
+    for name in every:
+        body = ["```{eval-rst}", f".. automodule:: setrade.{name}", "   :members:", "```"]
+        pages[f"api_{name}"] = "\n".join([f"# setrade.{name}", "", *body, ""])
+    return pages
+
+
+def execution_times() -> str:
+    """Return the page of stored timings: how long each chapter took, and on what."""
+    rows, total = [], 0.0
+    for source in sorted(CHAPTERS.glob("*.py")):
+        notebook = json.loads((BOOK / f"{source.stem}.ipynb").read_text())
+        made = notebook["metadata"]["setrade"]
+        total += made["seconds"]
+        name, v = source.stem, made["versions"]
+        rows.append(
+            f"| [{name}](../{name}.ipynb) | {made['seconds']:.1f} "
+            f"| {made['device']}, {made['threads']} threads "
+            f"| python {v['python']}, torch {v['torch']} | `{made['source_sha256'][:12]}` |"
+        )
+    return "\n".join([
+        "(execution-times)=", "# Execution times", "",
+        "How long each chapter took when its stored outputs were made. Each notebook carries",
+        "these figures, with the hash of its source and all versions, in its own metadata.", "",
+        "| chapter | seconds | device | versions | source |", "|---|---:|---|---|---|", *rows,
+        f"| **all** | **{total:.1f}** | | | |", "",
+    ])  # fmt: skip
+
+
+def write_all() -> None:
+    """Write the generated pages, touching only files whose text changed."""
+    FOLDER.mkdir(exist_ok=True)
+    pages = api_pages() | {"execution_times": execution_times()}
+    for old in set(FOLDER.glob("*.md")) - {FOLDER / f"{name}.md" for name in pages}:
+        old.unlink()
+    for name, text in pages.items():
+        path = FOLDER / f"{name}.md"
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
