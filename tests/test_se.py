@@ -466,7 +466,8 @@ def test_compiles_whole_and_runs_under_vmap(block):
     torch.testing.assert_close(mapped[:, 0], block(x), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("error::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Constant folding:UserWarning")
 def test_onnx_gives_the_same_at_another_batch_size(block):
     pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
 from setrade.errors import ArgumentError
 
-from .checks import COLUMNS, CandleError, Fault, check
+from .checks import check
+from .faults import COLUMNS, CandleError, Fault
 
 TIME_NAMES = ("time", "timestamp", "ts", "date", "datetime", "open_time", "opentime", "start",
               "start_time", "starttime", "start_at", "open time", "t")  # fmt: skip
@@ -45,7 +47,7 @@ def read(
     time = _time(table, path, tz)
     kept = [c for c in (*COLUMNS, "turnover") if c in table.columns]
     candles = table[kept].set_axis(pd.DatetimeIndex(time, name="time"), axis=0)
-    candles = candles.apply(_numbers).rename_axis(columns=None)
+    candles = pd.DataFrame({name: _numbers(column) for name, column in candles.items()})
     _refuse_descending(candles)
     check(candles, interval)
     return candles
@@ -59,7 +61,8 @@ def _table(path: str | Path) -> pd.DataFrame:
     try:
         if name.endswith((".parquet", ".pq")):
             table = pd.read_parquet(path)
-            return table if table.index.name is None else table.reset_index()
+            stamped = isinstance(table.index, pd.DatetimeIndex)
+            return table.reset_index(names="time") if stamped else table
         if name.endswith((".csv", ".csv.gz")):
             return pd.read_csv(path, skipinitialspace=True)
     except (OSError, ValueError) as error:
@@ -72,7 +75,7 @@ def _numbers(column: pd.Series) -> pd.Series:
     if column.dtype == np.float32:
         return column
     try:
-        return pd.to_numeric(column).astype(np.float64)
+        return column.astype(np.float64)
     except (ValueError, TypeError):
         return column
 
@@ -83,20 +86,25 @@ def _time(table: pd.DataFrame, path: str | Path, tz: str | None) -> pd.Series:
     if not found:
         seen = " ".join(table.columns)
         raise ArgumentError("path", path, f"a file with a time column; its columns are: {seen}")
-    stamps = table[found[0]]
+    stamps = cast(pd.Series, table[found[0]])
     if stamps.dtype.kind in "iuf":
         return _from_number(stamps, path)
     if stamps.dtype.kind != "M":
         stamps = _from_text(stamps, path)
     if getattr(stamps.dtype, "tz", None) is None:
-        if tz is None:
-            allowed = 'a zone such as "UTC": the file\'s stamps carry none'
-            raise ArgumentError("tz", tz, allowed)
-        try:
-            stamps = stamps.dt.tz_localize(tz)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ArgumentError("tz", tz, f"a zone in which every stamp exists once ({error})") from error
+        stamps = _localize(stamps, tz)
     return stamps.dt.tz_convert("UTC").dt.as_unit("us")
+
+
+def _localize(stamps: pd.Series, tz: str | None) -> pd.Series:
+    """Give stamps without a zone the zone that the reader named."""
+    if tz is None:
+        raise ArgumentError("tz", tz, 'a zone such as "UTC": the file\'s stamps carry none')
+    try:
+        return stamps.dt.tz_localize(tz)
+    except (ValueError, TypeError, KeyError) as error:
+        allowed = f"a zone in which every stamp exists once ({error})"
+        raise ArgumentError("tz", tz, allowed) from error
 
 
 def _from_number(stamps: pd.Series, path: str | Path) -> pd.Series:
@@ -104,17 +112,21 @@ def _from_number(stamps: pd.Series, path: str | Path) -> pd.Series:
     for unit, low, high in UNITS:
         if len(stamps) and stamps.between(low, high).all():
             return pd.to_datetime(stamps, unit=unit, utc=True).dt.as_unit("us")
-    raise ArgumentError("path", path, "a file with times in s, ms, us or ns since 1970, one unit in all rows")
+    allowed = "a file with times in s, ms, us or ns since 1970, one unit in all rows"
+    raise ArgumentError("path", path, allowed)
 
 
 def _from_text(stamps: pd.Series, path: str | Path) -> pd.Series:
     """Parse ISO text, with zone (mixed offsets end in UTC) or without."""
     text = stamps.astype("str").str.strip()
+    if len(text) and text.str.fullmatch(r"\d{9,19}").all():  # numbers, as exchanges send them
+        return _from_number(text.astype(np.int64), path)
     zoned = text.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$", regex=True)
     if zoned.any() and not zoned.all():
-        raise ArgumentError("path", path, f"a zone in every stamp (first without: {text[~zoned].iloc[0]})")
+        without = text[~zoned].iloc[0]
+        raise ArgumentError("path", path, f"a zone in every stamp (first without: {without})")
     try:
-        return pd.to_datetime(text, format="ISO8601", utc=bool(zoned.all()) and len(text) > 0)
+        return pd.to_datetime(text, format="ISO8601", utc=bool(zoned.any()))
     except ValueError as error:
         raise ArgumentError("path", path, f"a file with ISO 8601 stamps ({error})") from error
 

@@ -7,7 +7,8 @@ import pandas as pd
 
 from setrade.errors import ArgumentError, integer
 
-from .checks import COLUMNS, bar_interval, check, parse_interval
+from .checks import check
+from .intervals import bar_interval, parse_interval
 
 
 def resample(candles: pd.DataFrame, interval: str | pd.Timedelta) -> pd.DataFrame:
@@ -28,24 +29,39 @@ def resample(candles: pd.DataFrame, interval: str | pd.Timedelta) -> pd.DataFram
         ArgumentError: not a multiple, or not one complete bar.
     """
     check(candles)
-    length, step = parse_interval("interval", interval), bar_interval(candles)
+    length, step = parse_interval("interval", interval).value, bar_interval(candles).value
     if length % step:
-        raise ArgumentError("interval", interval, f"a multiple of the bars' own {step}")
+        raise ArgumentError("interval", interval, "a multiple of the frame's own bars")
     ratio = length // step
-    first = int(-(candles.index[0].value // step.value) % ratio)
+    first = -(candles.index[0].value // step) % ratio
     count = (len(candles) - first) // ratio
     if count < 1:
-        raise ArgumentError("candles", candles, f"at least one complete bar of {length}")
+        raise ArgumentError("candles", candles, f"bars enough for one complete {interval} bar")
     body = candles.iloc[first : first + count * ratio]
-    x = {c: body[c].to_numpy().reshape(count, ratio) for c in body.columns}
-    joined = {"open": x["open"][:, 0], "high": x["high"].max(1), "low": x["low"].min(1),
-              "close": x["close"][:, -1]}  # fmt: skip
-    joined |= {c: v.sum(1) for c, v in x.items() if c not in joined}
-    return pd.DataFrame(joined, index=pd.DatetimeIndex(body.index[::ratio], freq=None))
+    joined = {}
+    for name, column in body.items():
+        x = column.to_numpy().reshape(count, ratio)
+        picks = {"open": x[:, 0], "high": x.max(1), "low": x.min(1), "close": x[:, -1]}
+        joined[name] = picks[name] if name in picks else x.sum(1)
+    return pd.DataFrame(joined, index=pd.DatetimeIndex(body.index[::ratio].array, name="time"))
+
+
+class _Kept:
+    """Array memory that keeps a shallow frame alive, so that pandas copies before it writes.
+
+    Copy-on-write counts the frames that share memory, not the arrays. As long as windows
+    exist, so does this second frame, and a change to the caller's frame does not reach them.
+    """
+
+    def __init__(self, frame: pd.DataFrame, memory: np.ndarray) -> None:
+        self.frame, self.memory = frame, memory
+        self.__array_interface__ = memory.__array_interface__
 
 
 def windows(candles: pd.DataFrame, length: int, stride: int = 1) -> np.ndarray:
     """Cut candles into overlapping windows without copying them.
+
+    A frame that lies in memory as one block is not copied at all, any other once.
 
     Args:
         candles: a frame that passes `check`.
@@ -53,9 +69,9 @@ def windows(candles: pd.DataFrame, length: int, stride: int = 1) -> np.ndarray:
         stride: bars from one window's start to the next one's.
 
     Returns:
-        A read-only view (N, 5, length) of one copy of the frame, channels in the order open
-        high low close volume, oldest bar first; window k starts at bar k * stride. float32
-        if all columns are, else float64. N = (bars - length) // stride + 1.
+        A read-only view (N, 5, length), channels in the order open high low close volume,
+        oldest bar first; window k starts at bar k * stride; N = (bars - length) // stride + 1.
+        float32 if all columns are, else float64. Later changes to the frame do not reach it.
 
     Raises:
         CandleError: the frame has faults.
@@ -64,10 +80,10 @@ def windows(candles: pd.DataFrame, length: int, stride: int = 1) -> np.ndarray:
     check(candles)
     length = integer("length", length, 1, len(candles))
     stride = integer("stride", stride, 1)
-    columns = [candles[c].to_numpy() for c in COLUMNS]
-    single = all(c.dtype == np.float32 for c in columns)
-    table = np.empty((len(columns), len(candles)), np.float32 if single else np.float64)
-    for row, column in zip(table, columns, strict=True):
-        row[:] = column
-    view = np.lib.stride_tricks.sliding_window_view(table, length, axis=1)
+    body = candles.iloc[:, :5]
+    table = body.to_numpy()
+    if table.dtype != np.float32:
+        table = table.astype(np.float64, copy=False)
+    rows = np.asarray(_Kept(body, np.ascontiguousarray(table.T)))
+    view = np.lib.stride_tricks.sliding_window_view(rows, length, axis=1)
     return view[:, ::stride].swapaxes(0, 1)

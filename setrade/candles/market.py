@@ -11,13 +11,15 @@ from numba import njit
 
 from setrade.errors import integer
 
-from .checks import parse_interval
+from .intervals import parse_interval
 
 REGIMES = ("trending", "ranging", "accumulating")
 INFORMATIVE = {"trending": "roc", "ranging": "bollinger_percent_b", "accumulating": "volume_ma"}
 START = pd.Timestamp("2024-01-01", tz="UTC")
 STAY = 299 / 300  # a regime lasts 300 bars on average
-STRENGTH = 0.15  # correlation of the informative channel with the next return
+STRENGTH = 0.15  # share of the forecast in the next return: a rank correlation of about 0.1
+VOLUME_LEVEL = 0.0
+QUARTER = 900_000_000_000  # 15 minutes in ns
 BAR_VOL = 0.0025  # standard deviation of a 15-minute log return
 
 
@@ -48,7 +50,7 @@ def _signal(regime, t, log_close, log_volume, vol):
         return -math.tanh((log_close[t] - mean) / (math.sqrt(square) + 1e-12) / 1.5)
     for lag in range(20):  # 20-bar mean of volume against its long-run level
         mean += math.exp(log_volume[t - lag]) / 20.0
-    return math.tanh(math.log(mean) / 0.5)
+    return math.tanh((math.log(mean) - VOLUME_LEVEL) / 0.5)
 
 
 @njit(cache=True)
@@ -65,7 +67,7 @@ def _simulate(stay, jump, shock, noise, vol, strength):
         log_close[t] = last + move
         last = log_close[t]
         busy = 0.95 * busy + 0.15 * noise[t]
-        log_volume[t] = busy + 0.25 * (abs(move) / vol - 0.75) / (1 + abs(move) / vol)
+        log_volume[t] = busy + (abs(move) / vol - 0.7) / (1 + abs(move) / vol)
         variance = 0.04 * vol * vol + 0.08 * move * move + 0.88 * variance
         if t > 0 and stay[t] > STAY:
             state = (state + (1 if jump[t] < 0.5 else 2)) % 3
@@ -95,7 +97,7 @@ def synthetic(
     if not isinstance(seed, np.random.Generator):
         seed = integer("seed", seed, 0)
     stay, jump, shock, noise, wick = np.random.default_rng(seed).spawn(5)
-    vol = BAR_VOL * math.sqrt(length / pd.Timedelta("15min"))
+    vol = BAR_VOL * math.sqrt(length.value / QUARTER)
     regime, log_close, log_volume, sigma = _simulate(
         stay.random(n_bars), jump.random(n_bars), shock.standard_t(5, n_bars) * math.sqrt(0.6),
         noise.standard_normal(n_bars), vol, STRENGTH,

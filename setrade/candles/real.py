@@ -8,7 +8,7 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from .checks import COLUMNS
+from .faults import COLUMNS
 
 STEP = pd.Timedelta(minutes=15)
 
@@ -20,12 +20,11 @@ def _cleaned() -> pd.DataFrame:
     with file.open() as text:
         raw = pd.read_csv(text)
     time = pd.DatetimeIndex(pd.to_datetime(raw["Datetime"], utc=True), name="time")
-    bars = raw[[c.capitalize() for c in COLUMNS]].set_axis(COLUMNS, axis=1).set_index(time)
-    bars = bars[time == time.floor(STEP)]
-    bars = bars[~bars.index.duplicated(keep="last")].sort_index().astype(np.float64)
+    bars = raw.rename(columns=str.lower).set_index(time).loc[:, list(COLUMNS)]
+    bars = bars.loc[time == time.floor(STEP)].astype(np.float64)
+    bars = bars.loc[~bars.index.duplicated(keep="last")].sort_index()
     stretch = (bars.index.to_series().diff() > 2 * STEP).cumsum()
-    bars = bars[stretch == stretch.mode()[0]]
-    return _fill_flat(bars)
+    return _fill_flat(bars.loc[stretch == stretch.mode()[0]])
 
 
 def _fill_flat(bars: pd.DataFrame) -> pd.DataFrame:
@@ -34,9 +33,10 @@ def _fill_flat(bars: pd.DataFrame) -> pd.DataFrame:
     grid.freq = None
     filled = bars.reindex(grid)
     holes = filled["close"].isna()
+    filled.loc[holes, "volume"] = 0.0
     filled["close"] = filled["close"].ffill()
-    filled["volume"] = filled["volume"].fillna(0.0)
-    filled = filled.apply(lambda column: column.fillna(filled["close"]))
+    for name in ("open", "high", "low"):
+        filled[name] = filled[name].fillna(filled["close"])
     # ISO strings: pandas writes attrs into parquet as JSON, which has no time stamps
     filled.attrs["filled"] = [t.isoformat() for t in grid[holes]]
     return filled

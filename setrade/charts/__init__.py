@@ -17,7 +17,14 @@ import pandas as pd
 from ..errors import ArgumentError, choice, integer
 from .colours import AVERAGE_INKS, COLOURS, INKS, palette
 from .kernels import paint
-from .scale import VOLUME_PART, as_windows, price_limits, reference_range, refuse_faults, smallest_span
+from .scale import (
+    VOLUME_PART,
+    as_windows,
+    price_limits,
+    reference_range,
+    refuse_faults,
+    smallest_span,
+)
 
 __all__ = ["COLOURS", "INKS", "VOLUME_PART", "candlesticks", "reference_range", "smallest_span"]
 

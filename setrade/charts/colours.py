@@ -34,11 +34,18 @@ Colour = tuple[int, int, int]
 YELLOW, PINK, GREEN = (240, 228, 66), (204, 121, 167), (0, 158, 115)
 
 
-def _map(bodies: tuple[Colour, ...], wicks: tuple[Colour, ...], lines: tuple[Colour, ...]):
+def _map(
+    bodies: tuple[Colour, ...], wicks: tuple[Colour, ...], lines: tuple[Colour, ...]
+) -> np.ndarray:
     """Return a read-only table (inks, 3); up, down, flat in this order; volume like wicks."""
     table = np.array([(0, 0, 0), *bodies, *wicks, *wicks, *lines], np.uint8)
     table.flags.writeable = False
     return table
+
+
+def _grey(*levels: int) -> tuple[Colour, ...]:
+    """Return one grey for each level."""
+    return tuple((x, x, x) for x in levels)
 
 
 _SEED = ((0, 255, 0), (255, 0, 0), (0, 255, 0))
@@ -49,11 +56,7 @@ COLOURS: dict[str, np.ndarray] = {
         (YELLOW, PINK, GREEN),
     ),
     "seed": _map(_SEED, _SEED, ((255, 255, 0), (255, 0, 255), (0, 255, 255))),
-    "grey": _map(
-        ((255,) * 3, (130,) * 3, (190,) * 3),
-        ((150,) * 3, (80,) * 3, (115,) * 3),
-        ((225,) * 3, (105,) * 3, (60,) * 3),
-    ),
+    "grey": _map(_grey(255, 130, 190), _grey(150, 80, 115), _grey(225, 105, 60)),
 }
 
 

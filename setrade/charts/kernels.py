@@ -37,43 +37,47 @@ def row_of(price, low, high, rows):
 
 
 @njit(cache=True)
-def _geometry(window, low, high, rows, volume_rows):
-    """Return (n, 6): kind, rows of high, body top, body bottom and low, height of the volume."""
-    n = window.shape[1]
-    parts = np.empty((n, 6), np.int64)
+def _geometry(window, low, high, shape, volume_rows):
+    """Return (n, 8): kind, left, right, rows of high, body (first, end), low + 1, volume top."""
+    (height, width), n = shape, window.shape[1]
+    rows = height - volume_rows - 1 if volume_rows else height
+    gap = 1 if width // n >= 3 else 0
+    parts = np.empty((n, 8), np.int64)
     largest = window[4].max() if volume_rows else 0.0
     for i in range(n):
         first, last = window[0, i], window[3, i]
         a, b = row_of(first, low, high, rows), row_of(last, low, high, rows)
         parts[i, 0] = 2 if first == last else (0 if last > first else 1)
-        parts[i, 1] = row_of(window[1, i], low, high, rows)
-        parts[i, 2], parts[i, 3] = min(a, b), max(a, b)
-        parts[i, 4] = row_of(window[2, i], low, high, rows)
+        parts[i, 1], parts[i, 2] = i * width // n, (i + 1) * width // n - gap
+        parts[i, 3] = row_of(window[1, i], low, high, rows)
+        parts[i, 4], parts[i, 5] = min(a, b), max(a, b) + 1
+        parts[i, 6] = row_of(window[2, i], low, high, rows) + 1
         tall = window[4, i] / largest * volume_rows if largest > 0.0 else 0.0
-        parts[i, 5] = int(tall + 0.5)
+        parts[i, 7] = height - int(tall + 0.5)
     return parts
 
 
 @njit(cache=True)
-def _edges(plane, top, end, left, right, colour):
-    """Mark a rectangle, rows top..end - 1, by its first row and the row after its last."""
-    if top < end:
+def _candle(plane, part, inks):
+    """Mark the edges of the wick above and below the body, the body and the volume bar."""
+    kind, left, right, top = part[0], part[1], part[2], part[3]
+    first, end, bottom, volume_top = part[4], part[5], part[6], part[7]
+    wick, body = inks[WICK + kind] ^ inks[0], inks[BODY + kind] ^ inks[0]
+    volume, height, middle = inks[VOLUME + kind] ^ inks[0], plane.shape[0], (left + right - 1) // 2
+    plane[top, middle] ^= wick
+    plane[first, middle] ^= wick
+    if end < bottom:
+        plane[end, middle] ^= wick
+        if bottom < height:
+            plane[bottom, middle] ^= wick
+    for column in range(left, right):
+        plane[first, column] ^= body
+    if end < height:
         for column in range(left, right):
-            plane[top, column] ^= colour
-            if end < plane.shape[0]:
-                plane[end, column] ^= colour
-
-
-@njit(cache=True)
-def _candle(plane, part, left, right, inks):
-    """Mark body, the wick above and below it, and the volume bar of one candle."""
-    kind, height = part[0], plane.shape[0]
-    middle = left + (right - left - 1) // 2
-    wick, ground = inks[WICK + kind] ^ inks[0], inks[0]
-    _edges(plane, part[1], part[2], middle, middle + 1, wick)
-    _edges(plane, part[2], part[3] + 1, left, right, inks[BODY + kind] ^ ground)
-    _edges(plane, part[3] + 1, part[4] + 1, middle, middle + 1, wick)
-    _edges(plane, height - part[5], height, left, right, inks[VOLUME + kind] ^ ground)
+            plane[end, column] ^= body
+    if volume_top < height:
+        for column in range(left, right):
+            plane[volume_top, column] ^= volume
 
 
 @njit(cache=True)
@@ -105,15 +109,14 @@ def _average(plane, closes, length, low, high, colour, rows):
 @njit(cache=True)
 def _picture(picture, window, low, high, inks, lengths, volume_rows):
     """Paint one window into one picture (channels, height, width)."""
-    height, width, n = picture.shape[1], picture.shape[2], window.shape[1]
-    rows = height - volume_rows - 1 if volume_rows else height
-    gap = 1 if width // n >= 3 else 0
-    parts = _geometry(window, low, high, rows, volume_rows)
+    shape = picture.shape[1], picture.shape[2]
+    rows = shape[0] - volume_rows - 1 if volume_rows else shape[0]
+    parts = _geometry(window, low, high, shape, volume_rows)
     for channel in range(picture.shape[0]):
         plane, colours = picture[channel], inks[channel]
         plane[:] = 0
-        for i in range(n):
-            _candle(plane, parts[i], i * width // n, (i + 1) * width // n - gap, colours)
+        for i in range(parts.shape[0]):
+            _candle(plane, parts[i], colours)
         _fill_down(plane, colours[0])
         for k in range(lengths.shape[0]):
             ink = colours[AVERAGE + k]

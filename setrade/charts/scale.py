@@ -41,6 +41,15 @@ def refuse_faults(x: np.ndarray) -> None:
     _refuse(find_faults(x), x, "windows")
 
 
+def _finite_span(limits: np.ndarray, name: str) -> np.ndarray:
+    """Return ``limits`` (N, 2) unless a difference overflows, which would have no row."""
+    with np.errstate(over="ignore"):
+        span = limits[:, 1] - limits[:, 0]
+    if not np.isfinite(span).all():
+        raise ArgumentError(name, float(span.max()), "highest - lowest price a finite number")
+    return limits
+
+
 def price_limits(
     x: np.ndarray, price_range: str | Sequence[float] | np.ndarray, outside: str
 ) -> np.ndarray:
@@ -48,12 +57,14 @@ def price_limits(
     if isinstance(price_range, str):
         if price_range != "window":
             raise ArgumentError("price_range", price_range, "'window', (low, high) or (N, 2)")
-        return np.stack([x[:, 2].min(axis=1), x[:, 1].max(axis=1)], axis=1)
+        limits = np.stack([x[:, 2].min(axis=1), x[:, 1].max(axis=1)], axis=1)
+        return _finite_span(limits, "windows")
     given = array("price_range", price_range, min_length=2)
     if given.shape not in ((2,), (len(x), 2)) or not (given[..., 0] < given[..., 1]).all():
         allowed = f"'window', (low, high) or shape ({len(x)}, 2), with low < high"
         raise ArgumentError("price_range", price_range, allowed)
     limits = np.array(np.broadcast_to(given, (len(x), 2)), np.float64, order="C")
+    _finite_span(limits, "price_range")
     if outside == "clip":
         np.clip(x[:, :4], limits[:, None, :1], limits[:, None, 1:], out=x[:, :4])
     else:

@@ -41,10 +41,10 @@ def block_length(returns: np.ndarray) -> float:
     from arch.bootstrap import optimal_block_length
 
     x = array("returns", returns, ndim=1, min_length=8).astype(float)
-    if x.std() == 0:
+    if np.ptp(x) == 0:
         return 1.0
     # The squared returns carry the clustering that the returns themselves hide.
-    best = max(float(optimal_block_length(v)["stationary"].iloc[0]) for v in (x, x**2))
+    best = max(optimal_block_length(v)["stationary"].to_numpy(float)[0] for v in (x, x**2))
     return float(np.clip(np.nan_to_num(best, nan=1.0), 1.0, len(x) / 4))
 
 
@@ -76,7 +76,8 @@ def resample(
     n = integer("n_samples", n_samples, 10)
     length = block_length(x if x.ndim == 1 else x[:, 0]) if block is None else block
     length = number("block", length, 1.0, len(x))
-    draw = StationaryBootstrap(length, x, seed=integer("seed", seed, 0))
+    # arch takes fractional mean lengths, though its hint says int.
+    draw = StationaryBootstrap(length, x, seed=integer("seed", seed, 0))  # type: ignore[arg-type]
     return np.atleast_2d(draw.apply(lambda v: np.atleast_1d(statistic(v)), n))
 
 

@@ -28,8 +28,8 @@ def _returns(name: str, value: object, ndim: int = 1) -> np.ndarray:
 def sharpe(returns: np.ndarray) -> float:
     """Return the Sharpe ratio per period of returns ``(T,)``; NaN when they do not vary."""
     x = _returns("returns", returns)
-    spread = x.std(ddof=1)
-    return float(x.mean() / spread) if spread > 0 else float("nan")
+    # Equal returns have a deviation of some 1e-18, not 0: compare them instead.
+    return float(x.mean() / x.std(ddof=1)) if np.ptp(x) > 0 else float("nan")
 
 
 def probabilistic_sharpe(returns: np.ndarray, benchmark: float = 0.0) -> float:
@@ -150,4 +150,5 @@ def superior_ability(
     test = SPA(-base, -tried, reps=integer("reps", reps, 100), seed=integer("seed", seed, 0))
     test.compute()
     values = test.pvalues
-    return SuperiorAbility(*(float(values[k]) for k in ("lower", "consistent", "upper")))
+    lower, consistent, upper = (float(v) for v in np.asarray(values))
+    return SuperiorAbility(lower, consistent, upper)

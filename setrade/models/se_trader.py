@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from setrade.errors import ArgumentError, choice, integer, number
 from setrade.se import SQUEEZES, MultiScaleSE, SEBlock
+from setrade.se.checks import check_finite, check_window
 
 ENCODERS = ("conv", "lstm")
 DECISIONS = ("softmax", "tanh")
@@ -136,6 +137,6 @@ class SETrader(nn.Module):
         return other
 
     def _check(self, x: Tensor) -> None:
-        """Raise unless ``x`` is (B, channels, T) of floats with at least one window and bar."""
-        if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[1] != self.channels or not x.numel():
-            raise ArgumentError("x", x, f"a float tensor (batch, {self.channels}, time)")
+        """Raise unless ``x`` is (B, channels, T) of the weights' dtype, not empty and finite."""
+        check_window(x, self.channels, self.head.weight.dtype)
+        check_finite(x.detach().sum(2))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ArgumentError, array, choice, integer
+from ..errors import ArgumentError, array, choice, integer, number
 from .snapshots import Snapshots
 
 
@@ -74,7 +74,7 @@ def fit_power_law(
         seed: of the bootstrap.
         block: snapshots a block; longer than the book's memory.
         draws: bootstrap resamples.
-        level: of the interval.
+        level: of the interval, 0.5 to 0.999.
     """
     from arch.bootstrap import MovingBlockBootstrap
 
@@ -88,8 +88,9 @@ def fit_power_law(
     def fit(sample: np.ndarray) -> np.ndarray:
         return np.polyfit(np.log(sizes), np.log(sample.mean(0)), 1)
 
+    tail = (1 - number("level", level, 0.5, 0.999)) / 2
     exponent, intercept = fit(cost)
     bootstrap = MovingBlockBootstrap(block, cost, seed=integer("seed", seed, 0))
     drawn = bootstrap.apply(fit, integer("draws", draws, 20))[:, 0]
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(drawn, [tail, 1 - tail])
     return PowerLaw(float(np.exp(intercept)), float(exponent), float(low), float(high))

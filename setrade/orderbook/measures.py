@@ -12,7 +12,8 @@ def depth_imbalance(books: Snapshots) -> np.ndarray:
     """Return the imbalance of the best 1, 2, ... levels, shape ``(N, levels)``.
 
     Column k is (bids - asks) / (bids + asks) of the sizes of the best k + 1 levels, within
-    [-1, 1]. Source: Cont, Kukanov, Stoikov (2014), section 2; Gould and Bonart (2016), eq. 1.
+    [-1, 1]. Source: for one level Gould and Bonart
+    (2016), queue imbalance; deeper levels as in the seeds' order-book picture.
     """
     bids, asks = books.bid_size.cumsum(1), books.ask_size.cumsum(1)
     return (bids - asks) / (bids + asks)
@@ -22,7 +23,7 @@ def microprice(books: Snapshots) -> np.ndarray:
     """Return the mid weighted by the opposite sizes of the best level, shape ``(N,)``.
 
     A heavy bid pulls it towards the ask. It lies between best bid and best ask. Source:
-    Stoikov (2018), section 1, where it is called the weighted mid-price.
+    Stoikov (2018), introduction, where it is called the weighted mid-price.
     """
     bid, ask = books.bid_size[:, 0], books.ask_size[:, 0]
     return (bid * books.ask_price[:, 0] + ask * books.bid_price[:, 0]) / (bid + ask)

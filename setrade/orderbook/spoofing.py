@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pandas as pd
 
 from ..errors import ArgumentError, number
-from .snapshots import Snapshots, utc_times
+from .episodes import episodes
+from .snapshots import Snapshots
 
 COLUMNS = ["side", "price", "size", "start", "end", "ticks_away", "seconds", "traded", "score"]
 MAX_TICKS = 10_000_000
@@ -59,9 +59,9 @@ def spoofing(
         (-1, books.ask_price, books.ask_size),
     ):
         ticks, low = _grid(price, tick, side)
-        start, end, grown, level = _episodes(ticks, size, min_size)
+        start, end, grown, level = episodes(ticks, size, min_size)
         at = ticks[start, level]
-        traded = _traded(books, trades, side, at * side + low, start, end, tick)
+        traded = _traded(books, trades, side, low - side * at, start, end, tick)
         away = at - ticks[start, 0]
         sides.append(np.column_stack([np.full(len(start), side), price[start, level], grown,
                                       start, end, away, traded]))  # fmt: skip
@@ -88,7 +88,7 @@ def _check_trades(trades: pd.DataFrame) -> None:
 
 
 def _grid(price: np.ndarray, tick: float, side: int) -> tuple[np.ndarray, int]:
-    """Return ticks that rise away from the touch, from 0 on, and what undoes it: k * side + low."""
+    """Return ticks k >= 0 that rise away from the touch, and ``low``: price tick = low - side * k."""
     exact = price / tick
     ticks = np.rint(exact).astype(np.int64)
     if np.abs(exact - ticks).max() > 1e-3:
@@ -98,3 +98,25 @@ def _grid(price: np.ndarray, tick: float, side: int) -> tuple[np.ndarray, int]:
     if ticks.max() > MAX_TICKS:
         raise ArgumentError("tick", tick, f"prices spread over at most {MAX_TICKS} ticks")
     return ticks, low
+
+
+def _traded(
+    books: Snapshots,
+    trades: pd.DataFrame,
+    side: int,
+    at: np.ndarray,
+    start: np.ndarray,
+    end: np.ndarray,
+    tick: float,
+) -> np.ndarray:
+    """Return what traded against each order at its price, from start to end, both included."""
+    hits = trades[trades.side == -side]
+    stamps = pd.DatetimeIndex(hits.time).tz_convert(None).to_numpy()
+    row = np.searchsorted(books.time, stamps)  # seen first in this snapshot
+    width = len(books) + 1
+    key = np.rint(hits.price.to_numpy() / tick).astype(np.int64) * width + row
+    order = np.argsort(key, kind="stable")
+    total = np.concatenate([[0.0], hits["size"].to_numpy(float)[order].cumsum()])
+    first = np.searchsorted(key[order], at * width + start)
+    last = np.searchsorted(key[order], at * width + end, side="right")
+    return total[last] - total[first]

@@ -78,16 +78,29 @@ def synthetic(
     start = round(number("price", price, 0, above=True) / number("tick", tick, 0, above=True))
     if start <= n + levels:
         raise ArgumentError("price", price, f"above tick * (n + levels) = {tick * (n + levels):g}")
+    step = _step(interval)
+    if not isinstance(seed, np.random.Generator):
+        seed = integer("seed", seed, 0)
     rng = np.random.default_rng(seed)
     pressure = np.tanh(lfilter([np.sqrt(1 - 0.95**2)], [1, -0.95], rng.normal(size=n)))
     moves = _moves(rng.random(n), rate, signal * pressure)
     bid = start + np.concatenate([[0], moves[:-1].cumsum()])
     planted = plant(bid, *counts, levels, rng)
     sizes = _sizes(bid, pressure, planted, levels, rng)
-    books = _snapshots(bid, sizes, tick, interval)
+    books = _snapshots(bid, sizes, tick, step)
     trades = _trades(books, moves, rng)
     planted = planted.assign(price=(planted.tick * tick).round(10)).drop(columns="tick")
     return SyntheticBook(books, trades, planted, pressure)
+
+
+def _step(interval: str) -> pd.Timedelta:
+    try:
+        step = pd.Timedelta(interval)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError("interval", interval, "a time such as '100ms'") from error
+    if not step > pd.Timedelta(0):
+        raise ArgumentError("interval", interval, "a time above zero")
+    return step
 
 
 def _moves(draw: np.ndarray, rate: float, tilt: np.ndarray) -> np.ndarray:
@@ -125,9 +138,9 @@ def _background(bid, pressure, noise, shocks, sizes):
                 sizes[side, t, d] = (1.0 + 2.0 * np.exp(-d)) * np.exp(0.25 * noise[side, k] + tilt)
 
 
-def _snapshots(bid: np.ndarray, sizes: np.ndarray, tick: float, interval: str) -> Snapshots:
+def _snapshots(bid: np.ndarray, sizes: np.ndarray, tick: float, step: pd.Timedelta) -> Snapshots:
     steps = np.arange(sizes.shape[2])
-    time = pd.date_range("2024-01-01", periods=len(bid), freq=interval, tz="UTC")
+    time = pd.date_range("2024-01-01", periods=len(bid), freq=step, tz="UTC")
     bids, asks = bid[:, None] - steps, bid[:, None] + 1 + steps
     return Snapshots(time, (bids * tick).round(10), sizes[0], (asks * tick).round(10), sizes[1])
 

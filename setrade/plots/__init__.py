@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+__all__ = ["CLASS_COLOURS", "DOWN", "NEUTRAL", "UP", "use_style"]
+
 UP, DOWN, NEUTRAL = "#0072B2", "#D55E00", "#7F7F7F"
 CLASS_COLOURS = (DOWN, NEUTRAL, UP)  # 0 sell, 1 hold, 2 buy
 

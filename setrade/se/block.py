@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from setrade.errors import ArgumentError, integer
-from setrade.se.checks import check_window
+from setrade.se.checks import check_window, tracing
 from setrade.se.squeezes import Squeeze, make_squeeze
 
 
@@ -111,7 +111,7 @@ class MultiScaleSE(nn.Module):
     def scale_gates(self, x: Tensor) -> Tensor:
         """Return the gates of every scale before fusion, ``(B, scales, C)``."""
         check_window(x, self.channels, self.fusion.dtype)
-        if x.shape[-1] < max(self.scales):
+        if not tracing() and x.shape[-1] < max(self.scales):
             allowed = f"no scale longer than the window of {x.shape[-1]} bars"
             raise ArgumentError("scales", self.scales, allowed)
         parts = [

@@ -11,13 +11,22 @@ from torch import Tensor
 from setrade.errors import ArgumentError
 
 
+def tracing() -> bool:
+    """Tell whether ``torch.jit.trace`` or the ONNX exporter is recording."""
+    return torch.jit.is_tracing()  # type: ignore[attr-defined]
+
+
 def check_window(x: Any, channels: int, dtype: torch.dtype | None = None) -> None:
     """Refuse what is no window ``(B, C, T)`` of ``channels`` channels.
+
+    A trace (as for ONNX) sees no shapes worth refusing, and is let through.
 
     Raises:
         ArgumentError: naming ``x``: not a float tensor of three axes, empty, of another
             channel count, or of another dtype than ``dtype`` outside autocast.
     """
+    if tracing():
+        return
     shape = f"a float tensor (batch, {channels}, time), no axis empty"
     if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[1] != channels:
         raise ArgumentError("x", x, shape)
@@ -37,8 +46,10 @@ def check_finite(z: Tensor) -> None:
     Raises:
         ArgumentError: naming ``x`` and the sample and channel of the first fault.
     """
-    if z.device.type != "cpu" or torch.compiler.is_compiling() or _is_transformed(z):
+    if z.device.type != "cpu" or torch.compiler.is_compiling() or tracing():
         return
+    if torch._C._functorch.is_functorch_wrapped_tensor(z):  # type: ignore[attr-defined]
+        return  # inside vmap and the like: there is no one value to look at
     if math.isfinite(z.detach().sum()):
         return
     faults = (~z.isfinite()).nonzero()
@@ -46,9 +57,3 @@ def check_finite(z: Tensor) -> None:
         sample, channel = faults[0].tolist()
         where = f"first fault in sample {sample}, channel {channel}; drop warm-up rows"
         raise ArgumentError("x", z[sample, channel].item(), f"finite values ({where})")
-
-
-def _is_transformed(z: Tensor) -> bool:
-    """Tell whether ``z`` is inside a trace or a transform such as ``vmap``: no value to see."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor  # type: ignore[attr-defined]
-    return torch.jit.is_tracing() or wrapped(z)  # type: ignore[attr-defined]

@@ -1,0 +1,116 @@
+"""The account that a backtest moves bar by bar, and what each fill does to it.
+
+One record of plain numbers. ``cash`` is realised money only: equity is cash plus the open
+position's unrealised profit, so a short sale never looks like income (it is none).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from setrade.costs import Rates, fee, fill_price, funding_paid
+from setrade.risk import OPEN, Rules, liquidation_price
+
+FIELDS = (
+    # the account after the last close
+    "cash units entry equity stop target ruin "
+    # what is wanted, and what waits
+    "wanted pending halted day day_start age "
+    # the trade that is open
+    "opened_at bought bought_value sold_value trade_fees trade_funding "
+    # sums over the run
+    "fees funding traded held trades wins gains losses "
+    "peak drawdown return_sum return_squares downside_squares"
+).split()
+ACCOUNT = np.dtype([(name, np.float64) for name in FIELDS])
+# One row of the ledger; ``side`` is +1 or −1, ``reason`` a place in ``risk.REASONS``.
+LEDGER = "opened closed side size entry_price exit_price gross fees funding reason".split()
+
+
+def new_accounts(count: int, equity: float) -> np.ndarray:
+    """Return ``count`` accounts that hold ``equity`` in cash and nothing else."""
+    accounts = np.zeros(count, ACCOUNT)
+    for name in ("cash", "equity", "peak", "day_start"):
+        accounts[name] = equity
+    accounts["day"] = -1.0
+    return accounts
+
+
+@njit(cache=True)
+def fill(a, units: float, price: float, fee_rate: float, slippage: float) -> None:
+    """Buy (``units`` > 0) or sell: charge the leg once, realise what is closed."""
+    before = a.cash + a.units * (price - a.entry)
+    filled = fill_price(price, units, slippage)
+    charge = fee(filled, units, fee_rate)
+    value = abs(units) * filled
+    if a.units * units >= 0:
+        a.entry = (a.entry * abs(a.units) + value) / (abs(a.units) + abs(units))
+        a.bought += abs(units)
+        a.bought_value += value
+    else:
+        a.cash -= units * (filled - a.entry)
+        a.sold_value += value
+    a.units += units
+    a.cash -= charge
+    a.trade_fees += charge
+    a.fees += charge
+    a.traded += value / before if before > 0 else 0.0
+
+
+@njit(cache=True)
+def set_ruin(a, rules: Rules, rates: Rates) -> None:
+    """Recompute the liquidation price; needed whenever cash or position changed."""
+    if a.units != 0:
+        a.ruin = liquidation_price(
+            a.cash, a.units, a.entry, rules.inverse_leverage, rates.taker, rates.stop_slippage
+        )
+
+
+@njit(cache=True)
+def pay_funding(a, rate: float, price: float) -> None:
+    """Charge funding on what is held."""
+    paid = funding_paid(a.units, price, rate)
+    a.cash -= paid
+    a.trade_funding += paid
+    a.funding += paid
+
+
+@njit(cache=True)
+def close_trade(
+    a, bar: int, price: float, fee_rate: float, slippage: float, reason: int, ledger
+) -> None:
+    """Close the whole position and write its row."""
+    side = 1.0 if a.units > 0 else -1.0
+    fill(a, -a.units, price, fee_rate, slippage)
+    a.units = 0.0
+    if abs(a.cash) <= 1e-12 * a.bought_value:
+        a.cash = 0.0  # ruined: what is left is the rounding of the bankruptcy price
+    write(a, bar, side, reason, ledger)
+    a.entry = a.bought = a.bought_value = a.sold_value = 0.0
+    a.trade_fees = a.trade_funding = 0.0
+
+
+@njit(cache=True)
+def write(a, bar: int, side: float, reason: int, ledger) -> None:
+    """Add a trade to the sums and, where there is a ledger, to the ledger."""
+    gross = side * (a.sold_value - a.bought_value)
+    profit = gross - a.trade_fees - a.trade_funding
+    if reason != OPEN:
+        a.wins += profit > 0
+        a.gains += max(profit, 0.0)
+        a.losses -= min(profit, 0.0)
+    if len(ledger):
+        row = ledger[int(a.trades)]
+        row[0], row[1], row[2], row[3] = a.opened_at, bar, side, a.bought
+        row[4], row[5] = a.bought_value / a.bought, a.sold_value / a.bought
+        row[6], row[7], row[8], row[9] = gross, a.trade_fees, a.trade_funding, reason
+    a.trades += 1
+
+
+@njit(cache=True)
+def mark_open_trade(a, bar: int, price: float, ledger) -> None:
+    """Write the trade that the run leaves open, valued at the last close."""
+    if a.units != 0:
+        a.sold_value += abs(a.units) * price
+        write(a, bar, 1.0 if a.units > 0 else -1.0, OPEN, ledger)

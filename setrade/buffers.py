@@ -1,0 +1,81 @@
+"""What the image encoders share: series of either kind in, kept buffers out.
+
+An encoder takes a NumPy array or a torch tensor of series along the last axis and answers in
+kind. Torch is never imported here: a tensor can only come from a process that has done so.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from setrade.errors import ArgumentError, array
+
+
+def is_tensor(x: Any) -> bool:
+    """Return whether ``x`` is a torch tensor."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def series(name: str, x: Any, min_length: int = 2) -> Any:
+    """Return series that an encoder can take: real, finite, long enough.
+
+    Args:
+        name: The argument's name in messages.
+        x: Array or tensor, shape (..., n), n at least ``min_length``.
+        min_length: The shortest series that makes sense.
+
+    Returns:
+        The tensor as it is, or a NumPy array of any real type.
+
+    Raises:
+        ArgumentError: Wrong type, too short, empty, NaN or infinite.
+    """
+    if not is_tensor(x):
+        return array(name, x, min_length=min_length)
+    torch = sys.modules["torch"]
+    if x.dtype == torch.bool or x.dtype.is_complex or x.ndim == 0:
+        raise ArgumentError(name, x, "a tensor of real numbers with at least 1 axis")
+    if x.shape[-1] < min_length or x.numel() == 0:
+        raise ArgumentError(name, x, f"not empty, the last axis at least {min_length} long")
+    if not bool(torch.isfinite(x).all()):
+        where = tuple(int(i) for i in torch.nonzero(~torch.isfinite(x))[0])
+        fault = f"finite numbers (first fault at index {where})"
+        raise ArgumentError(name, float(x[where]), fault)
+    return x
+
+
+def output(out: Any, shape: tuple[int, ...], like: Any) -> Any:
+    """Return the float32 buffer to fill: ``out`` once checked, or a new one beside ``like``.
+
+    Raises:
+        ArgumentError: ``out`` is of another kind, shape, type or device than the result,
+            is not contiguous or not writable, or gradients are wanted through it.
+    """
+    if is_tensor(like):
+        return _output_tensor(out, shape, like)
+    if out is None:
+        return np.empty(shape, np.float32)
+    allowed = f"a contiguous, writable float32 array of shape {shape}"
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.float32:
+        raise ArgumentError("out", out, allowed)
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ArgumentError("out", out, allowed)
+    return out
+
+
+def _output_tensor(out: Any, shape: tuple[int, ...], like: Any) -> Any:
+    torch = sys.modules["torch"]
+    if out is None:
+        return torch.empty(shape, dtype=torch.float32, device=like.device)
+    allowed = f"a contiguous float32 tensor of shape {shape} on {like.device}"
+    if not is_tensor(out) or tuple(out.shape) != shape or out.dtype != torch.float32:
+        raise ArgumentError("out", out, allowed)
+    if out.device != like.device or not out.is_contiguous():
+        raise ArgumentError("out", out, allowed)
+    if torch.is_grad_enabled() and (like.requires_grad or out.requires_grad):
+        raise ArgumentError("out", out, "None where gradients are wanted")
+    return out

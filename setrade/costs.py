@@ -1,0 +1,137 @@
+"""What trading costs: fees, slippage and funding, as numbers and as compiled rules.
+
+The compiled functions work on plain numbers, so that the backtest and the live pipeline
+charge the same. Rates are decimals here (5.5 bps is 0.00055); only `Costs` speaks bps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numba import njit
+
+from setrade.errors import ArgumentError, choice, number
+
+ORDERS = ("taker", "maker")
+MAX_BPS = 5_000.0  # half the price: whoever asks for more has mistaken the unit
+
+
+class Rates(NamedTuple):
+    """Decimal rates that compiled code reads: fee and slippage of a decision, fee of a target."""
+
+    fee: float
+    slippage: float
+    taker: float
+    maker: float
+    stop_slippage: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Fees and slippage of each side of a trade, in basis points of its value.
+
+    A taker order crosses the spread: it pays ``fee_bps`` and fills ``slippage_bps`` worse than
+    the price. A maker order rests: it pays ``maker_fee_bps`` and does not slip.
+
+    Args:
+        fee_bps: taker fee, 0 to 5,000.
+        maker_fee_bps: maker fee, 0 to 5,000 (rebates, which are negative, are refused).
+        slippage_bps: how much worse than the price a taker order fills, 0 to 5,000.
+
+    Raises:
+        ArgumentError: a figure is negative, not finite or above 5,000 bps.
+    """
+
+    fee_bps: float = 5.5
+    maker_fee_bps: float = 2.0
+    slippage_bps: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("fee_bps", "maker_fee_bps", "slippage_bps"):
+            number(name, getattr(self, name), 0.0, MAX_BPS)
+
+    def rates(self, order: str = "taker") -> Rates:
+        """Return decimal rates when decisions are sent as ``order``, "taker" or "maker"."""
+        taker, maker = self.fee_bps / 1e4, self.maker_fee_bps / 1e4
+        slip = self.slippage_bps / 1e4
+        resting = choice("order", order, ORDERS) == "maker"
+        return Rates(maker if resting else taker, 0.0 if resting else slip, taker, maker, slip)
+
+
+FREE = Costs(fee_bps=0.0, maker_fee_bps=0.0, slippage_bps=0.0)
+
+
+@njit(cache=True)
+def fill_price(price: float, units: float, slippage: float) -> float:
+    """Return the price that ``units`` (signed: buy > 0) fill at; slippage is always against us."""
+    return price * (1.0 + slippage) if units > 0 else price * (1.0 - slippage)
+
+
+@njit(cache=True)
+def fee(price: float, units: float, rate: float) -> float:
+    """Return the fee of one leg: rate times its value. Each leg is charged once."""
+    return abs(units) * price * rate
+
+
+@njit(cache=True)
+def funding_paid(units: float, price: float, rate: float) -> float:
+    """Return what a position pays at one funding time: longs pay shorts when rate > 0."""
+    return units * price * rate
+
+
+@njit(cache=True)
+def affordable(budget: float, price: float, fee_rate: float) -> float:
+    """Return how many units a budget buys when it has to cover their fee too."""
+    return budget / (price * (1.0 + fee_rate))
+
+
+def funding_by_bar(index: pd.DatetimeIndex, funding: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Sum funding rates by the bar that they fall into.
+
+    Args:
+        index: bar opens in UTC, (n,), evenly spaced, at least two.
+        funding: decimal rates by funding time (UTC); stamps before the first bar or after the
+            last one's close concern nobody here and are left aside.
+
+    Returns:
+        Two arrays (n,): the rate charged exactly at a bar's open, on what was held into it, and
+        the sum of the rates strictly inside a bar, on what is held after its open.
+
+    Raises:
+        ArgumentError: not a Series of finite rates on sorted, unique UTC stamps, or one that
+            shares no time with the bars.
+    """
+    times = _funding_times(funding)
+    opens = index.as_unit("ns").asi8
+    step = int(opens[1] - opens[0])
+    here = (times >= opens[0]) & (times < opens[-1] + step)
+    if not here.any():
+        raise ArgumentError("funding", funding, "rates at times within the candles' span")
+    times, rates = times[here], funding.to_numpy(np.float64)[here]
+    bar, exact = (times - opens[0]) // step, (times - opens[0]) % step == 0
+    at_open, inside = np.zeros(len(opens)), np.zeros(len(opens))
+    np.add.at(at_open, bar[exact], rates[exact])
+    np.add.at(inside, bar[~exact], rates[~exact])
+    return at_open, inside
+
+
+def _funding_times(funding: pd.Series) -> np.ndarray:
+    """Return the funding stamps in ns, or raise what is wrong with the series."""
+    allowed = "a Series of finite decimal rates on a sorted, unique UTC DatetimeIndex"
+    if not isinstance(funding, pd.Series) or not isinstance(funding.index, pd.DatetimeIndex):
+        raise ArgumentError("funding", funding, allowed)
+    index, values = funding.index, funding.to_numpy()
+    if index.tz is None or index.hasnans or index[:1].map(lambda t: t.utcoffset()).any():
+        raise ArgumentError("funding", funding, allowed)
+    if not index.is_monotonic_increasing or not index.is_unique:
+        raise ArgumentError("funding", funding, allowed)
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise ArgumentError("funding", funding, allowed)
+    if np.abs(values).max(initial=0.0) >= 1.0:
+        worst = float(values[np.abs(values).argmax()])
+        raise ArgumentError("funding", worst, "decimal rates below 1 (0.0001 is 1 bp)")
+    return index.as_unit("ns").asi8
+

@@ -1,0 +1,30 @@
+"""EfficientNet from the block up, exactly as published, and small enough to train on two cores.
+
+Source: M. Tan and Q. V. Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural
+Networks (2019).
+"""
+
+from .blocks import DropConnect, MBConv, SqueezeExcite2d, same_pad
+from .convert import WeightError, from_timm
+from .net import EfficientNet
+from .scaling import Scale, compound_scale, round_channels, round_repeats, search_coefficients
+from .table import STAGES, VARIANTS, Stage, Variant
+
+__all__ = [
+    "STAGES",
+    "VARIANTS",
+    "DropConnect",
+    "EfficientNet",
+    "MBConv",
+    "Scale",
+    "SqueezeExcite2d",
+    "Stage",
+    "Variant",
+    "WeightError",
+    "compound_scale",
+    "from_timm",
+    "round_channels",
+    "round_repeats",
+    "same_pad",
+    "search_coefficients",
+]

@@ -1,0 +1,31 @@
+"""Evidence: intervals, the price of searching, and tests that count every try.
+
+A figure without its interval is an anecdote, and the best of many tries is a biased one.
+Chapter 18 uses these on a strategy that looks wonderful.
+"""
+
+from .bootstrap import Interval, block_length, interval, paired_difference, resample
+from .selection import (
+    SuperiorAbility,
+    deflated_sharpe,
+    expected_best_sharpe,
+    overfitting_probability,
+    probabilistic_sharpe,
+    sharpe,
+    superior_ability,
+)
+
+__all__ = [
+    "Interval",
+    "SuperiorAbility",
+    "block_length",
+    "deflated_sharpe",
+    "expected_best_sharpe",
+    "interval",
+    "overfitting_probability",
+    "paired_difference",
+    "probabilistic_sharpe",
+    "resample",
+    "sharpe",
+    "superior_ability",
+]

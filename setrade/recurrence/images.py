@@ -1,0 +1,179 @@
+"""Recurrence plots: when was the series in a state like this one?
+
+Sources: Takens, Detecting strange attractors in turbulence (1981), for the embedding;
+Eckmann, Oliffson Kamphorst and Ruelle, Recurrence Plots of Dynamical Systems (Europhysics
+Letters 4, 1987), for the picture.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+from setrade.buffers import is_tensor, output, series
+from setrade.errors import ArgumentError, integer, number
+
+BLOCK = 64  # rows of one picture that a core takes at a time
+
+
+def embed(x: Any, dim: int = 1, delay: int = 1) -> Any:
+    """Return the states (x_i, x_{i+delay}, ..., x_{i+(dim-1) delay}) as a view of ``x``.
+
+    Args:
+        x: Array or tensor, shape (..., n), oldest value first.
+        dim: Values in a state, at least 1.
+        delay: Bars between them, at least 1.
+
+    Returns:
+        Shape (..., m, dim) with m = n - (dim - 1) delay, at least 2; no copy.
+
+    Raises:
+        ArgumentError: A bad argument, or a series too short for two states.
+    """
+    x = series("x", x)
+    m = _states(x.shape[-1], dim, delay)
+    if is_tensor(x):
+        return x.unfold(-1, (dim - 1) * delay + 1, 1)[..., ::delay]
+    span = x.shape[-1] - m + 1
+    return np.lib.stride_tricks.sliding_window_view(x, span, axis=-1)[..., ::delay]
+
+
+def _states(n: int, dim: Any, delay: Any) -> int:
+    """Return how many states a series of length ``n`` has: at least two, or an error."""
+    dim, delay = integer("dim", dim, 1), integer("delay", delay, 1)
+    m = n - (dim - 1) * delay
+    if m < 2:
+        allowed = f"(dim - 1) * delay <= {n - 2} for series of length {n}"
+        raise ArgumentError("dim, delay", (dim, delay), allowed)
+    return m
+
+
+@njit(cache=True)
+def _distances(x, i, first, dim, delay, row):
+    """Fill ``row`` with the distances from state i of one series to states first, ..."""
+    row[:] = 0.0
+    for k in range(dim):
+        here = x[i + k * delay]
+        there = x[first + k * delay : first + k * delay + row.size]
+        for j in range(row.size):
+            # At dim 1 the distance itself: squares could underflow, and a root costs time.
+            row[j] += (here - there[j]) * (here - there[j]) if dim > 1 else abs(here - there[j])
+    if dim > 1:
+        for j in range(row.size):
+            row[j] = np.sqrt(row[j])
+
+
+@njit(cache=True, parallel=True)
+def _fill(x, dim, delay, eps, out):
+    """Fill ``out`` (N, m, m) with distances, or with 0 and 1 where ``eps`` (N,) is a number."""
+    n, m = out.shape[0], out.shape[1]
+    blocks = (m + BLOCK - 1) // BLOCK
+    for block in prange(n * blocks):
+        w, first = block // blocks, block % blocks * BLOCK
+        last, row = min(first + BLOCK, m), np.empty(m - first)
+        for i in range(first, last):
+            _distances(x[w], i, first, dim, delay, row)
+            if np.isnan(eps[w]):
+                for j in range(first, m):
+                    out[w, i, j] = row[j - first]
+            else:
+                for j in range(first, m):
+                    out[w, i, j] = row[j - first] <= eps[w]
+        for j in range(last, m):  # the picture is symmetric
+            for i in range(first, last):
+                out[w, j, i] = out[w, i, j]
+
+
+@njit(cache=True, parallel=True)
+def _quantiles(x, dim, delay, m, rank):
+    """Return for each series the distance of that rank among its pairs i < j."""
+    out = np.empty(len(x))
+    for w in prange(len(x)):
+        pairs, filled = np.empty(m * (m - 1) // 2), 0
+        for i in range(m - 1):
+            _distances(x[w], i, i + 1, dim, delay, pairs[filled : filled + m - 1 - i])
+            filled += m - 1 - i
+        out[w] = np.partition(pairs, rank)[rank]
+    return out
+
+
+def _recurrence_tensor(x: Any, dim: int, delay: int, eps: float | None, rank: int | None) -> Any:
+    """Do what `_fill` does to a tensor (..., n), with gradients of the distances."""
+    torch = sys.modules["torch"]
+    x = x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+    squared: Any = 0.0
+    for part in embed(x, dim, delay).unbind(-1):  # (..., m), one for each value of a state
+        squared = squared + (part[..., :, None] - part[..., None, :]).square()
+    # The slope of the root at 0 is infinite; for equal states it counts as 0.
+    apart = squared > 0
+    distance = torch.where(apart, squared, torch.ones_like(squared)).sqrt()
+    distance = torch.where(apart, distance, torch.zeros_like(squared))
+    if eps is None and rank is None:
+        return distance.float()
+    limit = eps
+    if rank is not None:
+        i, j = torch.triu_indices(*distance.shape[-2:], offset=1, device=distance.device)
+        limit = distance[..., i, j].kthvalue(rank + 1, -1).values[..., None, None]
+    return (distance <= limit).float()
+
+
+def _threshold(eps: Any, quantile: Any, m: int) -> tuple[float | None, int | None]:
+    """Return eps as a value, or as a rank among the m (m - 1) / 2 pairs, or neither."""
+    if eps is not None and quantile is not None:
+        raise ArgumentError("quantile", quantile, "None where eps is given")
+    if quantile is None:
+        return (None if eps is None else number("eps", eps, 0.0)), None
+    share = number("quantile", quantile, 0.0, 1.0, above=True)
+    return None, int(np.ceil(share * (m * (m - 1) // 2) - 1e-9)) - 1
+
+
+def recurrence(
+    x: Any,
+    dim: int = 1,
+    delay: int = 1,
+    eps: float | None = None,
+    *,
+    out: Any = None,
+    quantile: float | None = None,
+) -> Any:
+    """Return recurrence plots: distances between all states, or 1 where two are close.
+
+    R_ij = Theta(eps - \\|s_i - s_j\\|) with Theta(0) = 1, so that the diagonal always recurs
+    and eps = 0 marks equal states. The norm is Euclidean. A series and its mirror image -x
+    give the same picture: a net that sees nothing else cannot learn direction. A constant
+    window gives distance 0, or 1 everywhere once thresholded.
+
+    Args:
+        x: Array or tensor, shape (..., n), any unit; oldest value first. Not rescaled.
+        dim: Values in a state (time-delay embedding).
+        delay: Bars between them.
+        eps: None: distances. Else the threshold, at least 0, in the unit of ``x``.
+        out: Kept float32 buffer of the result's shape, filled and returned.
+        quantile: The threshold as a share in (0, 1] instead: in each picture the smallest
+            distance within which at least this share of its pairs i < j lies.
+
+    Returns:
+        float32, shape (..., m, m) with m = n - (dim - 1) delay, same kind and device as
+        ``x``. Computed in float64; gradients flow through distances (0 between equal
+        states), not through thresholds.
+
+    Raises:
+        ArgumentError: A bad argument, by name.
+    """
+    x = series("x", x)
+    m = _states(x.shape[-1], dim, delay)
+    limit, rank = _threshold(eps, quantile, m)
+    shape = (*x.shape[:-1], m, m)
+    if is_tensor(x):
+        result = _recurrence_tensor(x, dim, delay, limit, rank)
+        return result if out is None else output(out, shape, x).copy_(result)
+    image = output(out, shape, x)
+    rows = np.ascontiguousarray(x, np.float64).reshape(-1, x.shape[-1])
+    limits = np.full(len(rows), np.nan if limit is None else limit)
+    if rank is not None:
+        limits = _quantiles(rows, dim, delay, m, rank)
+    _fill(rows, dim, delay, limits, image.reshape(-1, m, m))
+    return image

@@ -1,0 +1,154 @@
+"""The risk rules, one short compiled function each, over plain numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from setrade.errors import ArgumentError, array
+
+from .parameters import Risk, Rules
+
+# Why a position ended: the ledger stores the place in this tuple.
+REASONS = ("signal", "stop", "target", "liquidation", "daily_loss", "end", "open")
+SIGNAL, STOP, TARGET, LIQUIDATION, DAILY_LOSS, END, OPEN = range(7)
+STAY = -1
+# Why new exposure was refused; the first is «it was not».
+REFUSALS = ("", "halted", "stale", "jump", "no_atr")
+
+
+@njit(cache=True)
+def levels(side: float, entry: float, distance: float, ratio: float) -> tuple[float, float]:
+    """Return the stop and the target of a trade.
+
+    Args:
+        side: +1 long, −1 short.
+        entry: fill price.
+        distance: from entry to stop, in price (infinite: no stop).
+        ratio: target's distance over the stop's (infinite: no target).
+
+    Returns:
+        Two prices; an infinite one is never reached.
+    """
+    target = math.inf if math.isinf(ratio) or math.isinf(distance) else ratio * distance
+    return entry - side * distance, entry + side * target
+
+
+@njit(cache=True)
+def exit_price(
+    side: float, first: float, high: float, low: float, stop: float, target: float, ruin: float
+) -> tuple[int, float]:
+    """Return why and at what price a bar ends a position, the worse event first.
+
+    A bar does not say whether its high or its low came first; if it touches both stop and
+    target, the stop counts. A level that the bar opened beyond fills at the open.
+
+    Args:
+        side: +1 long, −1 short.
+        first: the bar's open. high, low: its extremes.
+        stop, target: from `levels`. ruin: from `liquidation_price`.
+
+    Returns:
+        A reason (place in ``REASONS``, or ``STAY``) and the price before slippage.
+    """
+    # seen from the position's side, up is always good
+    opened, worst, best = side * first, side * low, side * high
+    if side < 0:
+        worst, best = best, worst
+    floor = max(side * stop, side * ruin)
+    if worst <= floor:
+        forced = side * ruin >= side * stop or opened <= side * ruin
+        return (LIQUIDATION if forced else STOP), side * min(opened, floor)
+    if best >= side * target:
+        return TARGET, side * max(opened, side * target)
+    return STAY, 0.0
+
+
+@njit(cache=True)
+def liquidation_price(
+    cash: float, units: float, entry: float, inverse_leverage: float, fee: float, slippage: float
+) -> float:
+    """Return the price at which a position's value is ``1 / inverse_leverage`` times what it leaves.
+
+    What it leaves is the equity after closing at that price, fee and slippage paid. With
+    ``inverse_leverage`` 0 nothing is left: the bankruptcy price.
+
+    Args:
+        cash: realised money. units: signed size, not zero. entry: average entry price.
+        inverse_leverage: 1 / largest leverage allowed. fee, slippage: decimal rates.
+
+    Returns:
+        A price; zero or below: no fall of the price reaches it.
+    """
+    held, side = abs(units), (1.0 if units > 0 else -1.0)
+    kept = (1.0 - side * slippage) * (units - fee * held)
+    return (cash - units * entry) / (held * inverse_leverage - kept)
+
+
+@njit(cache=True)
+def refusal(
+    price: float, previous: float, age: float, atr: float, halted: bool, rules: Rules
+) -> int:
+    """Return why new exposure is refused now, as a place in ``REFUSALS`` (0: it is not).
+
+    Args:
+        price: what we would trade at. previous: the last close that was seen.
+        age: bars since the price last moved (live: age of the newest bar, in bars).
+        atr: average true range after the newest bar (NaN while it warms up).
+        halted: whether the daily loss limit has been hit. rules: from `Risk.rules`.
+    """
+    if halted:
+        return 1
+    if age > rules.max_stale:
+        return 2
+    if abs(price / previous - 1.0) > rules.max_jump:
+        return 3
+    if not math.isinf(rules.stop_atr) and math.isnan(atr):
+        return 4  # without its stop a position would stand unprotected
+    return 0
+
+
+@njit(cache=True)
+def day_lost(equity: float, day_start: float, limit: float) -> bool:
+    """Tell whether the day's loss has reached its limit, a fraction of the day's first equity."""
+    return equity <= day_start * (1.0 - limit)
+
+
+@njit(cache=True)
+def exposure(confidence: float, low: float, full: float) -> float:
+    """Return the part of a position to hold: 0 up to ``low``, rising evenly to 1 at ``full``."""
+    return min(max((confidence - low) / (full - low), 0.0), 1.0)
+
+
+@njit(cache=True)
+def _scaled(position: np.ndarray, confidence: np.ndarray, low: float, full: float) -> np.ndarray:
+    out = np.empty(len(position))
+    for t in range(len(position)):
+        out[t] = position[t] * exposure(confidence[t], low, full)
+    return out
+
+
+def by_confidence(position: np.ndarray, confidence: np.ndarray, risk: Risk) -> np.ndarray:
+    """Scale positions by the confidence of the forecasts behind them.
+
+    Args:
+        position: (n,) fractions of equity.
+        confidence: (n,) in [0, 1].
+        risk: gives ``min_confidence`` and ``full_confidence``.
+
+    Returns:
+        (n,) float64.
+
+    Raises:
+        ArgumentError: NaN, another shape, or a confidence outside [0, 1].
+    """
+    position = array("position", position, ndim=1).astype(np.float64)
+    confidence = array("confidence", confidence, ndim=1).astype(np.float64)
+    if len(confidence) != len(position):
+        raise ArgumentError("confidence", confidence, f"shape ({len(position)},), as position")
+    if confidence.min() < 0 or confidence.max() > 1:
+        worst = confidence[np.abs(confidence - 0.5).argmax()]
+        raise ArgumentError("confidence", float(worst), "confidences in [0, 1]")
+    return _scaled(position, confidence, risk.min_confidence, risk.full_confidence)
