@@ -15,6 +15,9 @@ from numba import njit
 
 from setrade.errors import ArgumentError, choice, number
 
+# Division by zero gives infinity as in NumPy; the check for it would cost half the speed.
+compiled = njit(cache=True, error_model="numpy", forceinline=True)
+
 ORDERS = ("taker", "maker")
 MAX_BPS = 5_000.0  # half the price: whoever asks for more has mistaken the unit
 
@@ -64,25 +67,25 @@ class Costs:
 FREE = Costs(fee_bps=0.0, maker_fee_bps=0.0, slippage_bps=0.0)
 
 
-@njit(cache=True)
+@compiled
 def fill_price(price: float, units: float, slippage: float) -> float:
     """Return the price that ``units`` (signed: buy > 0) fill at; slippage is always against us."""
     return price * (1.0 + slippage) if units > 0 else price * (1.0 - slippage)
 
 
-@njit(cache=True)
+@compiled
 def fee(price: float, units: float, rate: float) -> float:
     """Return the fee of one leg: rate times its value. Each leg is charged once."""
     return abs(units) * price * rate
 
 
-@njit(cache=True)
+@compiled
 def funding_paid(units: float, price: float, rate: float) -> float:
     """Return what a position pays at one funding time: longs pay shorts when rate > 0."""
     return units * price * rate
 
 
-@njit(cache=True)
+@compiled
 def affordable(budget: float, price: float, fee_rate: float) -> float:
     """Return how many units a budget buys when it has to cover their fee too."""
     return budget / (price * (1.0 + fee_rate))

@@ -24,6 +24,7 @@ from setrade import orderbook, results
 
 BOOK = "binance_btcusdt_perp_l2top20_20240808.parquet"
 TRADES = "binance_btcusdt_perp_trades_20240808.parquet"
+COMMAND = "SETRADE_DATA=<folder> make study STUDY=real_book"
 TICK = 0.1
 SYNTHETIC = {"n": 6_000, "seed": 10, "signal": 0.5, "walls": 6, "filled": 40, "spoofs": 40}
 DEPTHS, HORIZON_SECONDS, BLOCK_SECONDS = (1, 5, 20), 0.5, 5.0
@@ -37,6 +38,7 @@ def read(folder: Path) -> tuple[orderbook.Snapshots, pd.DataFrame]:
     sides = [raw[[f"{name}{level}" for level in range(1, 21)]].to_numpy()
              for name in ("bidp", "bidq", "askp", "askq")]  # fmt: skip
     stamps = pd.DatetimeIndex(pd.to_datetime(raw.ts, unit="ms", utc=True))
+    stamps = stamps.tz_convert(None).to_numpy()
     trades = pd.read_parquet(folder / TRADES)
     trades = trades.rename(columns={"qty": "size", "taker_side": "side"})
     trades["time"] = pd.to_datetime(trades.ts, unit="ms", utc=True)
@@ -51,18 +53,25 @@ def correlations(books: orderbook.Snapshots, seed: int, draws: int) -> dict[str,
     imbalance = orderbook.depth_imbalance(books)[:-horizon]
 
     def rank(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return np.array([spearmanr(x[:, depth - 1], y).statistic for depth in DEPTHS])
+        return np.array([spearmanr(x[:, depth - 1], y)[0] for depth in DEPTHS])
 
     drawn = MovingBlockBootstrap(block, imbalance, move, seed=seed).apply(rank, draws)
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     return {
         "horizon_snapshots": horizon,
         "block_snapshots": block,
+        "decile_move_bps": [float(move[tail].mean()) for tail in deciles(imbalance[:, 0])],
         "by_depth": [
             {"levels": d, "rank_correlation": r, "low": a, "high": b}
             for d, r, a, b in zip(DEPTHS, rank(imbalance, move), low, high, strict=True)
         ],
     }
+
+
+def deciles(x: np.ndarray) -> list[np.ndarray]:
+    """Return masks of the lowest and the highest tenth."""
+    low, high = np.quantile(x, [0.1, 0.9])
+    return [x <= low, x >= high]
 
 
 def impact(books: orderbook.Snapshots, sizes: np.ndarray, seed: int) -> dict[str, Any]:
@@ -94,11 +103,12 @@ def spoofs(books, trades, min_size: float, planted: pd.DataFrame | None) -> dict
         "score_deciles": np.quantile(found.score, np.linspace(0, 1, 11)),
     }
     if planted is not None:
-        out |= agreement(flagged, planted)
+        off_touch = flagged[flagged.ticks_away > 0]  # the generator plants none at the touch
+        out |= agreement(flagged, planted) | {"off_touch": agreement(off_touch, planted)}
     return out
 
 
-def agreement(flagged: pd.DataFrame, planted: pd.DataFrame) -> dict[str, float]:
+def agreement(flagged: pd.DataFrame, planted: pd.DataFrame) -> dict[str, Any]:
     """Precision and recall of flagged episodes: a hit has a spoof's side, price and start."""
     truth = planted[planted.kind == "spoof"]
     key = ["side", "price", "start"]
@@ -168,7 +178,8 @@ def plain(x: Any) -> Any:
 
 def main() -> None:
     """Compute both books and store the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=1_000, help="bootstrap resamples")
     args = parser.parse_args()
@@ -192,7 +203,7 @@ def main() -> None:
                                  spans=spans, planted=market.planted, **common)  # fmt: skip
             out[name]["parameters"] = SYNTHETIC
     shas = {name: results.sha256(folder / name) for name in (BOOK, TRADES)}
-    results.save("real_book", plain(out), command="SETRADE_DATA=<folder> make study STUDY=real_book",
+    results.save("real_book", plain(out), command=COMMAND,
                  seed=args.seed, seconds=time.perf_counter() - begin, data=shas)  # fmt: skip
 
 

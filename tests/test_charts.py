@@ -379,6 +379,12 @@ def test_outside_a_given_range():
         UU.DD.
         UU.DD.
         UU.DD.""")
+    below = bars((1, 1.5, 0, 1.2, 1), (7, 8, 6, 7.5, 1))  # the first candle lies outside
+    got = sketch(below, 3, 4, volume=False, price_range=(6, 8), outside="clip")
+    assert got == art("""
+        ..UU
+        ..UU
+        UUu.""")
 
 
 def test_reference_range_by_hand():

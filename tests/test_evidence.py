@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setrade import evidence
+from setrade import backtest, candles, evidence
+from setrade.costs import Costs
 
 NOISE = np.random.default_rng(0).normal(0, 0.01, (960, 20))
 
@@ -140,8 +141,47 @@ def test_superior_ability_finds_skill_and_nothing_in_noise():
     assert found.lower <= found.consistent <= found.upper < 0.01
 
 
+BARS = candles.synthetic(1500, seed=0).candles
+FOLLOW = np.sign(BARS["close"].diff(10).fillna(0)).to_numpy()
+
+
+def test_every_figure_lies_in_its_interval():
+    result = backtest.run(BARS, FOLLOW)
+    got = evidence.metric_intervals(result, seed=0, n_samples=200)
+    assert list(got.index) == list(backtest.METRICS)
+    assert got["estimate"].to_dict() == result.metrics()
+    bounded = got.dropna()
+    assert len(bounded) == 8
+    assert (bounded["low"] < bounded["high"]).all()
+    inside = bounded["estimate"].between(bounded["low"], bounded["high"])
+    assert inside.drop("max_drawdown").all()  # reshuffling can only shift this one
+
+
+def test_few_trades_have_no_interval():
+    got = evidence.metric_intervals(backtest.run(BARS, np.ones(1500)), seed=0, n_samples=20)
+    assert got.loc[["win_rate", "profit_factor"], "low"].isna().all()
+
+
+def test_an_edge_dies_where_the_fee_says():
+    got = evidence.cost_sensitivity(BARS, FOLLOW, [0, 2, 5, 10])
+    assert got["annual_return"].is_monotonic_decreasing
+    assert got.loc[0.0, "fees"] == 0
+    ahead = np.sign(BARS["open"].shift(-2) - BARS["open"].shift(-1)).fillna(0).to_numpy()
+    fee = evidence.break_even_fee(BARS, ahead)  # an oracle has an edge to lose
+    assert 1 < fee < 100
+    for change, wins in ((-0.1, True), (0.1, False)):
+        end = backtest.run(BARS, ahead, costs=Costs(fee_bps=fee + change)).equity.iloc[-1]
+        assert (end > 1) == wins
+    assert evidence.break_even_fee(BARS, -ahead) == 0
+    assert evidence.break_even_fee(BARS, ahead, high=0.5) == np.inf
+
+
 X = NOISE[:, 0]
 BAD = [
+    (evidence.metric_intervals, (3,), {"seed": 0}, "result"),
+    (evidence.cost_sensitivity, (BARS, FOLLOW, []), {}, "fees_bps"),
+    (evidence.cost_sensitivity, (BARS, FOLLOW, [-1]), {}, "fees_bps"),
+    (evidence.break_even_fee, (BARS, FOLLOW), {"high": 0}, "high"),
     (evidence.interval, (np.mean, X[:3]), {"seed": 0}, "returns"),
     (evidence.interval, (np.mean, ["a", "b"]), {"seed": 0}, "returns"),
     (evidence.interval, (np.mean, np.append(X, np.nan)), {"seed": 0}, "returns"),

@@ -20,6 +20,8 @@ from setrade.errors import ArgumentError
 
 T0 = np.datetime64("2024-01-01T00:00:00", "ns")
 SECOND = np.timedelta64(1, "s")
+NAMES = ("time", "bid_price", "bid_size", "ask_price", "ask_size")
+T0_MS = 1_700_000_000_000
 
 
 def hand_book(n: int = 1) -> ob.Snapshots:
@@ -38,7 +40,7 @@ def market() -> ob.SyntheticBook:
 
 def message(kind: str, u: int, bids=(), asks=(), symbol: str = "X") -> dict:
     data = {"s": symbol, "b": [list(x) for x in bids], "a": [list(x) for x in asks], "u": u}
-    return {"topic": f"orderbook.50.{symbol}", "type": kind, "ts": 1_700_000_000_000 + u, "data": data}
+    return {"topic": f"orderbook.50.{symbol}", "type": kind, "ts": T0_MS + int(u), "data": data}
 
 
 def started(**options) -> ob.OrderBook:
@@ -66,7 +68,8 @@ def test_snapshots_by_hand():
 
 def test_join_takes_the_last_snapshot_at_or_before_the_time():
     books = hand_book(3)
-    times = pd.DatetimeIndex(T0 + np.array([-1, 0, 999, 1000, 5000]) * np.timedelta64(1, "ms")).tz_localize("UTC")
+    after = np.array([-1, 0, 999, 1000, 5000]) * np.timedelta64(1, "ms")
+    times = pd.DatetimeIndex(T0 + after, tz="UTC")
     assert books.at(times).tolist() == [-1, 0, 0, 1, 2]
     zoned = times.tz_convert("Europe/Berlin")
     assert books.at(zoned).tolist() == [-1, 0, 0, 1, 2]
@@ -89,7 +92,7 @@ def test_join_takes_the_last_snapshot_at_or_before_the_time():
 )
 def test_every_broken_law_is_named_with_its_time(field, change, law):
     books = hand_book(3)
-    parts = {k: getattr(books, k).copy() for k in ("time", "bid_price", "bid_size", "ask_price", "ask_size")}
+    parts = {k: getattr(books, k).copy() for k in NAMES}
     change(parts[field])
     with pytest.raises(ob.BookError, match=law) as error:
         ob.Snapshots(**parts)
@@ -196,7 +199,7 @@ def recorded(n: int, seed: int, depth: int = 200) -> list[dict]:
             low, high = sorted((mid + sign, mid + sign * depth))
             gone = [p for p in truth[key] if not low <= p <= high]
             some = range(low, high + 1) if u == 0 else rng.integers(low, high + 1, 3).tolist()
-            sizes = {p: 0 for p in gone}
+            sizes = dict.fromkeys(gone, 0)
             sizes |= {p: int(rng.integers(1, 5_000)) for p in some}
             if u and rng.random() < 0.3 and len(truth[key]) > 20:
                 sizes[next(iter(truth[key]))] = 0
@@ -268,8 +271,10 @@ def test_raw_bybit_sample_replays_whole():
         message("delta", 11, [("100", "nan")]), message("delta", 11, [("100", "-1")]),
         message("delta", 11, [("100", "inf")]), message("delta", 11, [("100",)]),
         message("delta", 11, [("abc", "1")]), message("delta", 11, [("-5", "1")]),
-        message("delta", 11, [("100", None)]), message("trade", 11), message("delta", 11, symbol="Y"),
-        message("snapshot", 11, symbol="Y"), message("delta", "11"), message("delta", 11) | {"ts": "5"},
+        message("delta", 11, [("100", None)]), message("trade", 11),
+        message("delta", 11, symbol="Y"),
+        message("snapshot", 11, symbol="Y"), message("delta", "11"),
+        message("delta", 11) | {"ts": "5"},
     ],
 )  # fmt: skip
 def test_malformed_messages_are_refused_and_break_the_book(bad):
@@ -286,7 +291,7 @@ def test_feed_of_a_book_rebuilds_it(market):
         book.apply(m)
         if row % 50 == 49:
             ours = book.snapshot(20)
-            for name in ("time", "bid_price", "bid_size", "ask_price", "ask_size"):
+            for name in NAMES:
                 assert np.array_equal(getattr(ours, name)[0], getattr(market.books, name)[row])
 
 
@@ -307,9 +312,9 @@ def test_heatmap_by_hand():
 
 
 def test_fixed_reference_shows_the_move():
-    books = hand_book(2)
-    up = ob.Snapshots(books.time, books.bid_price + [[0], [1]], books.bid_size,
-                      books.ask_price + [[0], [1]], books.ask_size)  # fmt: skip
+    books, lift = hand_book(2), np.array([[0], [1]])
+    up = ob.Snapshots(books.time, books.bid_price + lift, books.bid_size,
+                      books.ask_price + lift, books.ask_size)  # fmt: skip
     own = ob.heatmap(up, rows=8, span_bps=400, reference="mid").volume[0]
     fixed = ob.heatmap(up, rows=8, span_bps=400, reference="fixed").volume[0]
     assert np.array_equal(own[:, :, 0], own[:, :, 1])
@@ -329,7 +334,8 @@ def test_heatmap_conserves_volume(seed, rows, span, reference):
     mid = 100 + rng.normal(0, 0.05, (n, 1)).cumsum(0)
     away = rng.uniform(0.001, 0.05, (2, n, levels)).cumsum(2)
     sizes = rng.integers(1, 2**20, (2, n, levels)).astype(float)  # whole lots: exact sums
-    books = ob.Snapshots(T0 + np.arange(n) * SECOND, mid - away[0], sizes[0], mid + away[1], sizes[1])
+    time = T0 + np.arange(n) * SECOND
+    books = ob.Snapshots(time, mid - away[0], sizes[0], mid + away[1], sizes[1])
     drawn = ob.heatmap(books, rows=rows, span_bps=span, reference=reference)
     total = drawn.volume.sum(2, dtype=np.float64) + drawn.outside
     assert np.array_equal(total[0], sizes.sum(2))
@@ -364,10 +370,14 @@ CAUSAL = {
     "microprice": ob.microprice,
     "slippage": lambda b: ob.slippage_bps(b, np.array([1.0, 9.0]), "sell"),
     "heatmap": lambda b: ob.heatmap(b, rows=16, span_bps=0.3).volume[0].transpose(2, 0, 1),
-    "heatmap fixed": lambda b: ob.heatmap(
-        b, rows=16, span_bps=0.3, window=1, reference="fixed", ends=np.arange(len(b))
-    ).volume,
-    "heatmap log": lambda b: ob.heatmap(b, rows=16, span_bps=0.3, log=True).volume[0].transpose(2, 0, 1),
+    "heatmap fixed": lambda b: (
+        ob.heatmap(
+            b, rows=16, span_bps=0.3, window=1, reference="fixed", ends=np.arange(len(b))
+        ).volume
+    ),
+    "heatmap log": lambda b: (
+        ob.heatmap(b, rows=16, span_bps=0.3, log=True).volume[0].swapaxes(0, 2)
+    ),
 }
 
 
@@ -497,7 +507,8 @@ def test_planted_walls_are_found(market):
     rows, tall = np.arange(len(market.books)), found[found.points >= 50]
     for wall in market.planted[market.planted.kind == "wall"].itertuples():
         inside = market.books.bid_price if wall.side == 1 else market.books.ask_price
-        shown = (np.abs(inside - wall.price) < 1e-6).any(1) & (rows >= wall.start) & (rows < wall.end)
+        shown = (np.abs(inside - wall.price) < 1e-6).any(1)
+        shown &= (rows >= wall.start) & (rows < wall.end)
         near = tall[(tall.side == wall.side) & (np.abs(tall.price - wall.price) < 0.05)]
         covered = sum(shown[a : b + 1].sum() for a, b in zip(near.start, near.end, strict=True))
         assert covered >= 0.9 * shown.sum()
@@ -519,13 +530,15 @@ def test_synthetic_book_is_repeatable_and_tells_its_truth(market):
         size = market.books.bid_size if order.side == 1 else market.books.ask_size
         at = np.abs(price[order.start] - order.price) < 1e-6
         assert size[order.start][at] > order.size
-        assert size[order.start - 1][np.abs(price[order.start - 1] - order.price) < 1e-6].sum() < order.size
+        before = np.abs(price[order.start - 1] - order.price) < 1e-6
+        assert size[order.start - 1][before].sum() < order.size
 
 
 def test_signal_is_there_when_planted_and_absent_when_not():
     def rank(signal: float, seed: int) -> float:
         market = ob.synthetic(8_000, seed=seed, signal=signal, walls=0, filled=0, spoofs=0)
-        return spearmanr(market.books.imbalance(1)[:-5], ob.next_move(market.books, 5)[:-5]).statistic
+        move = ob.next_move(market.books, 5)[:-5]
+        return spearmanr(market.books.imbalance(1)[:-5], move).statistic
 
     weak, strong = ([rank(s, seed) for seed in range(4)] for s in (0.0, 1.0))
     assert abs(np.mean(weak)) < 0.03
@@ -539,7 +552,10 @@ BAD = [
     (lambda m: ob.Snapshots(pd.date_range("2024", periods=1), *[np.ones((1, 1))] * 4), "time"),
     (lambda m: ob.Snapshots([T0], np.ones(3), *[np.ones((1, 3))] * 3), "bid_price"),
     (lambda m: ob.Snapshots([T0], np.empty((1, 0)), *[np.ones((1, 3))] * 3), "bid_price"),
-    (lambda m: ob.Snapshots([T0], *[np.ones((1, 3))] * 2, np.ones((1, 2)), np.ones((1, 3))), "ask_price"),
+    (
+        lambda m: ob.Snapshots([T0], *[np.ones((1, 3))] * 2, np.ones((1, 2)), np.ones((1, 3))),
+        "ask_price",
+    ),
     (lambda m: m.books.imbalance(0), "levels"),
     (lambda m: m.books.imbalance(21), "levels"),
     (lambda m: m.books.at(pd.date_range("2024", periods=2)), "times"),
@@ -566,7 +582,10 @@ BAD = [
     (lambda m: ob.fit_power_law(np.arange(1, 4), np.full((9, 3), np.nan), seed=0), "cost"),
     (lambda m: ob.fit_power_law(np.arange(1, 4), -np.ones((9, 3)), seed=0), "cost"),
     (lambda m: ob.fit_power_law(np.arange(1, 4), np.ones((9, 3)), seed=0), "block"),
-    (lambda m: ob.fit_power_law(np.arange(1, 4), np.ones((9, 3)), seed=0, block=2, level=1.0), "level"),
+    (
+        lambda m: ob.fit_power_law(np.arange(1, 4), np.ones((9, 3)), seed=0, block=2, level=1.0),
+        "level",
+    ),
     (lambda m: ob.clusters(m.books, min_size=0), "min_size"),
     (lambda m: ob.clusters(m.books, min_size=1, seconds=0), "seconds"),
     (lambda m: ob.clusters(m.books, min_size=1, bps=-1), "bps"),

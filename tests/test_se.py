@@ -17,6 +17,8 @@ from torch import nn
 from setrade import se
 from setrade.compat import import_timm
 from setrade.errors import ArgumentError
+from setrade.plots import gates
+from setrade.se.switches import PLANTED_HALFLIFE, SWITCHES, draw_switch
 
 C, T = 8, 70
 
@@ -455,6 +457,55 @@ def test_reset_and_values_of_the_cache():
     assert cached(later.requires_grad_(), 4).requires_grad
 
 
+# --- planted switches ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", SWITCHES)
+def test_a_switch_is_balanced_seeded_and_tells_the_target(task):
+    X, y = draw_switch(task, 4000, seed=1)
+    assert X.shape == (4000, 4, 16)
+    off = y == 0
+    assert torch.equal(y[~off], X[~off, 0, -1])
+    assert 0.45 < off.float().mean() < 0.55
+    assert torch.equal(draw_switch(task, 4000, seed=1)[0], X)
+    assert not torch.equal(draw_switch(task, 4000, seed=2)[0], X)
+
+
+def test_switches_by_hand():
+    X, y = draw_switch("now", 100, seed=2)
+    assert torch.equal(y != 0, X[:, 1, -1] > 0)
+    X, y = draw_switch("marked", 100, seed=2)
+    assert (X[:, 2].sum(-1) == 1).all()
+    assert torch.equal(y != 0, (X[:, 1] * X[:, 2]).sum(-1) > 0)
+    X, y = draw_switch("spike", 20_000, seed=2)  # the mean tells nothing, the maximum all
+    mean, top = X[:, 1].mean(-1), X[:, 1].amax(-1)
+    assert abs(mean[y != 0].mean() - mean[y == 0].mean()) < 0.02
+    assert top[y != 0].mean() > top[y == 0].mean() + 2
+
+
+@pytest.fixture
+def one_thread():
+    """Run on one thread: nets this small lose more by sharing than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_learned_half_life_finds_the_planted_one():
+    torch.manual_seed(0)
+    block, head = se.SEBlock(4, 1, "ewm"), nn.Linear(4, 1)
+    optimizer = torch.optim.Adam([*block.parameters(), *head.parameters()], lr=0.015)
+    for step in range(400):
+        X, y = draw_switch("recent", 128, seed=step)
+        loss = (head(block(X)[:, :, -1])[:, 0] - y).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert abs(block.squeeze.halflife[1].item() - PLANTED_HALFLIFE) < 0.4
+
+
 # --- export ------------------------------------------------------------------------------
 
 
@@ -478,6 +529,31 @@ def test_onnx_gives_the_same_at_another_batch_size(block):
     x = window(5, seed=9)
     (y,) = session.run(None, {"x": x.numpy()})
     np.testing.assert_allclose(y, block(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_nothing_is_made_on_another_device(name):
+    """The meta device holds no numbers: a tensor made on the CPU by mistake would clash."""
+    block = BLOCKS[name]().to("meta")
+    assert block(window().to("meta")).device.type == "meta"
+
+
+# --- figures ------------------------------------------------------------------------------
+
+
+def test_figures_show_what_they_are_given():
+    index = pd.date_range("2024-01-01", periods=50, freq="15min", tz="UTC")
+    table = pd.DataFrame(np.random.default_rng(0).uniform(0.4, 0.7, (50, 3)), index, list("abc"))
+    close = pd.Series(np.arange(50.0), index)
+    fig = gates.gates_over_time(close, table)
+    assert [t.get_text() for t in fig.axes[1].get_yticklabels()] == ["a", "b", "c"]
+    np.testing.assert_array_equal(fig.axes[1].images[0].get_array(), table.T)
+    with pytest.raises(ArgumentError, match=r"^gates: got "):
+        gates.gates_over_time(close[1:], table)
+    fig = gates.squeeze_weights(np.arange(4.0), {"mean": np.full(4, 0.25)})
+    assert [bar.get_height() for bar in fig.axes[1].patches] == [0.25] * 4
+    with pytest.raises(ArgumentError, match=r"^weights: got "):
+        gates.squeeze_weights(np.arange(4.0), {"mean": np.full(3, 1 / 3)})
 
 
 # --- bad input ---------------------------------------------------------------------------
@@ -509,6 +585,10 @@ BAD = [
     *[(lambda v: se.CachedSE(se.SEBlock(C), v), "every", v) for v in (0, -1, 2.5, None)],
     *[(lambda v: se.CachedSE(se.SEBlock(C), 5)(window(), v), "step", v)
       for v in (-1, 1.0, None, float("nan"))],
+    *[(lambda v: draw_switch(v, 10, seed=0), "task", v) for v in ("up", None, 1)],
+    *[(lambda v: draw_switch("now", v, seed=0), "n", v) for v in (0, 1.0, None)],
+    *[(lambda v: draw_switch("now", 10, v, seed=0), "time", v) for v in (6, 16.0, None)],
+    *[(lambda v: draw_switch("now", 10, seed=v), "seed", v) for v in (-1, 0.5, None)],
     *[(se.SQUEEZES[name], "channels", v) for name in se.SQUEEZES for v in (0, 1.0, None)],
     *[(lambda v: se.SQUEEZES["ewm"](C, halflife=v), "halflife", v)
       for v in (0.0, -1.0, float("nan"), float("inf"), "10", None)],

@@ -7,37 +7,37 @@ position's unrealised profit, so a short sale never looks like income (it is non
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from setrade.costs import Rates, fee, fill_price, funding_paid
+from setrade.costs import Rates, compiled, fee, fill_price, funding_paid
 from setrade.risk import OPEN, Rules, liquidation_price
 
 FIELDS = (
     # the account after the last close
-    "cash units entry equity stop target ruin "
+    "cash units entry equity stop target ruin lower upper "
     # what is wanted, and what waits
     "wanted pending halted day day_start age "
     # the trade that is open
     "opened_at bought bought_value sold_value trade_fees trade_funding "
     # sums over the run
     "fees funding traded held trades wins gains losses "
-    "peak drawdown return_sum return_squares downside_squares"
+    "peak trough drawdown return_sum return_squares downside_squares"
 ).split()
 ACCOUNT = np.dtype([(name, np.float64) for name in FIELDS])
 # One row of the ledger; ``side`` is +1 or −1, ``reason`` a place in ``risk.REASONS``.
-LEDGER = "opened closed side size entry_price exit_price gross fees funding reason".split()
+COLUMNS = "opened closed side size bought_value sold_value fees funding reason".split()
+LEDGER = np.dtype([(name, np.float64) for name in COLUMNS])
 
 
 def new_accounts(count: int, equity: float) -> np.ndarray:
     """Return ``count`` accounts that hold ``equity`` in cash and nothing else."""
     accounts = np.zeros(count, ACCOUNT)
-    for name in ("cash", "equity", "peak", "day_start"):
+    for name in ("cash", "equity", "peak", "trough", "day_start"):
         accounts[name] = equity
     accounts["day"] = -1.0
     return accounts
 
 
-@njit(cache=True)
+@compiled
 def fill(a, units: float, price: float, fee_rate: float, slippage: float) -> None:
     """Buy (``units`` > 0) or sell: charge the leg once, realise what is closed."""
     before = a.cash + a.units * (price - a.entry)
@@ -45,7 +45,7 @@ def fill(a, units: float, price: float, fee_rate: float, slippage: float) -> Non
     charge = fee(filled, units, fee_rate)
     value = abs(units) * filled
     if a.units * units >= 0:
-        a.entry = (a.entry * abs(a.units) + value) / (abs(a.units) + abs(units))
+        a.entry = filled if a.units == 0 else (a.entry * a.units + filled * units) / (a.units + units)
         a.bought += abs(units)
         a.bought_value += value
     else:
@@ -58,16 +58,24 @@ def fill(a, units: float, price: float, fee_rate: float, slippage: float) -> Non
     a.traded += value / before if before > 0 else 0.0
 
 
-@njit(cache=True)
-def set_ruin(a, rules: Rules, rates: Rates) -> None:
-    """Recompute the liquidation price; needed whenever cash or position changed."""
-    if a.units != 0:
-        a.ruin = liquidation_price(
-            a.cash, a.units, a.entry, rules.inverse_leverage, rates.taker, rates.stop_slippage
-        )
+@compiled
+def set_bounds(a, rules: Rules, rates: Rates) -> None:
+    """Recompute the liquidation price, and the prices between which nothing can happen.
+
+    Needed whenever cash, position, stop or target changed.
+    """
+    if a.units == 0:
+        return
+    a.ruin = liquidation_price(
+        a.cash, a.units, a.entry, rules.inverse_leverage, rates.taker, rates.stop_slippage
+    )
+    if a.units > 0:
+        a.lower, a.upper = max(a.stop, a.ruin), a.target
+    else:
+        a.lower, a.upper = a.target, min(a.stop, a.ruin)
 
 
-@njit(cache=True)
+@compiled
 def pay_funding(a, rate: float, price: float) -> None:
     """Charge funding on what is held."""
     paid = funding_paid(a.units, price, rate)
@@ -76,9 +84,9 @@ def pay_funding(a, rate: float, price: float) -> None:
     a.funding += paid
 
 
-@njit(cache=True)
+@compiled
 def close_trade(
-    a, bar: int, price: float, fee_rate: float, slippage: float, reason: int, ledger
+    a, bar: int, price: float, fee_rate: float, slippage: float, reason: int, row
 ) -> None:
     """Close the whole position and write its row."""
     side = 1.0 if a.units > 0 else -1.0
@@ -86,31 +94,29 @@ def close_trade(
     a.units = 0.0
     if abs(a.cash) <= 1e-12 * a.bought_value:
         a.cash = 0.0  # ruined: what is left is the rounding of the bankruptcy price
-    write(a, bar, side, reason, ledger)
+    write(a, bar, side, reason, row)
     a.entry = a.bought = a.bought_value = a.sold_value = 0.0
     a.trade_fees = a.trade_funding = 0.0
 
 
-@njit(cache=True)
-def write(a, bar: int, side: float, reason: int, ledger) -> None:
-    """Add a trade to the sums and, where there is a ledger, to the ledger."""
+@compiled
+def write(a, bar: int, side: float, reason: int, row) -> None:
+    """Add a finished trade to the sums and to its row of the ledger."""
     gross = side * (a.sold_value - a.bought_value)
     profit = gross - a.trade_fees - a.trade_funding
     if reason != OPEN:
-        a.wins += profit > 0
+        a.wins += 1.0 if profit > 0 else 0.0
         a.gains += max(profit, 0.0)
         a.losses -= min(profit, 0.0)
-    if len(ledger):
-        row = ledger[int(a.trades)]
-        row[0], row[1], row[2], row[3] = a.opened_at, bar, side, a.bought
-        row[4], row[5] = a.bought_value / a.bought, a.sold_value / a.bought
-        row[6], row[7], row[8], row[9] = gross, a.trade_fees, a.trade_funding, reason
-    a.trades += 1
+    a.trades += 1.0
+    row.opened, row.closed, row.side, row.size = a.opened_at, bar, side, a.bought
+    row.bought_value, row.sold_value, row.reason = a.bought_value, a.sold_value, reason
+    row.fees, row.funding = a.trade_fees, a.trade_funding
 
 
-@njit(cache=True)
-def mark_open_trade(a, bar: int, price: float, ledger) -> None:
+@compiled
+def mark_open_trade(a, bar: int, price: float, row) -> None:
     """Write the trade that the run leaves open, valued at the last close."""
     if a.units != 0:
         a.sold_value += abs(a.units) * price
-        write(a, bar, 1.0 if a.units > 0 else -1.0, OPEN, ledger)
+        write(a, bar, 1.0 if a.units > 0 else -1.0, OPEN, row)

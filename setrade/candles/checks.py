@@ -26,27 +26,35 @@ def check(candles: pd.DataFrame, interval: str | pd.Timedelta | None = None) -> 
         ArgumentError: ``interval`` is no bar length.
     """
     length = None if interval is None else parse_interval("interval", interval).value
-    if not _spotless(candles, length) and (faults := list(find_faults(candles, length))):
+    if not spotless(candles, length) and (faults := list(find_faults(candles, length))):
         raise CandleError(faults)
 
 
-def _spotless(candles: pd.DataFrame, length: int | None) -> bool:
+def spotless(candles: pd.DataFrame, length: int | None = None) -> bool:
     """Say yes, in one pass over memory, to the usual frame that has no fault."""
     if not isinstance(candles, pd.DataFrame) or tuple(candles.columns) not in LAYOUTS:
         return False
-    index, columns = candles.index, [candles[c].to_numpy() for c in candles.columns]
+    index = candles.index
+    kinds = {t.kind if isinstance(t, np.dtype) else "O" for t in candles.dtypes}
     if not isinstance(index, pd.DatetimeIndex) or index.name != "time" or len(index) < 2:
         return False
-    if str(index.tz) not in UTC_NAMES or any(
-        c.dtype != np.float64 or not c.flags.c_contiguous for c in columns
-    ):
+    if str(index.tz) not in UTC_NAMES or not kinds <= set("iuf"):
         return False
-    step, first = int(np.diff(index[:2].as_unit("ns").asi8)[0]), index[:1].as_unit("ns").asi8[0]
+    first, second = (int(t) for t in index[:2].as_unit("ns").asi8)
+    step = second - first
     if step <= 0 or DAY % step or first % step or (length is not None and step != length):
         return False
-    stamps = index.asi8
-    return bool(
+    stamps, rows = index.asi8, as_rows(candles)
+    return (
         even_steps(stamps, stamps[1] - stamps[0])
-        and valid_prices(*columns[:4])
-        and all(valid_amounts(c) for c in columns[4:])
+        and valid_prices(*rows[:4])
+        and all(valid_amounts(row) for row in rows[4:])
     )
+
+
+def as_rows(candles: pd.DataFrame) -> np.ndarray:
+    """Return one contiguous row a column (C, n), floats; no copy where the frame is one block."""
+    table = candles.to_numpy()
+    if table.dtype != np.float32:
+        table = table.astype(np.float64, copy=False)
+    return np.ascontiguousarray(table.T)

@@ -14,7 +14,7 @@ PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume")
 LAYOUTS = (COLUMNS, (*COLUMNS, "turnover"))
 UTC_NAMES = ("UTC", "Etc/UTC", "UTC+00:00", "tzutc()")
-SHOWN = 5
+SHOWN = 3
 
 
 class Fault(NamedTuple):

@@ -15,7 +15,7 @@ from .faults import COLUMNS, CandleError, Fault
 
 TIME_NAMES = ("time", "timestamp", "ts", "date", "datetime", "open_time", "opentime", "start",
               "start_time", "starttime", "start_at", "open time", "t")  # fmt: skip
-UNITS = (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17), ("ns", 1e17, 1e20))
+UNITS = ((1e9, 1e8, 1e11), (1e6, 1e11, 1e14), (1e3, 1e14, 1e17), (1, 1e17, 1e19))  # ns, from, to
 SHORT = {"o": "open", "h": "high", "l": "low", "c": "close", "v": "volume", "vol": "volume"}
 
 
@@ -109,9 +109,10 @@ def _localize(stamps: pd.Series, tz: str | None) -> pd.Series:
 
 def _from_number(stamps: pd.Series, path: str | Path) -> pd.Series:
     """Turn s, ms, us or ns since 1970 into UTC; all rows must be in one unit."""
-    for unit, low, high in UNITS:
+    for ns, low, high in UNITS:
         if len(stamps) and stamps.between(low, high).all():
-            return pd.to_datetime(stamps, unit=unit, utc=True).dt.as_unit("us")
+            whole = (stamps * int(ns)).astype(np.int64)
+            return pd.to_datetime(whole, unit="ns", utc=True).dt.as_unit("us")
     allowed = "a file with times in s, ms, us or ns since 1970, one unit in all rows"
     raise ArgumentError("path", path, allowed)
 

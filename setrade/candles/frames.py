@@ -7,7 +7,7 @@ import pandas as pd
 
 from setrade.errors import ArgumentError, integer
 
-from .checks import check
+from .checks import as_rows, check
 from .intervals import bar_interval, parse_interval
 
 
@@ -38,9 +38,9 @@ def resample(candles: pd.DataFrame, interval: str | pd.Timedelta) -> pd.DataFram
     if count < 1:
         raise ArgumentError("candles", candles, f"bars enough for one complete {interval} bar")
     body = candles.iloc[first : first + count * ratio]
-    joined = {}
-    for name, column in body.items():
-        x = column.to_numpy().reshape(count, ratio)
+    joined: dict[str, np.ndarray] = {}
+    for name in map(str, body.columns):
+        x = body[name].to_numpy().reshape(count, ratio)
         picks = {"open": x[:, 0], "high": x.max(1), "low": x.min(1), "close": x[:, -1]}
         joined[name] = picks[name] if name in picks else x.sum(1)
     return pd.DataFrame(joined, index=pd.DatetimeIndex(body.index[::ratio].array, name="time"))
@@ -80,10 +80,8 @@ def windows(candles: pd.DataFrame, length: int, stride: int = 1) -> np.ndarray:
     check(candles)
     length = integer("length", length, 1, len(candles))
     stride = integer("stride", stride, 1)
-    body = candles.iloc[:, :5]
-    table = body.to_numpy()
-    if table.dtype != np.float32:
-        table = table.astype(np.float64, copy=False)
-    rows = np.asarray(_Kept(body, np.ascontiguousarray(table.T)))
+    body = candles.copy(deep=False) if candles.shape[1] == 5 else candles.iloc[:, :5]
+    rows = np.asarray(_Kept(body, as_rows(body)))
+    rows.flags.writeable = False
     view = np.lib.stride_tricks.sliding_window_view(rows, length, axis=1)
     return view[:, ::stride].swapaxes(0, 1)

@@ -10,8 +10,8 @@ from pandas.tseries.frequencies import to_offset
 
 from setrade.errors import ArgumentError
 
-DAY = 86_400_000_000_000  # ns
-ALLOWED = 'a pandas offset that divides one day, such as "1min", "15min", "1h" or "1D"'
+SECOND, DAY = 1_000_000_000, 86_400_000_000_000  # ns
+ALLOWED = 'a pandas offset of 1 s or more that divides a day: "1min", "15min", "1h", "1D" ...'
 
 
 def parse_interval(name: str, value: str | pd.Timedelta) -> pd.Timedelta:
@@ -20,7 +20,7 @@ def parse_interval(name: str, value: str | pd.Timedelta) -> pd.Timedelta:
         offset = to_offset(value) if isinstance(value, str) else value
         day = isinstance(offset, pd.offsets.Day)  # a Day is no Timedelta in pandas 3
         length = pd.Timedelta(days=offset.n) if day else pd.Timedelta(cast(Any, offset))
-        known = isinstance(value, str | pd.Timedelta) and 0 < length.value <= DAY
+        known = isinstance(value, str | pd.Timedelta) and SECOND <= length.value <= DAY
     except (ValueError, TypeError, AttributeError) as error:
         raise ArgumentError(name, value, ALLOWED) from error
     if not known or DAY % length.value:
@@ -54,3 +54,12 @@ def bar_interval(candles: pd.DataFrame) -> pd.Timedelta:
     if step is None:
         raise ArgumentError("candles", candles, "a frame of at least two candles")
     return cast(pd.Timedelta, pd.Timedelta(step, unit="ns"))
+
+
+def stamps(first: pd.Timestamp, interval: pd.Timedelta, count: int) -> pd.DatetimeIndex:
+    """Return ``count`` stamps in UTC from ``first`` on, named ``time``, without a frequency.
+
+    A frequency would be lost by the first CSV or parquet file, and frames compare unequal.
+    """
+    us = first.value // 1000 + interval.value // 1000 * np.arange(count)
+    return pd.DatetimeIndex(us.astype("M8[us]"), name="time").tz_localize("UTC")

@@ -11,21 +11,21 @@ from numba import njit
 
 from setrade.errors import integer
 
-from .intervals import parse_interval
+from .intervals import parse_interval, stamps
 
 REGIMES = ("trending", "ranging", "accumulating")
 INFORMATIVE = {"trending": "roc", "ranging": "bollinger_percent_b", "accumulating": "volume_ma"}
 START = pd.Timestamp("2024-01-01", tz="UTC")
 STAY = 299 / 300  # a regime lasts 300 bars on average
 STRENGTH = 0.15  # share of the forecast in the next return: a rank correlation of about 0.1
-VOLUME_LEVEL = 0.0
+VOLUME_LEVEL = -0.045  # long-run mean of the log of the 20-bar mean volume, over 100
 QUARTER = 900_000_000_000  # 15 minutes in ns
 BAR_VOL = 0.0025  # standard deviation of a 15-minute log return
 
 
 @dataclass(frozen=True)
 class Market:
-    """Synthetic candles with their truth; ``books`` is for `setrade.orderbook` to fill."""
+    """Synthetic candles with their truth; ``books`` is None until somebody draws some."""
 
     candles: pd.DataFrame
     regime: pd.Series
@@ -35,7 +35,10 @@ class Market:
 
 @njit(cache=True)
 def _signal(regime, t, log_close, log_volume, vol):
-    """Return what the regime's channel says after bar t, about zero mean and unit spread."""
+    """Return what the regime's channel foretells after bar t, bounded to [-1, 1].
+
+    The bound keeps a trend from feeding on itself without end.
+    """
     if t < 20:
         return 0.0
     if regime == 0:  # rate of change over 10 bars
@@ -81,14 +84,31 @@ def synthetic(
 ) -> Market:
     """Draw a market with planted regimes, each with one channel that foretells the next bar.
 
+    The regimes follow a Markov chain and last 300 bars on average. After bar t the next
+    return is, in units of a GARCH volatility, 0.15 times a bounded forecast plus a fat-tailed
+    shock (Student, 5 degrees). The forecast is made of past prices and volumes alone:
+
+    - trending: the 10-bar rate of change, upwards when it is high (``roc``);
+    - ranging: the distance from the 20-bar mean in its deviations, back towards it
+      (``bollinger_percent_b``);
+    - accumulating: the 20-bar mean volume, upwards when it is high (``volume_ma``).
+
+    The rank correlation of that channel with the next return is about 0.1 in its regime, and
+    no other channel's is higher. Siblings come close, for they measure nearly the same:
+    ``momentum`` beside ``roc``; the distance to a moving average or to VWAP, ``rsi`` and ``roc``
+    beside ``bollinger_percent_b``. Trending and ranging read the same prices with opposite
+    signs; ``volume_ma`` shares its information with ``volume`` only. A bar opens at the close
+    before it.
+
     Args:
-        n_bars: number of candles. The first k do not depend on it.
-        seed: seed or generator.
-        interval: bar length; the volatility grows with its square root.
+        n_bars: number of candles. The first k of them do not depend on it.
+        seed: seed (an integer from 0 on) or generator.
+        interval: bar length; the volatility (0.25 % at 15 min) grows with its square root.
 
     Returns:
-        A `Market`: ``candles``; ``regime`` (n_bars,) text, in force after each bar;
-        ``informative``, the channel that leads in each regime.
+        A `Market`: ``candles``, from 2024-01-01 and 30,000 on; ``regime`` (n_bars,), the
+        regime's name that rules the return **after** each bar; ``informative``, the channel
+        that leads in each regime.
 
     Raises:
         ArgumentError: ``n_bars`` below 1, an impossible ``interval`` or ``seed``.
@@ -105,8 +125,7 @@ def synthetic(
     close = 30_000.0 * np.exp(log_close)
     first = np.concatenate([[30_000.0], close[:-1]])
     spread = np.exp(np.abs(wick.standard_normal((n_bars, 2))) * 0.4 * sigma[:, None])
-    index = pd.date_range(START, periods=n_bars, freq=length, name="time", unit="us")
-    index.freq = None
+    index = stamps(START, length, n_bars)
     candles = pd.DataFrame(
         {"open": first, "high": np.maximum(first, close) * spread[:, 0],
          "low": np.minimum(first, close) / spread[:, 1], "close": close,

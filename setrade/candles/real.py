@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .faults import COLUMNS
+from .intervals import stamps
 
 STEP = pd.Timedelta(minutes=15)
 
@@ -29,8 +30,7 @@ def _cleaned() -> pd.DataFrame:
 
 def _fill_flat(bars: pd.DataFrame) -> pd.DataFrame:
     """Fill single missing bars flat at the close before, and list them in ``attrs``."""
-    grid = pd.date_range(bars.index[0], bars.index[-1], freq=STEP, name="time", unit="us")
-    grid.freq = None
+    grid = stamps(bars.index[0], STEP, (bars.index[-1] - bars.index[0]) // STEP + 1)
     filled = bars.reindex(grid)
     holes = filled["close"].isna()
     filled.loc[holes, "volume"] = 0.0

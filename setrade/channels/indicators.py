@@ -81,7 +81,8 @@ def compute(
         J. W. Wilder, New Concepts in Technical Trading Systems, 1978 (RSI, ATR, ADX).
     """
     _check_arguments(candles, books, scale_free)
-    names = [c for group, cs in GROUPS.items() if books is not None or group != "order_flow" for c in cs]
+    groups = [g for g in GROUPS if books is not None or g != "order_flow"]
+    names = [name for g in groups for name in GROUPS[g]]
     table = np.empty((len(candles), len(names)), order="F")
     table[: WARM_UP + 1] = np.nan
     x = {c: np.ascontiguousarray(candles[c].to_numpy(np.float64)) for c in GROUPS["price"][:4]}
@@ -90,9 +91,7 @@ def compute(
     for fill in (_price_and_volume, _momentum, _volatility, _trend):
         fill(x, out)
     if books is not None:
-        closes = candles.index + bar_interval(candles)
-        out["spread"][:] = books.join(books.spread() / (books.mid() if scale_free else 1.0), closes)
-        out["imbalance"][:] = books.join(books.imbalance(), closes)
+        _order_flow(candles, books, scale_free, out)
     if scale_free:
         to_scale_free(x["close"], out, PERIODS["volume_ma"])
     else:
@@ -114,6 +113,14 @@ def _check_arguments(candles: pd.DataFrame, books: Snapshots | None, scale_free:
             raise ArgumentError(f"talib.set_unstable_period({name!r})", period, "0")
     if mode := talib.get_compatibility():
         raise ArgumentError("talib.set_compatibility", mode, "0, which seeds averages by a mean")
+
+
+def _order_flow(candles: pd.DataFrame, books: Snapshots, scale_free: bool, out: Columns) -> None:
+    """Fill spread and imbalance as known at each bar's close; NaN before the first snapshot."""
+    closes = pd.DatetimeIndex(candles.index) + bar_interval(candles)
+    unit = books.mid() if scale_free else 1.0
+    out["spread"][:] = books.join(books.spread() / unit, closes)
+    out["imbalance"][:] = books.join(books.imbalance(), closes)
 
 
 def _price_and_volume(x: Columns, out: Columns) -> None:

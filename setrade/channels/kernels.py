@@ -14,7 +14,7 @@ def _amounts(high, low, close, volume, t):
     """Return of one bar: price, price times volume, volume, signed volume."""
     price = (high[t] + low[t] + close[t]) / 3.0
     sign = np.sign(close[t] - close[t - 1]) if t > 0 else 0.0
-    return np.array((price, price * volume[t], volume[t], sign * volume[t]))
+    return price, price * volume[t], volume[t], sign * volume[t]
 
 
 @njit(cache=True)
@@ -31,18 +31,21 @@ def volume_window(high, low, close, volume, n, vwap, mean, flow):
     """
     tails = np.zeros((n + 1, 4))  # row j: sums over bars j.. of the block before
     for start in range(0, len(close), n):
-        head = np.zeros(4)
+        prices = money = traded = signed = 0.0
         for t in range(start, min(start + n, len(close))):
-            head += _amounts(high, low, close, volume, t)
-            prices, money, traded, signed = head + tails[t - start + 1]
+            a, b, c, d = _amounts(high, low, close, volume, t)
+            prices, money, traded, signed = prices + a, money + b, traded + c, signed + d
             if t >= n - 1:
-                vwap[t] = money / traded if traded > 0.0 else prices / n
-                mean[t] = traded / n
-            if t >= n:
-                flow[t] = signed / traded if traded > 0.0 else 0.0
-        for j in range(n - 1, -1, -1):
-            if start + j < len(close):
-                tails[j] = tails[j + 1] + _amounts(high, low, close, volume, start + j)
+                tail = tails[t - start + 1]
+                total = traded + tail[2]
+                mean[t] = total / n
+                vwap[t] = (money + tail[1]) / total if total > 0.0 else (prices + tail[0]) / n
+                flow[t] = (signed + tail[3]) / total if total > 0.0 else 0.0
+        for j in range(min(n, len(close) - start) - 1, -1, -1):
+            amounts = _amounts(high, low, close, volume, start + j)
+            for k in range(4):
+                tails[j, k] = tails[j + 1, k] + amounts[k]
+    flow[n - 1] = np.nan  # its oldest bar has no close before it
 
 
 @njit(cache=True)

@@ -91,7 +91,7 @@ def candlesticks(
             hides how volatile it was), one pair ``(low, high)`` for all, or an array ``(N, 2)``
             such as ``reference_range`` gives.
         outside: what to do with a price outside a given range: ``"error"``, or ``"clip"`` to
-            draw it on the edge.
+            draw it on the edge. A candle wholly outside keeps its colour and is one row high.
         out: uint8 buffer ``(N, 3, height, width)`` to draw into.
 
     Returns:

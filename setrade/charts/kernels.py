@@ -37,6 +37,12 @@ def row_of(price, low, high, rows):
 
 
 @njit(cache=True)
+def inside_row(price, low, high, rows):
+    """Return the row of a price, the edge's for one outside (which the caller allowed)."""
+    return row_of(min(max(price, low), high), low, high, rows)
+
+
+@njit(cache=True)
 def _geometry(window, low, high, shape, volume_rows):
     """Return (n, 8): kind, left, right, rows of high, body (first, end), low + 1, volume top."""
     (height, width), n = shape, window.shape[1]
@@ -46,12 +52,12 @@ def _geometry(window, low, high, shape, volume_rows):
     largest = window[4].max() if volume_rows else 0.0
     for i in range(n):
         first, last = window[0, i], window[3, i]
-        a, b = row_of(first, low, high, rows), row_of(last, low, high, rows)
+        a, b = inside_row(first, low, high, rows), inside_row(last, low, high, rows)
         parts[i, 0] = 2 if first == last else (0 if last > first else 1)
         parts[i, 1], parts[i, 2] = i * width // n, (i + 1) * width // n - gap
-        parts[i, 3] = row_of(window[1, i], low, high, rows)
+        parts[i, 3] = inside_row(window[1, i], low, high, rows)
         parts[i, 4], parts[i, 5] = min(a, b), max(a, b) + 1
-        parts[i, 6] = row_of(window[2, i], low, high, rows) + 1
+        parts[i, 6] = inside_row(window[2, i], low, high, rows) + 1
         tall = window[4, i] / largest * volume_rows if largest > 0.0 else 0.0
         parts[i, 7] = height - int(tall + 0.5)
     return parts
@@ -97,8 +103,7 @@ def _average(plane, closes, length, low, high, colour, rows):
     n, width, previous = closes.shape[0], plane.shape[1], -1
     for i in range(length - 1, n):
         mean = closes[i - length + 1 : i + 1].mean()
-        # The mean of numbers in [low, high] may leave it by a last digit, no more.
-        row = row_of(min(max(mean, low), high), low, high, rows)
+        row = inside_row(mean, low, high, rows)
         left, right = i * width // n, (i + 1) * width // n
         plane[row, left:right] = colour
         if previous >= 0:

@@ -53,7 +53,7 @@ def _finite_span(limits: np.ndarray, name: str) -> np.ndarray:
 def price_limits(
     x: np.ndarray, price_range: str | Sequence[float] | np.ndarray, outside: str
 ) -> np.ndarray:
-    """Return the lowest and highest price drawn, (N, 2), and clip ``x`` if told to."""
+    """Return the lowest and highest price drawn, (N, 2); refuse others unless to be clipped."""
     if isinstance(price_range, str):
         if price_range != "window":
             raise ArgumentError("price_range", price_range, "'window', (low, high) or (N, 2)")
@@ -65,9 +65,7 @@ def price_limits(
         raise ArgumentError("price_range", price_range, allowed)
     limits = np.array(np.broadcast_to(given, (len(x), 2)), np.float64, order="C")
     _finite_span(limits, "price_range")
-    if outside == "clip":
-        np.clip(x[:, :4], limits[:, None, :1], limits[:, None, 1:], out=x[:, :4])
-    else:
+    if outside == "error":
         _refuse(find_outside(x, limits), x, "price_range")
     return limits
 

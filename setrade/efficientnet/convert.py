@@ -55,11 +55,15 @@ def _reference(weights: Mapping[str, Tensor], n_blocks: int) -> dict[str, Tensor
     classes = weights["classifier.weight"].shape[0]
     with torch.device("meta"):
         nets = [EfficientNet(v, classes, stem[1]) for v in VARIANTS]
-    fits = [n for n in nets if n.stem[0].weight.shape[0] == stem[0] and n.num_features == head]
+    shapes = [dict(net.state_dict()) for net in nets]
+    fits = [
+        (abs(len(net.blocks) - n_blocks), shape)
+        for net, shape in zip(nets, shapes, strict=True)
+        if shape["stem.0.weight"].shape[0] == stem[0] and net.num_features == head
+    ]
     if not fits:
         raise WeightError("conv_stem.weight", f"no variant has a stem of {stem[0]}, head of {head}")
-    best = min(fits, key=lambda net: abs(len(net.blocks) - n_blocks))
-    return dict(best.state_dict())
+    return min(fits, key=lambda fit: fit[0])[1]
 
 
 def from_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

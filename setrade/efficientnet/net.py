@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from setrade.errors import ArgumentError, choice, integer, number
@@ -86,7 +87,7 @@ class EfficientNet(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         """Raise unless ``x`` is a batch of pictures that survives the strides."""
-        if tracing():
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined]
             return
         low = self.total_stride
         allowed = f"(batch, {self.in_channels}, height, width), both sides at least {low}"

@@ -5,6 +5,7 @@ Chapter 18 uses these on a strategy that looks wonderful.
 """
 
 from .bootstrap import Interval, block_length, interval, paired_difference, resample
+from .figures import break_even_fee, cost_sensitivity, metric_intervals
 from .selection import (
     SuperiorAbility,
     deflated_sharpe,
@@ -19,9 +20,12 @@ __all__ = [
     "Interval",
     "SuperiorAbility",
     "block_length",
+    "break_even_fee",
+    "cost_sensitivity",
     "deflated_sharpe",
     "expected_best_sharpe",
     "interval",
+    "metric_intervals",
     "overfitting_probability",
     "paired_difference",
     "probabilistic_sharpe",

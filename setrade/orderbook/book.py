@@ -84,24 +84,30 @@ class OrderBook:
         try:
             kind, stamp, data = message["type"], message["ts"], message["data"]
             symbol, bids, asks, u = data["s"], data["b"], data["a"], data["u"]
-            if type(u) is not int or type(stamp) is not int:
-                raise ValueError("u and ts are integers")
-            if symbol != self.symbol and self.symbol is not None:
-                raise ValueError(f"a message of {symbol!r} for the book of {self.symbol!r}")
-            if kind == "snapshot" or (u == 1 and kind == "delta"):
-                self._bids, self._asks, self.symbol, self._broken = Side(), Side(), symbol, ""
-            elif kind != "delta":
-                raise ValueError(f"type {kind!r}")
-            elif self._broken or u != self.update_id + 1:
-                return self._leave_out(u)
-            absent = self._bids.update(bids) + self._asks.update(asks)
+            follows = self._begin(kind, symbol, u, stamp)
+            absent = self._bids.update(bids) + self._asks.update(asks) if follows else 0
         except (KeyError, TypeError, ValueError) as error:
             self._broken = self._broken or "a malformed message"
             raise ArgumentError("message", message, _ALLOWED) from error
+        if not follows:
+            return self._leave_out(u)
         self.update_id, self.time_ms = u, stamp
         if absent:
             self.faults["absent_level"] += absent
         return self._judge(absent)
+
+    def _begin(self, kind: str, symbol: str, u: int, stamp: int) -> bool:
+        """Empty the book for a snapshot; return whether the message's levels are to be taken."""
+        if type(u) is not int or type(stamp) is not int:
+            raise ValueError("u and ts are integers")
+        if symbol != self.symbol and self.symbol is not None:
+            raise ValueError(f"a message of {symbol!r} for the book of {self.symbol!r}")
+        if kind == "snapshot" or (u == 1 and kind == "delta"):
+            self._bids, self._asks, self.symbol, self._broken = Side(), Side(), symbol, ""
+            return True
+        if kind != "delta":
+            raise ValueError(f"type {kind!r}")
+        return not self._broken and u == self.update_id + 1
 
     def _judge(self, absent: int) -> bool:
         """Look at the book after an update: crossed, too deep, or sound."""
@@ -111,7 +117,7 @@ class OrderBook:
         if self.depth is not None and max(len(bids), len(asks)) > self.depth:
             return self._fault("too_deep", f"more than {self.depth} levels on a side")
         if absent and self.strict:
-            raise BookStateError("absent_level", f"{absent} unknown levels deleted (u {self.update_id})")
+            raise BookStateError("absent_level", f"u={self.update_id} deletes unknown levels")
         return True
 
     def _leave_out(self, u: int) -> bool:
@@ -159,11 +165,12 @@ class OrderBook:
             raise BookStateError("empty", "one side of the book has no level")
         n = available if levels is None else integer("levels", levels, 1, available)
         time = np.array([self.time_ms], "datetime64[ms]")
-        return Snapshots(time, *self._bids.arrays(bids[: -n - 1 : -1]), *self._asks.arrays(asks[:n]))
+        sides = *self._bids.arrays(bids[: -n - 1 : -1]), *self._asks.arrays(asks[:n])
+        return Snapshots(time, *sides)
 
     def _require_valid(self) -> None:
         if self._broken:
             raise BookStateError(self._broken.split(":")[0], f"book not valid: {self._broken}")
 
 
-_ALLOWED = "a snapshot or delta of one symbol: type, ts, data {s, b, a, u}, levels as decimal strings"
+_ALLOWED = "a snapshot or delta of one symbol: type, ts, data {s, b, a, u}, decimal strings"

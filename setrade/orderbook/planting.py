@@ -10,7 +10,9 @@ SLOT = 40  # snapshots for each short-lived order, so that no two overlap
 TRIES = 200
 
 
-def plant(bid, walls: int, filled: int, spoofs: int, levels: int, rng) -> pd.DataFrame:
+def plant(
+    bid: np.ndarray, walls: int, filled: int, spoofs: int, *, levels: int, rng: np.random.Generator
+) -> pd.DataFrame:
     """Return the planted orders for a path of best bids (in ticks), by start."""
     n = len(bid)
     rows = [_wall(bid, levels, rng) for _ in range(walls)]

@@ -83,12 +83,12 @@ class Snapshots:
     def _laws(self) -> dict[str, np.ndarray]:
         """Return for each law the rows that break it; a comparison with NaN is False."""
         bid, ask, sizes = self.bid_price, self.ask_price, (self.bid_size, self.ask_size)
-        back = np.zeros(len(self), bool)
+        back = np.zeros(len(self), dtype=bool)
         back[1:] = self.time[1:] < self.time[:-1]
         bad = [~np.isfinite(getattr(self, name)).all(1) for name in FIELDS]
-        return {
+        laws: dict[str, Any] = {
             "time goes back": back,
-            "NaN or infinity": np.logical_or.reduce(bad),
+            "NaN or infinity": np.stack(bad).any(0),
             "price not above zero": (bid <= 0).any(1) | (ask <= 0).any(1),
             "negative size": (sizes[0] < 0).any(1) | (sizes[1] < 0).any(1),
             "empty best level": (sizes[0][:, 0] == 0) | (sizes[1][:, 0] == 0),
@@ -96,6 +96,7 @@ class Snapshots:
             "asks not rising": (ask[:, 1:] <= ask[:, :-1]).any(1),
             "crossed book": bid[:, 0] >= ask[:, 0],
         }
+        return laws
 
     def __len__(self) -> int:
         return len(self.time)

@@ -49,7 +49,8 @@ def spoofing(
         ``ticks_away`` from its side's best price at the start, ``seconds``, ``traded``,
         ``score``.
     """
-    min_size, tick = number("min_size", min_size, 0, above=True), number("tick", tick, 0, above=True)
+    min_size = number("min_size", min_size, 0, above=True)
+    tick = number("tick", tick, 0, above=True)
     near = number("near_ticks", near_ticks, 0, above=True)
     brief = number("brief_seconds", brief_seconds, 0, above=True)
     _check_trades(trades)
@@ -79,16 +80,18 @@ def _check_trades(trades: pd.DataFrame) -> None:
     wanted = {"time", "price", "size", "side"}
     if not isinstance(trades, pd.DataFrame) or not wanted <= set(trades.columns):
         raise ArgumentError("trades", trades, f"a DataFrame with columns {sorted(wanted)}")
-    if not isinstance(trades.time.dtype, pd.DatetimeTZDtype) or not trades.time.is_monotonic_increasing:
+    zoned = isinstance(trades.time.dtype, pd.DatetimeTZDtype)
+    if not zoned or not trades.time.is_monotonic_increasing:
         raise ArgumentError("trades.time", trades.time.dtype, "UTC stamps in order")
-    if not np.isfinite(trades[["price", "size"]].to_numpy(float)).all() or (trades["size"] <= 0).any():
-        raise ArgumentError("trades", trades, "finite prices, and sizes above zero")
+    figures = trades[["price", "size"]].to_numpy(float)
+    if not np.isfinite(figures).all() or (figures <= 0).any():
+        raise ArgumentError("trades", trades, "finite prices and sizes above zero")
     if not trades.side.isin([1, -1]).all():
         raise ArgumentError("trades.side", trades.side.unique(), "+1 (taker bought) or -1")
 
 
 def _grid(price: np.ndarray, tick: float, side: int) -> tuple[np.ndarray, int]:
-    """Return ticks k >= 0 that rise away from the touch, and ``low``: price tick = low - side * k."""
+    """Return ticks k >= 0 that rise away from the touch, and low: price tick = low - side * k."""
     exact = price / tick
     ticks = np.rint(exact).astype(np.int64)
     if np.abs(exact - ticks).max() > 1e-3:

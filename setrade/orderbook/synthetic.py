@@ -85,7 +85,7 @@ def synthetic(
     pressure = np.tanh(lfilter([np.sqrt(1 - 0.95**2)], [1, -0.95], rng.normal(size=n)))
     moves = _moves(rng.random(n), rate, signal * pressure)
     bid = start + np.concatenate([[0], moves[:-1].cumsum()])
-    planted = plant(bid, *counts, levels, rng)
+    planted = plant(bid, *counts, levels=levels, rng=rng)
     sizes = _sizes(bid, pressure, planted, levels, rng)
     books = _snapshots(bid, sizes, tick, step)
     trades = _trades(books, moves, rng)
@@ -114,33 +114,40 @@ def _sizes(bid, pressure, planted: pd.DataFrame, levels: int, rng) -> np.ndarray
     """Return sizes of shape ``(2, n, levels)``, planted orders on top."""
     n, low = len(bid), int(bid.min()) - levels
     noise = rng.normal(size=(2, int(bid.max()) - low + levels + 2))
-    shocks = rng.normal(size=(2, n, levels))
+    shocks, draws = rng.normal(size=(2, n, levels)), rng.random((2, n, levels))
     sizes = np.empty((2, n, levels))
-    _background(bid - low, pressure, noise, shocks, sizes)
+    _background(bid - low, pressure, noise, shocks, draws, sizes)
     sizes = np.maximum(np.round(sizes / LOT), 1)
-    for order in planted.itertuples():
-        rows = np.arange(order.start, order.end)
-        level = bid[rows] - order.tick if order.side == 1 else order.tick - bid[rows] - 1
+    orders = planted[["side", "tick", "size", "start", "end"]].to_numpy(np.int64)
+    for side, tick, size, start, end in orders:
+        rows = np.arange(start, end)
+        level = bid[rows] - tick if side == 1 else tick - bid[rows] - 1
         seen = (level >= 0) & (level < levels)
-        sizes[0 if order.side == 1 else 1, rows[seen], level[seen]] += round(order.size / LOT)
+        sizes[0 if side == 1 else 1, rows[seen], level[seen]] += np.round(size / LOT)
     return np.round(sizes * LOT, 3)
 
 
 @numba.njit(cache=True)
-def _background(bid, pressure, noise, shocks, sizes):
-    """Sizes that fall with distance, each tick with its own slowly changing noise."""
+def _background(bid, pressure, noise, shocks, draws, sizes):
+    """Sizes that fall with distance; each tick has its own noise and changes now and then."""
+    seen, shown = np.full(noise.shape, -1), np.zeros(noise.shape)
     for t in range(len(bid)):
         for side in range(2):
             for d in range(sizes.shape[2]):
                 k = bid[t] - d if side == 0 else bid[t] + 1 + d
-                noise[side, k] = 0.98 * noise[side, k] + 0.199 * shocks[side, t, d]
-                tilt = (1.0 - 2.0 * side) * 0.5 * pressure[t] * np.exp(-d / 3.0)
-                sizes[side, t, d] = (1.0 + 2.0 * np.exp(-d)) * np.exp(0.25 * noise[side, k] + tilt)
+                near = np.exp(-d / 3.0)
+                if seen[side, k] != t - 1 or t == 0 or draws[side, t, d] < 0.1 + 0.5 * near:
+                    noise[side, k] = 0.9 * noise[side, k] + 0.436 * shocks[side, t, d]
+                    tilt = (1.0 - 2.0 * side) * 0.5 * pressure[t] * near
+                    mean = 1.0 + 2.0 * np.exp(-d)
+                    shown[side, k] = mean * np.exp(0.25 * noise[side, k] + tilt)
+                sizes[side, t, d] = shown[side, k]
+                seen[side, k] = t
 
 
 def _snapshots(bid: np.ndarray, sizes: np.ndarray, tick: float, step: pd.Timedelta) -> Snapshots:
     steps = np.arange(sizes.shape[2])
-    time = pd.date_range("2024-01-01", periods=len(bid), freq=step, tz="UTC")
+    time = np.datetime64("2024-01-01", "ns") + np.arange(len(bid)) * step.to_timedelta64()
     bids, asks = bid[:, None] - steps, bid[:, None] + 1 + steps
     return Snapshots(time, (bids * tick).round(10), sizes[0], (asks * tick).round(10), sizes[1])
 

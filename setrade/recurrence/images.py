@@ -16,7 +16,7 @@ from numba import njit, prange
 from setrade.buffers import is_tensor, output, series
 from setrade.errors import ArgumentError, integer, number
 
-BLOCK = 64  # rows of one picture that a core takes at a time
+BLOCK = 32  # rows of one picture that a core takes at a time
 
 
 def embed(x: Any, dim: int = 1, delay: int = 1) -> Any:
@@ -52,18 +52,20 @@ def _states(n: int, dim: Any, delay: Any) -> int:
 
 
 @njit(cache=True)
-def _distances(x, i, first, dim, delay, row):
-    """Fill ``row`` with the distances from state i of one series to states first, ..."""
+def _distances(x, i, dim, delay, row):
+    """Fill ``row`` with the distances from state i of one series to its states 0, 1, ..."""
+    if dim == 1:
+        for j in range(row.size):
+            row[j] = abs(x[i] - x[j])
+        return
     row[:] = 0.0
     for k in range(dim):
         here = x[i + k * delay]
-        there = x[first + k * delay : first + k * delay + row.size]
+        there = x[k * delay : k * delay + row.size]
         for j in range(row.size):
-            # At dim 1 the distance itself: squares could underflow, and a root costs time.
-            row[j] += (here - there[j]) * (here - there[j]) if dim > 1 else abs(here - there[j])
-    if dim > 1:
-        for j in range(row.size):
-            row[j] = np.sqrt(row[j])
+            row[j] += (here - there[j]) * (here - there[j])
+    for j in range(row.size):
+        row[j] = np.sqrt(row[j])
 
 
 @njit(cache=True, parallel=True)
@@ -73,18 +75,15 @@ def _fill(x, dim, delay, eps, out):
     blocks = (m + BLOCK - 1) // BLOCK
     for block in prange(n * blocks):
         w, first = block // blocks, block % blocks * BLOCK
-        last, row = min(first + BLOCK, m), np.empty(m - first)
-        for i in range(first, last):
-            _distances(x[w], i, first, dim, delay, row)
+        row = np.empty(m)
+        for i in range(first, min(first + BLOCK, m)):
+            _distances(x[w], i, dim, delay, row)
             if np.isnan(eps[w]):
-                for j in range(first, m):
-                    out[w, i, j] = row[j - first]
+                for j in range(m):
+                    out[w, i, j] = row[j]
             else:
-                for j in range(first, m):
-                    out[w, i, j] = row[j - first] <= eps[w]
-        for j in range(last, m):  # the picture is symmetric
-            for i in range(first, last):
-                out[w, j, i] = out[w, i, j]
+                for j in range(m):
+                    out[w, i, j] = row[j] <= eps[w]
 
 
 @njit(cache=True, parallel=True)
@@ -92,9 +91,10 @@ def _quantiles(x, dim, delay, m, rank):
     """Return for each series the distance of that rank among its pairs i < j."""
     out = np.empty(len(x))
     for w in prange(len(x)):
-        pairs, filled = np.empty(m * (m - 1) // 2), 0
+        pairs, filled, row = np.empty(m * (m - 1) // 2), 0, np.empty(m)
         for i in range(m - 1):
-            _distances(x[w], i, i + 1, dim, delay, pairs[filled : filled + m - 1 - i])
+            _distances(x[w], i, dim, delay, row)
+            pairs[filled : filled + m - 1 - i] = row[i + 1 :]
             filled += m - 1 - i
         out[w] = np.partition(pairs, rank)[rank]
     return out

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from setrade.costs import compiled
 from setrade.errors import ArgumentError, array
 
 from .parameters import Risk, Rules
@@ -19,7 +19,7 @@ STAY = -1
 REFUSALS = ("", "halted", "stale", "jump", "no_atr")
 
 
-@njit(cache=True)
+@compiled
 def levels(side: float, entry: float, distance: float, ratio: float) -> tuple[float, float]:
     """Return the stop and the target of a trade.
 
@@ -36,7 +36,7 @@ def levels(side: float, entry: float, distance: float, ratio: float) -> tuple[fl
     return entry - side * distance, entry + side * target
 
 
-@njit(cache=True)
+@compiled
 def exit_price(
     side: float, first: float, high: float, low: float, stop: float, target: float, ruin: float
 ) -> tuple[int, float]:
@@ -66,7 +66,7 @@ def exit_price(
     return STAY, 0.0
 
 
-@njit(cache=True)
+@compiled
 def liquidation_price(
     cash: float, units: float, entry: float, inverse_leverage: float, fee: float, slippage: float
 ) -> float:
@@ -87,7 +87,7 @@ def liquidation_price(
     return (cash - units * entry) / (held * inverse_leverage - kept)
 
 
-@njit(cache=True)
+@compiled
 def refusal(
     price: float, previous: float, age: float, atr: float, halted: bool, rules: Rules
 ) -> int:
@@ -103,26 +103,26 @@ def refusal(
         return 1
     if age > rules.max_stale:
         return 2
-    if abs(price / previous - 1.0) > rules.max_jump:
+    if abs(price - previous) > rules.max_jump * previous:
         return 3
     if not math.isinf(rules.stop_atr) and math.isnan(atr):
         return 4  # without its stop a position would stand unprotected
     return 0
 
 
-@njit(cache=True)
+@compiled
 def day_lost(equity: float, day_start: float, limit: float) -> bool:
     """Tell whether the day's loss has reached its limit, a fraction of the day's first equity."""
     return equity <= day_start * (1.0 - limit)
 
 
-@njit(cache=True)
+@compiled
 def exposure(confidence: float, low: float, full: float) -> float:
     """Return the part of a position to hold: 0 up to ``low``, rising evenly to 1 at ``full``."""
     return min(max((confidence - low) / (full - low), 0.0), 1.0)
 
 
-@njit(cache=True)
+@compiled
 def _scaled(position: np.ndarray, confidence: np.ndarray, low: float, full: float) -> np.ndarray:
     out = np.empty(len(position))
     for t in range(len(position)):

@@ -35,7 +35,7 @@ class TrainingError(RuntimeError):
 
 
 def _train_epoch(run: Run, data: Any, loss: Loss, bar: tqdm) -> float:
-    """Return the mean training loss of one pass over ``data``, after which the net is better."""
+    """Train on one pass over ``data``; return its mean loss."""
     run.net.train()
     total, count = torch.zeros((), device=run.device), 0
     for x, y in batches(data, run.plan.batch_size, run.device, run.shuffle):
@@ -98,6 +98,7 @@ def fit(
     device: str | torch.device | None = None,
     checkpoint: str | Path | None = None,
     on_epoch: Callable[[int, nn.Module], None] | None = None,
+    progress: bool = True,
     **changes: Any,
 ) -> History:
     """Train ``net`` in place; leave it on ``device`` with the best weights, in eval mode.
@@ -115,6 +116,7 @@ def fit(
         checkpoint: file to write after each epoch, atomically; if it exists already the run goes on
             from it, exactly on a CPU.
         on_epoch: called as ``on_epoch(epoch, net)`` after each epoch, e.g. to watch the gates.
+        progress: False shows no bar, for studies that have their own.
 
     Returns:
         The `History`.
@@ -136,7 +138,11 @@ def fit(
     run = Run(net, make(net.parameters()), plan, where)
     if checkpoint is not None and Path(checkpoint).exists():
         run.resume(Path(checkpoint))
-    _loop(run, train, val, loss, None if checkpoint is None else Path(checkpoint), on_epoch)
+    steps = count_batches(train, plan.batch_size)
+    quiet: dict[str, Any] = {} if progress else {"disable": True}  # else the environment decides
+    with tqdm(total=steps * plan.num_epochs, unit="batch", leave=False, **quiet) as bar:
+        bar.update(steps * len(run.history.train_loss))
+        _loop(run, train, val, loss, bar, checkpoint, on_epoch)
     net.load_state_dict(run.best)
     net.eval()
     return run.history
@@ -147,27 +153,25 @@ def _loop(
     train: Any,
     val: Any,
     loss: Loss,
-    path: Path | None,
-    on_epoch: Callable[..., None] | None,
+    bar: tqdm,
+    path: str | Path | None,
+    on_epoch: Callable[[int, nn.Module], None] | None,
 ) -> None:
-    """Train epoch by epoch until the plan or patience ends, with a bar and a checkpoint each."""
-    steps, done = count_batches(train, run.plan.batch_size), len(run.history.train_loss)
-    total = steps * run.plan.num_epochs
-    with tqdm(total=total, initial=steps * done, unit="batch", mininterval=0.5, leave=False) as bar:
-        for epoch in range(done + 1, run.plan.num_epochs + 1):
-            if run.history.stopped_early:
-                break
-            start = time.perf_counter()
-            train_loss = _train_epoch(run, train, loss, bar)
-            val_loss = None if val is None else _evaluate(run, val, loss)
-            _judge(run, epoch, train_loss, val_loss)
-            run.history.seconds.append(time.perf_counter() - start)
-            shown = train_loss if val_loss is None else val_loss
-            bar.set_postfix(epoch=epoch, loss=f"{shown:.4f}", best=run.history.best_epoch)
-            if path is not None:
-                store.save(path, run.state())
-            if on_epoch is not None:
-                on_epoch(epoch, run.net)
+    """Train epoch by epoch until the plan or patience ends, with a checkpoint each."""
+    for epoch in range(len(run.history.train_loss) + 1, run.plan.num_epochs + 1):
+        if run.history.stopped_early:
+            break
+        start = time.perf_counter()
+        train_loss = _train_epoch(run, train, loss, bar)
+        val_loss = None if val is None else _evaluate(run, val, loss)
+        _judge(run, epoch, train_loss, val_loss)
+        run.history.seconds.append(time.perf_counter() - start)
+        shown = train_loss if val_loss is None else val_loss
+        bar.set_postfix(epoch=epoch, loss=f"{shown:.4f}", best=run.history.best_epoch)
+        if path is not None:
+            store.save(path, run.state())
+        if on_epoch is not None:
+            on_epoch(epoch, run.net)
 
 
 @torch.no_grad()

@@ -1,0 +1,565 @@
+# %% [markdown]
+# (ch-channels)=
+# # Channels
+#
+# **What can you read from five columns of candles, and how many different things is that?**
+#
+# ```{admonition} What you will do
+# :class: tip
+# - compute 32 channels in six groups, and one of them by hand
+# - see when each channel is first known
+# - turn raw units into ratios that no change of currency can move
+# - standardise with the past only
+# - measure how many channels the 32 are really worth
+# ```
+#
+# *You need* {ref}`ch-candles`. *Runs* in under 20 s on two cores.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from setrade import candles, channels
+from setrade.orderbook import Snapshots
+from setrade.plots import DOWN, NEUTRAL, UP, use_style
+from setrade.plots.channels import correlations
+
+use_style()
+
+# %% tags=["parameters"]
+TRAIN_SHARE = 0.7  # the first part of the bars, for the statistics
+N_WALKS = 4_000  # random walks in "What goes wrong"
+
+# %% [markdown]
+# ## 1 Six questions to a market
+#
+# A picture has three channels: red, green and blue. What are the channels of a market? The
+# chapter we started from names six groups. Each group asks one question.
+#
+# | group | question |
+# |---|---|
+# | price | where is the market? |
+# | volume | how much was traded, and on which side? |
+# | momentum | how fast did it move? |
+# | volatility | how wild is it? |
+# | trend | which way, and for how long? |
+# | order flow | who is waiting to trade? |
+#
+# Five columns of candles answer the first five. The sixth needs an order book. One call
+# computes them all, each from its own bar and older ones.
+
+# %%
+bars = candles.sample()
+raw = channels.compute(bars)
+sizes = {group: len(names) for group, names in channels.GROUPS.items()}
+print(sizes)
+print(f"{len(bars):,} bars, {raw.shape[1]} channels (order flow is absent: no books)")
+
+# %%
+assert raw.shape == (5_528, 32)
+assert sum(sizes.values()) == 34
+assert raw.index.equals(bars.index)
+
+# %% [markdown]
+# Look at three days of October 2021, one row a group. The price nears its upper band, RSI
+# climbs, the ATR swells, and +DI leaves −DI behind. All four tell you that the price rose.
+# Keep that in mind for section 7.
+
+# %% mystnb={"figure": {"caption": "Three days of real 15-minute bars, one row for each of five groups of channels.", "name": "fig-channels-days"}, "image": {"alt": "Five stacked line plots over three days in October 2021. The price climbs from about 60,000 to 66,900 dollars along its upper Bollinger band while RSI stays mostly above 50, ATR doubles, and +DI lies above -DI during the rises."}}
+days = raw["2021-10-18 12:00":"2021-10-21 12:00"]
+fig, axes = plt.subplots(5, 1, figsize=(7.2, 7.5), sharex=True, height_ratios=[2, 1, 1, 1, 1])
+days[["close", "vwap"]].plot(ax=axes[0], color=["black", "#E69F00"])
+low, high = days["bollinger_lower"], days["bollinger_upper"]
+axes[0].fill_between(days.index, low, high, color=NEUTRAL, alpha=0.25, label="Bollinger")
+(days[["volume", "volume_ma"]] / 1e9).plot(ax=axes[1], color=[NEUTRAL, "black"])
+days[["rsi"]].plot(ax=axes[2], color="black")
+axes[2].axhline(50, color=NEUTRAL, linewidth=0.8)
+days[["atr"]].plot(ax=axes[3], color="black")
+days["plus_di"].plot(ax=axes[4], color=UP)
+days["minus_di"].plot(ax=axes[4], color=DOWN, linestyle="--")
+labels = ["price, USD", "volume, 10⁹", "RSI, 0–100", "ATR, USD", "DI, 0–100"]
+for ax, label in zip(axes, labels, strict=True):
+    ax.set(ylabel=label, xlabel="time, UTC")
+    ax.legend(loc="upper left", ncols=3)
+plt.show()
+
+# %%
+rising = days["close"] > days["close"].shift(20)
+assert days["close"].max() > 66_800
+assert days["rsi"][rising].mean() > 50 > days["rsi"][~rising].mean()
+assert (days["plus_di"] > days["minus_di"])[rising].mean() > 0.8
+assert days["atr"].max() > 2 * days["atr"].iloc[0]
+
+# %% [markdown]
+# ## 2 One channel by hand
+#
+# RSI, the relative strength index, asks which part of the recent movement went up
+# {cite:p}`wilder1978`. Split each change of the close into a gain $g_t = \max(\Delta_t, 0)$
+# and a loss $\ell_t = \max(-\Delta_t, 0)$. Average both. Then
+#
+# $$\mathrm{RSI}_t = 100\,\frac{\bar g_t}{\bar g_t + \bar\ell_t}.$$
+#
+# Try it with a pencil. A market goes up 2, down 1, up 2, down 1, for ever. The mean gain is
+# 1, the mean loss one half. RSI is $100 / 1.5 = 66.7$.
+#
+# The averages are exponential. Wilder's moves a fourteenth of the way to each new value:
+#
+# $$\bar g_t = \bar g_{t-1} + \tfrac{1}{14}\,(g_t - \bar g_{t-1}).$$
+#
+# Where does it start? Not at zero: that would report a calm market that never was. It starts
+# with the plain mean of the first 14 changes. So there is no RSI for the first 14 bars.
+
+
+# %%
+def rsi_by_hand(close, n=14):
+    change = np.diff(close)
+    gain, loss = np.maximum(change, 0), np.maximum(-change, 0)
+    up, down = gain[:n].mean(), loss[:n].mean()  # the seed
+    out = [np.nan] * n + [100 * up / (up + down)]
+    for g, ell in zip(gain[n:], loss[n:], strict=True):
+        up, down = up + (g - up) / n, down + (ell - down) / n
+        out.append(100 * up / (up + down))
+    return np.array(out)
+
+
+staircase = 100 + np.cumsum([2, -1] * 10)
+print(rsi_by_hand(staircase)[14].round(1))
+
+# %% [markdown]
+# `setrade` leaves this loop to TA-Lib, in compiled code. The two agree on every bar.
+
+# %%
+np.testing.assert_allclose(raw["rsi"], rsi_by_hand(bars["close"]), rtol=1e-9)
+assert raw["rsi"].isna().sum() == 14
+
+# %% [markdown]
+# ## 3 When is a channel known?
+#
+# RSI wants 14 changes, a 50-bar mean wants 50 bars. Before that the honest value is «not
+# known yet», which is NaN. A zero would be a claim: RSI 0 says that the price only fell.
+#
+# The table shows the first bar, counted from 0, at which all channels of a group are known.
+
+# %%
+first = raw.notna().to_numpy().argmax(axis=0)
+first = pd.Series(first, index=raw.columns)
+for group, names in channels.GROUPS.items():
+    if group != "order_flow":
+        print(f"{group:10s} {first[list(names)].max():3d}")
+
+# %% [markdown]
+# The slowest is one of Ichimoku's lines, senkou B. It is the middle of the range of 52 bars,
+# *drawn 26 bars ahead*. The value that you see above bar $t$ was computed at bar $t - 26$:
+# $51 + 26 = 77$. The shift costs us news, but it leaks nothing.
+
+# %%
+middle = (bars["high"].rolling(52).max() + bars["low"].rolling(52).min()) / 2
+np.testing.assert_allclose(raw["ichimoku_senkou_b"], middle.shift(26))
+assert first.max() == 77 == first["ichimoku_senkou_b"]
+
+# %% [markdown]
+# One channel never forgets its start. OBV, the on-balance volume, adds the volume of rising
+# bars and subtracts that of falling ones, from the first row on. Begin a week later and the
+# whole curve moves. Only its changes mean something.
+
+# %%
+week = 7 * 96
+late = channels.compute(bars.iloc[week:])["obv"]
+gap = raw["obv"].iloc[week:] - late
+print(f"OBV moved by {gap.iloc[0]:.3g}, spread of the gap {gap.std():.0f}")
+
+# %%
+assert gap.std() < 1 < abs(gap.iloc[0])
+
+# %% [markdown]
+# ## 4 Order flow, from books
+#
+# The sixth group looks at the best bid $b$ and ask $a$ and at the sizes that wait there:
+#
+# $$\text{spread} = a - b, \qquad \text{imbalance} = \frac{\text{bid size} - \text{ask size}}
+# {\text{bid size} + \text{ask size}}.$$
+#
+# A bar may use the last snapshot *at or before its close*. Our first bar opens at 13:45, so
+# it closes at 14:00. Of these three snapshots it sees the first, and no other.
+
+# %%
+time = np.array(["2021-09-27T14:00:00", "2021-09-27T14:00:01", "2021-09-27T14:40"], "M8[ns]")
+bid, ask = [[43_547.0], [43_550.0], [43_600.0]], [[43_548.0], [43_552.0], [43_603.0]]
+bid_size, ask_size = [[3.0], [1.0], [1.0]], [[1.0], [1.0], [4.0]]
+books = Snapshots(time, bid, bid_size, ask, ask_size)
+flow = channels.compute(bars.iloc[:200], books)[["spread", "imbalance"]]
+flow.head(4)
+
+# %%
+assert flow["spread"].head(4).tolist() == [1, 2, 2, 3]
+assert flow["imbalance"].head(4).tolist() == [0.5, 0, 0, -0.6]
+
+# %% [markdown]
+# Real books come in {ref}`ch-order-book-images`. Here we go on without.
+#
+# ## 5 Raw units mislead
+#
+# Suppose that a strategy adds its channels up, and buys when the sum is large. The chapter we
+# started from does just that in its momentum strategy. What would the sum say?
+
+# %%
+known = raw.dropna()
+total = known.sum(axis=1)
+share = known.corrwith(total) ** 2
+print(share.nlargest(3).round(4))
+print("smallest RSI:", known["rsi"].min().round(1))
+
+# %% [markdown]
+# OBV explains the sum to more than 99.9 %. The other 31 channels might as well be absent. And
+# RSI can never vote «sell»: it is always above zero.
+#
+# So a net gets **scale-free** forms. They follow four rules.
+#
+# | raw channel | scale-free form |
+# |---|---|
+# | a level: average, band, VWAP | distance from the close, as a fraction of it |
+# | a difference: MACD, momentum | in units of ATR, the usual size of a bar |
+# | bounded: RSI, ADX, %B | a fraction; RSI and %B less one half |
+# | a volume | over its own average, less one |
+#
+# The close itself becomes its return. OBV becomes the signed share of the volume of the last
+# 20 bars, between −1 and 1, and forgets where the history began.
+
+# %%
+free = channels.compute(bars, scale_free=True)
+close, atr = bars["close"], raw["atr"]
+np.testing.assert_allclose(free["sma"], raw["sma"] / close - 1)
+np.testing.assert_allclose(free["macd"], raw["macd"] / atr)
+np.testing.assert_allclose(free["rsi"], raw["rsi"] / 100 - 0.5)
+np.testing.assert_allclose(free["close"], close.pct_change())
+
+# %% mystnb={"figure": {"caption": "How far each channel spreads: its standard deviation in raw units and in scale-free form.", "name": "fig-channels-scales"}, "image": {"alt": "Dot plot on a logarithmic axis of the standard deviation of 32 channels. In raw units they run over more than twelve powers of ten, from a hundredth for the Bollinger width to fifty billion for OBV; in scale-free form they lie within four powers of ten."}}
+fig, ax = plt.subplots(figsize=(7.2, 4.6))
+spread = pd.DataFrame({"raw": raw.std(), "scale-free": free.std()})
+ax.plot(spread["raw"], spread.index, "o", color=DOWN, label="raw units")
+ax.plot(spread["scale-free"], spread.index, "s", color=UP, label="scale-free")
+ax.set(xscale="log", xlabel="standard deviation (raw: USD, volume or points)")
+ax.tick_params(axis="y", labelsize=6)
+ax.invert_yaxis()
+ax.legend();
+
+# %%
+decades = np.log10(spread.max() / spread.min())
+print(decades.round(1))
+assert decades["raw"] > 12 > 4 > decades["scale-free"]
+
+# %% [markdown]
+# The test of a scale-free channel is simple: quote the market in another currency, count the
+# volume in other lots, and nothing may change.
+
+# %%
+other = bars * 0.86  # prices in another currency
+other["volume"] = bars["volume"] / 1_000
+moved = channels.compute(other, scale_free=True) - free
+print(f"largest change: {moved.abs().max().max():.0e}" if moved.abs().max().max() > 1e-8 else "no change")
+
+# %%
+assert moved.abs().max().max() < 1e-8
+
+# %% [markdown]
+# ```{admonition} Ties
+# :class: note
+# One library channel fails this test on some markets. ADX asks whether the high rose by more
+# than the low fell, and on a grid of ticks the two are sometimes *equal*. Multiply all prices
+# by a third: rounding makes them unequal, and a whole bar changes sides. `setrade` has its
+# own ADX, in which almost equal is equal. Exercise 3 shows the effect.
+# ```
+#
+# ## 6 Standardise, with the past only
+#
+# Scale-free channels still differ in spread by a factor of thousands, as the figure shows. A
+# net learns faster when all inputs have mean 0 and deviation 1:
+#
+# $$x' = \frac{x - \mu}{\sigma}.$$
+#
+# Which $\mu$ and $\sigma$? Those of the **training rows**. Later rows are scaled with the
+# same figures, whatever comes. `Standardizer` leaves rows with NaN out of the fit.
+
+# %%
+n_train = int(TRAIN_SHARE * len(free))
+train, test = free.iloc[:n_train], free.iloc[n_train:]
+scaler = channels.Standardizer().fit(train)
+by_hand = (test - train.dropna().mean()) / train.dropna().std(ddof=0)
+np.testing.assert_allclose(scaler.transform(test), by_hand)
+print(f"fitted on {scaler.rows:,} of {n_train:,} rows")
+
+# %%
+z = scaler.transform(test)
+print(z[["atr", "obv", "rsi", "roc"]].agg(["mean", "std"]).round(2))
+
+# %% [markdown]
+# On the training rows mean and deviation are 0 and 1, by construction. On the test rows they
+# are not. The ATR is higher there, and varies more, than before. That is no fault of the
+# scaling. It is news: the market became wilder, and the net is allowed to see it.
+
+# %%
+assert scaler.rows == n_train - channels.WARM_UP
+assert abs(scaler.transform(train).mean()).max() < 1e-9
+assert z["atr"].mean() > 0.2
+assert z["atr"].std() > 1.2
+
+# %% [markdown]
+# ## 7 How many channels are 32 channels?
+#
+# In the first figure four rows told the same story. How common is that? Correlate every pair.
+
+# %% mystnb={"figure": {"caption": "Correlation of every pair of scale-free channels on real 15-minute bars. Lines separate the groups.", "name": "fig-channels-correlation"}, "image": {"alt": "A 32 by 32 heat map of correlations. Large dark blocks join the moving averages, bands, momentum and trend channels, mostly beyond plus or minus 0.7, while volume, ATR and ADX form narrow pale stripes that are correlated with almost nothing else."}}
+fig, ax = plt.subplots(figsize=(6.4, 5.8))
+image = correlations(free, ax)
+fig.colorbar(image, label="correlation", shrink=0.8);
+
+# %% [markdown]
+# Dark blocks are copies, or mirror images. ROC and momentum are one number in two units. The
+# averages lie together, whatever their name or period. Every one of them is a distance from
+# the close, so when the close jumps, all of them do.
+
+# %%
+c = free.corr()
+pairs = c.where(np.triu(np.ones(c.shape, bool), 1)).stack()
+print(f"{(pairs.abs() > 0.9).sum()} of {len(pairs)} pairs beyond 0.9")
+print(pairs.loc[["roc", "bollinger_middle"]].abs().nlargest(3).round(2))
+assert pairs["roc", "momentum"] > 0.95
+
+# %% [markdown]
+# One number sums it up. Take the eigenvalues $\lambda_i$ of the correlation matrix, divide by
+# their sum, and read them as probabilities $p_i$. The **effective rank** {cite:p}`roy2007`
+# is the exponential of their entropy:
+#
+# $$\operatorname{erank} = \exp\Big(-\sum_i p_i \ln p_i\Big).$$
+#
+# For 32 independent channels it is 32. For 32 copies of one channel it is 1.
+
+
+# %%
+def effective_rank(table):
+    eigenvalues = np.linalg.eigvalsh(table.dropna().corr())
+    p = eigenvalues[eigenvalues > 1e-12] / eigenvalues.sum()
+    return np.exp(-(p * np.log(p)).sum())
+
+
+noise = pd.DataFrame(np.random.default_rng(0).normal(size=(5_000, 32)))
+print(f"noise      {effective_rank(noise):.1f}")
+print(f"raw        {effective_rank(raw):.1f}")
+print(f"scale-free {effective_rank(free):.1f}")
+
+# %%
+copies = pd.DataFrame({i: bars["close"] for i in range(32)})
+assert abs(effective_rank(copies) - 1) < 1e-6
+assert 5.5 < effective_rank(free) < 6.2 < 31 < effective_rank(noise)
+assert effective_rank(raw) < effective_rank(free)
+
+# %% [markdown]
+# Our 32 channels are worth about six, and in raw units about four. That is a warning for what
+# follows. An SE block gives each channel a gate, and we shall want to read the gates. When
+# two channels say the same thing, a net can lean on either. A large gate on one of two copies
+# says nothing against the other. {ref}`ch-attention-by-regime` returns to this.
+#
+# ## What goes wrong
+#
+# Here is a line from many notebooks. It standardises the whole table at once.
+
+
+# %%
+def standardise_all(bars):
+    close = np.log(bars["close"])
+    return (close - close.mean()) / close.std()
+
+
+# %% [markdown]
+# It looks harmless, and every bar is treated alike. But the mean and the deviation know how
+# the story ends. If the price will rise, the whole-history mean lies high, and today's value
+# looks *low*. So low values are followed by rises. The net need not know anything about
+# markets to exploit that.
+#
+# Test it where nothing can be known: on random walks. Standardise the level at step 500, and
+# compare it with the move of the next 100 steps.
+
+# %%
+walks = np.random.default_rng(0).normal(size=(N_WALKS, 1_000)).cumsum(axis=1)
+now, future = walks[:, 500], walks[:, 600] - walks[:, 500]
+past = walks[:, :501]
+leaking = (now - walks.mean(axis=1)) / walks.std(axis=1)
+honest = (now - past.mean(axis=1)) / past.std(axis=1)
+for name, z in (("whole history", leaking), ("past only", honest)):
+    hits = (np.sign(-z) == np.sign(future)).mean()
+    print(f"{name:13s} correlation {np.corrcoef(z, future)[0, 1]:+.2f}, right {hits:.0%}")
+
+# %% mystnb={"figure": {"caption": "Standardised level of a random walk against its next 100 steps: with the statistics of the whole history, and of the past only.", "name": "fig-channels-leak"}, "image": {"alt": "Two scatter plots of random walks. On the left, standardised with the whole history, low values are followed by rises and high values by falls, a clear downward cloud. On the right, standardised with the past only, the cloud is round and shows nothing."}}
+fig, axes = plt.subplots(1, 2, sharey=True, sharex=True)
+panels = ((leaking, "whole history", DOWN), (honest, "past only", UP))
+for ax, (z, title, colour) in zip(axes, panels, strict=True):
+    ax.plot(z[:1_500], future[:1_500], ".", markersize=2, color=colour)
+    ax.axhline(0, color="black", linewidth=0.6)
+    ax.set(title=title, xlabel="standardised level, deviations")
+axes[0].set_ylabel("next 100 steps");
+
+# %%
+assert np.corrcoef(leaking, future)[0, 1] < -0.4
+assert abs(np.corrcoef(honest, future)[0, 1]) < 3 / np.sqrt(N_WALKS)
+
+# %% [markdown]
+# The leaking column calls the next move of a random walk right about two times in three. No
+# model is that good; only the table knew.
+#
+# You need no random walks to catch such a column. **Cut off the future, compute again, and
+# compare.** Nothing at or before the cut may change.
+
+
+# %%
+def rows_that_change(compute, bars, last):
+    full, cut = compute(bars), compute(bars.iloc[: last + 1])
+    same = np.isclose(full.iloc[: last + 1], cut, rtol=1e-12, atol=0, equal_nan=True)
+    return int((~same.reshape(last + 1, -1).all(axis=1)).sum())
+
+
+def standardise_past(bars):
+    table = channels.compute(bars, scale_free=True)
+    return channels.Standardizer().fit(table.iloc[:2_000]).transform(table)
+
+
+print("whole history:", rows_that_change(standardise_all, bars, 2_999))
+print("past only:    ", rows_that_change(standardise_past, bars, 2_999))
+
+# %% [markdown]
+# All 3,000 rows of the first change, and none of the second. This is the **truncation test**.
+# It is the strongest test in the book, and it runs over every channel, in raw and scale-free
+# form, each time that the project is tested.
+
+# %%
+assert rows_that_change(standardise_all, bars, 2_999) == 3_000
+assert rows_that_change(standardise_past, bars, 2_999) == 0
+for scale_free in (False, True):
+    every = lambda b, f=scale_free: channels.compute(b, scale_free=f)  # noqa: E731
+    assert rows_that_change(every, bars, 2_999) == 0
+
+# %% [markdown]
+# ## Summary
+#
+# - Candles give 32 channels in five groups; a book adds two more.
+# - A channel that is not known yet is NaN. The slowest needs 77 older bars in raw units, and
+#   99 in scale-free form.
+# - In raw units the largest channel drowns the rest. Scale-free forms are ratios: no change
+#   of currency or lot moves them.
+# - Mean and deviation come from the training rows. Statistics of the whole history let a
+#   model predict a random walk.
+# - The 32 channels are worth about six independent ones. Remember that when gates are read.
+#
+# ## Exercises
+#
+# ```{exercise} ATR by hand
+# :label: ex-channels-1
+# The true range of a bar is the largest of high − low, |high − close before| and
+# |low − close before|. ATR is its Wilder average over 14 bars, seeded with the mean of the
+# true ranges of bars 1 to 14. Compute it and compare with `raw["atr"]`.
+# ```
+#
+# ```{solution-start} ex-channels-1
+# :class: dropdown
+# ```
+
+# %%
+before = bars["close"].shift()
+top, bottom = np.maximum(bars["high"], before), np.minimum(bars["low"], before)
+true_range = (top - bottom).to_numpy()  # the same as the largest of the three
+average = [np.nan] * 14 + [true_range[1:15].mean()]
+for value in true_range[15:]:
+    average.append(average[-1] + (value - average[-1]) / 14)
+np.testing.assert_allclose(raw["atr"], average)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} The fifth line of Ichimoku
+# :label: ex-channels-2
+# Charts draw a fifth Ichimoku line, the chikou span: the close, drawn 26 bars *back*. Why is
+# it not among our channels? Run the truncation test on it, and correlate chikou / close − 1
+# with the return of the next bar.
+# ```
+#
+# ```{solution-start} ex-channels-2
+# :class: dropdown
+# ```
+#
+# The value drawn above bar $t$ is the close of bar $t + 26$. At bar $t$ nobody knows it. The
+# truncation test finds the 26 rows whose value comes from behind the cut.
+
+# %%
+chikou = lambda b: b["close"].shift(-26)  # noqa: E731
+print(rows_that_change(chikou, bars, 2_999))
+ahead = chikou(bars) / bars["close"] - 1
+r = ahead.corr(bars["close"].pct_change().shift(-1))
+print(f"{r:.2f}")
+assert rows_that_change(chikou, bars, 2_999) == 26
+assert r > 0.1
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} A tie
+# :label: ex-channels-3
+# Make bars on a tick grid of 0.25. Compute TA-Lib's ADX on the prices, and on the prices
+# divided by three. By how many points do they differ at most? And `setrade`'s?
+# ```
+#
+# ```{solution-start} ex-channels-3
+# :class: dropdown
+# ```
+
+# %%
+import talib
+
+market = candles.synthetic(2_000, seed=2).candles
+grid = (market[["open", "high", "low", "close"]] / 300 * 4).round() / 4  # near 100
+columns = [grid[k].to_numpy() for k in ("high", "low", "close")]
+library = talib.ADX(*columns) - talib.ADX(*[x / 3 for x in columns])
+grid["volume"] = market["volume"]
+ours = channels.compute(grid)["adx"] - channels.compute(grid / 3)["adx"]
+print(f"TA-Lib differs by more than a point: {np.nanmax(np.abs(library)) > 1}")
+print(f"setrade differs by more than a millionth: {ours.abs().max() > 1e-6}")
+assert np.nanmax(np.abs(library)) > 1
+assert ours.abs().max() < 1e-6
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Fewer channels
+# :label: ex-channels-4
+# Go through the scale-free channels in order. Keep one only if its correlation with every
+# channel kept so far is below 0.9 in size. How many are left, and what is their effective
+# rank? Use the training rows for the choice.
+# ```
+#
+# ```{solution-start} ex-channels-4
+# :class: dropdown
+# ```
+
+# %%
+size, kept = train.corr().abs(), []
+for name in size:
+    if all(size.loc[name, other] < 0.9 for other in kept):
+        kept.append(name)
+print(len(kept), "channels, effective rank", effective_rank(test[kept]).round(1))
+assert len(kept) < 26
+assert effective_rank(test[kept]) > effective_rank(test)
+
+# %% [markdown]
+# A quarter of the channels can go, and the effective rank even rises: what was counted many
+# times is now counted once.
+#
+# ```{solution-end}
+# ```
+#
+# ## Further reading
+#
+# RSI, ATR and ADX are Wilder's {cite:p}`wilder1978`. The effective rank is due to Roy and
+# Vetterli {cite:p}`roy2007`. What an imbalance of the queues says about the next move of the
+# price is measured by Gould and Bonart {cite:p}`gould2016`.

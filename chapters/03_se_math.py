@@ -1,0 +1,484 @@
+# %% [markdown]
+# (ch-se-math)=
+# # The mathematics of squeeze and excitation
+#
+# **How can a net turn one indicator up and another down, bar by bar, from what it sees?**
+#
+# ```{admonition} What you will do
+# :class: tip
+# - compute a squeeze-and-excitation block with a pencil, then in NumPy, then in PyTorch
+# - derive its gradient and check it
+# - count its parameters and read what the reduction ratio costs in time
+# - draw gates over time on real bars, and say what they do not mean
+# - break the block with a normalisation that looks harmless, and mend it
+# ```
+#
+# *You need* {ref}`ch-candles` and {ref}`ch-channels`. *Runs* in under 30 s on two cores.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from setrade import candles, channels, results, se
+from setrade.plots import gates, use_style
+
+use_style()
+
+# %% tags=["parameters"]
+LENGTH = 60  # bars in a window
+N_DRAWS = 200  # untrained blocks to compare
+N_DAYS = 10  # days in the figure of gates over time
+
+# %% [markdown]
+# ## 1 One fader for each channel
+#
+# Think of a mixing desk. Each channel of the market has a fader: one for RSI, one for
+# volume, one for ATR. In a steady trend you may want to hear momentum and little else. In a
+# range, the Bollinger position may say more. Somebody has to move the faders.
+#
+# A squeeze-and-excitation block {cite:p}`hu2018` lets a small net move them. It works in
+# three steps on a window $X$ with $C$ channels and $T$ bars.
+#
+# 1. **Squeeze.** Summarise each channel by one number, its mean over the window:
+#    $$z_c = \frac{1}{T} \sum_{t=1}^{T} x_{ct}.$$
+# 2. **Excite.** Send the $C$ summaries through two small layers, and the result through a
+#    sigmoid: $$s = \sigma\big(W_2\, \delta(W_1 z + b_1) + b_2\big), \qquad
+#    \delta(a) = \max(a, 0), \quad \sigma(a) = \frac{1}{1 + e^{-a}}.$$
+# 3. **Scale.** Multiply each channel by its number: $\tilde x_{ct} = s_c\, x_{ct}$.
+#
+# The numbers $s_c$ are the **gates**. The sigmoid keeps them between 0 and 1. The first layer
+# narrows $C$ numbers to $C/r$, the second widens them again; $r$ is the **reduction ratio**.
+# All channels meet in the narrow layer, so the gate of RSI may depend on the volume.
+
+# %% [markdown]
+# ## 2 With a pencil
+#
+# Take four channels, three bars and $r = 2$. The numbers are chosen so that you can follow
+# on paper.
+
+# %%
+names = ["return", "volume", "range", "rsi"]
+X = np.array([[1, 2, 3], [0, 1, 2], [2, 2, 2], [-1, 0, 1]], float)  # (C, T)
+W1 = np.array([[1, -1, 0, 0], [0, 0, -1, 1]], float)  # (C/r, C)
+W2 = np.array([[1, 0], [-1, 0], [0, 1], [0, 2]], float)  # (C, C/r)
+
+# %% [markdown]
+# The means are $z = (2, 1, 2, 0)$. The first hidden unit compares return with volume:
+# $2 - 1 = 1$. The second compares RSI with range: $-2 + 0 = -2$, and $\delta$ turns it into
+# 0. So the logits are $(1, -1, 0, 0)$: return is turned up, volume down, and the other two
+# stay at a half, because the unit that drives them is silent.
+
+
+# %%
+def se_by_hand(X, W1, W2):
+    z = X.mean(-1)  # squeeze: (C, T) -> (C,)
+    hidden = np.maximum(W1 @ z, 0)  # excite: (C,) -> (C/r,)
+    s = 1 / (1 + np.exp(-(W2 @ hidden)))  # (C/r,) -> (C,)
+    return z, hidden, s, s[:, None] * X  # scale
+
+
+z, hidden, s, X_tilde = se_by_hand(X, W1, W2)
+pd.DataFrame({"z": z, "gate": s.round(3)}, index=names)
+
+# %%
+assert z.tolist() == [2, 1, 2, 0]
+assert hidden.tolist() == [1, 0]
+np.testing.assert_allclose(s, [np.e / (1 + np.e), 1 / (1 + np.e), 0.5, 0.5])
+
+# %% [markdown]
+# The picture below is the whole block: the window, what is left of it after the squeeze, the
+# gates, and the window after the scale step.
+
+# %% mystnb={"figure": {"caption": "A squeeze-and-excitation block on four channels and three bars, computed with a pencil.", "name": "fig-se-pencil"}, "image": {"alt": "Four panels: a 4 by 3 window of numbers, the bar chart of its row means, the gates 0.73, 0.27, 0.50 and 0.50, and the window with each row multiplied by its gate. The return row keeps most of its size, the volume row loses most of it."}}
+widths = [3, 2, 2, 3]
+fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.4), width_ratios=widths, sharey=True)
+for ax, table in ((axes[0], X), (axes[3], X_tilde)):
+    ax.imshow(table, cmap="PuOr_r", vmin=-3, vmax=3, aspect="auto")
+    ax.set_xticks(range(3), ["1", "2", "3"])
+    ax.set_xlabel("bar")
+    for (row, column), value in np.ndenumerate(table):
+        colour = "white" if abs(value) > 1.9 else "black"
+        ax.text(column, row, f"{value:.2g}", ha="center", va="center", color=colour)
+for ax, values in ((axes[1], z), (axes[2], s)):
+    ax.barh(range(4), values)
+    ax.set_xlabel("no unit")
+for ax, title in zip(axes, ["window X", "squeeze z", "gates s", "scaled"], strict=True):
+    ax.set_title(title)
+    ax.grid(False)
+axes[0].set_yticks(range(4), names)
+plt.show()
+
+# %%
+np.testing.assert_allclose(X_tilde[0], np.array([1, 2, 3]) * 0.731, atol=2e-3)
+np.testing.assert_allclose(X_tilde[2], 1.0)  # 2 times a half
+
+# %% [markdown]
+# ## 3 In PyTorch
+#
+# A net sees many windows at once, so the tensor is `(batch, channels, time)`, newest bar
+# last. Two linear layers on the squeezed vector are all there is to learn.
+
+
+# %%
+class SmallSE(nn.Module):
+    def __init__(self, channels, reduction):
+        super().__init__()
+        self.reduce = nn.Linear(channels, channels // reduction)
+        self.expand = nn.Linear(channels // reduction, channels)
+
+    def forward(self, x):  # (B, C, T)
+        z = x.mean(-1)  # (B, C)
+        s = self.expand(self.reduce(z).relu()).sigmoid()  # (B, C)
+        return x * s[:, :, None]  # (B, C, T)
+
+
+# %% [markdown]
+# We copy the pencil's weights into it, and into the block that the rest of the book uses,
+# `setrade.se.SEBlock`. All three agree.
+
+# %%
+small, block = SmallSE(4, reduction=2), se.SEBlock(4, reduction=2)
+for net in (small, block.excite):
+    for layer, weight in ((net.reduce, W1), (net.expand, W2)):
+        layer.weight.data = torch.tensor(weight, dtype=torch.float32)
+        layer.bias.data.zero_()
+x = torch.tensor(X, dtype=torch.float32)[None]  # a batch of one
+for net in (small, block):
+    np.testing.assert_allclose(net(x)[0].detach(), X_tilde, rtol=1e-6)
+
+# %% [markdown]
+# Two details of `SEBlock` are worth knowing. Its hidden layer never has fewer than one unit,
+# whatever the ratio. And its weights start from numbers on both sides of zero, with standard
+# deviation $\sqrt{2/(n_\text{in} + n_\text{out})}$ {cite:p}`glorot2010`. Exercise 2 shows
+# what happens otherwise.
+
+# %%
+assert se.SEBlock(4, reduction=100).excite.hidden == 1
+print(block.gates(x).detach().numpy().round(3))
+
+# %% [markdown]
+# ## 4 What the gradient sees
+#
+# Let $g_{ct} = \partial L / \partial \tilde x_{ct}$ be the gradient that arrives from above.
+# It reaches a gate through every bar of its channel, and then has to pass the sigmoid:
+#
+# $$\frac{\partial L}{\partial s_c} = \sum_t g_{ct}\, x_{ct}, \qquad
+# d_c = s_c (1 - s_c)\, \frac{\partial L}{\partial s_c}.$$
+#
+# It reaches a bar on two paths. One is the multiplication itself. The other goes through the
+# squeeze, and there it is the same for all bars of a channel:
+#
+# $$\frac{\partial L}{\partial x_{ct}} = \underbrace{s_c\, g_{ct}}_{\text{scale}} \;+\;
+# \underbrace{\frac{1}{T} \Big[ W_1^\top \big( \mathbb 1[W_1 z > 0] \odot W_2^\top d \big)
+# \Big]_c}_{\text{squeeze}}.$$
+
+# %%
+g = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 1, 1]], float)
+d = s * (1 - s) * (g * X).sum(-1)
+through_squeeze = W1.T @ ((W1 @ z > 0) * (W2.T @ d)) / X.shape[1]
+by_hand = s[:, None] * g + through_squeeze[:, None]
+
+# %%
+x.requires_grad_()
+block.zero_grad()
+block(x).backward(torch.tensor(g, dtype=torch.float32)[None])
+np.testing.assert_allclose(x.grad[0], by_hand, rtol=1e-5, atol=1e-7)
+
+# %% [markdown]
+# Two facts follow from the formula. The factor $s(1-s)$ is at most a quarter, and close to 0
+# when a gate is nearly shut or fully open: such a gate learns slowly. And a hidden unit that
+# is silent for a window passes nothing back. The pencil block has such a unit, the second
+# one, and its weights receive a gradient of exactly zero.
+
+# %%
+print(block.excite.reduce.weight.grad.numpy().round(3) + 0)  # + 0: no -0
+assert (block.excite.reduce.weight.grad[1] == 0).all()
+assert (block.excite.reduce.weight.grad[0, :3].abs() > 0.1).all()
+
+# %% [markdown]
+# ## 5 What the reduction ratio costs
+#
+# The weights number $C \cdot C/r + C/r \cdot C = 2C^2/r$, and the biases $C + C/r$. The
+# chapter we started from says: a smaller $r$ gives more capacity at a higher cost, and for
+# 10 to 50 channels $r = 4$ or $r = 2$ is recommended. The first half is a formula. We can
+# count it, and we can measure its price in time.
+
+# %%
+ratios = (1, 2, 4, 8, 16)
+
+
+def n_parameters(C, r):
+    return sum(p.numel() for p in se.SEBlock(C, r).parameters())
+
+
+count = pd.DataFrame(
+    {f"{C} channels": [n_parameters(C, r) for r in ratios] for C in (16, 32, 50, 512)},
+    index=pd.Index(ratios, name="r"),
+)
+count
+
+# %%
+for C in (16, 32, 512):
+    law = [2 * C**2 // r + C + C // r for r in ratios]
+    assert count[f"{C} channels"].tolist() == law
+
+# %% [markdown]
+# The times come from the stored race `bench.json`, which `make bench BENCH=se` repeats: one
+# forward and one backward pass over 256 windows of 60 bars.
+
+# %%
+races = results.load("bench")["results"]
+times = {C: races[f"test_se_reduction[{C}]"]["median_ms"] for C in (32, 512)}
+relative = pd.DataFrame(times).loc[[f"r{r}" for r in ratios]]
+relative /= relative.loc["r4"]
+relative.round(2)
+
+# %% mystnb={"figure": {"caption": "Parameters and time of an SE block against the reduction ratio.", "name": "fig-se-reduction"}, "image": {"alt": "Left: parameters against the reduction ratio on two logarithmic axes, four parallel falling lines from 16 to 512 channels. Right: time of a training step relative to ratio 4. The line for 32 channels is nearly flat, the line for 512 channels falls as the ratio grows."}}
+fig, (left, right) = plt.subplots(1, 2)
+for C, marker in zip(count, "osD^", strict=True):
+    left.loglog(ratios, count[C], marker=marker, label=C)
+left.set(xlabel="reduction ratio r", ylabel="parameters")
+left.legend()
+for C, marker in ((32, "s"), (512, "^")):
+    right.plot(ratios, relative[C], marker=marker, label=f"{C} channels")
+right.set(xlabel="reduction ratio r", ylabel="time of a step (r = 4 is 1)")
+right.set(xscale="log", ylim=(0, 1.1 * relative.to_numpy().max()))
+right.legend()
+for ax in (left, right):
+    ax.set_xticks(ratios, ratios)
+    ax.minorticks_off()
+plt.show()
+
+# %%
+assert relative[32].max() / relative[32].min() < 1.5  # nothing that a trader would feel
+assert relative[512]["r1"] > relative[512]["r16"]
+
+# %% [markdown]
+# With 32 channels the ratio hardly changes the time: reading and writing the window costs
+# more than the two tiny layers. With 512 channels, as deep inside a picture net, it does.
+# So for a handful of indicators the cost is no reason to choose $r = 4$ over $r = 1$.
+#
+# What is left is capacity. All gates are functions of $C/r$ numbers. Over many windows the
+# logits therefore span no more than $C/r$ dimensions: with $r = 8$ and 16 channels, two.
+# Sixteen faders hang on two strings.
+
+# %%
+torch.manual_seed(0)
+many = torch.randn(500, 16, LENGTH)
+for r in (1, 2, 4, 8):
+    free = se.SEBlock(16, r)
+    logits = free.excite(many.mean(-1)).detach().double()
+    rank = torch.linalg.matrix_rank(logits, rtol=1e-4)  # the biases are still 0
+    print(f"r = {r}: {rank.item():2d} dimensions")
+    assert rank <= 16 // r
+
+# %% [markdown]
+# Whether $r = 4$ or $r = 2$ *predicts* better on 10 to 50 channels is a claim about markets.
+# Nothing in this chapter can decide it. Its evidence, or the lack of it, is listed in the
+# claims ledger, after the tools of {ref}`ch-honest-evaluation` are in place.
+
+# %% [markdown]
+# ## 6 Gates over time on real bars
+#
+# Now real candles. We take the eight channels that the chapter we started from names in its
+# table of regimes, without units, and standardise them with the first 70 % of the bars.
+
+# %%
+eight = ["rsi", "macd", "adx", "volume", "atr"]
+eight += ["bollinger_percent_b", "vwap", "keltner_upper"]
+bars = candles.sample()
+features = channels.compute(bars, scale_free=True)[eight].dropna()
+n_train = int(0.7 * len(features))
+scaled = channels.Standardizer().fit(features[:n_train]).transform(features)
+
+# %% [markdown]
+# One window ends at each bar. `unfold` cuts them as views, `(N, 8, 60)`.
+
+# %%
+values = torch.tensor(scaled.to_numpy(), dtype=torch.float32)
+windows = values.unfold(0, LENGTH, 1)  # (N, C, T)
+ends = scaled.index[LENGTH - 1 :]
+assert torch.equal(windows[-1, :, -1], values[-1])
+
+# %%
+torch.manual_seed(3)
+untrained = se.SEBlock(len(eight), reduction=2)
+with torch.no_grad():
+    G = pd.DataFrame(untrained.gates(windows).numpy(), index=ends, columns=eight)
+shown = G.iloc[-N_DAYS * 96 :]
+
+# %% mystnb={"figure": {"caption": "Bitcoin in dollars, and the gates of an SE block that has learned nothing.", "name": "fig-se-gates-untrained"}, "image": {"alt": "Above, ten days of the Bitcoin price. Below, a strip of eight gates over the same days. The gates move smoothly with the market, some rise while others fall, although the block is untrained."}}
+gates.gates_over_time(bars.close[shown.index], shown)
+plt.show()
+
+# %% [markdown]
+# It looks like insight. The strip reacts to the market, some channels brighten as others
+# darken, and one could tell a story about each hour. But nothing was trained. The gates move
+# because their input moves; which channel they favour was decided by the random numbers that
+# we drew.
+
+# %%
+assert shown.std().min() > 0  # every gate moves
+assert (G > 0).all(axis=None)
+assert (G < 1).all(axis=None)
+
+# %% [markdown]
+# To see it, draw the block many times. For each draw, take the mean gate of each channel.
+
+
+# %%
+def mean_gates(seed):
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        return se.SEBlock(len(eight), reduction=2).gates(windows[::10]).mean(0).numpy()
+
+
+drawn = np.stack([mean_gates(seed) for seed in range(N_DRAWS)])  # (draws, C)
+print(f"mean {drawn.mean():.2f}, standard deviation {drawn.std():.2f}")
+
+# %%
+winner = np.bincount(drawn.argmax(1), minlength=len(eight)) / N_DRAWS
+agreement = spearmanr(drawn.T).statistic[np.triu_indices(N_DRAWS, 1)]
+
+# %% mystnb={"figure": {"caption": "Which channel an untrained block favours is a matter of the draw.", "name": "fig-se-untrained-winners"}, "image": {"alt": "Left: how often each of eight channels has the highest mean gate over the random draws; all bars lie near one eighth. Right: histogram of rank correlations between pairs of draws, wide and centred at zero."}}
+fig, (left, right) = plt.subplots(1, 2)
+left.barh(eight, winner)
+left.axvline(1 / 8, color="black", ls="--")
+left.set(xlabel="share of draws in which it ranks first", title="dashed: one in eight")
+right.hist(agreement, bins=np.linspace(-1, 1, 22))
+right.set(xlabel="rank correlation of two draws", ylabel="pairs")
+plt.show()
+
+# %%
+assert abs(drawn.mean() - 0.5) < 0.02
+assert winner.min() > 0.02
+assert winner.max() < 0.30
+assert abs(agreement.mean()) < 0.05
+
+# %% [markdown]
+# Every channel wins sometimes, and two draws agree no better than chance. Untrained gates
+# are not importance. {ref}`ch-attention-by-regime` asks what *trained* gates are worth, and
+# uses markets with a planted truth to find out.
+
+# %% [markdown]
+# ## What goes wrong
+#
+# A popular recipe scales each window by itself: subtract its mean, divide by its standard
+# deviation. Nothing from the future leaks in, every window looks alike to the net. Then the
+# mean squeeze takes the mean of each channel, and that is zero, by construction.
+
+# %%
+raw = torch.tensor(features.to_numpy(), dtype=torch.float32).unfold(0, LENGTH, 1)[::10]
+per_window = (raw - raw.mean(-1, keepdim=True)) / raw.std(-1, keepdim=True)
+with torch.no_grad():
+    dead = untrained.gates(per_window)
+print(f"gates from {dead.min():.3f} to {dead.max():.3f}")
+assert (dead - 0.5).abs().max() < 1e-4
+
+# %% [markdown]
+# Every gate of every window is one half. The block has become a division by two. Training
+# does not help much: only the biases can still move the gates, so they end as constants.
+# No error is raised, the loss goes down, and the block does nothing.
+#
+# The cure is to scale with statistics of the *training bars*, the same for every window, as
+# section 6 did. Then a window in which volume is high has a high mean, and the gate can know.
+
+# %%
+with torch.no_grad():
+    alive = untrained.gates(windows[::10])
+print("spread of each gate:", alive.std(0).numpy().round(2))
+assert alive.std(0).max() > 100 * dead.std(0).max()
+
+# %% [markdown]
+# ## Summary
+#
+# - Squeeze, excite, scale: a mean per channel, two small layers, one multiplication.
+# - The gate of a channel depends on all channels, and on its window alone.
+# - The gradient reaches a bar through the multiplication and through the squeeze; silent
+#   hidden units and saturated gates pass little or nothing.
+# - The block has $2C^2/r + C + C/r$ parameters. For tens of channels the ratio costs next to
+#   no time; it limits how independently the gates can move.
+# - Gates that were never trained follow the market too, and mean nothing.
+# - Scaling each window by itself silences the mean squeeze.
+#
+# ## Exercises
+#
+# ```{exercise} The same bars in another order
+# :label: ex-se-1
+# In the pencil example the returns are 1, 2, 3. Let them be 3, 2, 1 instead. Which gates
+# change? Answer before you compute.
+# ```
+#
+# ```{solution-start} ex-se-1
+# :class: dropdown
+# ```
+# None. The mean of the row is still 2, so $z$, the hidden units and the gates are the same:
+# the mean squeeze does not know the order of bars. {ref}`ch-squeeze-variants` looks for
+# squeezes that do.
+
+# %%
+X_turned = X.copy()
+X_turned[0] = [3, 2, 1]
+assert (se_by_hand(X_turned, W1, W2)[2] == s).all()
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Weights of one sign
+# :label: ex-se-2
+# The chapter we started from draws its weights as `random() * scale`, with `random()`
+# between 0 and 1. Show that no gate can then be below one half, whatever the market does.
+# ```
+#
+# ```{solution-start} ex-se-2
+# :class: dropdown
+# ```
+# After the ReLU the hidden units are at least 0. If all of $W_2$ is positive and the biases
+# are 0, so are the logits, and $\sigma(a) \ge 1/2$ for $a \ge 0$. The block can turn channels
+# up, or leave them at a half, but turn none down.
+
+# %%
+one_sign = se.SEBlock(len(eight), reduction=2)
+for layer in (one_sign.excite.reduce, one_sign.excite.expand):
+    layer.weight.data = torch.rand_like(layer.weight)
+with torch.no_grad():
+    up, both = one_sign.gates(windows[::10]), untrained.gates(windows[::10])
+print("below one half:", (up < 0.5).sum().item(), "of", up.numel())
+assert not (up < 0.5).any()
+assert (both < 0.5).float().mean() > 0.2
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} A budget of parameters
+# :label: ex-se-3
+# You have 50 channels and may spend 1,000 parameters on the block, biases included. Which
+# whole number is the smallest $r$ that fits? Work it out, then count. Mind that the hidden
+# layer has $\lfloor C/r \rfloor$ units.
+# ```
+#
+# ```{solution-start} ex-se-3
+# :class: dropdown
+# ```
+# With $h$ hidden units the block has $2 \cdot 50\,h + 50 + h = 101\,h + 50$ parameters. At
+# most 1,000 means $h \le 9$. The first $r$ with $\lfloor 50/r \rfloor \le 9$ is 6, which
+# gives $h = 8$ and 858 parameters. No $r$ gives 9.
+
+# %%
+assert n_parameters(50, 5) == 1060
+assert n_parameters(50, 6) == 858
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ## Further reading
+#
+# The block and its ablations: {cite:t}`hu2018`; the version on arXiv
+# also varies the squeeze, the excitation and the place of the block. How to draw weights: {cite:t}`glorot2010`.

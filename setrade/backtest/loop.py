@@ -1,0 +1,166 @@
+"""The loop over bars, compiled: one account, or one account a parameter set on all cores."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from setrade.costs import Rates, compiled
+from setrade.risk import END, Rules
+
+from .account import close_trade, mark_open_trade
+from .bar import Bar, close_bar, inside_bar, open_bar
+
+
+class Market(NamedTuple):
+    """What the loop reads, arrays (n,); days, ATR and the funding arrays may be empty."""
+
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    close: np.ndarray
+    atr: np.ndarray
+    day: np.ndarray
+    funding_open: np.ndarray
+    funding_inside: np.ndarray
+
+
+class Plan(NamedTuple):
+    """How a score becomes a position, and when positions are followed up.
+
+    A negative ``threshold`` means that the score is the position; else the position is
+    ``size`` in the score's direction wherever the score is further than that from zero.
+    """
+
+    threshold: float
+    size: float
+    rebalance: bool
+    close_at_end: bool
+    keep_sums: bool
+
+
+@compiled
+def wanted(score: float, plan: Plan) -> float:
+    """Return the position that a score asks for."""
+    if plan.threshold < 0:
+        return score
+    if abs(score) <= plan.threshold:
+        return 0.0
+    return plan.size if score > 0 else -plan.size
+
+
+@compiled
+def next_event(a, t: int, score, m: Market, rules: Rules, plan: Plan) -> int:
+    """Return the first bar from t on in which anything but the price can change.
+
+    Between events an account stands still, so that the loop only has to value it.
+    """
+    n, watched = len(m.close), rules.daily_loss < math.inf or rules.max_stale < math.inf
+    flat, costly = a.units == 0, len(m.funding_open) > 0
+    if watched or a.pending != 0 or (plan.rebalance and not flat):
+        return t
+    while t < n - 1 and wanted(score[t - 1], plan) == a.wanted:
+        if not flat and not (a.lower < m.low[t] and m.high[t] < a.upper):
+            return t
+        if not flat and costly and (m.funding_open[t] != 0 or m.funding_inside[t] != 0):
+            return t
+        t += 1
+    return min(t, n - 1)  # the last bar is always an event: something may be closed there
+
+
+@compiled
+def add_returns(a, first: int, last: int, close) -> None:
+    """Add up the returns of a standing account over bars [first, last)."""
+    cash, units, entry, equity = a.cash, a.units, a.entry, a.equity
+    total, squares, downside = a.return_sum, a.return_squares, a.downside_squares
+    peak, trough, drawdown = a.peak, a.trough, a.drawdown
+    for t in range(first, last):
+        worth = cash + units * (close[t] - entry)
+        change = worth / equity - 1.0 if equity > 0 else 0.0  # ruined: no more returns
+        total += change
+        squares += change * change
+        downside += min(change, 0.0) ** 2
+        if worth > peak:  # the fall since the last peak is over
+            drawdown, peak, trough = min(drawdown, trough / peak - 1.0), worth, worth
+        trough, equity = min(trough, worth), worth
+    a.return_sum, a.return_squares, a.downside_squares = total, squares, downside
+    a.peak, a.trough, a.drawdown, a.equity = peak, trough, drawdown, equity
+
+
+@compiled
+def draw(a, first: int, last: int, close, curves) -> None:
+    """Write equity, cash and units of a standing account at the closes of [first, last)."""
+    cash, units, entry = a.cash, a.units, a.entry
+    for t in range(first, last):
+        curves[0, t] = cash + units * (close[t] - entry)
+        curves[1, t] = cash
+        curves[2, t] = units
+    a.equity = cash + units * (close[last - 1] - entry)
+
+
+@compiled
+def bar_at(t: int, m: Market) -> Bar:
+    """Gather one bar, with what was known before it opened."""
+    known = max(t - 1, 0)
+    return Bar(
+        t, m.open[t], m.high[t], m.low[t], m.close[t], m.close[known],
+        m.atr[known] if len(m.atr) else math.nan,
+        m.day[t] if len(m.day) else 0,
+        m.funding_open[t] if len(m.funding_open) else 0.0,
+        m.funding_inside[t] if len(m.funding_inside) else 0.0,
+    )  # fmt: skip
+
+
+@compiled
+def simulate(a, score, m: Market, rules: Rules, rates: Rates, plan: Plan, ledger, curves) -> None:
+    """Move the account ``a`` over all bars.
+
+    Args:
+        a: one record of ``ACCOUNT``, changed in place.
+        score: (n,) decided after each bar's close; see `Plan`.
+        ledger: (rows,) of ``LEDGER``; with too few, the last row is written over.
+        curves: (3, n) to receive equity, cash and units at each close, or (3, 0) for none.
+    """
+    n, last, t = len(m.close), len(ledger) - 1, 0
+    while t < n:
+        bar = bar_at(t, m)
+        want = wanted(score[t - 1], plan) if t else 0.0
+        open_bar(a, bar, want, plan.rebalance, rules, rates, ledger[min(int(a.trades), last)])
+        row = ledger[min(int(a.trades), last)]
+        inside_bar(a, bar, rules, rates, row)
+        if t == n - 1 and plan.close_at_end and a.units != 0:
+            close_trade(a, t, bar.close, rates.fee, rates.slippage, END, row)
+        event = next_event(a, t + 1, score, m, rules, plan) if t < n - 1 else n
+        a.held += event - t - 1 if a.units != 0 else 0
+        if plan.keep_sums:
+            add_returns(a, t, event, m.close)
+        if curves.shape[1]:
+            draw(a, t, event, m.close, curves)
+        close_bar(a, bar, rules)
+        t = event
+    a.drawdown = min(a.drawdown, a.trough / a.peak - 1.0)
+    mark_open_trade(a, n - 1, m.close[n - 1], ledger[min(int(a.trades), last)])
+
+
+@njit(cache=True, parallel=True, error_model="numpy")
+def simulate_many(accounts, scores, series, m, rules, rates, plans, rows, curves) -> None:
+    """Run one `simulate` a parameter set, on all cores; no ledger, curves only if asked for.
+
+    Args:
+        accounts: (sets,) records. scores: (k, n); ``series`` (sets,) says which row is whose.
+        rules, rates, plans: (sets, fields) tables of `Rules`, `Rates` and `Plan`.
+        rows: (sets,) of ``LEDGER``, scratch.
+        curves: (sets, n) to receive equity, or (sets, 0) for none.
+    """
+    for s in prange(len(accounts)):
+        r, c, p = rules[s], rates[s], plans[s]
+        rule = Rules(r[0], r[1], r[2], r[3], r[4], r[5])
+        rate = Rates(c[0], c[1], c[2], c[3], c[4])
+        plan = Plan(p[0], p[1], p[2] != 0, p[3] != 0, True)
+        whole = np.empty((3, curves.shape[1]))
+        simulate(accounts[s], scores[series[s]], m, rule, rate, plan, rows[s : s + 1], whole)
+        if curves.shape[1]:
+            curves[s] = whole[0]

@@ -1,0 +1,187 @@
+"""Many parameter sets over one market in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from setrade import metrics
+from setrade.costs import Costs
+from setrade.errors import ArgumentError, array, number
+from setrade.risk import Risk
+
+from .account import LEDGER, new_accounts
+from .inputs import market, position_array
+from .loop import simulate_many
+from .result import METRICS
+
+PLAN = ("series", "threshold", "size")
+COSTS = ("fee_bps", "maker_fee_bps", "slippage_bps")
+RISK = ("stop_atr", "take_profit", "max_leverage", "daily_loss", "max_jump", "max_stale")
+MAX_SCORE = 1e300
+
+
+def grid(**values: Any) -> pd.DataFrame:
+    """Return every combination of the values, one row a set: ``grid(threshold=[1, 2], ...)``.
+
+    Raises:
+        ArgumentError: a name that `run_many` does not know, or an empty list.
+    """
+    for name, options in values.items():
+        _known(name)
+        if not np.iterable(options) or isinstance(options, str) or not len(list(options)):
+            raise ArgumentError(name, options, "a list of at least one value")
+    return pd.DataFrame(list(product(*values.values())), columns=list(values))
+
+
+def _known(name: Any) -> None:
+    known = (*PLAN, *COSTS, *RISK)
+    if name not in known:
+        raise ArgumentError("sets", name, "columns among " + " ".join(known))
+
+
+def run_many(
+    candles: pd.DataFrame,
+    scores: Any,
+    sets: pd.DataFrame | Mapping[str, Any],
+    *,
+    costs: Costs | None = None,
+    funding: pd.Series | None = None,
+    risk: Risk | None = None,
+    rebalance: bool = False,
+    order: str = "taker",
+    equity: float = 1.0,
+    curves: bool = False,
+) -> pd.DataFrame | tuple[pd.DataFrame, np.ndarray]:
+    """Backtest many parameter sets over shared scores, on all cores, in one compiled call.
+
+    Memory grows with the bars (and the scores handed in), not with bars times sets, unless
+    ``curves`` asks for the equity curves. Each row equals what `run` gives for that set.
+
+    Args:
+        candles: (n bars) that pass `candles.check`.
+        scores: (n,) or (k, n), or a Series on the candles' index; known after each close.
+        sets: one row a set. Columns, all optional: ``series`` (which row of scores),
+            ``threshold`` (position = size · sign(score) where \\|score\\| is above it; left out
+            or NaN, the score itself is the position), ``size`` (default 1), ``fee_bps``,
+            ``maker_fee_bps``, ``slippage_bps``, ``stop_atr``, ``take_profit``,
+            ``max_leverage``, ``daily_loss``, ``max_jump``, ``max_stale`` (NaN: rule off).
+        costs, funding, risk, rebalance, order, equity: as `run`, for what ``sets`` leaves out.
+        curves: also return equity (sets, n).
+
+    Returns:
+        The sets' columns, then ``final_equity``, ``trades`` and the figures of `METRICS`;
+        with ``curves`` a pair of that and the curves.
+
+    Raises:
+        CandleError, ArgumentError: as `run`; a set that no `Costs` or `Risk` would accept is
+            named by its row.
+    """
+    costs, risk = costs or Costs(), risk or Risk()
+    table = _sets(sets)
+    needs = {
+        f"needs_{what}": name in table or getattr(risk, name) is not None
+        for what, name in (("atr", "stop_atr"), ("days", "daily_loss"))
+    }
+    m = market(candles, funding, risk, **needs)
+    rows = np.atleast_2d(np.asarray(scores))
+    rows = np.stack([
+        position_array(scores if isinstance(scores, pd.Series) else row, candles.index,
+                       MAX_SCORE, name="scores") for row in rows
+    ])  # fmt: skip
+    series, plans = _plans(table, rows, risk, rebalance)
+    rules = np.array([list(r.rules()) for r in _parameters(table, RISK, risk)])
+    rates = np.array([list(c.rates(order)) for c in _parameters(table, COSTS, costs)])
+    accounts = new_accounts(len(table), number("equity", equity, 0.0, above=True))
+    out = np.empty((len(table), len(candles) if curves else 0))
+    scratch = np.empty(len(table), LEDGER)
+    simulate_many(accounts, rows, series, m, rules, rates, plans, scratch, out)
+    figures = summary(accounts, equity, len(candles), candles.index)
+    joined = pd.concat([table, figures], axis=1)
+    return (joined, out) if curves else joined
+
+
+def _sets(sets: Any) -> pd.DataFrame:
+    """Return the sets as a frame of numbers with known columns and at least one row."""
+    try:
+        table = pd.DataFrame(sets).reset_index(drop=True)
+        table = table.astype(np.float64)
+    except (ValueError, TypeError) as error:
+        raise ArgumentError("sets", sets, "a table of numbers, one row a set") from error
+    for name in table.columns:
+        _known(name)
+    if table.empty or not table.columns.is_unique or np.isinf(table.to_numpy()).any():
+        raise ArgumentError("sets", sets, "at least one row of finite numbers, columns named once")
+    return table
+
+
+def _parameters(table: pd.DataFrame, names: tuple[str, ...], default: Any) -> list[Any]:
+    """Return one `Costs` or `Risk` a set; each validates itself, the error names the row."""
+    fields = {name: getattr(default, name) for name in default.__dataclass_fields__}
+    used = [name for name in names if name in table]
+    made: dict[tuple, Any] = {}
+    out = []
+    for number_, row in enumerate(table[used].to_numpy()):
+        key = tuple(None if np.isnan(v) else float(v) for v in row)
+        if key not in made:
+            values = {n: int(v) if n == "max_stale" and v is not None else v
+                      for n, v in zip(used, key, strict=True)}  # fmt: skip
+            try:
+                made[key] = type(default)(**(fields | values))
+            except ArgumentError as error:
+                name = f"sets: row {number_}: {error.name}"
+                raise ArgumentError(name, error.value, error.allowed) from error
+        out.append(made[key])
+    return out
+
+
+def _plans(
+    table: pd.DataFrame, scores: np.ndarray, risk: Risk, rebalance: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which score each set reads (sets,), and its `Plan` as numbers (sets, 4)."""
+    zeros = pd.Series(0.0, table.index)
+    series, size = table.get("series", zeros), table.get("size", zeros + 1.0)
+    threshold = table.get("threshold", zeros * np.nan)
+    bad = ~series.isin(range(len(scores)))
+    if bad.any():
+        raise ArgumentError("series", series[bad].iloc[0], f"integers in [0, {len(scores) - 1}]")
+    if (threshold < 0).any():
+        raise ArgumentError("threshold", threshold.min(), "numbers >= 0, or NaN")
+    if not ((size > 0) & (size <= risk.max_position)).all():
+        raise ArgumentError("size", size.max(), f"numbers in (0, {risk.max_position:g}]")
+    for row in series[threshold.isna()].unique().astype(int):
+        array("scores", scores[row])
+        if np.abs(scores[row]).max() > risk.max_position:
+            allowed = f"positions in [{-risk.max_position:g}, {risk.max_position:g}] (no threshold)"
+            raise ArgumentError("scores", float(np.abs(scores[row]).max()), allowed)
+    flags = [zeros + rebalance, zeros]
+    columns = [threshold.fillna(-1.0), size, *flags]
+    return series.to_numpy(np.int64), np.column_stack(columns)
+
+
+def summary(accounts: np.ndarray, start: float, n: int, index: pd.Index) -> pd.DataFrame:
+    """Return the figures of `METRICS` from the sums that the loop kept; one row an account."""
+    a, periods = accounts, metrics.periods_per_year(index)  # type: ignore[arg-type]
+    count = n - 1
+    mean = a["return_sum"] / count
+    spread = a["return_squares"] / count - mean**2
+    deviation = np.sqrt(np.maximum(spread, 0.0) * count / (count - 1)) if count > 1 else mean * np.nan
+    downside = np.sqrt(a["downside_squares"] / count)
+    annual = (a["equity"] / start) ** (periods / count) - 1.0
+    closed = a["trades"] - (a["units"] != 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        columns = {
+            "final_equity": a["equity"], "trades": a["trades"].astype(int),
+            "annual_return": annual, "volatility": deviation * np.sqrt(periods),
+            "sharpe": mean * np.sqrt(periods) / deviation,
+            "sortino": mean * np.sqrt(periods) / downside,
+            "calmar": annual / -a["drawdown"], "max_drawdown": a["drawdown"],
+            "win_rate": a["wins"] / closed, "profit_factor": a["gains"] / a["losses"],
+            "turnover": a["traded"] * periods / count, "exposure": a["held"] / n,
+            "fees": a["fees"], "funding": a["funding"],
+        }  # fmt: skip
+    return pd.DataFrame(columns)[["final_equity", "trades", *METRICS]]

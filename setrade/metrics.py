@@ -1,0 +1,168 @@
+"""Every performance figure, from returns, an equity curve and a list of trades.
+
+A year has 365 days: crypto markets do not close. Functions of returns work along the last
+axis, so that a bootstrap hands over all its resamples at once. Where a ratio's denominator
+is zero the answer is infinite with the sign of the numerator, and NaN when that is zero too.
+Conventions agree with empyrical: sample standard deviation (ddof 1), risk-free rate zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from setrade.errors import ArgumentError, array, number
+
+YEAR = pd.Timedelta(days=365)
+NOISE = 1e-12  # relative spread below which returns count as all equal
+
+
+class Drawdown(NamedTuple):
+    """The deepest fall: its depth (zero or negative) and the bars where it began and ended."""
+
+    depth: float
+    peak: pd.Timestamp
+    trough: pd.Timestamp
+    recovery: pd.Timestamp | None
+
+
+def _ratio(top: Any, bottom: Any) -> Any:
+    """Return top / bottom; x/0 is infinite, 0/0 is NaN."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (np.asarray(top, float) / np.asarray(bottom, float))[()]
+
+
+def _checked(returns: Any, periods: float) -> tuple[np.ndarray, float]:
+    """Return the arguments that every function of returns shares, checked."""
+    return array("returns", returns), number("periods", periods, 0.0, above=True)
+
+
+def periods_per_year(index: pd.DatetimeIndex) -> float:
+    """Return how many bars a year of 365 days has; the bar's length is the median step.
+
+    Raises:
+        ArgumentError: not a rising DatetimeIndex of at least two stamps.
+    """
+    if not isinstance(index, pd.DatetimeIndex) or len(index) < 2:
+        raise ArgumentError("index", index, "a DatetimeIndex of at least two bars")
+    if not index.is_monotonic_increasing or not index.is_unique:
+        raise ArgumentError("index", index, "rising stamps without repeats")
+    step = float(np.median(np.diff(index.as_unit("ns").asi8)))
+    return YEAR.as_unit("ns")._value / step
+
+
+def returns(equity: Any) -> np.ndarray:
+    """Return simple returns (..., n − 1) of equity curves (..., n).
+
+    Raises:
+        ArgumentError: NaN, fewer than two points, a start that is not positive, or equity that
+            is negative or rises from zero (a ruined account stays ruined: returns 0 from there).
+    """
+    x = array("equity", equity, min_length=2).astype(np.float64)
+    before, after = x[..., :-1], x[..., 1:]
+    if (x[..., 0] <= 0).any() or (x < 0).any() or ((before == 0) & (after > 0)).any():
+        raise ArgumentError("equity", float(x.min()), "positive equity; once zero, zero for good")
+    return np.divide(after, before, out=np.ones_like(after), where=before > 0) - 1.0
+
+
+def annual_return(returns: Any, periods: float) -> Any:
+    """Return the yearly rate that compounds to the same end: (prod(1 + r))^(periods / n) − 1."""
+    r, periods = _checked(returns, periods)
+    return (np.prod(1.0 + r, axis=-1) ** (periods / r.shape[-1]) - 1.0)[()]
+
+
+def _spread(r: np.ndarray) -> np.ndarray:
+    """Return the sample standard deviation (NaN for one return), exactly zero for equal returns."""
+    if r.shape[-1] < 2:
+        return np.full(r.shape[:-1], np.nan)
+    std = r.std(axis=-1, ddof=1)
+    return np.where(std <= NOISE * np.abs(r).max(axis=-1), 0.0, std)
+
+
+def volatility(returns: Any, periods: float) -> Any:
+    """Return the yearly standard deviation, ddof 1; NaN for a single return."""
+    r, periods = _checked(returns, periods)
+    return (_spread(r) * np.sqrt(periods))[()]
+
+
+def sharpe(returns: Any, periods: float) -> Any:
+    """Return mean over standard deviation of the returns, times √periods (Sharpe 1994)."""
+    r, periods = _checked(returns, periods)
+    return _ratio(r.mean(axis=-1) * np.sqrt(periods), _spread(r))
+
+
+def sortino(returns: Any, periods: float) -> Any:
+    """Return mean over downside deviation √mean(min(r, 0)²), times √periods (Sortino 1994)."""
+    r, periods = _checked(returns, periods)
+    downside = np.sqrt(np.mean(np.minimum(r, 0.0) ** 2, axis=-1))
+    return _ratio(r.mean(axis=-1) * np.sqrt(periods), downside)
+
+
+def max_drawdown(returns: Any) -> Any:
+    """Return the deepest fall from a peak, zero or negative; the start counts as a peak."""
+    r = array("returns", returns)
+    curve = np.cumprod(1.0 + r, axis=-1)
+    peak = np.maximum(np.maximum.accumulate(curve, axis=-1), 1.0)
+    return np.minimum((curve / peak - 1.0).min(axis=-1), 0.0)[()]
+
+
+def calmar(returns: Any, periods: float) -> Any:
+    """Return the annual return over the size of the deepest fall."""
+    return _ratio(annual_return(returns, periods), np.abs(max_drawdown(returns)))
+
+
+def win_rate(profits: Any) -> float:
+    """Return the share of trades that earned more than zero; NaN without trades.
+
+    A trade that earned exactly nothing counts as a trade and not as a win.
+    """
+    p = np.asarray(profits, np.float64)
+    return float(_ratio((p > 0).sum(), p.size))
+
+
+def profit_factor(profits: Any) -> float:
+    """Return gains over losses; infinite without a loss, NaN without gain or loss."""
+    p = np.asarray(profits, np.float64)
+    return float(_ratio(p[p > 0].sum(), -p[p < 0].sum() + 0.0))
+
+
+def drawdown(equity: pd.Series) -> Drawdown:
+    """Return the deepest fall of an equity curve with its dates.
+
+    Args:
+        equity: Series on a DatetimeIndex, positive at its start.
+
+    Returns:
+        Depth, the last peak before it, the trough, and the first bar back at the peak's level
+        (None: not recovered). A curve that never falls has depth 0 and its first bar twice.
+    """
+    returns(equity)
+    curve = equity.to_numpy(np.float64)
+    depth = curve / np.maximum.accumulate(curve) - 1.0
+    trough = int(depth.argmin())
+    peak = trough - int(curve[: trough + 1][::-1].argmax())
+    back = np.flatnonzero(curve[trough:] >= curve[peak])
+    recovery = equity.index[trough + back[0]] if len(back) else None
+    return Drawdown(float(depth[trough]), equity.index[peak], equity.index[trough], recovery)
+
+
+def from_returns(returns: Any, periods: float) -> dict[str, Any]:
+    """Return the six figures that need returns only, each (...) for returns (..., n)."""
+    figures = {
+        f.__name__: f(returns, periods)
+        for f in (annual_return, volatility, sharpe, sortino, calmar)
+    }
+    return figures | {"max_drawdown": max_drawdown(returns)}
+
+
+def monthly_returns(equity: pd.Series) -> pd.DataFrame:
+    """Return returns by year (rows) and month (columns 1 to 12); NaN where there is no bar."""
+    returns(equity)
+    index = equity.index.tz_localize(None)  # type: ignore[attr-defined]
+    ends = equity.groupby(index.to_period("M")).last()
+    change = ends / ends.shift(fill_value=equity.iloc[0]) - 1.0
+    months = pd.PeriodIndex(change.index)
+    table = pd.Series(change.to_numpy(), [months.year, months.month]).unstack()
+    return table.reindex(columns=range(1, 13)).rename_axis(index="year", columns="month")

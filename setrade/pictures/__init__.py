@@ -1,0 +1,23 @@
+"""From encoders to what enters a net: composed pictures, stacks, and a streaming loader.
+
+Pictures come in two kinds: uint8 from charts, float from Gramian fields and their like.
+`to_input` is the one place that maps either to what a net is given: float32 ``(B, C, H, W)``
+in [0, 1].
+"""
+
+from setrade.pictures.compose import book_imbalance, compose, volume_profile
+from setrade.pictures.inputs import to_input
+from setrade.pictures.loader import PictureSet
+from setrade.pictures.stacks import ENCODERS, Encoder, Stack, encoder
+
+__all__ = [
+    "ENCODERS",
+    "Encoder",
+    "PictureSet",
+    "Stack",
+    "book_imbalance",
+    "compose",
+    "encoder",
+    "to_input",
+    "volume_profile",
+]
