@@ -349,7 +349,7 @@ fig, (left, right) = plt.subplots(1, 2)
 left.barh(eight, winner)
 left.axvline(1 / 8, color="black", ls="--")
 left.set(xlabel="share of draws in which it ranks first", title="dashed: one in eight")
-right.hist(agreement, bins=np.linspace(-1, 1, 22))
+right.hist(agreement, bins=np.arange(-42.5, 46, 5) / 42)  # eight ranks: steps of 1/42
 right.set(xlabel="rank correlation of two draws", ylabel="pairs")
 plt.show()
 

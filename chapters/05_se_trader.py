@@ -348,8 +348,8 @@ for name, got in here.items():
     for measure, value in got.items():
         assert abs(value - row[name][measure]) < 0.02, (name, measure)
 majority = np.mean([r["majority"]["accuracy"] for r in study["planted"]["rows"]])
-print(f"{len(study['planted']['rows'])} markets; always naming the test set's most", end=" ")
-print(f"frequent class is right on {majority:.3f}")
+print(f"{len(study['planted']['rows'])} markets")
+print(f"naming the most frequent class throughout is right on {majority:.3f}")
 
 # %%
 def with_interval(m, digits=3):
@@ -511,9 +511,9 @@ assert hold["sharpe"] < 0
 # %% [markdown]
 # ## What goes wrong
 #
-# A net gives three numbers. Which of them is "buy"? One published implementation of these chapters
-# coded buy, hold, sell as 0, 1, 2 in one file and sell, hold, buy in another. Nothing crashes. We read
-# our own net with the wrong order.
+# A net gives three numbers. Which of them is "buy"? Implementations of this net have
+# coded buy, hold, sell as 0, 1, 2 in one file and sell, hold, buy in another. Nothing crashes. We
+# read our own net with the wrong order.
 
 # %%
 p = training.predict(net, data["test"]).softmax(1).double().numpy()

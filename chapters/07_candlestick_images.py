@@ -453,8 +453,10 @@ assert common[1] > 4 * common[0]
 # On the common scale volatility is back, and it has a price. The calm window now uses a few
 # rows only, so its candles are drawn coarsely. And the wild one leaves the picture. That is
 # an error by default; here we asked for `outside="clip"`, which draws on the edge what lies
-# beyond it: the dashes along the bottom of the last panel. There is no scale without a loss. There is only the choice of what to lose, and
-# the duty to know it. A net that gets both scales, as two channels, need not choose.
+# beyond it: the dashes along the bottom of the last panel.
+#
+# There is no scale without a loss. There is only the choice of what to lose, and the duty to
+# know it. A net that gets both scales, as channels, need not choose.
 
 # %% [markdown]
 # ## Summary

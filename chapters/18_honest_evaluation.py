@@ -90,8 +90,8 @@ print(wonderful.table().loc[figures].round(2).to_string())
 
 # %% mystnb={"figure": {"caption": "Equity of the nearest-neighbour strategy after costs, with a random split.", "name": "fig-wonderful"}, "image": {"alt": "Equity on a log scale over eight weeks. The strategy's curve climbs steadily to about twice its start, and holding bitcoin climbs and falls back."}}
 fig, ax = plt.subplots(figsize=(7.2, 3))
-ax.semilogy(wonderful.equity, label="nearest neighbour, random split")
-ax.semilogy(wonderful.buy_and_hold.equity, color="grey", lw=1, label="buy and hold")
+ax.plot(wonderful.equity, label="nearest neighbour, random split")
+ax.plot(wonderful.buy_and_hold.equity, color="grey", lw=1, label="buy and hold")
 ax.set_ylabel("equity")
 ax.tick_params(axis="x", rotation=20)
 ax.legend()
@@ -119,7 +119,7 @@ apart = np.abs(nearest_row - test)
 print("median distance in time:", int(np.median(apart)), "bar")
 print(f"closer than {LOOKBACK} bars: {(apart < LOOKBACK).mean():.0%}")
 
-# %% mystnb={"figure": {"caption": "How far in time the nearest neighbour lies from the window it predicts.", "name": "fig-neighbours"}, "image": {"alt": "A histogram of the distance in bars between a test window and its nearest training window. Nearly all of it is below ten bars, far below the window length of 48."}}
+# %% mystnb={"figure": {"caption": "How far in time the nearest neighbour lies from the window it predicts.", "name": "fig-neighbours"}, "image": {"alt": "A histogram of the distance in bars between a test window and its nearest training window. Most windows have their neighbour one or two bars away, far less than the window length of 48."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
 ax.hist(apart.clip(max=100), bins=np.arange(0, 102, 2))
 ax.axvline(LOOKBACK, color="black", ls=":", label="window length")
@@ -129,11 +129,12 @@ plt.show()
 
 # %%
 assert np.median(apart) <= 2
-assert (apart < LOOKBACK).mean() > 0.8
+assert (apart < LOOKBACK).mean() > 0.5
 
 # %% [markdown]
-# The neighbour is the *next window*. It shares 47 of 48 closes with the test window, and its
-# label looks at the same 48 bars of future but one. The model looks the answer up.
+# For most windows the neighbour is the *next window*. It shares 47 of 48 closes with the test
+# window, and its label looks at the same 48 bars of future but one. The model looks the answer
+# up.
 #
 # The proof is a market in which nothing can be predicted. On a random walk the same recipe does
 # just as well.
@@ -325,9 +326,13 @@ plt.show()
 
 # %%
 assert by_fee["sharpe"].is_monotonic_decreasing
+assert by_fee.loc[0.0, "sharpe"] < 0
+assert dies == 0
 
 # %% [markdown]
-# Every figure of the rule at the usual costs, with its interval:
+# It loses even where trading is free of fees. Nothing that is done about fees can save it.
+#
+# Here is the rule at the usual costs, with an interval on every figure:
 
 # %%
 at_cost = backtest.run(bars, rule)

@@ -137,4 +137,3 @@ def _funding_times(funding: pd.Series) -> np.ndarray:
         worst = float(values[np.abs(values).argmax()])
         raise ArgumentError("funding", worst, "decimal rates below 1 (0.0001 is 1 bp)")
     return index.as_unit("ns").asi8
-

@@ -15,7 +15,7 @@ import pandas as pd
 
 from setrade.errors import ArgumentError, array, number
 
-YEAR = pd.Timedelta(days=365)
+YEAR = 365 * 86_400_000_000_000  # ns
 NOISE = 1e-12  # relative spread below which returns count as all equal
 
 
@@ -50,7 +50,7 @@ def periods_per_year(index: pd.DatetimeIndex) -> float:
     if not index.is_monotonic_increasing or not index.is_unique:
         raise ArgumentError("index", index, "rising stamps without repeats")
     step = float(np.median(np.diff(index.as_unit("ns").asi8)))
-    return YEAR.as_unit("ns")._value / step
+    return YEAR / step
 
 
 def returns(equity: Any) -> np.ndarray:
@@ -113,19 +113,32 @@ def calmar(returns: Any, periods: float) -> Any:
     return _ratio(annual_return(returns, periods), np.abs(max_drawdown(returns)))
 
 
+def _profits(value: Any) -> np.ndarray:
+    """Return the profits of trades (k,); none is allowed, NaN is not."""
+    return np.empty(0) if np.size(value) == 0 else array("profits", value, ndim=1)
+
+
 def win_rate(profits: Any) -> float:
     """Return the share of trades that earned more than zero; NaN without trades.
 
     A trade that earned exactly nothing counts as a trade and not as a win.
     """
-    p = np.asarray(profits, np.float64)
+    p = _profits(profits)
     return float(_ratio((p > 0).sum(), p.size))
 
 
 def profit_factor(profits: Any) -> float:
     """Return gains over losses; infinite without a loss, NaN without gain or loss."""
-    p = np.asarray(profits, np.float64)
+    p = _profits(profits)
     return float(_ratio(p[p > 0].sum(), -p[p < 0].sum() + 0.0))
+
+
+def _timed(equity: Any) -> pd.Series:
+    """Return an equity curve on a DatetimeIndex, checked as `returns` does."""
+    if not isinstance(equity, pd.Series) or not isinstance(equity.index, pd.DatetimeIndex):
+        raise ArgumentError("equity", equity, "a Series on a DatetimeIndex")
+    returns(equity)
+    return equity
 
 
 def drawdown(equity: pd.Series) -> Drawdown:
@@ -138,14 +151,13 @@ def drawdown(equity: pd.Series) -> Drawdown:
         Depth, the last peak before it, the trough, and the first bar back at the peak's level
         (None: not recovered). A curve that never falls has depth 0 and its first bar twice.
     """
-    returns(equity)
-    curve = equity.to_numpy(np.float64)
+    curve = _timed(equity).to_numpy(np.float64)
     depth = curve / np.maximum.accumulate(curve) - 1.0
     trough = int(depth.argmin())
     peak = trough - int(curve[: trough + 1][::-1].argmax())
     back = np.flatnonzero(curve[trough:] >= curve[peak])
-    recovery = equity.index[trough + back[0]] if len(back) else None
-    return Drawdown(float(depth[trough]), equity.index[peak], equity.index[trough], recovery)
+    when = list(equity.index[[peak, trough, trough + back[0]] if len(back) else [peak, trough]])
+    return Drawdown(float(depth[trough]), when[0], when[1], when[2] if len(back) else None)
 
 
 def from_returns(returns: Any, periods: float) -> dict[str, Any]:
@@ -159,8 +171,7 @@ def from_returns(returns: Any, periods: float) -> dict[str, Any]:
 
 def monthly_returns(equity: pd.Series) -> pd.DataFrame:
     """Return returns by year (rows) and month (columns 1 to 12); NaN where there is no bar."""
-    returns(equity)
-    index = equity.index.tz_localize(None)  # type: ignore[attr-defined]
+    index = _timed(equity).index.tz_localize(None)  # type: ignore[attr-defined]
     ends = equity.groupby(index.to_period("M")).last()
     change = ends / ends.shift(fill_value=equity.iloc[0]) - 1.0
     months = pd.PeriodIndex(change.index)

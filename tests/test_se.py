@@ -446,6 +446,15 @@ def test_trap_32_the_seeds_cache_serves_old_gates():
             assert torch.equal(cached(other, steps[1], symbols[1]), right) is agrees
 
 
+def test_a_refused_window_leaves_no_trace_in_the_cache():
+    block, x = se.SEBlock(C), window(1, seed=2)
+    cached = se.CachedSE(block, every=5)
+    cached(window(1, seed=1), 10)
+    with pytest.raises(ArgumentError, match=r"^x: got "):
+        cached(torch.full_like(x, float("nan")), 0)
+    assert torch.equal(cached(x, 0), block(x))  # still a step back
+
+
 def test_reset_and_values_of_the_cache():
     block, x, later = se.SEBlock(C), window(seed=1), window(seed=2)
     cached = se.CachedSE(block, every=5)

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from setrade.costs import Costs
-from setrade.errors import ArgumentError, array, number
+from setrade.errors import number
 from setrade.metrics import Drawdown
 from setrade.risk import Risk, by_confidence
 
 from .account import LEDGER, new_accounts
-from .inputs import market, position_array
+from .inputs import instance, market, plain, position_array
 from .loop import Plan, simulate
 from .many import grid, run_many
 from .result import METRICS, Result
@@ -73,25 +73,18 @@ def run(
         ArgumentError: names the argument; positions of another length or index, NaN or outside
             the limits are never clipped.
     """
-    costs = _instance("costs", costs, Costs)
-    risk = _instance("risk", risk, Risk)
-    stops, days = risk.stop_atr is not None, risk.daily_loss is not None
-    m = market(candles, funding, risk, needs_atr=stops, needs_days=days)
-    wanted = position_array(position, candles.index, risk.max_position)
+    charged, limits = instance("costs", costs, Costs), instance("risk", risk, Risk)
+    stops, days = limits.stop_atr is not None, limits.daily_loss is not None
+    m = market(candles, funding, limits, needs_atr=stops, needs_days=days)
+    wanted = position_array(position, candles.index, limits.max_position)
     if confidence is not None:
         part = position_array(confidence, candles.index, 1.0, name="confidence")
-        wanted = by_confidence(wanted, part, risk)
+        wanted = plain(by_confidence(wanted, part, limits))
     n = len(wanted)
     plan = Plan(-1.0, 1.0, bool(rebalance), bool(close_at_end), False)
     accounts = new_accounts(1, number("equity", equity, 0.0, above=True))
     ledger, curves = np.empty(2 * n + 1, LEDGER), np.empty((3, n))
-    simulate(accounts[0], wanted, m, risk.rules(), costs.rates(order), plan, ledger, curves)
+    rules, rates = limits.rules(), charged.rates(order)
+    simulate(accounts[0], wanted, m, rules, rates, plan, ledger, curves)
     rows = ledger[: int(accounts["trades"][0])].copy()
-    return Result(candles, costs, funding, risk, order, curves, rows, accounts[0])
-
-
-def _instance(name: str, value: Any, kind: type) -> Any:
-    """Return ``value``, or the default for None; raise if it is of another class."""
-    if value is not None and not isinstance(value, kind):
-        raise ArgumentError(name, value, f"a {kind.__name__} or None")
-    return kind() if value is None else value
+    return Result(candles, charged, funding, limits, order, curves, rows, accounts[0])

@@ -13,18 +13,19 @@ from setrade.risk import OPEN, Rules, liquidation_price
 
 FIELDS = (
     # the account after the last close
-    "cash units entry equity stop target ruin lower upper "
+    "cash", "units", "entry", "equity", "stop", "target", "ruin", "lower", "upper",
     # what is wanted, and what waits
-    "wanted pending halted day day_start age "
+    "wanted", "pending", "halted", "day", "day_start", "age",
     # the trade that is open
-    "opened_at bought bought_value sold_value trade_fees trade_funding "
+    "opened_at", "bought", "bought_value", "sold_value", "trade_fees", "trade_funding",
     # sums over the run
-    "fees funding traded held trades wins gains losses "
-    "peak trough drawdown return_sum return_squares downside_squares"
-).split()
+    "fees", "funding", "traded", "held", "trades", "wins", "gains", "losses",
+    "peak", "trough", "drawdown", "return_sum", "return_squares", "downside_squares",
+)  # fmt: skip
 ACCOUNT = np.dtype([(name, np.float64) for name in FIELDS])
 # One row of the ledger; ``side`` is +1 or −1, ``reason`` a place in ``risk.REASONS``.
-COLUMNS = "opened closed side size bought_value sold_value fees funding reason".split()
+COLUMNS = ("opened", "closed", "side", "size", "bought_value", "sold_value", "fees", "funding",
+           "reason")  # fmt: skip
 LEDGER = np.dtype([(name, np.float64) for name in COLUMNS])
 
 
@@ -45,7 +46,8 @@ def fill(a, units: float, price: float, fee_rate: float, slippage: float) -> Non
     charge = fee(filled, units, fee_rate)
     value = abs(units) * filled
     if a.units * units >= 0:
-        a.entry = filled if a.units == 0 else (a.entry * a.units + filled * units) / (a.units + units)
+        whole = a.units + units
+        a.entry = filled if a.units == 0 else (a.entry * a.units + filled * units) / whole
         a.bought += abs(units)
         a.bought_value += value
     else:

@@ -6,21 +6,38 @@ The checks run once over compiled arrays; only a frame that fails them is handed
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import talib
 
 from setrade import candles as bars
-from setrade.costs import compiled, funding_by_bar
+from setrade.costs import Costs, compiled, funding_by_bar
 from setrade.errors import ArgumentError, array
 from setrade.risk import Risk
 
 from .loop import Market
 
+Given = TypeVar("Given", Costs, Risk)
 NS_PER_DAY = 86_400_000_000_000
-EMPTY = np.empty(0)
+
+
+def plain(x: np.ndarray) -> np.ndarray:
+    """Return a contiguous read-only view: one kind of array, so that code compiles once."""
+    view = np.ascontiguousarray(x).view()
+    view.flags.writeable = False
+    return view
+
+
+EMPTY = plain(np.empty(0))
+
+
+def instance(name: str, value: Given | None, kind: type[Given]) -> Given:
+    """Return ``value``, or the default for None; raise if it is of another class."""
+    if value is not None and not isinstance(value, kind):
+        raise ArgumentError(name, value, f"a {kind.__name__} or None")
+    return kind() if value is None else value
 
 
 @compiled
@@ -69,15 +86,15 @@ def frame_arrays(candles: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
         and all(dtype == np.float64 for dtype in candles.dtypes)
     )
     if quick:
-        time = candles.index.asi8  # type: ignore[union-attr]
-        columns = [candles[name].to_numpy() for name in bars.COLUMNS]
+        time = plain(candles.index.asi8)  # type: ignore[union-attr]
+        columns = [plain(candles[name].to_numpy()) for name in bars.COLUMNS]
         if _regular(time) and _on_grid(candles.index) and _sound(*columns):
             return time, columns[:4]
     bars.check(candles)
     if len(candles) < 2:
         raise ArgumentError("candles", candles, "at least two bars: a decision needs a next open")
-    columns = [candles[name].to_numpy(np.float64) for name in bars.COLUMNS[:4]]
-    return candles.index.asi8, columns  # type: ignore[union-attr]
+    columns = [plain(candles[name].to_numpy(np.float64)) for name in bars.COLUMNS[:4]]
+    return plain(candles.index.asi8), columns  # type: ignore[union-attr]
 
 
 def _on_grid(index: pd.Index) -> bool:
@@ -107,11 +124,11 @@ def position_array(
     if isinstance(position, pd.Series) and not (
         position.index is index or position.index.equals(index)
     ):
-        raise ArgumentError(name, position, f"a Series on the candles' own index ({len(index)} bars)")
+        raise ArgumentError(name, position, "a Series on the candles' own index")
     values = array(name, position, ndim=1, finite=False)
     if len(values) != len(index):
         raise ArgumentError(name, position, f"{len(index)} values, one a bar")
-    values = np.ascontiguousarray(values, np.float64)
+    values = plain(values.astype(np.float64, copy=False))
     bad = _first_outside(values, limit)
     if bad >= 0:
         allowed = f"numbers in [{-limit:g}, {limit:g}] (first fault at bar {bad}, {index[bad]})"
@@ -137,4 +154,4 @@ def market(
     at_open, inside = (EMPTY, EMPTY) if funding is None else funding_by_bar(candles.index, funding)  # type: ignore[arg-type]
     atr = talib.ATR(high, low, close, risk.atr_bars) if needs_atr else EMPTY
     days = time // day_length(candles.index) if needs_days else EMPTY.astype(np.int64)
-    return Market(first, high, low, close, atr, days, at_open, inside)
+    return Market(first, high, low, close, *map(plain, (atr, days, at_open, inside)))

@@ -15,7 +15,7 @@ from setrade.errors import ArgumentError, array, number
 from setrade.risk import Risk
 
 from .account import LEDGER, new_accounts
-from .inputs import market, position_array
+from .inputs import instance, market, plain, position_array
 from .loop import simulate_many
 from .result import METRICS
 
@@ -81,7 +81,7 @@ def run_many(
         CandleError, ArgumentError: as `run`; a set that no `Costs` or `Risk` would accept is
             named by its row.
     """
-    costs, risk = costs or Costs(), risk or Risk()
+    costs, risk = instance("costs", costs, Costs), instance("risk", risk, Risk)
     table = _sets(sets)
     needs = {
         f"needs_{what}": name in table or getattr(risk, name) is not None
@@ -99,7 +99,7 @@ def run_many(
     accounts = new_accounts(len(table), number("equity", equity, 0.0, above=True))
     out = np.empty((len(table), len(candles) if curves else 0))
     scratch = np.empty(len(table), LEDGER)
-    simulate_many(accounts, rows, series, m, rules, rates, plans, scratch, out)
+    simulate_many(accounts, plain(rows), series, m, rules, rates, plans, scratch, out)
     figures = summary(accounts, equity, len(candles), candles.index)
     joined = pd.concat([table, figures], axis=1)
     return (joined, out) if curves else joined
@@ -125,7 +125,7 @@ def _parameters(table: pd.DataFrame, names: tuple[str, ...], default: Any) -> li
     used = [name for name in names if name in table]
     made: dict[tuple, Any] = {}
     out = []
-    for number_, row in enumerate(table[used].to_numpy()):
+    for place, row in enumerate(table[used].to_numpy()):
         key = tuple(None if np.isnan(v) else float(v) for v in row)
         if key not in made:
             values = {n: int(v) if n == "max_stale" and v is not None else v
@@ -133,7 +133,7 @@ def _parameters(table: pd.DataFrame, names: tuple[str, ...], default: Any) -> li
             try:
                 made[key] = type(default)(**(fields | values))
             except ArgumentError as error:
-                name = f"sets: row {number_}: {error.name}"
+                name = f"sets: row {place}: {error.name}"
                 raise ArgumentError(name, error.value, error.allowed) from error
         out.append(made[key])
     return out
@@ -169,7 +169,8 @@ def summary(accounts: np.ndarray, start: float, n: int, index: pd.Index) -> pd.D
     count = n - 1
     mean = a["return_sum"] / count
     spread = a["return_squares"] / count - mean**2
-    deviation = np.sqrt(np.maximum(spread, 0.0) * count / (count - 1)) if count > 1 else mean * np.nan
+    sample = count / (count - 1) if count > 1 else np.nan
+    deviation = np.sqrt(np.maximum(spread, 0.0) * sample)
     downside = np.sqrt(a["downside_squares"] / count)
     annual = (a["equity"] / start) ** (periods / count) - 1.0
     closed = a["trades"] - (a["units"] != 0)

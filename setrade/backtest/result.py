@@ -16,8 +16,12 @@ METRICS = (
     "annual_return", "volatility", "sharpe", "sortino", "calmar", "max_drawdown",
     "win_rate", "profit_factor", "turnover", "exposure", "fees", "funding",
 )  # fmt: skip
-TRADES = ("entry_time", "exit_time", "side", "size", "entry_price", "exit_price",
-          "gross", "fees", "funding", "pnl", "reason")  # fmt: skip
+
+
+def profits(ledger: np.ndarray) -> np.ndarray:
+    """Return each trade's profit after fees and funding; slippage is in its prices."""
+    gross = ledger["side"] * (ledger["sold_value"] - ledger["bought_value"])
+    return gross - ledger["fees"] - ledger["funding"]
 
 
 @dataclass(frozen=True)
@@ -65,17 +69,23 @@ class Result:
         fees − funding, so that the column's sum is the change of equity. A position that is
         open at the end has reason "open", no exit time, and the last close as exit price.
         """
-        row = {name: self.ledger[name] for name in self.ledger.dtype.names or ()}
-        index, ended = self.candles.index, row["reason"].astype(int)
+        row, index = self.ledger, self.candles.index
+        ended = row["reason"].astype(int)
         left = index[row["closed"].astype(int)]
         columns = {
             "entry_time": index[row["opened"].astype(int)],
             "exit_time": left.where(ended != OPEN, pd.NaT),  # type: ignore[call-overload]
             "side": row["side"].astype(int),
-            "pnl": row["gross"] - row["fees"] - row["funding"],
+            "size": row["size"],
+            "entry_price": row["bought_value"] / row["size"],
+            "exit_price": row["sold_value"] / row["size"],
+            "gross": row["side"] * (row["sold_value"] - row["bought_value"]),
+            "fees": row["fees"],
+            "funding": row["funding"],
+            "pnl": profits(row),
             "reason": np.array(REASONS, dtype=object)[ended],
         }
-        return pd.DataFrame(row | columns)[list(TRADES)]
+        return pd.DataFrame(columns)
 
     @property
     def periods(self) -> float:
@@ -91,8 +101,7 @@ class Result:
         something was held), fees and funding paid in the account's money.
         """
         returns = metrics.returns(self.curves[0])
-        closed = self.ledger[self.ledger["reason"] != OPEN]
-        pnl = closed["gross"] - closed["fees"] - closed["funding"]
+        pnl = profits(self.ledger[self.ledger["reason"] != OPEN])
         figures = metrics.from_returns(returns, self.periods)
         figures |= {"win_rate": metrics.win_rate(pnl), "profit_factor": metrics.profit_factor(pnl)}
         figures |= {

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..errors import ArgumentError, choice, integer
 from .colours import AVERAGE_INKS, COLOURS, INKS, palette
-from .kernels import paint
+from .kernels import paint, threads_for
 from .scale import (
     VOLUME_PART,
     as_windows,
@@ -116,5 +116,6 @@ def candlesticks(
     refuse_faults(x)
     limits = price_limits(x, price_range, outside)
     canvas = _canvas(out, (len(x), inks.shape[1], rows, columns))
-    paint(x, limits, inks.T.copy(), lengths, rows // VOLUME_PART if with_volume else 0, canvas)
+    with threads_for(len(x)):
+        paint(x, limits, inks.T.copy(), lengths, rows // VOLUME_PART if with_volume else 0, canvas)
     return canvas

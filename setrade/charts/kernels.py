@@ -8,8 +8,11 @@ much as a short one, and the pass runs at the speed of memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange, set_num_threads
 
 from .colours import AVERAGE, BODY, VOLUME, WICK
 
@@ -19,6 +22,21 @@ FAULTS = (
     "a volume of at least zero",
     "prices inside the range; outside='clip' draws them on the edge",
 )
+
+
+@contextmanager
+def threads_for(n: int) -> Iterator[None]:
+    """Let parallel loops inside use one thread for each four of ``n`` pictures, at most all.
+
+    On a busy machine a second thread may wait milliseconds for a core. A batch earns that
+    back; a single picture, which takes microseconds, does not.
+    """
+    before = get_num_threads()
+    set_num_threads(max(1, min(before, n // 4)))
+    try:
+        yield
+    finally:
+        set_num_threads(before)
 
 
 @njit(cache=True)
@@ -147,12 +165,12 @@ def _fault(window, i):
     return 2 if volume < 0.0 else -1
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True)
 def find_faults(windows):
     """Return (N,): 0, or 1 + fault * n + candle for the first faulty candle of a window."""
     n = windows.shape[2]
     found = np.zeros(windows.shape[0], np.int64)
-    for k in prange(windows.shape[0]):
+    for k in range(windows.shape[0]):
         for i in range(n):
             fault = _fault(windows[k], i)
             if fault >= 0:
@@ -161,12 +179,12 @@ def find_faults(windows):
     return found
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True)
 def find_outside(windows, limits):
     """Return (N,): 0, or the code of the first candle that leaves its price range."""
     n = windows.shape[2]
     found = np.zeros(windows.shape[0], np.int64)
-    for k in prange(windows.shape[0]):
+    for k in range(windows.shape[0]):
         for i in range(n):
             if windows[k, 1, i] > limits[k, 1] or windows[k, 2, i] < limits[k, 0]:
                 found[k] = 1 + 3 * n + i

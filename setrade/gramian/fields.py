@@ -23,22 +23,37 @@ from setrade.buffers import is_tensor, output, series
 from setrade.errors import ArgumentError, array, number
 from setrade.gramian.scaling import angles, angles_tensor, check_scale, segments
 
+BLOCK = 4  # pictures that a core takes at a time
 
-@njit(cache=True, parallel=True)
-def _products(a, b, cosine, sine, out):
-    """Fill out[w, i, j] = a[w, i] cosine[w, j] - b[w, i] sine[w, j], within [-1, 1]."""
-    n, size = cosine.shape
-    for row in prange(n * size):
-        w, i = row // size, row % size
-        for j in range(size):
-            value = a[w, i] * cosine[w, j] - b[w, i] * sine[w, j]
+
+@njit(cache=True)
+def _outer(a, b, cosine, sine, out):
+    """Fill out[i, j] = a[i] cosine[j] - b[i] sine[j] of one picture, within [-1, 1]."""
+    for i in range(cosine.size):
+        for j in range(cosine.size):
+            value = a[i] * cosine[j] - b[i] * sine[j]
             # Rounding may leave [-1, 1] by one bit of float32.
             value = value if value < np.float32(1) else np.float32(1)
-            out[w, i, j] = value if value > np.float32(-1) else np.float32(-1)
+            out[i, j] = value if value > np.float32(-1) else np.float32(-1)
+
+
+@njit(cache=True, parallel=True)
+def _fill(x, edges, low, high, start, difference, out):
+    """Fill pictures (N, size, size) of series (N, n), some pictures at a time a core."""
+    size = edges.size - 1
+    for block in prange((len(x) + BLOCK - 1) // BLOCK):
+        means, both = np.empty(size), np.empty((2, size), np.float32)
+        cosine, sine = both[0], both[1]
+        for w in range(block * BLOCK, min((block + 1) * BLOCK, len(x))):
+            angles(x[w], edges, low, high, start, means, cosine, sine)
+            if difference:
+                _outer(sine, cosine, cosine, sine, out[w])
+            else:
+                _outer(cosine, sine, cosine, sine, out[w])
 
 
 def _pixels(a: Any, b: Any, cosine: Any, sine: Any) -> Any:
-    """Return what `_products` fills in, for tensors (..., size)."""
+    """Return the pixels a_i cosine_j - b_i sine_j of tensors (..., size)."""
     a, b, cosine, sine = a[..., :, None], b[..., :, None], cosine[..., None, :], sine[..., None, :]
     return (a * cosine - b * sine).clamp(-1, 1)
 
@@ -83,9 +98,7 @@ def _field(x: Any, size: int | None, out: Any, bounds: Any, rescale: str, differ
         a, b = (sine, cosine) if difference else (cosine, sine)
         return _products_tensor(image, a, b, cosine, sine)
     rows = np.ascontiguousarray(x, np.float64).reshape(-1, x.shape[-1])
-    cosine, sine = angles(rows, edges, *scale)
-    a, b = (sine, cosine) if difference else (cosine, sine)
-    _products(a, b, cosine, sine, image.reshape(-1, size, size))
+    _fill(rows, edges, *scale, difference, image.reshape(-1, size, size))
     return image
 
 

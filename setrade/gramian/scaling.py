@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from setrade.buffers import is_tensor
 from setrade.errors import ArgumentError, choice, integer, number
@@ -53,29 +53,24 @@ def check_scale(x: Any, bounds: Any, rescale: str) -> tuple[float, float, float]
     return low, high, start
 
 
-@njit(cache=True, parallel=True)
-def angles(x, edges, low, high, start):
-    """Return (2, N, size) float32: cosines x~ and sines of series ``x`` (N, n) float64."""
-    size = edges.size - 1
-    out = np.empty((2, len(x), size), np.float32)
-    for w in prange(len(x)):
-        v = np.empty(size)
-        for k in range(size):
-            total = 0.0
-            for t in range(edges[k], edges[k + 1]):
-                total += x[w, t]
-            v[k] = total / (edges[k + 1] - edges[k])
-        lo, hi = (v.min(), v.max()) if np.isnan(low) else (low, high)
-        flat = hi - lo <= EPS * max(abs(lo), abs(hi))
-        for k in range(size):
-            # Antisymmetric in x, exact at both ends: no clamp, and -x mirrors bit by bit.
-            # A mean may round past given bounds by one bit, hence min and max.
-            signed = -1.0 if flat else ((v[k] - lo) - (hi - v[k])) / (hi - lo)
-            signed = min(max(signed, -1.0), 1.0)
-            cosine = signed if start < 0 else 0.5 * (signed + 1.0)
-            out[0, w, k] = cosine
-            out[1, w, k] = np.sqrt((1.0 - cosine) * (1.0 + cosine))
-    return out
+@njit(cache=True)
+def angles(x, edges, low, high, start, means, cosine, sine):
+    """Fill (size,) float32 cosines x~ and sines of one series ``x`` (n,); ``means`` is scratch."""
+    for k in range(means.size):
+        total = 0.0
+        for t in range(edges[k], edges[k + 1]):
+            total += x[t]
+        means[k] = total / (edges[k + 1] - edges[k])
+    lo, hi = (means.min(), means.max()) if np.isnan(low) else (low, high)
+    flat = hi - lo <= EPS * max(abs(lo), abs(hi))
+    for k in range(means.size):
+        # Antisymmetric in x, exact at both ends: no clamp, and -x mirrors bit by bit.
+        # A mean may round past given bounds by one bit, hence min and max.
+        signed = -1.0 if flat else ((means[k] - lo) - (hi - means[k])) / (hi - lo)
+        signed = min(max(signed, -1.0), 1.0)
+        value = signed if start < 0 else 0.5 * (signed + 1.0)
+        cosine[k] = value
+        sine[k] = np.sqrt((1.0 - value) * (1.0 + value))
 
 
 def angles_tensor(x: Any, edges: np.ndarray, low: float, high: float, start: float) -> Any:

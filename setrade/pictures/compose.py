@@ -9,6 +9,7 @@ import pandas as pd
 
 from setrade.candles import bar_interval, check
 from setrade.charts import COLOURS, candlesticks
+from setrade.charts.kernels import threads_for
 from setrade.charts.scale import as_windows, price_limits, refuse_faults
 from setrade.errors import ArgumentError, array, integer
 from setrade.orderbook import Snapshots, depth_imbalance
@@ -47,7 +48,9 @@ def volume_profile(
     x = as_windows(windows)
     profile = np.empty((len(x), integer("rows", rows, 3)))
     refuse_faults(x)
-    fill_profile(x, price_limits(x, price_range, outside), profile)
+    limits = price_limits(x, price_range, outside)
+    with threads_for(len(x)):
+        fill_profile(x, limits, profile)
     return profile
 
 
@@ -89,8 +92,10 @@ def compose(
     options = {"price_range": price_range, "outside": outside}
     colours = {"volume": False, "colours": _CANDLES_ONLY}
     pictures = candlesticks(x, height, width, out=out, **options, **colours)
-    paint_profile(volume_profile(x, height, **options), 1, pictures)
-    paint_imbalance(lean, 2, pictures)
+    profile = volume_profile(x, height, **options)
+    with threads_for(len(x)):
+        paint_profile(profile, 1, pictures)
+        paint_imbalance(lean, 2, pictures)
     return pictures
 
 

@@ -72,7 +72,11 @@ class Risk:
 
     def rules(self) -> Rules:
         """Return the numbers that compiled code reads."""
-        names = ("stop_atr", "take_profit", "max_leverage", "daily_loss", "max_jump", "max_stale")
-        values = [getattr(self, name) for name in names]
-        limits = [math.inf if v is None else float(v) for v in values]
-        return Rules(*limits[:2], 1.0 / limits[2], *limits[3:])
+
+        def limit(value: float | None) -> float:
+            return math.inf if value is None else float(value)
+
+        return Rules(
+            limit(self.stop_atr), limit(self.take_profit), 1.0 / limit(self.max_leverage),
+            limit(self.daily_loss), limit(self.max_jump), limit(self.max_stale),
+        )  # fmt: skip

@@ -70,7 +70,7 @@ def exit_price(
 def liquidation_price(
     cash: float, units: float, entry: float, inverse_leverage: float, fee: float, slippage: float
 ) -> float:
-    """Return the price at which a position's value is ``1 / inverse_leverage`` times what it leaves.
+    """Return the price at which a position is worth its largest multiple of what it leaves.
 
     What it leaves is the equity after closing at that price, fee and slippage paid. With
     ``inverse_leverage`` 0 nothing is left: the bankruptcy price.

@@ -47,12 +47,12 @@ class CachedSE(nn.Module):
             raise ArgumentError("x", x, "a float tensor (batch, channels, time)")
         key = (symbol, x.shape[:2], x.dtype, x.device)
         old = step < self.last_step or step - self.made_at >= self.every
-        self.last_step = step
         kept = self.kept
         if kept is None or key != self.key or old:
             with torch.no_grad():
                 kept = self.kept = self.block.gates(x)  # type: ignore[operator]
             self.key, self.made_at = key, step
+        self.last_step = step  # only now: a refused window must not count as seen
         return kept
 
     def forward(self, x: Tensor, step: int, symbol: Hashable = None) -> Tensor:

