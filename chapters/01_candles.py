@@ -132,7 +132,8 @@ hours = (time[near] - pd.Timestamp("2021-10-27", tz="UTC")) / pd.Timedelta("1h")
 ax.plot(near, hours, ".", color=UP, markersize=4)
 ax.axhspan(6, 13.75, color=NEUTRAL, alpha=0.2, lw=0)
 ax.annotate("these bars are there twice", (seam - 56, 12.3), color="black")
-ax.set(xlabel="row of the file", ylabel="hours since 27 October 00:00 UTC");
+ax.set(xlabel="row of the file", ylabel="hours since 27 October 00:00 UTC")
+plt.show()
 
 # %%
 assert seam == 2882
@@ -154,7 +155,9 @@ print((first[prices] != second[prices]).any(axis=1).sum(), "differ in a price")
 
 # %%
 assert (first.index == second.index).all()
-pd.concat([first.iloc[[-1]], second.iloc[[-1]]], keys=["first", "second"])[prices].round(1)
+pd.concat([first.iloc[[-1]], second.iloc[[-1]]], keys=["first", "second"])[
+    prices
+].round(1)
 
 # %% [markdown]
 # Ten differ in volume only. The eleventh is the one to remember. It is the bar of 13:45, the
@@ -212,7 +215,8 @@ dirt = {"repeated": first.index, "off the grid": time[off]}
 dirt |= {"missing": missing, "volume zero": zero}
 figures.draw_timeline(ax, dirt)
 kept = pd.to_datetime(["2021-09-27 13:45", "2021-11-24 03:45"])
-ax.axvspan(*kept, color=NEUTRAL, alpha=0.2, lw=0);
+ax.axvspan(*kept, color=NEUTRAL, alpha=0.2, lw=0)
+plt.show()
 
 # %% [markdown]
 # One hole is 56 hours long. No rule can bring back two days. For holes there are three ways
@@ -251,7 +255,9 @@ candles.check(clean, "15min")
 # %%
 silent = clean["volume"] == 0
 moved = (clean["high"] > clean["low"])[silent]
-print(f"volume zero: {silent.mean():.1%} of the bars; {moved.mean():.1%} of those moved")
+print(
+    f"volume zero: {silent.mean():.1%} of the bars; {moved.mean():.1%} of those moved"
+)
 
 # %%
 assert 0.24 < silent.mean() < 0.25
@@ -282,7 +288,8 @@ fig, (top, low) = plt.subplots(
 )
 figures.draw_bars(top, day)
 figures.draw_volume(low, day)
-top.set_xlabel("");
+top.set_xlabel("")
+plt.show()
 
 # %% [markdown]
 # A price of 50,000 and one of 60,000 cannot be compared bar by bar. Returns can. The **log
@@ -318,10 +325,13 @@ edges = np.linspace(-14, 14, 57)
 left.hist(z, edges, density=True, color=UP, log=True, label="real")
 left.plot(edges, np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi), color=DOWN, ls="--")
 left.set(ylim=(1e-4, 2), xlabel="return, in deviations", ylabel="density")
-right.plot(lags, [returns.abs().autocorr(k) for k in lags], "o-", ms=3, label="|return|")
+right.plot(
+    lags, [returns.abs().autocorr(k) for k in lags], "o-", ms=3, label="|return|"
+)
 right.plot(lags, [returns.autocorr(k) for k in lags], "s--", ms=3, label="return")
 right.set(xlabel="lag in bars", ylabel="autocorrelation")
-right.legend();
+right.legend()
+plt.show()
 
 # %%
 beyond, bell = (z.abs() > 4).sum(), 6.3e-5 * len(z)
@@ -408,7 +418,8 @@ for code, (name, shade) in enumerate(zip(market.informative, shades, strict=True
     )  # fmt: skip
 ax.plot(market.candles["close"].to_numpy(), color=UP, lw=1)
 ax.set(xlabel="bar", ylabel="price in USD")
-ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.12));
+ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.12))
+plt.show()
 
 # %% [markdown]
 # «A little» is a rank correlation of 0.1. Let us verify one of the three by hand on a longer
@@ -441,6 +452,7 @@ assert abs(rank["accumulating"]) < 0.05
 # *An hourly bar that knows the future.* We trade on 15 minutes and would like to see the hour
 # as well. Two lines of pandas join the hourly close to each quarter of an hour. Then we ask
 # a simple question: is the next return upwards when the hourly close lies above the price?
+
 
 # %%
 def hit_rate(level: pd.Series) -> float:
@@ -488,6 +500,7 @@ assert 0.50 < hit_rate(honest) < 0.55
 #
 # There is a test that finds every leak of this kind without any thought. **Cut the future off.
 # Nothing before the cut may change.**
+
 
 # %%
 def knows_the_future(compute, cut: int) -> bool:

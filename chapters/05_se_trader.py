@@ -83,6 +83,8 @@ assert forward.isna().sum() == HORIZON + 1
 costs = Costs()  # taker 5.5 bps and 1 bp of slippage, each side
 fee, slip = costs.fee_bps / 1e4, costs.slippage_bps / 1e4
 by_hand = (1 + slip) * (1 + fee) / ((1 - slip) * (1 - fee)) - 1
+
+# %%
 short, long = labels.break_even(costs)
 assert np.isclose(long, by_hand)
 print(f"a long needs {long:+.4%}, a short {short:+.4%}")
@@ -126,7 +128,7 @@ assert shares[1]["hold"] > 0.35 > 0.2 > shares[HORIZON]["hold"]
 # %%
 barrier = labels.triple_barrier(bars, upper=3, lower=3, horizon=HORIZON)
 waited = (barrier["end"] - np.arange(N_BARS)).dropna()
-print(labels.class_shares(barrier["label"]))
+print({k: round(v, 2) for k, v in labels.class_shares(barrier["label"]).items()})
 print(f"decided after {waited.median():.0f} bars, at most {waited.max():.0f}")
 assert waited.max() == HORIZON + 1
 
@@ -146,6 +148,8 @@ names = ["roc", "rsi", "macd_hist", "bollinger_percent_b", "bollinger_width"]
 names += ["atr", "volume", "volume_ma", "obv", "adx"]
 x = channels.compute(bars, scale_free=True)[names]
 first = int(x.notna().all(axis=1).argmax())  # warm-up ends here
+
+# %%
 split = labels.chronological(N_BARS, lookback=LOOKBACK, horizon=HORIZON, first=first)
 parts = {"train": split.train, "validation": split.validation, "test": split.test}
 print({name: len(ends) for name, ends in parts.items()}, "windows")
@@ -166,10 +170,12 @@ assert gap == LOOKBACK + HORIZON
 scaler = channels.Standardizer().fit(x.iloc[first : split.train[-1] + 1])
 z = scaler.transform(x)
 data = {k: training.WindowSet(z, truth, ends, LOOKBACK) for k, ends in parts.items()}
+
+# %%
 windows, answers = data["train"].batch(torch.tensor([0, 1, 2]))
 print(tuple(windows.shape), answers.tolist())
 copied = len(data["train"]) * windows[0].nbytes
-assert copied > 40 * data["train"].channels.nbytes / 2
+assert copied > 20 * data["train"].channels.nbytes
 
 # %% [markdown]
 # `WindowSet` keeps the channels once and gathers a batch of windows by their numbers. Copying all
@@ -202,7 +208,7 @@ net = SETrader(len(names), hidden=16)
 with torch.no_grad():
     by_hand = trader_by_hand(windows, net.state_dict())
     torch.testing.assert_close(net(windows), by_hand)
-print(by_hand.softmax(1).numpy().round(2))
+print("logits", tuple(by_hand.shape))
 
 # %% [markdown]
 # `SETrader` adds choices by name: `encoder="lstm"`, any squeeze or `"multi-scale"`, and
@@ -230,6 +236,8 @@ training.seed_everything(SEED)
 twin = SETrader(len(names), hidden=16, squeeze=None)
 mine, theirs = net.state_dict(), twin.state_dict()
 assert all(torch.equal(mine[k], theirs[k]) for k in theirs)
+
+# %%
 extra = sum(v.numel() for k, v in mine.items() if k not in theirs)
 total = sum(v.numel() for v in theirs.values())
 print(f"{total} shared parameters, {extra} in the block")
@@ -247,6 +255,8 @@ print(f"{total} shared parameters, {extra} in the block")
 
 # %%
 plan = training.Plan(num_epochs=12, lr=5e-4, patience=4, batch_size=512, seed=SEED)
+
+# %%
 history = {}
 for name, model in (("SE", net), ("no SE", twin)):
     history[name] = training.fit(
@@ -274,7 +284,8 @@ for h in history.values():
 # %% [markdown]
 # The training loss falls for as long as we let it. The validation loss hardly moves: the market
 # holds little that can be known. A net that knew nothing and said one third for each class would
-# stand at $\ln 3 = 1.099$.
+# stand at $\ln 3 = 1.099$. (The first training point is so high because it averages over an epoch in
+# which the net was still raw.)
 #
 # ## 7 Where the truth is planted
 #
@@ -309,17 +320,20 @@ assert table["in regime"]["ranging"] < 0 < table["in regime"]["trending"]
 from sklearn.linear_model import LogisticRegression
 
 means = z.rolling(LOOKBACK).mean()
+
+# %%
 model = LogisticRegression(max_iter=500)
 model.fit(means.iloc[split.train], market.regime.iloc[split.train])
 seen = model.score(means.iloc[split.test], market.regime.iloc[split.test])
 share = market.regime.iloc[split.test].value_counts(normalize=True).max()
 print(f"right on {seen:.0%} of test bars; the most frequent regime has {share:.0%}")
-assert seen < share + 0.15
+assert seen < share + 0.05
 
 # %% [markdown]
-# It hardly beats naming the most frequent regime. The planted regimes are made of what *follows*
-# a move, and that shows slowly. The market was fixed before any net was trained, and it stays as
-# it is. Here is what our two nets, trained above, do on the test bars.
+# Naming the most frequent regime of the test bars would have done as well or better. The planted
+# regimes are made of what *follows* a move, and that shows slowly. The market was fixed before any
+# net was trained, and it stays as it is. Here is what our two nets, trained above, do on the test
+# bars.
 
 # %%
 def score(model, data):
@@ -329,6 +343,7 @@ def score(model, data):
     return p[:, labels.BUY] - p[:, labels.SELL], right
 
 
+# %%
 ahead = forward.iloc[split.test]
 here = {}
 for name, model in (("input", net), ("none", twin)):
@@ -338,8 +353,9 @@ print(pd.DataFrame(here).T.round(2))
 
 # %% [markdown]
 # One market and one seed prove nothing. The stored study `se_trader.json` repeats this on 16 markets
-# with 16 seeds, and with a control: the same nets, trained on the future of *another* market. The
-# cell below checks that our run agrees with the study's row for this seed.
+# with 16 seeds, and with a control: the same nets, trained on the future of *another* market. Its
+# settings were chosen on three further markets, where a first try with 12,000 bars had found nothing
+# with any net. The cell below checks that our run agrees with the study's row for this seed.
 
 # %%
 study = results.load("se_trader")["results"]  # book/results/se_trader.json
@@ -347,6 +363,8 @@ row = study["planted"]["rows"][SEED]
 for name, got in here.items():
     for measure, value in got.items():
         assert abs(value - row[name][measure]) < 0.02, (name, measure)
+
+# %%
 majority = np.mean([r["majority"]["accuracy"] for r in study["planted"]["rows"]])
 print(f"{len(study['planted']['rows'])} markets")
 print(f"naming the most frequent class throughout is right on {majority:.3f}")
@@ -357,6 +375,7 @@ def with_interval(m, digits=3):
     return f"{m['mean']:+.{digits}f} [{m['low']:+.{digits}f}, {m['high']:+.{digits}f}]"
 
 
+# %%
 show = {}
 for kind in ("planted", "control"):
     for arm, m in study[kind]["arms"].items():
@@ -399,8 +418,20 @@ for kind, arm in rows:
     assert m["low"] < 0 < m["high"]
 
 # %% [markdown]
-# Every interval contains zero, and they are narrow: whatever the block adds or takes on this market
-# is smaller than 0.01 of IC. The net without a block loses nothing. Why not?
+# Every interval contains zero, and they are narrow: whatever the block adds to the IC on this market,
+# or takes from it, is smaller than 0.01. The study stored four more measures for each gate. Whoever
+# looks at many must say so:
+
+# %%
+for arm in ("input", "encoded"):
+    for measure in ("accuracy", "annual_return", "sharpe", "turnover"):
+        m = study["planted"]["differences"][arm][measure]
+        print(f"{arm:8} {measure:14} {with_interval(m)}  p = {m['wilcoxon_p']:.3f}")
+
+# %% [markdown]
+# Of these eight, three intervals leave out zero: both SE nets trade a little less, and the net with
+# the encoded gate is right 0.2 % less often. Neither makes a difference to the Sharpe ratio that
+# could be seen. The twin without a block has lost nothing that matters. Why not?
 # Because the gate has to guess the regime from a window that hardly shows it, and because the
 # convolutions that follow can already combine channels, non-linearly, on their own. What the
 # trained gates say about the regimes all the same is the subject of {ref}`ch-attention-by-regime`.
@@ -420,12 +451,16 @@ for kind, arm in rows:
 sample = candles.sample()
 real = channels.compute(sample, scale_free=True)[names]
 begin = int(real.notna().all(axis=1).argmax())
+
+# %%
 gain = labels.forward_return(sample, HORIZON)
 cut = labels.chronological(
     len(sample), lookback=LOOKBACK, horizon=HORIZON, first=begin
 )
 scaler = channels.Standardizer().fit(real.iloc[begin : cut.train[-1] + 1])
 real = scaler.transform(real)
+
+# %%
 sets = {
     k: training.WindowSet(real, labels.sell_hold_buy(gain), ends, LOOKBACK)
     for k, ends in vars(cut).items()
@@ -454,6 +489,8 @@ for arm, squeeze in (("input", "mean"), ("none", None)):
     kept = stored["by_seed"][arm]["sharpe"]
     assert abs(sharpe - kept[SEED]) < 0.5, (sharpe, kept[SEED])
     assert min(kept) - 0.5 < sharpe < max(kept) + 0.5
+
+# %%
 test = stored["test"]
 print(f"{test['bars']} test bars, {test['first'][:10]} to {test['last'][:10]}")
 print("closed trades a net:", {k: round(v, 1) for k, v in stored["trades"].items()})
@@ -466,13 +503,14 @@ print("closed trades a net:", {k: round(v, 1) for k, v in stored["trades"].items
 # %%
 lines = {}
 for name, m in stored["table"].items():
-    lines[name] = {"claimed SE": m["claimed"]["se"], "none": m["claimed"]["none"]}
+    claim = m["claimed"]
+    lines[name] = {"claimed SE": claim["se"], "claimed none": claim["none"]}
     for column, arm in (("measured SE", "input"), ("measured none", "none")):
         low, high = m[arm]["interval"]
         lines[name][column] = f"{m[arm]['estimate']:.2f} [{low:.2f}, {high:.2f}]"
 print(pd.DataFrame(lines).T.to_string())
 
-# %% mystnb={"figure": {"caption": "SE minus no SE: the difference that is claimed (diamonds) and the measured one with its 95 % interval, each in units of half the interval.", "name": "fig-trader-verdict"}, "image": {"alt": "For each of five measures an interval of the measured difference that contains zero; the claimed differences of all five measures are marked, and the intervals are too wide to tell them from zero."}}
+# %% mystnb={"figure": {"caption": "SE minus no SE: the difference that is claimed (diamonds) and the measured one with its 95 % interval, each in units of half the interval.", "name": "fig-trader-verdict"}, "image": {"alt": "For each of five measures the interval of the measured difference contains zero; for four of them it contains the claimed difference as well, and the claimed difference of the drawdown lies far to the right of its interval."}}
 fig, ax = plt.subplots(figsize=(7, 2.8))
 for y, m in enumerate(stored["table"].values()):
     low, high = m["input"]["difference_interval"]
@@ -487,18 +525,24 @@ ax.set(xlabel="SE minus no SE (half-widths of the interval)", ylim=(4.5, -0.5))
 plt.show()
 
 # %%
+inside = []
 for name, m in stored["table"].items():
     low, high = m["input"]["difference_interval"]
+    claimed = m["claimed"]["se"] - m["claimed"]["none"]
     d = m["input"]["difference"]
-    print(f"{name:14} {d:+.2f} [{low:+.2f}, {high:+.2f}]")
+    print(f"{name:14} {d:+.2f} [{low:+.2f}, {high:+.2f}]  claimed {claimed:+.2f}")
     assert low < 0 < high
+    inside += [name] if low < claimed < high else []
+assert set(stored["table"]) - set(inside) == {"max_drawdown"}
 
 # %% [markdown]
 # Eight and a half days of trading cannot tell. The market fell, most nets stood on the wrong side of
-# it, and a net closes about three trades in that time. An annual return extrapolated from nine days
-# has an interval from losing everything to multiplying the account a hundredfold. The claimed
-# differences are not refuted here, and they are not supported: **on this sample there is no verdict**.
-# Chapter {ref}`ch-verdict` asks again with almost five years of bars.
+# it, and a net closes about three trades in that time. An annual return extrapolated from so little
+# has an interval from losing everything to multiplying the account more than two hundred times.
+# Every interval of a difference contains zero, and all but one contain the claim as well. The
+# drawdown alone excludes it, because in one falling week all nets fall together. The claims
+# are neither supported nor refuted: **on this sample there is no verdict**.
+# A later chapter, the verdict, asks again with almost five years of bars.
 #
 # What can be said is how the table should have looked: with a period, with costs, with seeds, with an
 # interval on the *difference*, and with buy-and-hold beside it.
@@ -520,7 +564,7 @@ p = training.predict(net, data["test"]).softmax(1).double().numpy()
 BUY, HOLD, SELL = 0, 1, 2  # the other file's order
 wrong = p[:, BUY] - p[:, SELL]
 swapped = stats.spearmanr(wrong, ahead).statistic
-print(f"IC {here['input']['ic']:+.3f} becomes {swapped:+.3f}")
+print(f"IC {here['input']['ic']:+.2f} becomes {swapped:+.2f}")
 assert np.isclose(swapped, -here["input"]["ic"])
 
 # %% [markdown]
@@ -536,6 +580,8 @@ rise = pd.Series(100 * 1.002 ** np.arange(400.0), index=bars.index[:400])
 rising = pd.DataFrame({"open": rise})
 always = labels.sell_hold_buy(labels.forward_return(rising, HORIZON)).dropna()
 assert (always == labels.BUY).all()
+
+# %%
 right = p[:, labels.BUY] - p[:, labels.SELL]
 assert np.isclose(stats.spearmanr(right, ahead).statistic, here["input"]["ic"])
 print("sell, hold, buy =", labels.SELL, labels.HOLD, labels.BUY)

@@ -141,11 +141,15 @@ assert drawn.outside[0, 0, 0] == outside
 # picture shows the *shape* of the book, and the price path is gone. With
 # `reference="fixed"` all columns share the newest mid: walls become straight lines, and the
 # path of the price shows. Neither looks beyond the newest column.
+#
+# We make a row exactly one tick high. With rows of 1.2 ticks some would collect two levels
+# and some one, and the picture would show stripes that the market does not have.
 
 # %%
 view = books[:1_000]
-by_mid = orderbook.heatmap(view, rows=40, span_bps=0.4)
-fixed = orderbook.heatmap(view, rows=40, span_bps=0.6, reference="fixed")
+tick = 1e4 * 0.1 / view.mid()[-1]  # one tick in basis points
+by_mid = orderbook.heatmap(view, rows=48, span_bps=24 * tick)
+fixed = orderbook.heatmap(view, rows=72, span_bps=36 * tick, reference="fixed")
 for drawn in (by_mid, fixed):
     total = drawn.volume.sum(dtype=float) + drawn.outside.sum()
     assert np.isclose(total, view.bid_size.sum() + view.ask_size.sum(), rtol=1e-6)
@@ -153,8 +157,8 @@ print("outside the fixed span:", f"{fixed.outside.sum() / total:.1%}")
 
 # %% mystnb={"figure": {"caption": "The same 100 seconds drawn twice: around each column's own mid (left) and around the newest mid (right).", "name": "fig-book-two-references"}, "image": {"alt": "Two heat maps of one book: on the left bids and asks meet on a straight middle line, on the right the boundary wanders with the price and a wall is a straight line."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.4))
-figures.draw_heatmap(axes[0], by_mid.volume[0], 100, 0.4)
-picture = figures.draw_heatmap(axes[1], fixed.volume[0], 100, 0.6)
+figures.draw_heatmap(axes[0], by_mid.volume[0], 100, 24 * tick)
+picture = figures.draw_heatmap(axes[1], fixed.volume[0], 100, 36 * tick)
 axes[0].set_title("each column's own mid")
 axes[1].set(title="newest mid", ylabel="")
 fig.colorbar(picture, ax=axes, label="log(1+bids) − log(1+asks)");
@@ -163,8 +167,8 @@ fig.colorbar(picture, ax=axes, label="log(1+bids) − log(1+asks)");
 wall = planted[planted.kind == "wall"].iloc[0]
 path = 1e4 * (view.mid() / view.mid()[-1] - 1)
 print(f"the mid wanders over {np.ptp(path):.2f} bps")
-assert by_mid.volume[0, 0, :20].sum() == 0  # with its own mid, no bid above the middle
-assert fixed.volume[0, 0, :20].sum() > 0  # with a fixed one, there are
+assert by_mid.volume[0, 0, :24].sum() == 0  # with its own mid, no bid above the middle
+assert fixed.volume[0, 0, :36].sum() > 0  # with a fixed one, there are
 
 # %% [markdown]
 # Sizes differ by a factor of ten or more between levels. Drawn as they are, the walls would
@@ -313,10 +317,13 @@ fig, ax = plt.subplots(figsize=(7.2, 3))
 kinds = ["wall", "filled", "spoof", "nothing planted"]
 jitter = np.random.default_rng(0).uniform(-0.25, 0.25, len(named))
 at = named.kind.map(kinds.index).to_numpy() + jitter
-ax.scatter(named.score, at, s=12, c=np.where(named.ticks_away > 0, UP, DOWN))
+touch = (named.ticks_away == 0).to_numpy()
+ax.plot(named.score[~touch], at[~touch], "o", color=UP, ms=4, label="behind the touch")
+ax.plot(named.score[touch], at[touch], "x", color=DOWN, ms=5, label="at the best price")
 ax.axvline(0.2, color=NEUTRAL, linestyle="--")
 ax.set_yticks(range(4), kinds)
-ax.set(xlabel="score (vermilion: born at the best price)");
+ax.set(xlabel="score")
+ax.legend(loc="lower right");
 
 # %%
 flagged = named[named.score >= 0.2]
@@ -397,7 +404,7 @@ print(record["command"])
 for name, digest in record["data_sha256"].items():
     print(name, digest[:12])
 
-# %% mystnb={"figure": {"caption": "The real book: five minutes around the mid (left) and the last 51 seconds on a fixed grid (right), columns averaged.", "name": "fig-book-real"}, "image": {"alt": "Two heat maps of the real book, far more ragged than the synthetic one: sparse levels around the mid on the left, and on the right a narrow band that moves up and down with the price."}}
+# %% mystnb={"figure": {"caption": "The real book: five minutes around the mid (left) and the last 51 seconds on a fixed grid (right), columns averaged.", "name": "fig-book-real"}, "image": {"alt": "Two heat maps of the real book, far more ragged than the synthetic one: sparse levels around the mid on the left, and on the right a narrow band that falls by several basis points and then wanders."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.4))
 for ax, stored_map in zip(axes, study["real"]["heatmaps"], strict=True):
     sides = [[line.split() for line in stored_map[side]] for side in ("bids", "asks")]
@@ -412,6 +419,7 @@ for name in ("synthetic", "real"):
     rows[name] = {
         "spread of one tick": f"{s['spread_ticks']['1']:.1%}",
         "visible depth (bps)": f"{s['visible_bps']:.2f}",
+        "range of the mid (bps)": f"{s['mid_range_bps']:.1f}",
         "best level / mean of others": f"{s['mean_size_by_level'][0]:.1f} / "
         f"{np.mean(s['mean_size_by_level'][1:]):.1f}",
         "clusters of 10 s or more": s["clusters"]["long_lived"],
@@ -423,7 +431,7 @@ pd.DataFrame(rows)
 # The generator is right about the spread and wrong about nearly everything else. Real sizes
 # pile up at the touch and are thin behind it. Twenty real levels reach further, with empty
 # ticks between. No large order stayed within one cluster for ten seconds: the price moved too
-# fast, by tens of basis points, and twenty levels show about one on each side. And the score
+# fast, 40 basis points in all, and twenty levels show about one on each side. And the score
 # flags about one episode a minute. Whether any of them was a spoof, the data cannot say.
 
 # %%
@@ -431,6 +439,7 @@ checked = study["real"]
 assert checked["spread_ticks"]["1"] > 0.99
 assert checked["clusters"]["long_lived"] == 0
 assert 1.0 < checked["visible_bps"] < 1.4
+assert round(checked["mid_range_bps"]) == 40
 assert checked["mean_size_by_level"][0] > 5 * np.mean(checked["mean_size_by_level"][1:])
 
 # %% [markdown]
@@ -491,7 +500,7 @@ for row in received:
 
 # %%
 print("delta taken as a book: levels wrong, median", int(errors["as book"].median()))
-print(f"gaps ignored: wrong in {(errors.gaps.dropna() > 0).mean():.0%} of the messages,")
+print(f"gaps ignored: wrong in {(errors.gaps.dropna() > 0).mean():.0%} of messages,")
 print(f"  its best bid at or above its best ask in {np.mean(crossed):.0%}")
 assert errors["as book"].median() > 20
 assert (errors.gaps.dropna() > 0).mean() > 0.2
@@ -520,16 +529,18 @@ for row in received:
     if before and not book.is_valid:
         again = row + 10
     if book.is_valid:
-        names = {"b": "bid", "a": "ask"}
-        mine = {s: {float(p): float(v) for p, v in book.levels(names[s])} for s in names}
+        both = {"b": book.levels("bid"), "a": book.levels("ask")}
+        mine = {s: {float(p): float(v) for p, v in x} for s, x in both.items()}
         errors.loc[row, "ours"] = wrong_levels(mine, row)
 
 # %% mystnb={"figure": {"caption": "Wrong levels over 200 seconds, when about one message in fifty is lost.", "name": "fig-book-gaps"}, "image": {"alt": "Wrong levels against time: deltas taken as books are wrong all the time, the careless reader is wrong in long stretches after gaps, and OrderBook stays at zero with short breaks."}}
 fig, ax = plt.subplots()
 names = ("delta taken as a book", "gaps ignored", "OrderBook (breaks: not valid)")
-styles = (":", "--", "-")
-for column, name, style in zip(columns, names, styles, strict=True):
-    ax.plot(errors.index / 10, errors[column], style, label=name)
+styles = ("-", "--", "-")
+widths = (0.5, 1.4, 1.8)
+colours = ("0.6", DOWN, UP)
+for c, name, style, w, rgb in zip(columns, names, styles, widths, colours, strict=True):
+    ax.plot(errors.index / 10, errors[c], style, linewidth=w, color=rgb, label=name)
 ax.set(xlabel="time (s)", ylabel="wrong levels (of 40)")
 ax.legend();
 
@@ -542,7 +553,7 @@ assert book.faults["gap"] > 0
 # %% [markdown]
 # The price of being right is honesty about not knowing: for some seconds there is no book.
 # One thing no reader can do is notice a loss before the next message arrives. If nothing
-# arrives at all, only a clock can tell; {ref}`ch-bybit` has a watchdog for that.
+# arrives at all, only a clock can tell; chapter 20 has a watchdog for that.
 #
 # Is it fast enough? `make bench BENCH=orderbook` plays 20,000 deltas of one and of four levels
 # into a book of 200 levels a side, on one core.
@@ -660,5 +671,5 @@ assert np.array_equal(cut.volume, buffer)
 # - {cite:t}`gould2016` test queue imbalance on ten stocks, one tick ahead.
 # - {cite:t}`stoikov2018` goes from the weighted mid to a better microprice.
 # - {cite:t}`toth2011` explain why impact grows like a square root.
-# - {cite:t}`zhang2019` feed raw book levels to a convolutional net; {ref}`ch-many-heads` feeds
-#   it heat maps.
+# - {cite:t}`zhang2019` feed raw book levels to a convolutional net; chapter 15 feeds such
+#   a net heat maps.

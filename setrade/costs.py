@@ -127,7 +127,7 @@ def _funding_times(funding: pd.Series) -> np.ndarray:
     if not isinstance(funding, pd.Series) or not isinstance(funding.index, pd.DatetimeIndex):
         raise ArgumentError("funding", funding, allowed)
     index, values = funding.index, funding.to_numpy()
-    if index.tz is None or index.hasnans or index[:1].map(lambda t: t.utcoffset()).any():
+    if not len(index) or index.hasnans or index[0].utcoffset() != pd.Timedelta(0):
         raise ArgumentError("funding", funding, allowed)
     if not index.is_monotonic_increasing or not index.is_unique:
         raise ArgumentError("funding", funding, allowed)

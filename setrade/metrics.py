@@ -70,7 +70,8 @@ def returns(equity: Any) -> np.ndarray:
 def annual_return(returns: Any, periods: float) -> Any:
     """Return the yearly rate that compounds to the same end: (prod(1 + r))^(periods / n) − 1."""
     r, periods = _checked(returns, periods)
-    return (np.prod(1.0 + r, axis=-1) ** (periods / r.shape[-1]) - 1.0)[()]
+    with np.errstate(over="ignore"):  # a few lucky bars compound beyond any float: infinite
+        return (np.prod(1.0 + r, axis=-1) ** (periods / r.shape[-1]) - 1.0)[()]
 
 
 def _spread(r: np.ndarray) -> np.ndarray:

@@ -135,7 +135,8 @@ def sample(seed: int, setting: Setting) -> dict[str, list[float]]:
     regime = regimes.by_rules(bars, history=480)
     with torch.no_grad():
         gates = net.gates(test.all()[0]).numpy()
-    table = attention.report(gates, SAMPLE, regime, pd.DatetimeIndex(bars.index[split.test])).table()
+    times = pd.DatetimeIndex(bars.index[split.test])
+    table = attention.report(gates, SAMPLE, regime, times).table()
     return {str(name): [float(f"{v:.4g}") for v in table[name]] for name in table}
 
 

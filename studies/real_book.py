@@ -151,6 +151,7 @@ def describe(books, trades, *, sizes, min_size, spans, seed, draws, planted=None
         "seconds": seconds(books),
         "levels": books.levels,
         "visible_bps": float(((books.ask_price[:, -1] / books.mid() - 1) * 1e4).mean()),
+        "mid_range_bps": float(np.ptp(books.mid()) / books.mid().mean() * 1e4),
         "spread_ticks": {str(k): float((ticks == k).mean()) for k in (1, 2, 3)}
         | {"more": float((ticks > 3).mean())},
         "mean_size_by_level": ((books.bid_size + books.ask_size) / 2).mean(0),

@@ -146,7 +146,7 @@ def main() -> None:
     work = Parallel(n_jobs=args.jobs, return_as="generator")(
         delayed(run_seed)(seed) for seed in range(args.seeds)
     )
-    runs = list(tqdm(work, total=args.seeds, unit="seed"))
+    runs: list = list(tqdm(work, total=args.seeds, unit="seed"))
     problem = prepare(candles.sample(), SETTING)
     last = problem.truth.dropna()
     stored = {

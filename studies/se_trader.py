@@ -133,7 +133,7 @@ def judge(net: SETrader, problem: Problem) -> dict[str, float]:
     score, ahead = test[:, 2] - test[:, 0], problem.returns.to_numpy()[ends]
     return {
         "accuracy": float((test.argmax(1) == problem.truth.to_numpy()[ends]).mean()),
-        "ic": float(stats.spearmanr(score, ahead).statistic),
+        "ic": float(stats.spearmanr(score, ahead)[0]),
         **{name: float(money[name]) for name in ("annual_return", "sharpe", "turnover")},
     }
 
@@ -154,7 +154,7 @@ def interval(values: np.ndarray) -> dict[str, float]:
     """Return mean, 95 % t interval and the Wilcoxon signed-rank p of paired differences."""
     mean, error = values.mean(), stats.sem(values)
     half = stats.t.ppf(0.975, len(values) - 1) * error
-    p = stats.wilcoxon(values).pvalue
+    p = stats.wilcoxon(values)[1]
     return {"mean": mean, "low": mean - half, "high": mean + half, "wilcoxon_p": float(p)}
 
 
@@ -190,7 +190,7 @@ def main() -> None:
     jobs = [(seed, control) for control in (False, True) for seed in range(args.seeds)]
     parallel = Parallel(n_jobs=args.jobs, return_as="generator")
     work = parallel(delayed(run_seed)(seed, setting, control) for seed, control in jobs)
-    rows = list(tqdm(work, total=len(jobs), unit="market"))
+    rows: list = list(tqdm(work, total=len(jobs), unit="market"))
     planted, control = rows[: args.seeds], rows[args.seeds :]
     table = {
         "setting": asdict(setting),

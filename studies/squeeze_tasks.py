@@ -70,7 +70,7 @@ def main() -> None:
     results.save(
         "squeeze_tasks",
         {"steps": args.steps, "scores": scores, "context_halflife": halflives},
-        command=f"python studies/squeeze_tasks.py --seeds {args.seeds} --steps {args.steps}",
+        command="make study STUDY=squeeze_tasks",
         seed=list(range(args.seeds)),
         seconds=time.perf_counter() - start,
     )

@@ -88,8 +88,8 @@ def backtest(
                         entry = opens[t] * (1 + side * slip)
                         far = stop_atr * atr[t - 1] if stop_atr < math.inf else math.inf
                         gain = ratio * far if ratio < math.inf else math.inf
-                        trade = {"bar": t, "wallet": wallet,
-                                 "stop": entry - side * far, "target": entry + side * gain}  # fmt: skip
+                        stop, target = entry - side * far, entry + side * gain
+                        trade = {"bar": t, "wallet": wallet, "stop": stop, "target": target}
                     deal(
                         side * missing / (opens[t] * (1 + side * slip) * (1 + fee)),
                         opens[t],

@@ -556,5 +556,18 @@ def test_other_compatibility_of_the_library_is_refused(monkeypatch):
         compute(GOOD)
 
 
+def test_the_heat_map_shows_the_correlations(frame):
+    from matplotlib.figure import Figure
+
+    from setrade.plots.channels import correlations
+
+    table = compute(frame, scale_free=True)
+    image = correlations(table, Figure().subplots())
+    np.testing.assert_allclose(image.get_array(), table.dropna().corr())
+    for bad in (table.to_numpy(), table.iloc[:50]):
+        with pytest.raises(ArgumentError, match="^table"):
+            correlations(bad, Figure().subplots())
+
+
 def test_periods_are_those_of_the_table():
     assert PERIODS["ichimoku_senkou_b"] + PERIODS["ichimoku_shift"] - 1 == 77

@@ -124,15 +124,18 @@ def test_exposure_by_confidence():
         [0, 0, 0.5, 1, 1]
     )
     scaled = risk.by_confidence(
-        np.array([1.0, -1.0, 0.5]), np.array([0.6, 0.8, 0.1]), Risk(min_confidence=0.4, full_confidence=0.8)
-    )  # fmt: skip
+        np.array([1.0, -1.0, 0.5]),
+        np.array([0.6, 0.8, 0.1]),
+        Risk(min_confidence=0.4, full_confidence=0.8),
+    )
     assert scaled == pytest.approx([0.5, -1.0, 0.0])
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("max_position", 0), ("max_position", -1), ("max_position", math.nan), ("max_position", "1"),
+        ("max_position", 0), ("max_position", -1), ("max_position", math.nan),
+        ("max_position", "1"),
         ("stop_atr", 0), ("stop_atr", -2), ("stop_atr", math.inf), ("take_profit", 2.0),
         ("atr_bars", 1), ("atr_bars", 14.0), ("max_leverage", 1.0), ("max_leverage", 0.5),
         ("daily_loss", 0), ("daily_loss", 1.5), ("max_jump", 0), ("max_stale", -1),

@@ -128,8 +128,9 @@ def _parameters(table: pd.DataFrame, names: tuple[str, ...], default: Any) -> li
     for place, row in enumerate(table[used].to_numpy()):
         key = tuple(None if np.isnan(v) else float(v) for v in row)
         if key not in made:
-            values = {n: int(v) if n == "max_stale" and v is not None else v
-                      for n, v in zip(used, key, strict=True)}  # fmt: skip
+            values: dict[str, Any] = dict(zip(used, key, strict=True))
+            if (stale := values.get("max_stale")) is not None and stale.is_integer():
+                values["max_stale"] = int(stale)
             try:
                 made[key] = type(default)(**(fields | values))
             except ArgumentError as error:
@@ -172,9 +173,9 @@ def summary(accounts: np.ndarray, start: float, n: int, index: pd.Index) -> pd.D
     sample = count / (count - 1) if count > 1 else np.nan
     deviation = np.sqrt(np.maximum(spread, 0.0) * sample)
     downside = np.sqrt(a["downside_squares"] / count)
-    annual = (a["equity"] / start) ** (periods / count) - 1.0
     closed = a["trades"] - (a["units"] != 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        annual = (a["equity"] / start) ** (periods / count) - 1.0
         columns = {
             "final_equity": a["equity"], "trades": a["trades"].astype(int),
             "annual_return": annual, "volatility": deviation * np.sqrt(periods),

@@ -54,10 +54,11 @@ def draw_timeline(ax: Any, rows: Mapping[str, pd.DatetimeIndex]) -> None:
         ax: Matplotlib axes; x becomes time in UTC.
         rows: label to stamps.
     """
-    for height, (label, stamps) in enumerate(reversed(rows.items())):
+    labels = list(rows)[::-1]
+    for height, stamps in enumerate(rows[label] for label in labels):
         ax.plot(_dates(stamps), np.full(len(stamps), height), "|", color=UP, markersize=14)
         ax.axhline(height, color=NEUTRAL, linewidth=0.4, zorder=0)
-    ax.set_yticks(range(len(rows)), [f"{k} ({len(v)})" for k, v in reversed(rows.items())])
+    ax.set_yticks(range(len(rows)), [f"{label} ({len(rows[label])})" for label in labels])
     ax.set_ylim(-0.6, len(rows) - 0.4)
     ax.grid(False)
     _time_axis(ax)

@@ -105,16 +105,14 @@ def fit(
 
     Args:
         net: any module; ``loss(net(x), y)`` must be a scalar.
-        train: `Examples` (shuffled by ``plan.seed``), or an iterable of ``(x, y)`` batches such as
-            a DataLoader.
+        train: `Examples` (shuffled by ``plan.seed``), or batches ``(x, y)`` as of a DataLoader.
         val: the same, for early stopping; None trains all epochs and keeps the last weights.
         plan: a `Plan`; its fields may also be given one by one, e.g. ``lr=1e-3``.
         loss: of outputs and targets, averaged over the batch; default cross-entropy. For class
             weights: ``nn.CrossEntropyLoss(weight=class_weights(y))``.
         optimizer: from parameters to an optimiser; default AdamW with the plan's lr and decay.
         device: default the fastest here.
-        checkpoint: file to write after each epoch, atomically; if it exists already the run goes on
-            from it, exactly on a CPU.
+        checkpoint: file written atomically after each epoch; if it exists the run goes on from it.
         on_epoch: called as ``on_epoch(epoch, net)`` after each epoch, e.g. to watch the gates.
         progress: False shows no bar, for studies that have their own.
 

@@ -1,0 +1,85 @@
+"""The engine against vectorbt, a plain Python loop, and 1,000 parameter sets in one call."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import slow_engine
+
+from setrade import backtest, candles
+from setrade.costs import Costs
+
+BARS = 100_000
+COSTS = Costs(fee_bps=5.5, slippage_bps=1.0)
+
+
+@pytest.fixture(scope="module")
+def market():
+    """100,000 bars, and a position in −1, 0, 1 that follows the last 30 bars' direction."""
+    bars = candles.synthetic(BARS, seed=0).candles
+    score = np.log(bars.close).diff(30).fillna(0.0).to_numpy()
+    position = np.where(np.abs(score) > 0.01, np.sign(score), 0.0)
+    return bars, position, score
+
+
+def test_run_against_vectorbt(race, market):
+    """Inputs checked included on our side; vectorbt as its users call it, and on bare arrays."""
+    import vectorbt
+
+    bars, position, _ = market
+    fill = np.r_[0.0, position[:-1]]
+    signals = [fill > 0, fill <= 0, fill < 0, fill >= 0]
+    series = [pd.Series(s, bars.index) for s in signals]
+    charges = {"fees": 5.5e-4, "slippage": 1e-4, "init_cash": 1e6}
+    close, opens = bars.close.to_numpy(), bars.open.to_numpy()
+    from_signals = vectorbt.Portfolio.from_signals
+
+    medians = race(
+        lambda: backtest.run(bars, position, costs=COSTS, equity=1e6),
+        vectorbt=lambda: from_signals(bars.close, *series, price=bars.open, **charges),
+        vectorbt_arrays=lambda: from_signals(close, *signals, price=opens, **charges),
+    )
+    ours = backtest.run(bars, position, costs=COSTS, equity=1e6).equity.iloc[-1]
+    theirs = from_signals(close, *signals, price=opens, **charges).final_value()
+    assert ours == pytest.approx(theirs, rel=1e-9)
+    assert medians["vectorbt"] >= 30 * medians["ours"]
+    assert medians["vectorbt_arrays"] >= 8 * medians["ours"]
+
+
+def test_run_against_a_plain_loop(race, market):
+    bars, position, _ = market
+    lists = [bars[c].tolist() for c in ("open", "high", "low", "close")]
+    wanted = position.tolist()
+    medians = race(
+        lambda: backtest.run(bars, position, costs=COSTS),
+        loop=lambda: slow_engine.backtest(*lists, wanted, fee=5.5e-4, slip=1e-4),
+    )
+    curve, _ = slow_engine.backtest(*lists, wanted, fee=5.5e-4, slip=1e-4)
+    ours = backtest.run(bars, position, costs=COSTS).equity.iloc[-1]
+    assert ours == pytest.approx(curve[-1], rel=1e-9)
+    assert medians["loop"] >= 100 * medians["ours"]
+
+
+def test_a_thousand_parameter_sets(race, market):
+    """Thresholds, stops and targets: one call against one `run` a set (ten of them, times 100)."""
+    bars, _, score = market
+    sets = backtest.grid(
+        threshold=np.linspace(0.005, 0.03, 10),
+        stop_atr=np.linspace(1, 10, 10),
+        take_profit=np.linspace(0.5, 5, 10),
+    )
+    start = time.perf_counter()
+    backtest.run_many(bars, score, sets, costs=COSTS)
+    assert time.perf_counter() - start < 60  # compilation included
+
+    def single():
+        for row in sets.iloc[::100].to_dict("records"):
+            position = np.where(np.abs(score) > row["threshold"], np.sign(score), 0.0)
+            risk = backtest.Risk(stop_atr=row["stop_atr"], take_profit=row["take_profit"])
+            backtest.run(bars, position, costs=COSTS, risk=risk)
+
+    medians = race(lambda: backtest.run_many(bars, score, sets, costs=COSTS), ten_single=single)
+    assert medians["ours"] < 100 * medians["ten_single"]
