@@ -21,6 +21,7 @@ from importlib import resources
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from setrade import candles
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
@@ -35,9 +36,8 @@ N_SYNTHETIC = 3_000  # bars of the market with a known truth
 # %% [markdown]
 # ## 1 Many trades, four prices
 #
-# A market is a stream of trades. Each has a time, a price and an amount. A busy exchange
-# prints thousands a minute, too many to look at. So we cut time into equal stretches and keep
-# five numbers of each: the first price, the highest, the lowest, the last, and the amount
+# A market is a stream of trades. Each has a time, a price and an amount. There are too many
+# to look at. So we cut time into equal stretches and keep five numbers of each: the first price, the highest, the lowest, the last, and the amount
 # traded. That is a **candle**, or **bar**:
 #
 # $$O = p_1, \qquad H = \max_i p_i, \qquad L = \min_i p_i, \qquad C = p_n,
@@ -60,8 +60,8 @@ assert one == [100, 104, 99, 103, 14]
 # bar.
 #
 # Three conventions hold in the whole book. A bar is stamped with its **open**. All times are in
-# **UTC**. Only **closed** bars are in a table. Each of the three looks harmless. By the end of
-# this chapter you will have seen each of them broken in a real file.
+# **UTC**. Only **closed** bars are in a table. They look like details. By the end of this
+# chapter you will have seen what each of them guards against.
 
 # %% [markdown]
 # ## 2 A real file
@@ -110,7 +110,7 @@ assert len(found["duplicates"]) == 32
 offset = raw["Datetime"].str[-6:]
 print(offset.value_counts().to_dict())
 seam = int(np.flatnonzero(offset != offset.shift())[1])
-print("the offset changes at row", seam)
+print(f"the offset changes at row {seam}")
 raw.loc[seam - 3 : seam + 1, ["Datetime", "Open", "Close", "Volume"]]
 
 # %% [markdown]
@@ -123,7 +123,7 @@ raw.loc[seam - 3 : seam + 1, ["Datetime", "Open", "Close", "Volume"]]
 # %%
 time = pd.DatetimeIndex(pd.to_datetime(raw["Datetime"], utc=True), name="time")
 step_back = time[seam - 1] - time[seam]
-print("in UTC:", time[seam - 1], "then", time[seam], "so back by", step_back)
+print(f"{time[seam - 1]:%H:%M:%S} UTC, then {time[seam]:%H:%M:%S}: {step_back} back")
 
 # %% mystnb={"figure": {"caption": "The file's stamps near row 2882. Two downloads overlap.", "name": "fig-candles-seam"}, "image": {"alt": "The time stamp plotted against the row number rises steadily to 13:46 UTC on 27 October, falls back to 06:00 at row 2882 and rises again, so that the stretch from 06:00 to 13:45 is there twice."}}
 near = np.arange(seam - 60, seam + 60)
@@ -149,22 +149,21 @@ bars = raw.rename(columns=str.lower).set_index(time)[list(candles.COLUMNS)]
 twice = bars[bars.index.duplicated(keep=False)].sort_index(kind="stable")
 first, second = twice.iloc[::2], twice.iloc[1::2]
 prices = ["open", "high", "low", "close"]
-print(len(first), "stamps repeat")
-print((first != second).any(axis=1).sum(), "differ in some figure")
-print((first[prices] != second[prices]).any(axis=1).sum(), "differ in a price")
+differ = first != second
+print(f"{len(first)} stamps repeat, {differ.any(axis=1).sum()} differ in some figure,")
+print(f"{differ[prices].any(axis=1).sum()} differs in a price")
 
 # %%
 assert (first.index == second.index).all()
-pd.concat([first.iloc[[-1]], second.iloc[[-1]]], keys=["first", "second"])[
-    prices
-].round(1)
+last = pd.concat([first.iloc[[-1]], second.iloc[[-1]]])[prices]
+last.set_axis(["first", "second"], axis=0).round(1)
 
 # %% [markdown]
 # Ten differ in volume only. The eleventh is the one to remember. It is the bar of 13:45, the
 # last one of the first download. There its four prices are equal. In the second download they
 # span 276 dollars.
 #
-# The first download was made at 13:46, one minute into that bar. It shows a bar that was still
+# The first download was made at 13:46 UTC, one minute into that bar. It shows a bar that was still
 # **forming**: its high is not yet the high, its close is not a close. The file does not say so.
 #
 # This gives us the rule. *Of two versions the later download wins, and it wins the whole row.*
@@ -173,7 +172,7 @@ pd.concat([first.iloc[[-1]], second.iloc[[-1]]], keys=["first", "second"])[
 
 # %%
 late = second.iloc[-1]
-print("range in the second version:", round(late["high"] - late["low"], 1), "USD")
+print(f"range in the second version: {late['high'] - late['low']:.1f} USD")
 assert first[prices].iloc[-1].nunique() == 1
 assert round(late["high"] - late["low"], 1) == 276.2
 
@@ -206,9 +205,9 @@ grid = pd.date_range(once.index[0], once.index[-1], freq="15min")
 missing = grid.difference(once.index)
 holes = (np.diff(once.index.asi8) / 900e6).astype(int) - 1
 print(f"{len(missing)} of {len(grid):,} bars are missing, in holes of")
-print(sorted(holes[holes > 0].tolist()))
+print(sorted(map(int, holes[holes > 0])))
 
-# %% mystnb={"figure": {"caption": "The dirt in time. Bars in the shaded part are what sample() keeps.", "name": "fig-candles-dirt"}, "image": {"alt": "Four rows of marks over the autumn of 2021: repeated stamps in one cluster on 27 October, three stamps off the grid, seven missing stretches after the middle of November with one of 56 hours at the end of the month, and zero volumes spread evenly over all three months."}}
+# %% mystnb={"figure": {"caption": "The dirt in time. Bars in the shaded part are what sample() keeps.", "name": "fig-candles-dirt"}, "image": {"alt": "Four rows of marks over the autumn of 2021: repeated stamps in one cluster on 27 October, three stamps off the grid, all missing bars after the middle of November with one block of two days at the end of the month, and zero volumes spread over all three months."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
 zero = once.index[once["volume"] == 0]
 dirt = {"repeated": first.index, "off the grid": time[off]}
@@ -237,7 +236,7 @@ filled = clean.index[clean["close"].isna()]
 clean["close"] = clean["close"].ffill()
 clean["volume"] = clean["volume"].fillna(0.0)
 clean = clean.apply(lambda column: column.fillna(clean["close"]))
-print(f"{len(clean):,} bars, filled:", *filled.strftime("%d %b %H:%M"), sep=" ")
+print(f"{len(clean):,} bars, filled: {', '.join(filled.strftime('%d %b %H:%M'))}")
 
 # %%
 assert len(missing) == 243
@@ -281,7 +280,7 @@ print(f"{len(sample):,} bars from {sample.index[0]} to {sample.index[-1]}")
 # a filled vermilion one fell. This is the afternoon of 6 October 2021, when the largest move of
 # the sample happened.
 
-# %% mystnb={"figure": {"caption": "Real bars of 15 minutes, with volume below.", "name": "fig-candles-bars"}, "image": {"alt": "Candles of 6 October 2021: the price drifts near 51 thousand dollars until 13:00 UTC, jumps by four percent within one bar to above 53 thousand, and then moves with bars that are several times longer than before."}}
+# %% mystnb={"figure": {"caption": "Real bars of 15 minutes, with volume below.", "name": "fig-candles-bars"}, "image": {"alt": "Candles of 6 October 2021: the price moves near 51 thousand dollars until noon, climbs, and in the bar of 13:00 UTC jumps from 52.8 to 55.2 thousand; the next bar opens 0.5 thousand lower. The two bars have by far the largest volumes."}}
 day = sample.loc["2021-10-06 06:00":"2021-10-06 20:45"]
 fig, (top, low) = plt.subplots(
     2, 1, sharex=True, figsize=(7.2, 4.4), height_ratios=[3, 1]
@@ -292,6 +291,19 @@ top.set_xlabel("")
 plt.show()
 
 # %% [markdown]
+# Look at the seam after the tall bar. The next one opens 548 dollars below its close. On one
+# exchange the next trade is seldom far from the last. This file is an aggregate of many
+# exchanges, and such jumps between two bars are a mark of it.
+
+# %%
+edge = sample.loc["2021-10-06 13:00":"2021-10-06 13:15"]
+slip = edge["open"].iloc[1] - edge["close"].iloc[0]
+print(f"from a close to the next open: {slip:.0f} USD")
+assert round(slip) == -548
+
+# %% [markdown]
+# ### 4.1 Returns
+#
 # A price of 50,000 and one of 60,000 cannot be compared bar by bar. Returns can. The **log
 # return** of bar $t$ is
 #
@@ -311,10 +323,13 @@ print(f"the bar of 13:00: {jump:.2%}, or {jump / returns.std():.0f} deviations")
 # %%
 assert returns.abs().max() == jump
 assert round(jump / returns.std()) == 13
+bars_since_big_bang = 13.8e9 * 365 * 96
+assert 2 * norm.sf(13) * bars_since_big_bang < 1e-20
+assert (returns.idxmax() - sample.index[0]).days == 8
 
 # %% [markdown]
 # Under a bell curve a move of 13 deviations would not happen once in the age of the universe.
-# Here it took nine days. Returns have **fat tails**, and their size comes in **clusters**: wild
+# Here it came on the ninth day. Returns have **fat tails**, and their size comes in **clusters**: wild
 # bars follow wild bars. Both are found in nearly every market {cite:p}`cont2001`.
 
 # %% mystnb={"figure": {"caption": "Left: how often moves of a given size happen. Right: is a big move followed by big moves?", "name": "fig-candles-tails"}, "image": {"alt": "Two panels. On the left the real returns have far more moves beyond four standard deviations than a bell curve of the same width, which dies out there. On the right the autocorrelation of absolute returns starts at 0.19 and stays above zero for hours, while that of the returns themselves is near zero at every lag."}}
@@ -369,7 +384,7 @@ print(f"{len(hourly):,} hours from {hourly.index[0]} to {hourly.index[-1]}")
 # ## 6 Windows that cost nothing
 #
 # A net sees the last 60 bars at every bar. Written out, 5,469 such windows of 5 rows would
-# take 60 times the memory of the table, for each bar would be stored 60 times. But window
+# take nearly 60 times the memory of the table, for most bars would be stored 60 times. But window
 # $k+1$ is window $k$ moved by one bar. NumPy can describe all of them as **views**: the same
 # memory, walked through with other strides.
 
@@ -430,9 +445,8 @@ long = candles.synthetic(60_000, seed=0)
 close = np.log(long.candles["close"])
 past, ahead = close.diff(10), close.diff().shift(-1)
 rank = {
-    name: past[rows].corr(ahead[rows], method="spearman")
+    name: float(past[long.regime == name].corr(ahead, method="spearman"))
     for name in long.informative
-    if (rows := long.regime == name).any()
 }
 print({name: round(value, 2) for name, value in rank.items()})
 
@@ -559,11 +573,11 @@ for join in (careless_join, honest_join):
 other = bars[~off]
 other = other[~other.index.duplicated(keep="first")].sort_index()
 gap = (other["close"].reindex(sample.index) - sample["close"]).dropna()
-print((gap != 0).sum(), "close changes, by", round(gap.abs().max(), 1), "USD")
+print(f"{(gap != 0).sum()} close changes, by {gap.abs().max():.1f} USD")
 assert (gap != 0).sum() == 1
 
 # %% [markdown]
-# One close of 5,528, off by 156 dollars, or a quarter of a percent. No chart would show it.
+# One close of 5,528, off by a quarter of a percent. No chart would show it.
 # A strategy that is tested on it would trade on a close that never was.
 #
 # ```{solution-end}

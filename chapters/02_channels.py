@@ -245,12 +245,14 @@ np.testing.assert_allclose(free["close"], close.pct_change())
 # %% mystnb={"figure": {"caption": "How far each channel spreads: its standard deviation in raw units and in scale-free form.", "name": "fig-channels-scales"}, "image": {"alt": "Dot plot on a logarithmic axis of the standard deviation of 32 channels. In raw units they run over more than twelve powers of ten, from a hundredth for the Bollinger width to fifty billion for OBV; in scale-free form they lie within four powers of ten."}}
 fig, ax = plt.subplots(figsize=(7.2, 4.6))
 spread = pd.DataFrame({"raw": raw.std(), "scale-free": free.std()})
-ax.plot(spread["raw"], spread.index, "o", mfc="none", ms=8, color=DOWN, label="raw units")
+circle = {"mfc": "none", "ms": 8, "color": DOWN}
+ax.plot(spread["raw"], spread.index, "o", **circle, label="raw units")
 ax.plot(spread["scale-free"], spread.index, "s", ms=4, color=UP, label="scale-free")
 ax.set(xscale="log", xlabel="standard deviation (raw: USD, volume or points)")
 ax.tick_params(axis="y", labelsize=6)
 ax.invert_yaxis()
-ax.legend();
+ax.legend()
+plt.show()
 
 # %%
 decades = np.log10(spread.max() / spread.min())
@@ -320,7 +322,8 @@ assert z["atr"].std() > 1.2
 # %% mystnb={"figure": {"caption": "Correlation of every pair of scale-free channels on real 15-minute bars. Lines separate the groups.", "name": "fig-channels-correlation"}, "image": {"alt": "A 32 by 32 heat map of correlations. Large dark blocks join the moving averages, bands, momentum and trend channels, mostly beyond plus or minus 0.7, while volume, ATR and ADX form narrow pale stripes that are correlated with almost nothing else."}}
 fig, ax = plt.subplots(figsize=(6.4, 5.8))
 image = correlations(free, ax)
-fig.colorbar(image, label="correlation", shrink=0.8);
+fig.colorbar(image, label="correlation", shrink=0.8)
+plt.show()
 
 # %% [markdown]
 # Dark blocks are copies, or mirror images. ROC and momentum are one number in two units. The
@@ -411,7 +414,8 @@ for ax, (z, title, colour) in zip(axes, panels, strict=True):
     ax.plot(z[:1_500], future[:1_500], ".", markersize=2, color=colour)
     ax.axhline(0, color="black", linewidth=0.6)
     ax.set(title=title, xlabel="standardised level, deviations")
-axes[0].set_ylabel("next 100 steps");
+axes[0].set_ylabel("next 100 steps")
+plt.show()
 
 # %%
 assert np.corrcoef(leaking, future)[0, 1] < -0.4

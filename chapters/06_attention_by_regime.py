@@ -27,6 +27,7 @@ from setrade.plots import use_style
 from setrade.plots.attention import heat_map, regime_strip
 
 use_style()
+torch.set_num_threads(1)  # nets this small lose time by sharing
 
 # %% tags=["parameters"]
 SEED = 0

@@ -161,7 +161,8 @@ figures.draw_heatmap(axes[0], by_mid.volume[0], 100, 24 * tick)
 picture = figures.draw_heatmap(axes[1], fixed.volume[0], 100, 36 * tick)
 axes[0].set_title("each column's own mid")
 axes[1].set(title="newest mid", ylabel="")
-fig.colorbar(picture, ax=axes, label="log(1+bids) − log(1+asks)");
+fig.colorbar(picture, ax=axes, label="log(1+bids) − log(1+asks)")
+plt.show()
 
 # %%
 wall = planted[planted.kind == "wall"].iloc[0]
@@ -218,7 +219,8 @@ for shift, name, marker in ((-0.08, "synthetic", "o"), (0.08, "real", "s")):
 ax.axhline(0, color=NEUTRAL, linewidth=0.8)
 ax.set_xticks(range(3), ["1", "5", "20"])
 ax.set(xlabel="levels a side in the imbalance", ylabel="rank correlation")
-ax.legend();
+ax.legend()
+plt.show()
 
 # %%
 real = pd.DataFrame(study["real"]["imbalance"]["by_depth"]).set_index("levels")
@@ -265,7 +267,8 @@ for c in walls.itertuples():
     ax.plot([c.start / 10, c.end / 10], [c.price] * 2, color=colour, linestyle=dash)
 ax.plot(np.arange(len(books)) / 10, books.mid(), color=NEUTRAL, linewidth=0.7)
 ax.ticklabel_format(useOffset=False)
-ax.set(xlabel="time (s)", ylabel="price (USDT)");
+ax.set(xlabel="time (s)", ylabel="price (USDT)")
+plt.show()
 
 # %%
 true_walls = planted[planted.kind == "wall"]
@@ -323,7 +326,8 @@ ax.plot(named.score[touch], at[touch], "x", color=DOWN, ms=5, label="at the best
 ax.axvline(0.2, color=NEUTRAL, linestyle="--")
 ax.set_yticks(range(4), kinds)
 ax.set(xlabel="score")
-ax.legend(loc="lower right");
+ax.legend(loc="lower right")
+plt.show()
 
 # %%
 flagged = named[named.score >= 0.2]
@@ -360,7 +364,8 @@ for name, colour in (("synthetic", UP), ("real", DOWN)):
     ax.loglog(x["size"], x["buy"], "o-", color=colour, label=f"{name}, buy")
     ax.loglog(x["size"], x["sell"], "s--", color=colour, label=f"{name}, sell")
 ax.set(xlabel="order size (BTC)", ylabel="cost against the mid (bps)")
-ax.legend();
+ax.legend()
+plt.show()
 
 # %%
 x = study["synthetic"]["impact"]
@@ -410,7 +415,8 @@ for ax, stored_map in zip(axes, study["real"]["heatmaps"], strict=True):
     sides = [[line.split() for line in stored_map[side]] for side in ("bids", "asks")]
     volume = np.array(sides, float)
     figures.draw_heatmap(ax, volume, stored_map["seconds"], stored_map["span_bps"])
-axes[1].set_ylabel("");
+axes[1].set_ylabel("")
+plt.show()
 
 # %%
 rows = {}
@@ -542,7 +548,8 @@ colours = ("0.6", DOWN, UP)
 for c, name, style, w, rgb in zip(columns, names, styles, widths, colours, strict=True):
     ax.plot(errors.index / 10, errors[c], style, linewidth=w, color=rgb, label=name)
 ax.set(xlabel="time (s)", ylabel="wrong levels (of 40)")
-ax.legend();
+ax.legend()
+plt.show()
 
 # %%
 ours = errors.ours.dropna()

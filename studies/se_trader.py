@@ -133,7 +133,7 @@ def judge(net: SETrader, problem: Problem) -> dict[str, float]:
     score, ahead = test[:, 2] - test[:, 0], problem.returns.to_numpy()[ends]
     return {
         "accuracy": float((test.argmax(1) == problem.truth.to_numpy()[ends]).mean()),
-        "ic": float(stats.spearmanr(score, ahead)[0]),
+        "ic": float(np.asarray(stats.spearmanr(score, ahead))[0]),
         **{name: float(money[name]) for name in ("annual_return", "sharpe", "turnover")},
     }
 
@@ -154,7 +154,7 @@ def interval(values: np.ndarray) -> dict[str, float]:
     """Return mean, 95 % t interval and the Wilcoxon signed-rank p of paired differences."""
     mean, error = values.mean(), stats.sem(values)
     half = stats.t.ppf(0.975, len(values) - 1) * error
-    p = stats.wilcoxon(values)[1]
+    p = np.asarray(stats.wilcoxon(values))[1]
     return {"mean": mean, "low": mean - half, "high": mean + half, "wilcoxon_p": float(p)}
 
 

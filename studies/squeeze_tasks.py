@@ -65,7 +65,7 @@ def main() -> None:
         net = train(task, squeeze, seed, args.steps)
         scores.setdefault(task, {}).setdefault(squeeze, []).append(round(score(net, task), 4))
         if squeeze == "ewm":
-            half = net.block.squeeze.halflife[CONTEXT].item()
+            half = net.get_parameter("block.squeeze.log_halflife").exp()[CONTEXT].item()
             halflives.setdefault(task, []).append(round(half, 3))
     results.save(
         "squeeze_tasks",

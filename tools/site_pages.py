@@ -21,6 +21,18 @@ def modules() -> dict[str, str]:
     return {name: (docs[name] or "").split("\n")[0] for name in sorted(docs)}
 
 
+def borrowed(name: str) -> list[str]:
+    """Return the names that a module has from another public module: documented there."""
+    file = PACKAGE / f"{name}.py"
+    file = file if file.exists() else PACKAGE / name / "__init__.py"
+    found = []
+    for node in ast.parse(file.read_text()).body:
+        source = (getattr(node, "module", "") or "").split(".")
+        if isinstance(node, ast.ImportFrom) and source[0] == "setrade" and source[1] != name:
+            found += [alias.asname or alias.name for alias in node.names]
+    return found
+
+
 def api_pages() -> dict[str, str]:
     """Return a page for each module, and one that lists them."""
     every = modules()
@@ -28,7 +40,8 @@ def api_pages() -> dict[str, str]:
     head = ["(api)=", "# API reference", "", "One module an idea, in alphabetical order.", ""]
     pages = {"api": "\n".join([*head, "| module | what it holds |", "|---|---|", *rows, ""])}
     for name in every:
-        body = ["```{eval-rst}", f".. automodule:: setrade.{name}", "   :members:", "```"]
+        options = ["   :members:", f"   :exclude-members: {', '.join(borrowed(name))}"]
+        body = ["```{eval-rst}", f".. automodule:: setrade.{name}", *options, "```"]
         pages[f"api_{name}"] = "\n".join([f"# setrade.{name}", "", *body, ""])
     return pages
 

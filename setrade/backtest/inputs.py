@@ -20,6 +20,7 @@ from setrade.risk import Risk
 from .loop import Market
 
 Given = TypeVar("Given", Costs, Risk)
+COLUMNS = pd.Index(bars.COLUMNS)
 NS_PER_DAY = 86_400_000_000_000
 
 
@@ -81,13 +82,11 @@ def frame_arrays(candles: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
         and isinstance(candles.index, pd.DatetimeIndex)
         and candles.index.name == "time"
         and str(candles.index.tz) == "UTC"
-        and tuple(candles.columns) == bars.COLUMNS
+        and candles.columns.equals(COLUMNS)
         and len(candles) > 1
-        and all(dtype == np.float64 for dtype in candles.dtypes)
     )
-    if quick:
-        time = plain(candles.index.asi8)  # type: ignore[union-attr]
-        columns = [plain(candles[name].to_numpy()) for name in bars.COLUMNS]
+    if quick and (table := candles.to_numpy()).dtype == np.float64:
+        time, columns = plain(candles.index.asi8), [plain(column) for column in table.T]  # type: ignore[union-attr]
         if _regular(time) and _on_grid(candles.index) and _sound(*columns):
             return time, columns[:4]
     bars.check(candles)

@@ -91,14 +91,23 @@ def add_returns(a, first: int, last: int, close) -> None:
 
 
 @compiled
-def draw(a, first: int, last: int, close, curves) -> None:
-    """Write equity, cash and units of a standing account at the closes of [first, last)."""
-    cash, units, entry = a.cash, a.units, a.entry
+def draw(cash: float, units: float, entry: float, first: int, last: int, close, curve) -> None:
+    """Write the equity of a standing account at the closes of bars [first, last)."""
     for t in range(first, last):
-        curves[0, t] = cash + units * (close[t] - entry)
-        curves[1, t] = cash
-        curves[2, t] = units
-    a.equity = cash + units * (close[last - 1] - entry)
+        curve[t] = cash + units * (close[t] - entry)
+
+
+@compiled
+def expand(book, close) -> np.ndarray:
+    """Return equity, cash and units at every close, (3, n), from the statements of `simulate`."""
+    n = len(close)
+    curves = np.empty((3, n))
+    for k in range(len(book)):
+        first, cash, units, entry = int(book[k, 0]), book[k, 1], book[k, 2], book[k, 3]
+        last = int(book[k + 1, 0]) if k + 1 < len(book) else n
+        draw(cash, units, entry, first, last, close, curves[0])
+        curves[1, first:last], curves[2, first:last] = cash, units
+    return curves
 
 
 @compiled
@@ -115,16 +124,19 @@ def bar_at(t: int, m: Market) -> Bar:
 
 
 @compiled
-def simulate(a, score, m: Market, rules: Rules, rates: Rates, plan: Plan, ledger, curves) -> None:
-    """Move the account ``a`` over all bars.
+def simulate(
+    a, score, m: Market, rules: Rules, rates: Rates, plan: Plan, ledger, book, curve
+) -> int:
+    """Move the account ``a`` over all bars; return how many statements ``book`` received.
 
     Args:
         a: one record of ``ACCOUNT``, changed in place.
         score: (n,) decided after each bar's close; see `Plan`.
         ledger: (rows,) of ``LEDGER``; with too few, the last row is written over.
-        curves: (3, n) to receive equity, cash and units at each close, or (3, 0) for none.
+        book: (n, 4) to receive bar, cash, units and entry after each event, or (0, 4).
+        curve: (n,) to receive equity at each close, or (0,).
     """
-    n, last, t = len(m.close), len(ledger) - 1, 0
+    n, last, t, count = len(m.close), len(ledger) - 1, 0, 0
     while t < n:
         bar = bar_at(t, m)
         want = wanted(score[t - 1], plan) if t else 0.0
@@ -137,12 +149,19 @@ def simulate(a, score, m: Market, rules: Rules, rates: Rates, plan: Plan, ledger
         a.held += event - t - 1 if a.units != 0 else 0
         if plan.keep_sums:
             add_returns(a, t, event, m.close)
-        if curves.shape[1]:
-            draw(a, t, event, m.close, curves)
+        else:
+            a.equity = a.cash + a.units * (m.close[event - 1] - a.entry)
+        if len(curve):
+            draw(a.cash, a.units, a.entry, t, event, m.close, curve)
+        if len(book):
+            book[count, 0], book[count, 1], book[count, 2] = t, a.cash, a.units
+            book[count, 3] = a.entry
+            count += 1
         close_bar(a, bar, rules)
         t = event
     a.drawdown = min(a.drawdown, a.trough / a.peak - 1.0)
     mark_open_trade(a, n - 1, m.close[n - 1], ledger[min(int(a.trades), last)])
+    return count
 
 
 @njit(cache=True, parallel=True, error_model="numpy")
@@ -160,7 +179,5 @@ def simulate_many(accounts, scores, series, m, rules, rates, plans, rows, curves
         rule = Rules(r[0], r[1], r[2], r[3], r[4], r[5])
         rate = Rates(c[0], c[1], c[2], c[3], c[4])
         plan = Plan(p[0], p[1], p[2] != 0, p[3] != 0, True)
-        whole = np.empty((3, curves.shape[1]))
-        simulate(accounts[s], scores[series[s]], m, rule, rate, plan, rows[s : s + 1], whole)
-        if curves.shape[1]:
-            curves[s] = whole[0]
+        row, nothing = rows[s : s + 1], np.empty((0, 4))
+        simulate(accounts[s], scores[series[s]], m, rule, rate, plan, row, nothing, curves[s])

@@ -12,6 +12,8 @@ from setrade import metrics
 from setrade.costs import Costs
 from setrade.risk import OPEN, REASONS, Risk
 
+from .loop import expand
+
 METRICS = (
     "annual_return", "volatility", "sharpe", "sortino", "calmar", "max_drawdown",
     "win_rate", "profit_factor", "turnover", "exposure", "fees", "funding",
@@ -38,9 +40,14 @@ class Result:
     funding_rates: pd.Series | None = field(repr=False)
     risk: Risk
     order: str
-    curves: np.ndarray = field(repr=False)
     ledger: np.ndarray = field(repr=False)
+    book: np.ndarray = field(repr=False)
     account: np.void = field(repr=False)
+
+    @cached_property
+    def curves(self) -> np.ndarray:
+        """Equity, cash and units at each close, (3, n): worked out when first asked for."""
+        return expand(self.book, self.candles["close"].to_numpy(np.float64))
 
     def _series(self, row: int, name: str) -> pd.Series:
         return pd.Series(self.curves[row], self.candles.index, name=name, copy=False)

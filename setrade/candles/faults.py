@@ -100,7 +100,7 @@ def _grid_faults(index: pd.DatetimeIndex, length: int | None) -> Iterator[Fault]
     holes = np.diff(on_grid) // step - 1
     if holes.any():
         before = pd.DatetimeIndex(on_grid[1:][holes > 0], tz="UTC")
-        yield Fault("gaps", f"{holes.sum()} bars are missing, in holes that end before", before)
+        yield Fault("gaps", f"missing bars: {holes.sum()}, in holes that end before", before)
 
 
 def _value_faults(candles: pd.DataFrame) -> Iterator[Fault]:

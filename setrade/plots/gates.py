@@ -56,7 +56,7 @@ def _strip(axis: Axes, gates: pd.DataFrame) -> AxesImage:
     axis.set_xlabel("time, UTC")
     return axis.imshow(
         gates.T, aspect="auto", cmap="PuOr_r", vmin=0.5 - wide, vmax=0.5 + wide,
-        extent=(left, right, gates.shape[1] - 0.5, -0.5),
+        extent=(float(left), float(right), gates.shape[1] - 0.5, -0.5),
     )  # fmt: skip
 
 

@@ -18,9 +18,9 @@ COSTS = Costs(fee_bps=5.5, slippage_bps=1.0)
 
 @pytest.fixture(scope="module")
 def market():
-    """100,000 bars, and a position in −1, 0, 1 that follows the last 30 bars' direction."""
+    """100,000 bars, and a position in −1, 0, 1 that follows the last day, decided hourly."""
     bars = candles.synthetic(BARS, seed=0).candles
-    score = np.log(bars.close).diff(30).fillna(0.0).to_numpy()
+    score = np.repeat(np.log(bars.close).diff(96).fillna(0.0).to_numpy()[::4], 4)
     position = np.where(np.abs(score) > 0.01, np.sign(score), 0.0)
     return bars, position, score
 
