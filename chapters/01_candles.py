@@ -241,6 +241,7 @@ print(f"{len(clean):,} bars, filled: {', '.join(filled.strftime('%d %b %H:%M'))}
 # %%
 assert len(missing) == 243
 assert holes.max() == 222
+assert missing[0] > pd.Timestamp("2021-11-15", tz="UTC")
 assert 222 / 4 == 55.5  # hours
 candles.check(clean, "15min")
 
@@ -300,6 +301,7 @@ edge = sample.loc["2021-10-06 13:00":"2021-10-06 13:15"]
 slip = edge["open"].iloc[1] - edge["close"].iloc[0]
 print(f"from a close to the next open: {slip:.0f} USD")
 assert round(slip) == -548
+assert set(day["volume"].nlargest(2).index) == set(edge.index)
 
 # %% [markdown]
 # ### 4.1 Returns
@@ -332,7 +334,7 @@ assert (returns.idxmax() - sample.index[0]).days == 8
 # Here it came on the ninth day. Returns have **fat tails**, and their size comes in **clusters**: wild
 # bars follow wild bars. Both are found in nearly every market {cite:p}`cont2001`.
 
-# %% mystnb={"figure": {"caption": "Left: how often moves of a given size happen. Right: is a big move followed by big moves?", "name": "fig-candles-tails"}, "image": {"alt": "Two panels. On the left the real returns have far more moves beyond four standard deviations than a bell curve of the same width, which dies out there. On the right the autocorrelation of absolute returns starts at 0.19 and stays above zero for hours, while that of the returns themselves is near zero at every lag."}}
+# %% mystnb={"figure": {"caption": "Left: how often moves of a given size happen. Right: whether big moves follow big moves.", "name": "fig-candles-tails"}, "image": {"alt": "Two panels. On the left the real returns have far more moves beyond four standard deviations than a bell curve of the same width, which dies out there. On the right the autocorrelation of absolute returns starts at 0.19 and stays above zero for hours, while that of the returns themselves is near zero at every lag."}}
 z = returns / returns.std()
 lags = np.arange(1, 25)
 fig, (left, right) = plt.subplots(1, 2)

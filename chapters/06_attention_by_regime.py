@@ -93,8 +93,8 @@ print(NAMES)
 
 
 # %%
-def prepare(bars, names, future=None):
-    """Return standardised channels, the sign of the next bar (0 or 2), and the split."""
+def prepare(bars, names):
+    """Return scaled channels, the next bar's sign (0 or 2), and the split."""
     x = channels.compute(bars, scale_free=True)[list(names)]
     first = int(x.notna().all(axis=1).to_numpy().argmax())
     ahead = labels.forward_return(bars, 1)
@@ -106,7 +106,7 @@ def prepare(bars, names, future=None):
 
 # %%
 def train(x, y, split, seed):
-    """Return a net trained on the split, its gate on the inputs, and the test windows."""
+    """Return a net with its gate on the inputs, trained, and the three sets."""
     training.seed_everything(seed)
     net = SETrader(x.shape[1], squeeze="mean", gate="input")
     parts = (split.train, split.validation, split.test)

@@ -194,7 +194,7 @@ runs["hold"] = backtest.run(mine, pd.Series(1.0, mine.index))
 rows = ["sharpe", "max_drawdown", "turnover", "fees"]
 pd.DataFrame({k: r.metrics() for k, r in runs.items()}).loc[rows].round(2)
 
-# %% mystnb={"figure": {"caption": "Equity of two rules and of holding, costs included.", "name": "fig-own-equity"}, "image": {"alt": "Three equity curves over 52 days: holding ends near 1.34 after rising most of the time, the rule that looks back a week ends near 1.13, and the rule that looks back ten bars falls steadily to 0.59 under its costs."}}
+# %% mystnb={"figure": {"caption": "Equity of two rules and of holding, costs included.", "name": "fig-own-equity"}, "image": {"alt": "Three equity curves over 52 days: holding ends near 1.34 after rising most of the time, the rule that looks back a week ends near 1.13, and the rule that looks back ten bars stays near 1 for three weeks and then falls steadily to 0.59 under its costs."}}
 fig, ax = plt.subplots()
 colours = {"10 bars": NEUTRAL, "672 bars": UP, "hold": "black"}
 for (name, result), style in zip(runs.items(), (":", "-", "--"), strict=True):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tracemalloc
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -402,6 +404,15 @@ def test_read_takes_a_frame_saved_by_pandas(tmp_path):
     frame.to_csv(tmp_path / "a.csv")
     pd.testing.assert_frame_equal(candles.read(tmp_path / "a.parquet"), frame)
     pd.testing.assert_frame_equal(candles.read(tmp_path / "a.csv"), frame)
+
+
+@pytest.mark.skipif("SETRADE_DATA" not in os.environ, reason="SETRADE_DATA names no folder")
+@pytest.mark.parametrize(("name", "interval"), [("1h", "1h"), ("15m", "15min")])
+def test_read_takes_real_bybit_bars(name, interval):
+    folder = Path(os.environ["SETRADE_DATA"])
+    bars = candles.read(folder / f"bybit_btcusdt_perp_{name}.parquet", interval)
+    assert tuple(bars.columns[:5]) == candles.COLUMNS
+    assert len(candles.resample(bars, "4h")) > 1000
 
 
 def test_stamps_without_a_zone_need_one_from_the_reader(tmp_path):

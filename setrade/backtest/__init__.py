@@ -17,7 +17,7 @@ from setrade.errors import number
 from setrade.metrics import Drawdown
 from setrade.risk import Risk, by_confidence
 
-from .account import LEDGER, new_accounts
+from .account import COLUMNS, LEDGER, new_accounts
 from .inputs import instance, market, plain, position_array
 from .loop import Plan, simulate
 from .many import grid, run_many
@@ -86,6 +86,6 @@ def run(
     ledger, book = np.empty(2 * n + 1, LEDGER), np.empty((n, 4))
     rules, rates = limits.rules(), charged.rates(order)
     count = simulate(accounts[0], wanted, m, rules, rates, plan, ledger, book, np.empty(0))
-    rows = ledger.view((np.float64, len(LEDGER)))[: int(accounts["trades"][0])].copy()
+    rows = ledger.view((np.float64, len(COLUMNS)))[: int(accounts["trades"][0])].copy()
     ledger, book = rows.view(LEDGER)[:, 0], book[:count].copy()
     return Result(candles, charged, funding, limits, order, ledger, book, accounts[0])

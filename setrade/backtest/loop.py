@@ -53,22 +53,26 @@ def wanted(score: float, plan: Plan) -> float:
 
 
 @compiled
-def next_event(a, t: int, score, m: Market, rules: Rules, plan: Plan) -> int:
+def next_event(
+    a, t: int, score, high, low, fund_open, fund_inside, rules: Rules, plan: Plan
+) -> int:
     """Return the first bar from t on in which anything but the price can change.
 
     Between events an account stands still, so that the loop only has to value it.
     """
-    n, watched = len(m.close), rules.daily_loss < math.inf or rules.max_stale < math.inf
-    flat, costly = a.units == 0, len(m.funding_open) > 0
+    flat, last = a.units == 0, len(high) - 1  # the last bar is an event: it may close things
+    free = flat or len(fund_open) == 0
+    watched = rules.daily_loss < math.inf or rules.max_stale < math.inf
     if watched or a.pending != 0 or (plan.rebalance and not flat):
-        return t
-    while t < n - 1 and wanted(score[t - 1], plan) == a.wanted:
-        if not flat and not (a.lower < m.low[t] and m.high[t] < a.upper):
-            return t
-        if not flat and costly and (m.funding_open[t] != 0 or m.funding_inside[t] != 0):
-            return t
+        last = t
+    while (
+        t < last
+        and wanted(score[t - 1], plan) == a.wanted
+        and (flat or (a.lower < low[t] and high[t] < a.upper))
+        and (free or (fund_open[t] == 0 and fund_inside[t] == 0))
+    ):
         t += 1
-    return min(t, n - 1)  # the last bar is always an event: something may be closed there
+    return t
 
 
 @compiled
@@ -111,19 +115,6 @@ def expand(book, close) -> np.ndarray:
 
 
 @compiled
-def bar_at(t: int, m: Market) -> Bar:
-    """Gather one bar, with what was known before it opened."""
-    known = max(t - 1, 0)
-    return Bar(
-        t, m.open[t], m.high[t], m.low[t], m.close[t], m.close[known],
-        m.atr[known] if len(m.atr) else math.nan,
-        m.day[t] if len(m.day) else 0,
-        m.funding_open[t] if len(m.funding_open) else 0.0,
-        m.funding_inside[t] if len(m.funding_inside) else 0.0,
-    )  # fmt: skip
-
-
-@compiled
 def simulate(
     a, score, m: Market, rules: Rules, rates: Rates, plan: Plan, ledger, book, curve
 ) -> int:
@@ -137,22 +128,34 @@ def simulate(
         curve: (n,) to receive equity at each close, or (0,).
     """
     n, last, t, count = len(m.close), len(ledger) - 1, 0, 0
+    # taken out of the tuple once: to do so in the loop would count references at each bar
+    opens, high, low, close, atr, day = m.open, m.high, m.low, m.close, m.atr, m.day
+    fund_open, fund_inside = m.funding_open, m.funding_inside
     while t < n:
-        bar = bar_at(t, m)
+        known = max(t - 1, 0)
+        bar = Bar(
+            t, opens[t], high[t], low[t], close[t], close[known],
+            atr[known] if len(atr) else math.nan,
+            day[t] if len(day) else 0,
+            fund_open[t] if len(fund_open) else 0.0,
+            fund_inside[t] if len(fund_inside) else 0.0,
+        )  # fmt: skip
         want = wanted(score[t - 1], plan) if t else 0.0
         open_bar(a, bar, want, plan.rebalance, rules, rates, ledger[min(int(a.trades), last)])
         row = ledger[min(int(a.trades), last)]
         inside_bar(a, bar, rules, rates, row)
         if t == n - 1 and plan.close_at_end and a.units != 0:
             close_trade(a, t, bar.close, rates.fee, rates.slippage, END, row)
-        event = next_event(a, t + 1, score, m, rules, plan) if t < n - 1 else n
+        event = n
+        if t < n - 1:
+            event = next_event(a, t + 1, score, high, low, fund_open, fund_inside, rules, plan)
         a.held += event - t - 1 if a.units != 0 else 0
         if plan.keep_sums:
-            add_returns(a, t, event, m.close)
+            add_returns(a, t, event, close)
         else:
-            a.equity = a.cash + a.units * (m.close[event - 1] - a.entry)
+            a.equity = a.cash + a.units * (close[event - 1] - a.entry)
         if len(curve):
-            draw(a.cash, a.units, a.entry, t, event, m.close, curve)
+            draw(a.cash, a.units, a.entry, t, event, close, curve)
         if len(book):
             book[count, 0], book[count, 1], book[count, 2] = t, a.cash, a.units
             book[count, 3] = a.entry
@@ -160,7 +163,7 @@ def simulate(
         close_bar(a, bar, rules)
         t = event
     a.drawdown = min(a.drawdown, a.trough / a.peak - 1.0)
-    mark_open_trade(a, n - 1, m.close[n - 1], ledger[min(int(a.trades), last)])
+    mark_open_trade(a, n - 1, close[n - 1], ledger[min(int(a.trades), last)])
     return count
 
 

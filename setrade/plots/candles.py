@@ -33,6 +33,8 @@ def draw_bars(ax: Any, candles: pd.DataFrame) -> None:
     ax.vlines(x, top, candles["high"], color=edge, linewidth=0.9)
     ax.bar(x, top - bottom, 0.7 * (x[1] - x[0]), bottom, color=np.where(up, "white", DOWN),
            edgecolor=edge, linewidth=0.9)  # fmt: skip
+    ax.use_sticky_edges = False  # the lowest wick keeps its margin
+    ax.autoscale_view()
     _time_axis(ax)
     ax.set_ylabel("price in USD")
 

@@ -34,7 +34,7 @@ def test_has_the_parts_of_a_chapter_in_order(source):
     text = text_of(source)
     head = text.split("\n## ")[0]
     assert re.search(r"^\(ch-[a-z-]+\)=\n# .+", text), "starts with a label and a title"
-    assert re.search(r"^\*\*.+\?\*\*", head, re.M), "asks its question in bold"
+    assert re.search(r"^\*\*[^*]+\?\*\*", head, re.M), "asks its question in bold"
     box = re.search(r"```\{admonition\} What you will do\n:class: tip\n(.*?)```", head, re.S)
     assert box, "has a box «What you will do»"
     assert 3 <= box.group(1).count("\n- ") + box.group(1).startswith("- ") <= 5
