@@ -43,12 +43,16 @@ N_DAYS = 10  # days in the figure of gates over time
 # A squeeze-and-excitation block {cite:p}`hu2018` lets a small net move them. It works in
 # three steps on a window $X$ with $C$ channels and $T$ bars.
 #
-# 1. **Squeeze.** Summarise each channel by one number, its mean over the window:
-#    $$z_c = \frac{1}{T} \sum_{t=1}^{T} x_{ct}.$$
+# 1. **Squeeze.** Summarise each channel by one number, its mean over the window.
 # 2. **Excite.** Send the $C$ summaries through two small layers, and the result through a
-#    sigmoid: $$s = \sigma\big(W_2\, \delta(W_1 z + b_1) + b_2\big), \qquad
-#    \delta(a) = \max(a, 0), \quad \sigma(a) = \frac{1}{1 + e^{-a}}.$$
-# 3. **Scale.** Multiply each channel by its number: $\tilde x_{ct} = s_c\, x_{ct}$.
+#    sigmoid.
+# 3. **Scale.** Multiply each channel by its number.
+#
+# $$z_c = \frac{1}{T} \sum_{t=1}^{T} x_{ct}, \qquad
+# s = \sigma\big(W_2\, \delta(W_1 z + b_1) + b_2\big), \qquad
+# \tilde x_{ct} = s_c\, x_{ct}.$$
+#
+# Here $\delta(a) = \max(a, 0)$ is the rectifier and $\sigma(a) = 1 / (1 + e^{-a})$ the sigmoid.
 #
 # The numbers $s_c$ are the **gates**. The sigmoid keeps them between 0 and 1. The first layer
 # narrows $C$ numbers to $C/r$, the second widens them again; $r$ is the **reduction ratio**.

@@ -39,7 +39,8 @@ def execute(source: Path) -> float:
     notebook: Any = jupytext.read(source)
     notebook["metadata"] = nbformat.from_dict({"kernelspec": KERNEL})
     start = time.perf_counter()
-    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(BOOK)}})
+    where = {"metadata": {"path": str(BOOK)}}
+    client = NotebookClient(notebook, timeout=600, resources=where, coalesce_streams=True)
     client.execute()
     seconds = time.perf_counter() - start
     for number, cell in enumerate(notebook.cells):

@@ -17,7 +17,7 @@ from setrade.errors import number
 from setrade.metrics import Drawdown
 from setrade.risk import Risk, by_confidence
 
-from .account import COLUMNS, LEDGER, new_accounts
+from .account import COLUMNS, LEDGER, new_accounts, scratch
 from .inputs import instance, market, plain, position_array
 from .loop import Plan, simulate
 from .many import grid, run_many
@@ -83,7 +83,7 @@ def run(
     n = len(wanted)
     plan = Plan(-1.0, 1.0, bool(rebalance), bool(close_at_end), False)
     accounts = new_accounts(1, number("equity", equity, 0.0, above=True))
-    ledger, book = np.empty(2 * n + 1, LEDGER), np.empty((n, 4))
+    ledger, book = scratch.room(n)
     rules, rates = limits.rules(), charged.rates(order)
     count = simulate(accounts[0], wanted, m, rules, rates, plan, ledger, book, np.empty(0))
     rows = ledger.view((np.float64, len(COLUMNS)))[: int(accounts["trades"][0])].copy()

@@ -6,6 +6,8 @@ position's unrealised profit, so a short sale never looks like income (it is non
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 
 from setrade.costs import Rates, compiled, fee, fill_price, funding_paid
@@ -36,6 +38,26 @@ def new_accounts(count: int, equity: float) -> np.ndarray:
         accounts[name] = equity
     accounts["day"] = -1.0
     return accounts
+
+
+class Scratch(threading.local):
+    """Room for the ledger and the statements of one run, kept from run to run in each thread.
+
+    A run fills a small part of what it might need; fresh pages for all would cost more than
+    the run itself.
+    """
+
+    ledger = np.empty(0, LEDGER)
+    book = np.empty((0, 4))
+
+    def room(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a ledger for 2 n + 1 trades and a book for n statements; contents are junk."""
+        if len(self.book) < n:
+            self.ledger, self.book = np.empty(2 * n + 1, LEDGER), np.empty((n, 4))
+        return self.ledger[: 2 * n + 1], self.book[:n]
+
+
+scratch = Scratch()
 
 
 @compiled

@@ -87,3 +87,12 @@ def test_notebooks_can_be_downloaded_and_searched():
         "Squeeze" in (HTML / "searchindex.js").read_text()
         or "squeez" in (HTML / "searchindex.js").read_text()
     )
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_no_formula_is_left_as_source(name):
+    """A display formula inside a list item, say, is shown with its dollar signs."""
+    article = BeautifulSoup(str(page(name).find("article")), "html.parser")
+    for element in article.select("pre, code, .math, .highlight, .output"):
+        element.decompose()
+    assert not re.findall(r".{0,40}\$.{0,40}", article.get_text())
