@@ -23,7 +23,7 @@ from setrade.buffers import is_tensor, output, series
 from setrade.errors import ArgumentError, array, number
 from setrade.gramian.scaling import angles, angles_tensor, check_scale, segments
 
-BLOCK = 4  # pictures that a core takes at a time
+BLOCK = 8  # pictures that a core takes at a time
 
 
 @njit(cache=True)

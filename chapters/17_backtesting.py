@@ -1,0 +1,567 @@
+# %% [markdown]
+# (ch-backtesting)=
+# # Backtesting
+#
+# **How do we play a rule over past bars so that every figure could have happened?**
+#
+# ```{admonition} What you will do
+# :class: tip
+# - keep a ledger over four bars with a pencil, and check it by machine
+# - write an engine in twenty lines, and find it equal to `setrade.backtest`
+# - charge fees, slippage and funding, and see what they do to a busy rule
+# - place stops and targets inside a bar, the worse one first
+# - compute each performance figure by hand, then judge a plain rule by them
+# ```
+#
+# *You need* {ref}`ch-candles` and {ref}`ch-channels`. *Runs* in under 30 s on two cores.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from setrade import backtest, candles, metrics, results, risk
+from setrade.backtest import Costs, Risk
+from setrade.costs import FREE
+from setrade.plots import backtests, use_style
+
+use_style()
+
+# %% tags=["parameters"]
+LOOKBACK = 96  # bars of the plain momentum rule: one day
+LOOKBACKS = (8, 16, 32, 48, 64, 96, 128, 192, 256, 384)  # of the sweep
+THRESHOLDS = np.linspace(0, 0.05, 11)
+
+# %% [markdown]
+# ## 1 A ledger with a pencil
+#
+# A backtest is bookkeeping. Take four bars and 101 dollars. Each trade pays a fee of 1 % of
+# its value, which is far too much and easy to compute.
+#
+# | bar | open | close | decided after the close |
+# |---|---|---|---|
+# | 0 | 100 | 100 | be long with all the money |
+# | 1 | 100 | 102 | stay |
+# | 2 | 104 | 108 | be flat |
+# | 3 | 110 | 111 | nothing |
+#
+# The decision after bar 0 is carried out at the next price that anybody can trade: the
+# **open of bar 1**. One unit costs 100, its fee is 1, and the money is spent. The decision
+# after bar 2 sells that unit at 110, the open of bar 3, for a fee of 1.10.
+#
+# We keep two numbers. **Cash** is realised money: the start, plus closed profits, less costs.
+# **Equity** is cash plus what the open position has earned so far.
+#
+# $$\text{equity}_t = \text{cash}_t + u_t\,(\text{close}_t - \text{entry})$$
+#
+# With $u = 1$ unit from bar 1 on, the pencil says 101, then $100 + 2$, then $100 + 8$, then
+# $100 + 10 - 1.10$. Now the machine.
+
+# %%
+times = pd.date_range("2024-01-01", periods=4, freq="1D", tz="UTC", name="time")
+opens, closes = [100.0, 100.0, 104.0, 110.0], [100.0, 102.0, 108.0, 111.0]
+four = pd.DataFrame(
+    {"open": opens, "high": closes, "low": opens, "close": closes, "volume": 1.0},
+    index=times,
+)
+one_percent = Costs(fee_bps=100, slippage_bps=0)
+
+# %%
+result = backtest.run(four, [1, 1, 0, 0], costs=one_percent, equity=101.0)
+pencil = [101, 100 + 2, 100 + 8, 100 + 10 - 1.10]
+assert np.allclose(result.equity, pencil)
+pd.DataFrame({"cash": result.cash, "units": result.units, "equity": result.equity}).round(2)
+
+# %% [markdown]
+# The trade itself stands in the ledger. `gross` is size times the move, `pnl` is what is left
+# after both fees. The column `pnl` adds up to the change of equity. It always does: this is
+# the first law that the tests of `setrade.backtest` check on random markets.
+
+# %%
+assert np.isclose(result.trades["pnl"].sum(), result.equity.iloc[-1] - 101)
+result.trades[["entry_price", "exit_price", "gross", "fees", "pnl", "reason"]].round(2)
+
+# %% [markdown]
+# Shorts need one more look. Whoever sells short receives money at once. It is not income: the
+# unit has to be bought back. An engine that counts it doubles the account on a flat price.
+# Ours counts realised profits only.
+
+# %%
+flat = four.assign(open=100.0, high=100.0, low=100.0, close=100.0)
+short = backtest.run(flat, [-1, -1, -1, -1], costs=FREE, equity=100_000.0)
+with_proceeds = 100_000 - short.units * 100  # the wrong count
+print(f"right {short.equity.iloc[-1]:,.0f}, wrong {with_proceeds.iloc[-1]:,.0f}")
+assert (short.equity == 100_000).all() and with_proceeds.iloc[-1] == 200_000
+
+# %% [markdown]
+# ## 2 The engine in twenty lines
+#
+# The position $f$ is the fraction of equity that we want to hold. Three questions must have
+# an answer before we write code.
+#
+# 1. *When?* What is decided after bar $t$ fills at the open of bar $t + 1$.
+# 2. *How much?* We spend $f$ times the equity, the fee included. At price $p$ and fee rate
+#    $c$ that buys $u = f E / (p\,(1 + c))$ units.
+# 3. *And then?* We hold those units until $f$ changes. We do not trim them at each bar.
+#
+# Slippage makes every fill a little worse: a buyer pays $p\,(1 + s)$, a seller gets
+# $p\,(1 - s)$.
+
+
+# %%
+def close_position(cash, units, entry, price, fee, slip):
+    """Return the cash after selling (or buying back) all units."""
+    filled = price * (1 - slip if units > 0 else 1 + slip)
+    return cash + units * (filled - entry) - abs(units) * filled * fee
+
+
+def open_position(cash, want, price, fee, slip):
+    """Return cash, units and entry price after spending |want| of the cash."""
+    entry = price * (1 + slip if want > 0 else 1 - slip)
+    units = want * cash / (entry * (1 + fee))
+    return cash - abs(units) * entry * fee, units, entry
+
+
+# %%
+def small_engine(bars, position, fee, slip):
+    """Return the equity at each close."""
+    cash, units, entry, curve = 1.0, 0.0, 0.0, []
+    decided = np.r_[0.0, position[:-1]]  # known at each open
+    before = np.r_[0.0, decided[:-1]]
+    columns = bars["open"], bars["close"], decided, before
+    for opened, closed, want, had in zip(*columns, strict=True):
+        if want != had and units:
+            cash, units = close_position(cash, units, entry, opened, fee, slip), 0.0
+        if want != had and want:
+            cash, units, entry = open_position(cash, want, opened, fee, slip)
+        curve.append(cash + units * (closed - entry))
+    return np.array(curve)
+
+
+# %% [markdown]
+# We give both engines the same plain rule on real bars: be long when the price is above that
+# of a day ago, be short when it is below. This is **momentum** in its simplest form.
+
+# %%
+bars = candles.sample()
+momentum = np.sign(bars["close"].diff(LOOKBACK).fillna(0.0)).to_numpy()
+ours = small_engine(bars, momentum, fee=0.00055, slip=0.0001)
+theirs = backtest.run(bars, momentum, costs=Costs(fee_bps=5.5, slippage_bps=1.0))
+assert np.allclose(ours, theirs.equity, rtol=1e-12)
+print(f"{len(bars):,} bars, {len(theirs.trades)} trades, {ours[-1]:.4f} at the end")
+
+# %% [markdown]
+# Twenty lines do for decisions and fees. The engine in the package does the same in compiled
+# code, and adds what the next sections need: funding, stops, targets, limits, liquidation,
+# fractions that grow and shrink, and a ledger.
+#
+# ## 3 What trading costs
+#
+# Three costs are charged. A **fee** goes to the exchange at each fill: 5.5 hundredths of a per
+# cent (basis points, bps) for a *taker* who crosses the spread, 2 for a *maker* who waits.
+# **Slippage** is the distance between the price we saw and the price we got. **Funding**
+# passes between holders of a perpetual future, as a rule every eight hours: longs pay shorts
+# when the rate is positive.
+#
+# Fees look small. A round trip at 5.5 bps and 1 bp of slippage costs about 13 bps. How large is
+# what the rule earns on one trade before costs?
+
+# %%
+free = backtest.run(bars, momentum, costs=FREE)
+earned = 1e4 * np.log(free.equity.iloc[-1]) / len(free.trades)
+paid = 1e4 * np.log(free.equity.iloc[-1] / theirs.equity.iloc[-1]) / len(free.trades)
+print(f"a trade earns {earned:.1f} bps before costs and pays {paid:.1f} bps")
+assert 0 < earned < paid
+
+# %% mystnb={"figure": {"caption": "One rule, four levels of cost.", "name": "fig-backtest-costs"}, "image": {"alt": "Equity of the daily momentum rule at fees of 0, 2, 5.5 and 10 basis points a side over 58 days: only the free account ends above its start, and each higher fee ends lower."}}
+levels = (0.0, 2.0, 5.5, 10.0)
+charged = [
+    backtest.run(bars, momentum, costs=Costs(fee_bps=fee, slippage_bps=0))
+    for fee in levels
+]
+fig, ax = plt.subplots()
+for fee, style, run in zip(levels, ("-", "--", "-.", ":"), charged, strict=True):
+    ax.plot(run.equity.index, run.equity, style, label=f"{fee:g} bps a side")
+ax.axhline(1, color="0.5", lw=0.8)
+ax.set(xlabel="date, UTC", ylabel="equity, start = 1")
+ax.legend();
+
+# %%
+ends = [run.equity.iloc[-1] for run in charged]
+assert ends[0] > 1 > ends[1] > ends[2] > ends[3]
+
+# %% [markdown]
+# Without costs the rule gains a little. At the maker's fee it already loses. A rule that trades
+# five times a day needs a larger edge than one that trades once a week. Chapter
+# {ref}`ch-honest-evaluation` looks for the fee at which an edge dies.
+#
+# Funding is the rent of a position. At a rate of one bp every eight hours a long pays three
+# times a day.
+
+# %%
+a_year = 0.0001 * 3 * 365
+print(f"{a_year:.2%} of the position's value a year")
+every_eight = pd.date_range(bars.index[0].ceil("8h"), bars.index[-1], freq="8h")
+rates = pd.Series(0.0001, every_eight)
+rented = backtest.run(bars, np.ones(len(bars)), costs=FREE, funding=rates)
+print(f"{rented.metrics()['funding']:.4f} of the first equity in {len(rates)} payments")
+assert abs(a_year - 0.1095) < 1e-12
+
+# %% [markdown]
+# A payment at 08:00 falls on what was held *into* 08:00. A position that is filled at the open
+# of the 08:00 bar pays nothing yet. The engine charges funding before it fills orders.
+#
+# ## 4 Stops and targets
+#
+# A **stop** closes a losing position at a fixed distance from its entry. A **target** closes a
+# winning one. A useful measure of distance is the average true range (ATR): the usual size of
+# a bar, gaps included {cite:p}`wilder1978`. Here is a bar that starts at 100, with a stop at
+# 95 and a target at 110. Its low is 94 and its high 112. What happened?
+#
+# A bar does not say. It has four numbers and no order of events. So we assume the worse: the
+# stop came first. Anything else counts losses as wins.
+
+# %%
+stop, target = risk.levels(1.0, 100.0, 5.0, 2.0)  # long, entry, distance, ratio
+reason, price = risk.exit_price(1.0, 100.0, 112.0, 94.0, stop, target, 0.0)
+print(stop, target, risk.REASONS[reason], price)
+assert (risk.REASONS[reason], price) == ("stop", 95.0)
+
+# %% [markdown]
+# And when the bar opens at 93, beyond the stop? Nobody trades at 95 then. The fill is the open.
+
+# %%
+reason, price = risk.exit_price(1.0, 93.0, 97.0, 92.0, stop, target, 0.0)
+print(risk.REASONS[reason], price)
+assert price == 93.0
+
+# %% [markdown]
+# Now momentum with a stop three ATR away and a target at twice that distance. After a stop the
+# account stays flat until the rule changes its mind.
+
+# %%
+guarded = backtest.run(bars, momentum, risk=Risk(stop_atr=3.0, take_profit=2.0))
+counts = guarded.trades["reason"].value_counts()
+print(counts.to_string())
+assert counts["signal"] > 3 * (counts["stop"] + counts["target"])
+
+# %% mystnb={"figure": {"caption": "Entries, exits and what lay between, on two days of real bars.", "name": "fig-backtest-trades"}, "image": {"alt": "Two days of 15-minute bitcoin candles with the trades of the guarded momentum rule: triangles mark entries, up for long and down for short, crosses mark exits, and dotted lines join them; most are closed by their stop."}}
+shown = bars.iloc[1_200:1_392]
+fig, ax = plt.subplots(figsize=(7.2, 4.0))
+backtests.trades_on_candles(ax, shown, guarded.trades)
+
+# %%
+inside = guarded.trades["entry_time"].between(shown.index[0], shown.index[-1])
+assert inside.sum() >= 3
+reached = guarded.trades[guarded.trades["reason"] == "stop"]
+assert (reached["gross"] < 0).all()  # every stop lost money, as it should
+
+# %% [markdown]
+# One more rule is not ours to choose. Whoever borrows to hold more than she owns is
+# **liquidated** when too little is left. A position of 3 times the equity at 100 is gone near
+# 67. The engine closes it there, and the account never falls below zero.
+
+# %%
+falling = four.assign(open=[100, 100, 100, 60.0], high=[100, 100, 100, 60.0])
+falling = falling.assign(low=[100, 100, 66, 60.0], close=[100, 100, 100, 60.0])
+bold = Risk(max_position=3, max_leverage=50)
+lost = backtest.run(falling, [3.0] * 4, costs=FREE, risk=bold)
+print(lost.trades[["exit_price", "pnl", "reason"]].round(3).to_string(index=False))
+assert abs(lost.trades["exit_price"][0] - 100 / 1.47) < 1e-9
+
+# %% [markdown]
+# ## 5 The figures, one by one
+#
+# Four daily returns are enough to compute everything by hand: +10 %, −5 %, +2 %, −1 %.
+
+# %%
+r = np.array([0.10, -0.05, 0.02, -0.01])
+growth = 1.10 * 0.95 * 1.02 * 0.99
+print(f"growth {growth:.4f}, mean {r.mean():.3f}, spread {r.std(ddof=1):.4f}")
+
+# %% [markdown]
+# Crypto markets never close, so a year has 365 days, and $P$ bars a year is
+# $365 \cdot 24 \cdot 60$ over the minutes of a bar. Here $P = 365$.
+#
+# - **Annual return**: the yearly rate that compounds to the same end, $G^{P/n} - 1$.
+# - **Volatility**: the standard deviation times $\sqrt{P}$.
+# - **Sharpe ratio** {cite:p}`sharpe1994`: mean over standard deviation, times $\sqrt{P}$.
+# - **Sortino ratio** {cite:p}`sortino1994`: the same mean over the downside deviation
+#   $\sqrt{\operatorname{mean}(\min(r, 0)^2)}$. All returns count in that mean, gains as zero.
+# - **Maximum drawdown**: the deepest fall from a peak.
+# - **Calmar ratio**: annual return over the size of that fall.
+
+# %%
+downside = np.sqrt((0.05**2 + 0.01**2) / 4)
+by_hand = {
+    "annual_return": growth ** (365 / 4) - 1,
+    "volatility": r.std(ddof=1) * np.sqrt(365),
+    "sharpe": 0.015 / r.std(ddof=1) * np.sqrt(365),
+    "sortino": 0.015 / downside * np.sqrt(365),
+    "calmar": (growth ** (365 / 4) - 1) / 0.05,
+    "max_drawdown": -0.05,
+}
+figures = metrics.from_returns(r, periods=365)
+assert all(np.isclose(figures[name], by_hand[name]) for name in by_hand)
+print(f"Sharpe {figures['sharpe']:.2f}, Sortino {figures['sortino']:.2f}")
+
+# %% [markdown]
+# Two figures come from the ledger. The **win rate** is the share of trades that earned more than
+# zero; a trade that earned exactly nothing is a trade and no win. The **profit factor** is all
+# gains over all losses.
+
+# %%
+profits = [10.0, -5.0, 20.0, -10.0]
+print(metrics.win_rate(profits), metrics.profit_factor(profits))
+assert metrics.profit_factor(profits) == (10 + 20) / (5 + 10)
+
+# %% [markdown]
+# **Turnover** is the value traded over the equity, a year: one round trip with all the money is
+# 2. **Exposure** is the share of bars in which something was held. A ratio whose denominator is
+# zero is infinite, and NaN when both are zero: an account that never trades has no Sharpe ratio.
+#
+# ## 6 Judge the rule
+#
+# A strategy's figures mean little alone. What would we have had for nothing? **Buy-and-hold**
+# buys at the first open and keeps it. `Result.table` always shows it beside the strategy.
+
+# %%
+table = theirs.table()
+table.round(2)
+
+# %% mystnb={"figure": {"caption": "Momentum against buy-and-hold, with the fall from the last peak underneath.", "name": "fig-backtest-equity"}, "image": {"alt": "Equity and drawdown from late September to late November 2021: buy-and-hold ends well above its start with a fall of about nineteen per cent in November, while momentum after costs sinks through most of the span and ends below its start."}}
+fig, axes = plt.subplots(2, 1, figsize=(7.2, 4.8), sharex=True, height_ratios=(2, 1))
+backtests.equity_and_drawdown(
+    *axes, {"momentum": theirs.equity, "buy and hold": theirs.buy_and_hold.equity}
+)
+axes[1].set_xlabel("date, UTC");
+
+# %%
+fall = theirs.buy_and_hold.drawdown()
+print(f"{fall.depth:.1%} from {fall.peak:%d %b} to {fall.trough:%d %b}, not recovered")
+assert fall.recovery is None and theirs.equity.iloc[-1] < 1
+assert theirs.buy_and_hold.equity.iloc[-1] > 1.2
+
+# %% [markdown]
+# Momentum loses in each of the three months. The two at the ends are incomplete.
+
+# %% mystnb={"figure": {"caption": "Returns of the momentum rule in per cent, by month.", "name": "fig-backtest-months"}, "image": {"alt": "A table of one row, 2021, with returns of the momentum rule in September, October and November, all three negative; the other months are empty."}}
+months = metrics.monthly_returns(theirs.equity)
+fig, ax = plt.subplots(figsize=(7.2, 1.5))
+backtests.monthly_table(ax, months);
+
+# %%
+assert np.isclose((1 + months.stack()).prod(), theirs.equity.iloc[-1])
+assert (months.stack() < 0).all() and months.notna().sum().sum() == 3
+
+# %% [markdown]
+# Is buy-and-hold's Sharpe ratio of almost 3 a fact about bitcoin? The sample has 58 days. For
+# returns without memory, the standard error of a yearly Sharpe ratio is close to
+# $\sqrt{1/\text{years}}$ {cite:p}`lo2002`.
+
+# %%
+years = (len(bars) - 1) / theirs.periods
+error = np.sqrt(1 / years)
+sharpe = table.loc["sharpe", "buy_and_hold"]
+low, high = sharpe - 1.96 * error, sharpe + 1.96 * error
+print(f"{365 * years:.0f} days: Sharpe {sharpe:.1f}, 95 % interval {low:.1f} to {high:.1f}")
+assert low < 0 < high
+
+# %% [markdown]
+# The interval reaches from below zero to almost 8. Fifty-eight days cannot tell a good asset
+# from a bad one, and much less a good rule. The chapter we started from claims a Sharpe ratio of
+# 1.84 against 1.21. At that distance, intervals decide. Chapter {ref}`ch-honest-evaluation`
+# computes them without the assumption that returns have no memory.
+#
+# ## 7 A sweep, and a warning
+#
+# Perhaps one day is the wrong lookback. `run_many` tries a whole grid in one call, on all
+# cores. Each lookback gives a score; a threshold decides how far from zero the score must be.
+# We sweep on the **first half** of the bars only.
+
+# %%
+scores = np.stack([np.log(bars["close"]).diff(k).fillna(0.0) for k in LOOKBACKS])
+grid = backtest.grid(series=range(len(LOOKBACKS)), threshold=THRESHOLDS)
+half = len(bars) // 2
+first = backtest.run_many(bars[:half], scores[:, :half], grid)
+second = backtest.run_many(bars[half:], scores[:, half:], grid)
+print(f"{len(grid)} settings, {(first['sharpe'] > 0).mean():.0%} above zero")
+
+# %% mystnb={"figure": {"caption": "Sharpe ratio of every setting on the first half. The circle is the best one.", "name": "fig-backtest-sweep"}, "image": {"alt": "A heat map of Sharpe ratios over ten lookbacks and eleven thresholds on the first 29 days; short lookbacks with low thresholds are deeply negative, long lookbacks are mostly positive, and a circle marks the best setting."}}
+best = first["sharpe"].idxmax()
+square = first.pivot(index="series", columns="threshold", values="sharpe").to_numpy()
+fig, ax = plt.subplots(figsize=(7.2, 4.2))
+image = ax.imshow(square, cmap="PuOr", vmin=-12, vmax=12, aspect="auto", origin="lower")
+ax.plot(best % len(THRESHOLDS), best // len(THRESHOLDS), "o", ms=16, mfc="none", mec="k")
+ax.set_yticks(range(len(LOOKBACKS)), LOOKBACKS)
+ax.set_xticks(range(len(THRESHOLDS)), [f"{100 * x:g}" for x in THRESHOLDS])
+ax.set(xlabel="threshold in %", ylabel="lookback in bars")
+ax.grid(False)
+fig.colorbar(image, label="Sharpe ratio, a year");
+
+# %%
+pair = first["sharpe"][best], second["sharpe"][best]
+rank = (second["sharpe"] > pair[1]).mean()
+print(f"best setting: {pair[0]:.1f} on the first half, {pair[1]:.1f} on the second")
+print(f"{rank:.0%} of all settings did better on the second half")
+
+# %% [markdown]
+# The map is smooth and the best spot looks like a discovery. It was chosen *because* it was
+# high, and a part of its height is luck. The second half knows nothing of that luck. Read the
+# two lines above, and remember them whenever you see only the first map.
+#
+# One call ran 110 backtests. The engine must be fast to make such maps, and to make the
+# bootstraps that put them in their place. These ratios come from `make bench`, stored in
+# `bench.json` with the machine they were measured on.
+
+# %%
+stored = results.load("bench")["results"]
+against = stored["test_run_against_vectorbt"]["times_ours"]
+loop = stored["test_run_against_a_plain_loop"]["times_ours"]["loop"]
+sets = stored["test_a_thousand_parameter_sets"]["median_ms"]["ours"]
+print(f"100,000 bars: vectorbt takes {against['vectorbt']:.0f} times as long,")
+print(f"vectorbt on bare arrays {against['vectorbt_arrays']:.0f}, a loop {loop:.0f}")
+print(f"1,000 settings on 100,000 bars in one call: {sets / 1000:.1f} s")
+
+# %% [markdown]
+# ## What goes wrong
+#
+# Here is a rule that turns 1 into a fortune. It follows the last bar: long when that bar rose,
+# short when it fell. The backtest is one line of pandas.
+
+# %%
+change = bars["close"].pct_change().fillna(0.0)
+follow = np.sign(change)
+wonderful = (1 + follow * change).cumprod()
+print(f"1 becomes {wonderful.iloc[-1]:,.0f} in 58 days")
+assert wonderful.iloc[-1] > 100_000
+
+# %% [markdown]
+# The line multiplies each bar's return with a position that was read off *that same bar*. The
+# rule decides at the close and fills at the open before. Nobody can do that. The smallest
+# repair shifts the position by one bar, which fills at the close that decided. The engine fills
+# at the next open. On these bars an open is close to the close before, so the two agree.
+
+# %%
+shifted = (1 + follow.shift(fill_value=0.0) * change).cumprod()
+honest = backtest.run(bars, follow, costs=FREE)
+print(f"shifted {shifted.iloc[-1]:.2f}, next open {honest.equity.iloc[-1]:.2f}")
+assert shifted.iloc[-1] < 1 and honest.equity.iloc[-1] < 1
+
+# %% mystnb={"figure": {"caption": "The same rule, filled before it decides and after. The scale is logarithmic.", "name": "fig-backtest-leak"}, "image": {"alt": "On a logarithmic scale the leaking backtest climbs in a straight line from 1 to above one hundred thousand, while the honest one, filled at the next open, drifts slightly below 1."}}
+fig, ax = plt.subplots()
+ax.semilogy(wonderful.index, wonderful, "--", label="filled before it decides")
+ax.semilogy(honest.equity.index, honest.equity, label="filled at the next open")
+ax.set(xlabel="date, UTC", ylabel="equity, start = 1")
+ax.legend();
+
+# %% [markdown]
+# A straight line on a logarithmic scale is the signature of a leak: it earns on almost every
+# bar. The best protection is a test that no leak survives. Alter the future, and nothing
+# before may change.
+
+# %%
+cut = 3_000
+altered = bars.copy()
+altered.iloc[cut + 1 :, :4] *= 2.0  # another future: prices double after the cut
+other = backtest.run(altered, np.sign(altered["close"].pct_change().fillna(0.0)))
+same = backtest.run(bars, follow)
+assert (other.equity[: cut + 1] == same.equity[: cut + 1]).all()
+assert other.equity.iloc[-1] != same.equity.iloc[-1]
+
+# %% [markdown]
+# ## Summary
+#
+# - A decision after bar $t$ fills at the open of bar $t + 1$. Its size leaves room for its fee.
+# - Equity is cash plus unrealised profit. The ledger's profits add up to the change of equity.
+# - A busy rule pays more than it earns: daily momentum gained before costs and lost after them.
+# - A bar that touches stop and target counts as stopped. A gap through a stop fills at the open.
+# - Figures need a fixed convention (365 days, all returns in the downside) and an interval.
+# - The best of many settings is chosen for its luck too. Look at it on bars it has not seen.
+#
+# ## Exercises
+#
+# ```{exercise} A short by hand
+# :label: ex-backtest-short
+# Start with 100 dollars, no costs. Be short with all of it from the open of bar 1 at 100. The
+# price opens at 80 on bar 3, where you close. What is the equity? And what would a long have
+# left? Check both with `backtest.run`.
+# ```
+#
+# ```{solution-start} ex-backtest-short
+# :class: dropdown
+# ```
+
+# %%
+fell = four.assign(open=[100, 100, 90, 80.0], high=[100, 100, 90, 80.0])
+fell = fell.assign(low=fell["open"], close=fell["open"])
+for side, by_pencil in ((-1, 120.0), (1, 80.0)):
+    run = backtest.run(fell, [side, side, 0, 0], costs=FREE, equity=100.0)
+    assert np.isclose(run.equity.iloc[-1], by_pencil)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} A Sharpe ratio a hundred times too good
+# :label: ex-backtest-units
+# Somebody divides the mean return in per cent by the standard deviation as a fraction, and
+# takes 252 days. By which factor is her Sharpe ratio of 15-minute returns wrong?
+# ```
+#
+# ```{solution-start} ex-backtest-units
+# :class: dropdown
+# ```
+
+# %%
+x = metrics.returns(theirs.equity)
+hers = 100 * x.mean() / x.std(ddof=1) * np.sqrt(252)
+factor = hers / metrics.sharpe(x, theirs.periods)
+print(f"{factor:.2f}")  # 100 for the units, and the root of 252 over 35,040 for the year
+assert np.isclose(factor, 100 * np.sqrt(252 / 35_040))
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} The best of nothing
+# :label: ex-backtest-noise
+# Shuffle the bars of the sample in time, so that no lookback can mean anything. Sweep the same
+# grid, without costs. How high is the best Sharpe ratio? Use the first half's length.
+# ```
+#
+# ```{solution-start} ex-backtest-noise
+# :class: dropdown
+# ```
+
+
+# %%
+def shuffled(bars, seed):
+    """Return bars whose moves from the close before come in random order."""
+    logs = np.log(bars[["open", "high", "low", "close"]])
+    moves = logs.sub(logs["close"].shift(), axis=0).fillna(0.0).to_numpy()
+    moves = np.random.default_rng(seed).permutation(moves)
+    before = np.r_[0.0, moves[:-1, 3].cumsum()]
+    prices = 40_000 * np.exp(moves + before[:, None])
+    return pd.DataFrame(prices, bars.index, logs.columns).assign(volume=1.0)
+
+
+# %%
+highest = []
+for seed in range(20):
+    walk = shuffled(bars[:half], seed)
+    noise = [np.log(walk["close"]).diff(k).fillna(0.0) for k in LOOKBACKS]
+    tried = backtest.run_many(walk, np.stack(noise), grid, costs=FREE)
+    highest.append(tried["sharpe"].max())
+print(f"best of {len(grid)} on noise: median Sharpe {np.median(highest):.1f}")
+assert np.median(highest) > 2
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ## Further reading
+#
+# The Sharpe ratio in its author's own words {cite:p}`sharpe1994`, its standard error
+# {cite:p}`lo2002`, and the downside deviation {cite:p}`sortino1994`. How a search over settings
+# inflates the best result, and what to do about it, is the subject of {cite:p}`bailey2014`.
