@@ -216,7 +216,7 @@ assert (det_by_hand(tiny), float(found["det"])) == (0.4, 0.4)
 # %%
 measures = {k: quantify(image) for k, image in plots.items()}
 assert all(det_by_hand(plots[k]) == measures[k]["det"] for k in plots)
-table = pd.DataFrame({k: {n: float(v) for n, v in q.items()} for k, q in measures.items()})
+table = pd.DataFrame(measures).astype(float)
 table.T.round(1)
 
 # %%
@@ -505,6 +505,7 @@ assert det[-2] - det[-1] < 0.05
 # ```{solution-start} ex-recurrence-3
 # :class: dropdown
 # ```
+
 
 # %%
 def mean_lam(price):

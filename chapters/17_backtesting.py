@@ -70,7 +70,7 @@ one_percent = Costs(fee_bps=100, slippage_bps=0)
 result = backtest.run(four, [1, 1, 0, 0], costs=one_percent, equity=101.0)
 pencil = [101, 100 + 2, 100 + 8, 100 + 10 - 1.10]
 assert np.allclose(result.equity, pencil)
-pd.DataFrame({"cash": result.cash, "units": result.units, "equity": result.equity}).round(2)
+pd.concat([result.cash, result.units, result.equity], axis=1).round(2)
 
 # %% [markdown]
 # The trade itself stands in the ledger. `gross` is size times the move, `pnl` is what is left
@@ -184,7 +184,8 @@ for fee, style, run in zip(levels, ("-", "--", "-.", ":"), charged, strict=True)
     ax.plot(run.equity.index, run.equity, style, label=f"{fee:g} bps a side")
 ax.axhline(1, color="0.5", lw=0.8)
 ax.set(xlabel="date, UTC", ylabel="equity, start = 1")
-ax.legend();
+ax.legend()
+plt.show()
 
 # %%
 ends = [run.equity.iloc[-1] for run in charged]
@@ -245,14 +246,16 @@ counts = guarded.trades["reason"].value_counts()
 print(counts.to_string())
 assert counts["signal"] > 3 * (counts["stop"] + counts["target"])
 
-# %% mystnb={"figure": {"caption": "Entries, exits and what lay between, on two days of real bars.", "name": "fig-backtest-trades"}, "image": {"alt": "Two days of 15-minute bitcoin candles with the trades of the guarded momentum rule: triangles mark entries, up for long and down for short, crosses mark exits, and dotted lines join them; most are closed by their stop."}}
+# %% mystnb={"figure": {"caption": "Entries, exits and what lay between, on two days of real bars.", "name": "fig-backtest-trades"}, "image": {"alt": "Two days of 15-minute bitcoin candles with the trades of the guarded momentum rule: triangles mark entries, up for long and down for short, crosses mark exits, and dotted lines join them. Short-lived trades crowd where the rule keeps changing its mind; the long ways end at their targets."}}
 shown = bars.iloc[1_200:1_392]
 fig, ax = plt.subplots(figsize=(7.2, 4.0))
 backtests.trades_on_candles(ax, shown, guarded.trades)
+plt.show()
 
 # %%
 inside = guarded.trades["entry_time"].between(shown.index[0], shown.index[-1])
-assert inside.sum() >= 3
+ways = guarded.trades[inside]
+assert len(ways) > 8 and (ways["reason"] == "target").sum() == 2
 reached = guarded.trades[guarded.trades["reason"] == "stop"]
 assert (reached["gross"] < 0).all()  # every stop lost money, as it should
 
@@ -334,7 +337,8 @@ fig, axes = plt.subplots(2, 1, figsize=(7.2, 4.8), sharex=True, height_ratios=(2
 backtests.equity_and_drawdown(
     *axes, {"momentum": theirs.equity, "buy and hold": theirs.buy_and_hold.equity}
 )
-axes[1].set_xlabel("date, UTC");
+axes[1].set_xlabel("date, UTC")
+plt.show()
 
 # %%
 fall = theirs.buy_and_hold.drawdown()
@@ -348,11 +352,12 @@ assert theirs.buy_and_hold.equity.iloc[-1] > 1.2
 # %% mystnb={"figure": {"caption": "Returns of the momentum rule in per cent, by month.", "name": "fig-backtest-months"}, "image": {"alt": "A table of one row, 2021, with returns of the momentum rule in September, October and November, all three negative; the other months are empty."}}
 months = metrics.monthly_returns(theirs.equity)
 fig, ax = plt.subplots(figsize=(7.2, 1.5))
-backtests.monthly_table(ax, months);
+backtests.monthly_table(ax, months)
+plt.show()
 
 # %%
 assert np.isclose((1 + months.stack()).prod(), theirs.equity.iloc[-1])
-assert (months.stack() < 0).all() and months.notna().sum().sum() == 3
+assert (months < 0).sum().sum() == months.notna().sum().sum() == 3
 
 # %% [markdown]
 # Is buy-and-hold's Sharpe ratio of almost 3 a fact about bitcoin? The sample has 58 days. For
@@ -364,7 +369,7 @@ years = (len(bars) - 1) / theirs.periods
 error = np.sqrt(1 / years)
 sharpe = table.loc["sharpe", "buy_and_hold"]
 low, high = sharpe - 1.96 * error, sharpe + 1.96 * error
-print(f"{365 * years:.0f} days: Sharpe {sharpe:.1f}, 95 % interval {low:.1f} to {high:.1f}")
+print(f"{365 * years:.0f} days: {sharpe:.1f}, 95 % interval {low:.1f} to {high:.1f}")
 assert low < 0 < high
 
 # %% [markdown]
@@ -392,12 +397,14 @@ best = first["sharpe"].idxmax()
 square = first.pivot(index="series", columns="threshold", values="sharpe").to_numpy()
 fig, ax = plt.subplots(figsize=(7.2, 4.2))
 image = ax.imshow(square, cmap="PuOr", vmin=-12, vmax=12, aspect="auto", origin="lower")
-ax.plot(best % len(THRESHOLDS), best // len(THRESHOLDS), "o", ms=16, mfc="none", mec="k")
+row, column = divmod(best, len(THRESHOLDS))
+ax.plot(column, row, "o", ms=16, mfc="none", mec="k")
 ax.set_yticks(range(len(LOOKBACKS)), LOOKBACKS)
 ax.set_xticks(range(len(THRESHOLDS)), [f"{100 * x:g}" for x in THRESHOLDS])
 ax.set(xlabel="threshold in %", ylabel="lookback in bars")
 ax.grid(False)
-fig.colorbar(image, label="Sharpe ratio, a year");
+fig.colorbar(image, label="Sharpe ratio, a year")
+plt.show()
 
 # %%
 pair = first["sharpe"][best], second["sharpe"][best]
@@ -406,21 +413,26 @@ print(f"best setting: {pair[0]:.1f} on the first half, {pair[1]:.1f} on the seco
 print(f"{rank:.0%} of all settings did better on the second half")
 
 # %% [markdown]
-# The map is smooth and the best spot looks like a discovery. It was chosen *because* it was
-# high, and a part of its height is luck. The second half knows nothing of that luck. Read the
-# two lines above, and remember them whenever you see only the first map.
+# The map has a ridge at long lookbacks, and the best spot on it looks like a discovery. It was
+# chosen *because* it was high, and a part of its height is luck. The second half knows nothing
+# of that luck: the sign turns. The third exercise sweeps the same grid over shuffled bars,
+# where there is nothing to find, and its best setting looks better than ours. Remember that
+# whenever you see only the first map.
 #
 # One call ran 110 backtests. The engine must be fast to make such maps, and to make the
 # bootstraps that put them in their place. These ratios come from `make bench`, stored in
-# `bench.json` with the machine they were measured on.
+# `bench.json` with the machine they were measured on. All run over 100,000 bars.
 
 # %%
 stored = results.load("bench")["results"]
+runs = 20  # ours is timed in batches of twenty
 against = stored["test_run_against_vectorbt"]["times_ours"]
 loop = stored["test_run_against_a_plain_loop"]["times_ours"]["loop"]
 sets = stored["test_a_thousand_parameter_sets"]["median_ms"]["ours"]
-print(f"100,000 bars: vectorbt takes {against['vectorbt']:.0f} times as long,")
-print(f"vectorbt on bare arrays {against['vectorbt_arrays']:.0f}, a loop {loop:.0f}")
+print(f"vectorbt takes {runs * against['vectorbt']:.0f} times as long,")
+bare = runs * against["vectorbt_arrays"]
+print(f"on bare arrays {bare:.0f}, a plain loop {runs * loop:.0f}")
+assert runs * against["vectorbt"] > 30 and runs * loop > 100
 print(f"1,000 settings on 100,000 bars in one call: {sets / 1000:.1f} s")
 
 # %% [markdown]
@@ -440,20 +452,24 @@ assert wonderful.iloc[-1] > 100_000
 # The line multiplies each bar's return with a position that was read off *that same bar*. The
 # rule decides at the close and fills at the open before. Nobody can do that. The smallest
 # repair shifts the position by one bar, which fills at the close that decided. The engine fills
-# at the next open. On these bars an open is close to the close before, so the two agree.
+# at the next open, and a typical open of these bars lies 5 bps away from the close before.
+# Over thousands of trades even that adds up.
 
 # %%
 shifted = (1 + follow.shift(fill_value=0.0) * change).cumprod()
 honest = backtest.run(bars, follow, costs=FREE)
 print(f"shifted {shifted.iloc[-1]:.2f}, next open {honest.equity.iloc[-1]:.2f}")
+away = (bars["open"] / bars["close"].shift() - 1).abs().mean()
+print(f"{len(honest.trades):,} trades, {1e4 * away:.0f} bps from close to open")
 assert shifted.iloc[-1] < 1 and honest.equity.iloc[-1] < 1
 
-# %% mystnb={"figure": {"caption": "The same rule, filled before it decides and after. The scale is logarithmic.", "name": "fig-backtest-leak"}, "image": {"alt": "On a logarithmic scale the leaking backtest climbs in a straight line from 1 to above one hundred thousand, while the honest one, filled at the next open, drifts slightly below 1."}}
+# %% mystnb={"figure": {"caption": "The same rule, filled before it decides and after. The scale is logarithmic.", "name": "fig-backtest-leak"}, "image": {"alt": "On a logarithmic scale the leaking backtest climbs in a straight line from 1 to above one hundred thousand, while the honest one, filled at the next open, stays near 1 and ends below it."}}
 fig, ax = plt.subplots()
 ax.semilogy(wonderful.index, wonderful, "--", label="filled before it decides")
 ax.semilogy(honest.equity.index, honest.equity, label="filled at the next open")
 ax.set(xlabel="date, UTC", ylabel="equity, start = 1")
-ax.legend();
+ax.legend()
+plt.show()
 
 # %% [markdown]
 # A straight line on a logarithmic scale is the signature of a leak: it earns on almost every
@@ -517,7 +533,7 @@ for side, by_pencil in ((-1, 120.0), (1, 80.0)):
 x = metrics.returns(theirs.equity)
 hers = 100 * x.mean() / x.std(ddof=1) * np.sqrt(252)
 factor = hers / metrics.sharpe(x, theirs.periods)
-print(f"{factor:.2f}")  # 100 for the units, and the root of 252 over 35,040 for the year
+print(f"{factor:.2f}")  # 100 for the units, √(252 / 35,040) for the year
 assert np.isclose(factor, 100 * np.sqrt(252 / 35_040))
 
 # %% [markdown]
@@ -554,7 +570,7 @@ for seed in range(20):
     tried = backtest.run_many(walk, np.stack(noise), grid, costs=FREE)
     highest.append(tried["sharpe"].max())
 print(f"best of {len(grid)} on noise: median Sharpe {np.median(highest):.1f}")
-assert np.median(highest) > 2
+assert np.median(highest) > pair[0]  # without costs, but on nothing at all
 
 # %% [markdown]
 # ```{solution-end}

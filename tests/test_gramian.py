@@ -171,6 +171,30 @@ def test_trap_1_direction_is_lost_in_gasf_and_transition_field_but_not_in_gadf()
     assert np.abs(gasf(up, rescale="unit") - gasf(-up, rescale="unit")).max() > 1.9
 
 
+def accuracies(encode, seed=0):
+    """Train a small net on drifting walks; score it on fresh walks and their mirror images."""
+    torch.manual_seed(seed)
+    up = torch.randint(0, 2, (1200,))
+    x = (torch.randn(1200, 32) + 0.6 * (up[:, None] - 0.5)).cumsum(1)
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(256, 16), torch.nn.ReLU(), torch.nn.Linear(16, 2)
+    )
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    pictures = encode(x[:800], 16)
+    for _ in range(100):
+        loss = torch.nn.functional.cross_entropy(net(pictures), up[:800])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    fresh, answers = torch.cat([x[800:], -x[800:]]), torch.cat([up[800:], 1 - up[800:]])
+    return float((net(encode(fresh, 16)).argmax(1) == answers).double().mean())
+
+
+def test_trap_1_a_net_learns_direction_from_gadf_and_not_from_gasf():
+    assert accuracies(gasf) == 0.5
+    assert accuracies(gadf) > 0.9
+
+
 def test_trap_6_prices_are_rescaled_not_clamped():
     prices = np.linspace(100, 200, 20)
     assert np.ptp(clamped(prices)) == 0  # the wrong version is a blank picture

