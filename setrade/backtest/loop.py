@@ -1,4 +1,8 @@
-"""The loop over bars, compiled: one account, or one account a parameter set on all cores."""
+"""The loop over bars, compiled: one account, or one account a parameter set on all cores.
+
+Numba's cache looks at this file's date only, though the functions of `costs`, `risk`,
+`account` and `bar` are built in: after a change to those, touch this file.
+"""
 
 from __future__ import annotations
 
