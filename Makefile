@@ -52,6 +52,7 @@ lint: .venv/.done ## ruff, pyright and the floors of the package
 
 .PHONY: test
 test: lint ## everything that CI checks: code, notebooks, site
+	@find setrade -name '*.nb[ic]' -delete  # numba does not notice a change in what a kernel calls
 	$(BIN)/python tools/book.py check
 	$(BIN)/python tools/book.py build
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q
