@@ -153,15 +153,6 @@ def test_bad_input_is_named(call, name):
         call()
 
 
-@pytest.fixture
-def one_thread():
-    """Small nets lose time by sharing two busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.slow
 def test_a_small_study(one_thread):
     """TRAPS 4: where the truth is planted and learned, permutation finds it, in noise it does not.

@@ -14,16 +14,8 @@ from setrade.models import SETrader
 from setrade.models.se_trader import DECISIONS, ENCODERS, GATES, MULTI_SCALE
 from setrade.se import SQUEEZES, SEBlock
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 ALL = (*SQUEEZES, MULTI_SCALE, None)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Nets this small train fastest on one thread, and by far so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def build(seed: int = 0, channels: int = 6, **options) -> SETrader:

@@ -492,15 +492,6 @@ def test_switches_by_hand():
     assert top[y != 0].mean() > top[y == 0].mean() + 2
 
 
-@pytest.fixture
-def one_thread():
-    """Run on one thread: nets this small lose more by sharing than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_the_learned_half_life_finds_the_planted_one():
     torch.manual_seed(0)

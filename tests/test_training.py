@@ -18,16 +18,8 @@ from setrade import training
 from setrade.errors import ArgumentError
 from setrade.training.data import batches
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Nets this small train fastest on one thread, and by far so on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def problem(n: int = 600, seed: int = 0) -> tuple[training.TensorSet, training.TensorSet]:
