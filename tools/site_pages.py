@@ -10,23 +10,20 @@ from provenance import BOOK, CHAPTERS, PACKAGE
 FOLDER = BOOK / "generated"
 
 
-def modules() -> dict[str, str]:
-    """Return the public modules of the package with the first line of what each says of itself.
+def modules() -> dict[str, ast.Module]:
+    """Return the syntax tree of each public module, by name.
 
     A folder shows its face only: what its ``__init__`` lists in ``__all__``.
     """
     files = [*PACKAGE.glob("[!_]*.py"), *PACKAGE.glob("*/__init__.py")]
     named = {(f.parent.name if f.stem == "__init__" else f.stem): f for f in files}
-    docs = {name: ast.get_docstring(ast.parse(file.read_text())) for name, file in named.items()}
-    return {name: (docs[name] or "").split("\n")[0] for name in sorted(docs)}
+    return {name: ast.parse(named[name].read_text()) for name in sorted(named)}
 
 
-def borrowed(name: str) -> list[str]:
+def borrowed(name: str, tree: ast.Module) -> list[str]:
     """Return the names that a module has from another public module: documented there."""
-    file = PACKAGE / f"{name}.py"
-    file = file if file.exists() else PACKAGE / name / "__init__.py"
     found = []
-    for node in ast.parse(file.read_text()).body:
+    for node in tree.body:
         source = (getattr(node, "module", "") or "").split(".")
         if isinstance(node, ast.ImportFrom) and source[0] == "setrade" and source[1] != name:
             found += [alias.asname or alias.name for alias in node.names]
@@ -36,11 +33,12 @@ def borrowed(name: str) -> list[str]:
 def api_pages() -> dict[str, str]:
     """Return a page for each module, and one that lists them."""
     every = modules()
-    rows = [f"| [setrade.{name}](api_{name}.md) | {first} |" for name, first in every.items()]
+    first = {name: (ast.get_docstring(tree) or "").split("\n")[0] for name, tree in every.items()}
+    rows = [f"| [setrade.{name}](api_{name}.md) | {first[name]} |" for name in every]
     head = ["(api)=", "# API reference", "", "One module an idea, in alphabetical order.", ""]
     pages = {"api": "\n".join([*head, "| module | what it holds |", "|---|---|", *rows, ""])}
-    for name in every:
-        options = ["   :members:", f"   :exclude-members: {', '.join(borrowed(name))}"]
+    for name, tree in every.items():
+        options = ["   :members:", f"   :exclude-members: {', '.join(borrowed(name, tree))}"]
         body = ["```{eval-rst}", f".. automodule:: setrade.{name}", *options, "```"]
         pages[f"api_{name}"] = "\n".join([f"# setrade.{name}", "", *body, ""])
     return pages

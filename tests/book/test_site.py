@@ -96,3 +96,8 @@ def test_no_formula_is_left_as_source(name):
     for element in article.select("pre, code, .math, .highlight, .output"):
         element.decompose()
     assert not re.findall(r".{0,40}\$.{0,40}", article.get_text())
+
+
+@pytest.mark.parametrize("name", [n for n in CONTENT if n.startswith("book/generated/api_")])
+def test_every_reference_page_documents_something(name):
+    assert page(name).select("article dl.py dt.sig"), "an empty page: were its names excluded?"
