@@ -6,6 +6,10 @@ BIN := .venv/bin
 CHAPTERS ?=
 BENCH ?= *
 STUDY ?=
+SYMBOL ?= BTCUSDT
+INTERVAL ?= 60
+START ?= 2022-01-01
+END ?= 2025-01-01
 
 # The same digits on every processor: two threads, AVX2 code paths.
 export OMP_NUM_THREADS := 2
@@ -69,6 +73,14 @@ bench: .venv/.done ## race against the peers; ratios go to book/results/bench.js
 .PHONY: study
 study: .venv/.done ## run the long computations whose results the chapters show (STUDY=name: one)
 	@for file in $(if $(STUDY),studies/$(STUDY).py,studies/*.py); do echo "$$file"; $(BIN)/python $$file || exit 1; done
+
+.PHONY: fetch
+fetch: .venv/.done ## download Bybit bars into data/ (SYMBOL=BTCUSDT INTERVAL=60 START=2022-01-01 END=2025-01-01)
+	$(BIN)/python -m setrade.bybit fetch $(SYMBOL) $(INTERVAL) $(START) $(END) --out data/$(SYMBOL)_$(INTERVAL).parquet
+
+.PHONY: torture
+torture: .venv/.done ## every fault and every kill, in full; results are stored (chapters 20 and 22)
+	@for file in studies/torture_*.py; do echo "$$file"; $(BIN)/python $$file || exit 1; done
 
 .PHONY: clean
 clean: ## remove the site and caches, keep the environment

@@ -560,7 +560,7 @@ assert book.faults["gap"] > 0
 # %% [markdown]
 # The price of being right is honesty about not knowing: for some seconds there is no book.
 # One thing no reader can do is notice a loss before the next message arrives. If nothing
-# arrives at all, only a clock can tell; chapter 20 has a watchdog for that.
+# arrives at all, only a clock can tell; {ref}`ch-bybit` has a watchdog for that.
 #
 # Is it fast enough? `make bench BENCH=orderbook` plays 20,000 deltas of one and of four levels
 # into a book of 200 levels a side, on one core.
@@ -678,5 +678,5 @@ assert np.array_equal(cut.volume, buffer)
 # - {cite:t}`gould2016` test queue imbalance on ten stocks, one tick ahead.
 # - {cite:t}`stoikov2018` goes from the weighted mid to a better microprice.
 # - {cite:t}`toth2011` explain why impact grows like a square root.
-# - {cite:t}`zhang2019` feed raw book levels to a convolutional net; chapter 15 feeds such
+# - {cite:t}`zhang2019` feed raw book levels to a convolutional net; {ref}`ch-many-heads` feeds such
 #   a net heat maps.

@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent.parent / "book" / "results"
-PACKAGES = ("numpy", "pandas", "numba", "TA-Lib", "torch", "timm", "scikit-learn")
+PACKAGES = (
+    "numpy",
+    "pandas",
+    "numba",
+    "TA-Lib",
+    "torch",
+    "timm",
+    "scikit-learn",
+    "xgboost-cpu",
+    "captum",
+)
 KEYS = ("command", "seed", "data_sha256", "commit", "versions", "machine", "device", "seconds")
 
 

@@ -215,3 +215,12 @@ BAD = [
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=rf"^{name}: got "):
         call()
+
+
+def test_swish_by_hand():
+    x = torch.linspace(-20, 20, 4001, dtype=torch.float64)
+    y = torch.nn.SiLU()(x)
+    assert y.min().item() == pytest.approx(-0.278, abs=1e-3)  # bounded below
+    assert x[y.argmin()].item() == pytest.approx(-1.28, abs=1e-2)  # not monotonic: it turns here
+    assert y[-1].item() == pytest.approx(20, abs=1e-6)  # not bounded above
+    assert y.diff().diff().abs().max() < 1e-4  # no corner, unlike ReLU's 0.01

@@ -1,11 +1,15 @@
-"""Regimes by rules: each rule on a market made for it, causality, transitions."""
+"""Regimes by rules: each rule on a market made for it, causality, transitions, agreement."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from laws import assert_causal
+from scipy.stats import beta
+from sklearn.metrics import adjusted_rand_score, cohen_kappa_score
 
 from setrade import candles, regimes
 from setrade.regimes.rules import efficiency
@@ -117,3 +121,117 @@ def test_bad_frames_are_named():
         regimes.transition_matrix(pd.Series(["a"]))
     with pytest.raises(ValueError, match="^regime: got"):
         regimes.transition_matrix(["a", "b"])
+
+
+def test_transition_intervals_by_hand():
+    got = regimes.transition_intervals(pd.Series(list("aaaab")), level=0.9)
+    row = got.loc[("a", "a")]
+    assert (row["count"], row["share"]) == (3, 0.75)
+    assert row["low"] == pytest.approx(beta.ppf(0.05, 3.5, 1.5))
+    assert row["high"] == pytest.approx(beta.ppf(0.95, 3.5, 1.5))
+    assert got.loc["b"][["share", "low", "high"]].isna().all().all()
+    shares = got["share"].unstack()
+    pd.testing.assert_frame_equal(
+        shares, regimes.transition_matrix(pd.Series(list("aaaab"))), check_names=False
+    )
+
+
+def test_transition_intervals_hold_the_truth_as_often_as_they_say():
+    inside = []
+    for seed in range(120):
+        regime = regimes.planted(3000, seed=seed, stay=0.97).regime
+        row = regimes.transition_intervals(regime).loc[("regime_0", "regime_0")]
+        inside.append(row["low"] <= 0.97 <= row["high"])
+    assert 0.88 < np.mean(inside) <= 1
+
+
+MATRIX = pd.DataFrame([[0.9, 0.1], [0.3, 0.7]], list("ab"), list("ab"))
+
+
+def test_durations_and_the_long_run_by_hand():
+    assert regimes.expected_duration(MATRIX).tolist() == pytest.approx([10, 10 / 3])
+    assert regimes.stationary(MATRIX).tolist() == pytest.approx([0.75, 0.25])
+    for_ever = pd.DataFrame([[1.0, 0.0], [0.5, 0.5]], list("ab"), list("ab"))
+    assert regimes.expected_duration(for_ever)["a"] == np.inf
+    assert regimes.stationary(for_ever).tolist() == pytest.approx([1, 0])
+
+
+@given(st.integers(0, 10_000), st.integers(2, 6))
+def test_the_long_run_is_a_fixed_point_of_the_chain(seed, k):
+    x = np.random.default_rng(seed).dirichlet(np.ones(k), k)
+    share = regimes.stationary(pd.DataFrame(x))
+    np.testing.assert_allclose(share @ x, share, atol=1e-9)
+    assert share.sum() == pytest.approx(1)
+    np.testing.assert_allclose(np.linalg.matrix_power(x, 4096)[0], share, atol=1e-6)
+
+
+def test_spells_by_hand_and_against_the_formula():
+    got = regimes.spells(pd.Series(["a", "a", "b", None, "b", "b"]))
+    assert got["regime"].tolist() == ["a", "b", "b"]
+    assert got["start"].tolist() == [0, 2, 4]
+    assert got["bars"].tolist() == [2, 1, 2]
+    regime = regimes.planted(200_000, seed=0, stay=0.99).regime
+    whole = regimes.spells(regime).iloc[1:-1].groupby("regime", observed=True)["bars"].mean()
+    formula = regimes.expected_duration(regimes.transition_matrix(regime))
+    np.testing.assert_allclose(whole, formula, rtol=0.01)
+
+
+def test_agreement_by_hand():
+    first = pd.Series(["a", "a", "b", "b", None])
+    second = pd.Series(["a", "a", "b", "a", "b"])
+    got = regimes.agreement(first, second)
+    assert got.bars == 4
+    assert got.confusion.to_numpy().tolist() == [[2, 0], [1, 1]]
+    assert got.kappa == pytest.approx((0.75 - 0.5) / 0.5)  # chance: 1/2 * 3/4 + 1/2 * 1/4
+    assert got.rand == pytest.approx(adjusted_rand_score([0, 0, 1, 1], [0, 0, 1, 0]))
+
+
+def test_agreement_with_peers_and_under_new_names():
+    rng = np.random.default_rng(0)
+    a = pd.Series(rng.choice(list("xyz"), 500))
+    b = a.where(rng.random(500) < 0.7, pd.Series(rng.choice(list("xyz"), 500)))
+    got = regimes.agreement(a, b)
+    assert got.kappa == pytest.approx(cohen_kappa_score(a, b))
+    renamed = b.map({"x": "p", "y": "q", "z": "r"})
+    assert regimes.agreement(a, renamed).kappa is None
+    matched = regimes.agreement(a, renamed, match=True)
+    assert matched.kappa == pytest.approx(got.kappa)
+    assert matched.rand == pytest.approx(got.rand)
+    assert regimes.agreement(a, a).kappa == 1
+    shuffled = pd.Series(rng.permutation(a.to_numpy()))
+    assert abs(regimes.agreement(a, shuffled).rand) < 0.02
+
+
+BAD_MATRICES = [
+    np.eye(2),
+    pd.DataFrame([[1.0, 0.0]]),
+    pd.DataFrame([[0.5, 0.6], [0.5, 0.5]]),
+    pd.DataFrame([[1.5, -0.5], [0.5, 0.5]]),
+    pd.DataFrame([[np.nan, 1.0], [0.5, 0.5]]),
+]
+
+
+@pytest.mark.parametrize("matrix", BAD_MATRICES)
+@pytest.mark.parametrize("name", ["expected_duration", "stationary"])
+def test_bad_matrices_are_named(name, matrix):
+    with pytest.raises(ValueError, match="^matrix: got "):
+        getattr(regimes, name)(matrix)
+
+
+LABELS = pd.Series(["a", "b", "a"])
+BAD_LABELS = [
+    (lambda: regimes.stationary(pd.DataFrame(np.eye(2))), "matrix"),
+    (lambda: regimes.transition_intervals(pd.Series(["a"])), "regime"),
+    (lambda: regimes.transition_intervals(LABELS, level=1.0), "level"),
+    (lambda: regimes.spells(pd.Series([None, None])), "regime"),
+    (lambda: regimes.spells(["a"]), "regime"),
+    (lambda: regimes.agreement(["a"], LABELS), "first"),
+    (lambda: regimes.agreement(LABELS, LABELS[:2]), "second"),
+    (lambda: regimes.agreement(LABELS, pd.Series([None, None, "a"])), "second"),
+]
+
+
+@pytest.mark.parametrize(("call", "name"), BAD_LABELS)
+def test_bad_labels_are_named(call, name):
+    with pytest.raises(ValueError, match=f"^{name}: got "):
+        call()

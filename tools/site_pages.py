@@ -1,10 +1,11 @@
-"""Pages of the site that are written from the project itself: API and execution times."""
+"""Pages of the site that are written from the project itself: API, claims, execution times."""
 
 from __future__ import annotations
 
 import ast
 import json
 
+import claims_page
 from provenance import BOOK, CHAPTERS, PACKAGE
 
 FOLDER = BOOK / "generated"
@@ -69,7 +70,7 @@ def execution_times() -> str:
 def write_all() -> None:
     """Write the generated pages, touching only files whose text changed."""
     FOLDER.mkdir(exist_ok=True)
-    pages = api_pages() | {"execution_times": execution_times()}
+    pages = api_pages() | {"execution_times": execution_times(), "claims": claims_page.page()}
     for old in set(FOLDER.glob("*.md")) - {FOLDER / f"{name}.md" for name in pages}:
         old.unlink()
     for name, text in pages.items():

@@ -6,6 +6,7 @@ Networks (2019).
 
 from .blocks import DropConnect, MBConv, SqueezeExcite2d, same_pad
 from .convert import WeightError, from_timm
+from .cost import count_parameters, multiply_adds
 from .net import EfficientNet
 from .scaling import Scale, compound_scale, round_channels, round_repeats, search_coefficients
 from .table import STAGES, VARIANTS, Stage, Variant
@@ -22,7 +23,9 @@ __all__ = [
     "Variant",
     "WeightError",
     "compound_scale",
+    "count_parameters",
     "from_timm",
+    "multiply_adds",
     "round_channels",
     "round_repeats",
     "same_pad",

@@ -1,5 +1,7 @@
 """The nets of the book, one file each."""
 
 from setrade.models.se_trader import SETrader
+from setrade.models.temporal import TemporalRegimes
+from setrade.models.timeframes import TimeframeEnsemble
 
-__all__ = ["SETrader"]
+__all__ = ["SETrader", "TemporalRegimes", "TimeframeEnsemble"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import pandas as pd
-from scipy.signal import lfilter
 
 from ..errors import ArgumentError, integer, number
 from .planting import plant
@@ -82,6 +81,8 @@ def synthetic(
     if not isinstance(seed, np.random.Generator):
         seed = integer("seed", seed, 0)
     rng = np.random.default_rng(seed)
+    from scipy.signal import lfilter  # slow to import, and only needed here
+
     pressure = np.tanh(lfilter([np.sqrt(1 - 0.95**2)], [1, -0.95], rng.normal(size=n)))
     moves = _moves(rng.random(n), rate, signal * pressure)
     bid = start + np.concatenate([[0], moves[:-1].cumsum()])

@@ -1,6 +1,31 @@
 """Market regimes read off the market alone, never off the net that they are to explain."""
 
+from .agreement import Agreement, agreement
+from .fitting import fit_hmm
+from .hmm import HMM
+from .observations import observations
+from .planted import planted
 from .rules import REGIMES, by_rules
-from .transitions import transition_matrix
+from .transitions import (
+    expected_duration,
+    spells,
+    stationary,
+    transition_intervals,
+    transition_matrix,
+)
 
-__all__ = ["REGIMES", "by_rules", "transition_matrix"]
+__all__ = [
+    "HMM",
+    "REGIMES",
+    "Agreement",
+    "agreement",
+    "by_rules",
+    "expected_duration",
+    "fit_hmm",
+    "observations",
+    "planted",
+    "spells",
+    "stationary",
+    "transition_intervals",
+    "transition_matrix",
+]

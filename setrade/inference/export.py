@@ -1,0 +1,89 @@
+"""The net as an ONNX graph, and the session that runs it.
+
+Source: https://onnx.ai (the format), https://onnxruntime.ai (the runtime).
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from setrade.errors import ArgumentError, integer
+from setrade.models import SETrader
+
+PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+class Answers(nn.Module):
+    """A net that answers with a tuple: logits (B, 3), and gates (B, C) where they have names."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.gated = isinstance(net, SETrader) and net.se is not None and net.gate == "input"
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, ...) to (logits,) or (logits, gates)."""
+        if isinstance(self.net, SETrader) and self.gated:
+            return self.net(x), self.net.gates(x)
+        return (self.net(x),)
+
+
+def to_onnx(net: nn.Module, example: Tensor) -> bytes:
+    """Return the net as an ONNX model whose batch axis is free.
+
+    The tracing exporter: the newer one wants a package more. It folds batch norms on its way.
+
+    Args:
+        net: in eval mode, on the CPU.
+        example: (B, ...) float32, of the shape that is meant; B does not matter.
+
+    Raises:
+        ArgumentError: a net in training mode.
+    """
+    if not isinstance(net, nn.Module) or net.training:
+        raise ArgumentError("net", type(net).__name__, "a module in eval mode")
+    answers, file = Answers(net).eval(), io.BytesIO()
+    names = ["logits", "gates"] if answers.gated else ["logits"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations of the exporter; shapes seen as constants
+        torch.onnx.export(
+            answers, (example,), file, dynamo=False, opset_version=17,
+            input_names=["images"], output_names=names,
+            dynamic_axes={name: {0: "batch"} for name in ["images", *names]},
+        )  # fmt: skip
+    return file.getvalue()
+
+
+class OnnxNet:
+    """An ONNX Runtime session that is called like a net: tensor in, tuple of tensors out.
+
+    Args:
+        model: as `to_onnx` or `quantize` gives it.
+        threads: of one call; None: as many as torch uses.
+        gpu: ask for TensorRT, then CUDA, where this onnxruntime has them; else the CPU.
+    """
+
+    def __init__(self, model: bytes, threads: int | None = None, *, gpu: bool = False) -> None:
+        options = onnxruntime.SessionOptions()
+        threads = torch.get_num_threads() if threads is None else threads
+        options.intra_op_num_threads = integer("threads", threads, 1)
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(model, options, providers(gpu))
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map float32 (B, ...) to (logits,) or (logits, gates), on the CPU."""
+        answers = self.session.run(None, {"images": np.ascontiguousarray(x.cpu().numpy())})
+        return tuple(torch.from_numpy(np.asarray(answer)) for answer in answers)
+
+
+def providers(gpu: bool = False) -> list[str]:
+    """Return the execution providers to ask for, best first; the CPU is always the last."""
+    here = onnxruntime.get_available_providers()
+    return [p for p in PROVIDERS if p in here] if gpu else [PROVIDERS[-1]]

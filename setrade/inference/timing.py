@@ -1,0 +1,88 @@
+"""What a call costs: not its mean but its quantiles, because the slow one misses the bar."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from setrade.errors import ArgumentError, array, integer, number
+from setrade.models import SETrader
+from setrade.se import CachedSE
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Quantiles of one call's milliseconds, examples a second at the median, and calls timed."""
+
+    p50: float
+    p95: float
+    p99: float
+    throughput: float
+    calls: int
+
+    @classmethod
+    def of(cls, seconds: np.ndarray, batch: int = 1) -> Latency:
+        """Return the figures of timed calls (n,) of ``batch`` examples each."""
+        s = array("seconds", seconds, ndim=1).astype(float)
+        if s.min() <= 0:
+            raise ArgumentError("seconds", float(s.min()), "times above 0")
+        p50, p95, p99 = np.quantile(s, [0.5, 0.95, 0.99]) * 1e3
+        rate = integer("batch", batch, 1) * 1e3 / p50
+        return cls(float(p50), float(p95), float(p99), float(rate), len(s))
+
+
+def measure(
+    call: Callable[[], Any], *, batch: int = 1, seconds: float = 3.0, least: int = 5,
+    device: str | torch.device = "cpu",
+) -> Latency:  # fmt: skip
+    """Return the `Latency` of a call, after two that warm up.
+
+    Time one runtime a process: the thread pools of two disturb each other.
+
+    Args:
+        call: without arguments.
+        batch: examples in one call.
+        seconds: how long to go on.
+        least: calls in any case.
+        device: a GPU is waited for, before and after.
+    """
+    limit, least = number("seconds", seconds, 0, above=True), integer("least", least, 1)
+    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
+    for _ in range(2):
+        call()
+    taken: list[float] = []
+    while len(taken) < least or (sum(taken) < limit and len(taken) < 100_000):
+        wait()
+        start = time.perf_counter()
+        call()
+        wait()
+        taken.append(time.perf_counter() - start)
+    return Latency.of(np.array(taken), batch)
+
+
+class CachedTrader(nn.Module):
+    """An `SETrader` whose gates are kept for ``every`` bars.
+
+    Args:
+        net: with a block on its input channels.
+        every: bars that gates are kept; 1 recomputes always.
+
+    Raises:
+        ArgumentError: a net without gates on its inputs.
+    """
+
+    def __init__(self, net: SETrader, every: int) -> None:
+        super().__init__()
+        if not isinstance(net, SETrader) or net.se is None or net.gate != "input":
+            raise ArgumentError("net", net, "an SETrader with a block on its input channels")
+        self.cached, self.twin = CachedSE(net.se, every), net.twin().eval()
+
+    def forward(self, x: Tensor, step: int, symbol: Hashable = None) -> Tensor:
+        """Map windows (B, C, T) of bar number ``step`` to the net's answers."""
+        return self.twin(self.cached(x, step, symbol))

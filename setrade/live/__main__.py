@@ -1,0 +1,129 @@
+"""Run the pipeline from the command line: ``python -m setrade.live --help``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+
+from setrade import candles
+from setrade.bybit import DemoBroker, PaperBroker, TestnetBroker
+from setrade.costs import Costs
+from setrade.errors import ArgumentError
+from setrade.risk import Risk
+
+from .guards import KillSwitch
+from .journal import Journal, JournalError
+from .options import parser
+from .pipeline import POLITE, Pipeline, Report
+from .sources import Recorded, Source, Streamed
+from .table import Table
+from .trader import Trader
+from .window import Model
+
+BROKERS = {"testnet": TestnetBroker, "demo": DemoBroker}
+SIGNALS = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated", signal.SIGUSR1: "kill_signal"}
+FAULT = 3  # exit status after a fault; the position is closed then
+
+
+def momentum(o: argparse.Namespace) -> Model:
+    """Return the plain rule of chapter 06 as a model."""
+    from setrade.signals import rule_based  # brings torch: not before it is needed
+
+    def model(window: pd.DataFrame) -> Any:
+        return rule_based(window, lookback=o.lookback, threshold=o.threshold)
+
+    return model
+
+
+def risk(o: argparse.Namespace) -> Risk:
+    """Return the rules; a zero switches one off."""
+    stop = o.stop_atr or None
+    return Risk(max_position=max(o.size, 1.0), stop_atr=stop,
+                take_profit=(o.take_profit or None) if stop else None,
+                daily_loss=o.daily_loss or None, max_jump=o.max_jump or None)  # fmt: skip
+
+
+@contextmanager
+def source(o: argparse.Namespace) -> Iterator[Source]:
+    """Yield where bars come from; a simulator lives as long as the run."""
+    if o.source == "file":
+        if not o.file:
+            raise ArgumentError("file", o.file, "a file of candles, with --source file")
+        yield Recorded(candles.read(o.file), o.history, speed=o.speed or None)
+    elif o.source == "bybit":
+        yield Streamed(o.symbol, o.interval, o.history, testnet=o.broker == "testnet")
+    else:
+        with simulated(o) as made:
+            yield made
+
+
+@contextmanager
+def simulated(o: argparse.Namespace) -> Iterator[Source]:
+    """Yield the stream of an exchange in this process, its clock running."""
+    from setrade import simulator
+
+    length = int(o.minutes * pd.Timedelta("1min") / pd.Timedelta(o.interval)) or 100_000
+    bars = candles.synthetic(o.history + length + 500, seed=o.seed, interval=o.interval).candles
+    clock = simulator.Clock(bars.index[o.history + 5], o.speed)
+    with simulator.serve(bars, symbol=o.symbol, clock=clock) as server:
+        yield Streamed(o.symbol, o.interval, o.history, http_url=server.http_url,
+                       ws_url=server.ws_url)  # fmt: skip
+
+
+def pipeline(o: argparse.Namespace, bars: Source, journal: Journal, switch: KillSwitch) -> Pipeline:
+    """Return the pipeline that the options ask for."""
+    costs = Costs(fee_bps=o.fee_bps, slippage_bps=o.slippage_bps)
+    if o.broker == "paper":
+        told = f"{o.journal}.paper"  # what the paper broker was told, to stand there again
+        broker: Any = PaperBroker(o.symbol, equity=o.equity, costs=costs, journal=told)
+    else:
+        broker = BROKERS[o.broker]()
+    trader = Trader(
+        journal, broker, o.symbol, bars.step, equity=o.equity, costs=costs, risk=risk(o)
+    )
+    fast = o.speed if o.source == "simulator" and o.speed else 1.0
+    minutes = o.minutes * 60e9 / bars.step
+    return Pipeline(
+        bars, momentum(o), trader, journal, window=2 * o.lookback, switch=switch,
+        patience=o.patience / fast if bars.live else None, limit=int(minutes) or None,
+        on_exit=o.on_exit, watch=Table().add,
+    )  # fmt: skip
+
+
+def run(o: argparse.Namespace) -> Report:
+    """Run to the end; signals press the switch."""
+    switch = KillSwitch(o.kill_file)
+    undo = switch.listen({int(number): reason for number, reason in SIGNALS.items()})
+    journal = Journal(o.journal)
+    try:
+        journal.setting("account", f"{o.broker} {o.symbol}")
+        with source(o) as bars:
+            return asyncio.run(pipeline(o, bars, journal, switch).run())
+    finally:
+        journal.close()
+        undo()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, print how it ended, return the exit status: 0, or 3 after a fault."""
+    options = parser().parse_args(argv)
+    try:
+        report = run(options)
+    except (ArgumentError, JournalError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return FAULT
+    seen = report.faults or "none"
+    print(f"ended: {report.reason}; {report.bars} bars, held {report.units:.6f}, "
+          f"equity {report.equity:.2f}; faults seen: {seen}")  # fmt: skip
+    return 0 if report.reason in POLITE else FAULT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""The journal: every bar, signal, decision, order and fill, written before it is acted on.
+
+SQLite in WAL mode. Lines gather in one transaction; `Journal.commit` puts them on disk and is
+called before anything leaves the process, so that there is no order without its line. After a
+kill -9 the newest ``state`` row says which bar was finished last; what was begun after it is
+done again, under the same names.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from setrade.bybit.brokers.base import Order
+from setrade.bybit.orders import Intent, text
+from setrade.errors import ArgumentError
+
+from .schema import LISTED, OPEN, RESERVE, TABLES, Bar, Wish, pack, unpack
+
+
+class JournalError(RuntimeError):
+    """The journal cannot be read or written; nothing was acted on."""
+
+
+class JournalFullError(JournalError):
+    """The disk took no more of the journal; no order goes out without a line in it."""
+
+
+@contextmanager
+def _typed() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        kind = JournalFullError if full else JournalError
+        raise kind(f"journal: {error}") from error
+
+
+class Journal:
+    """One run's memory, in one file.
+
+    Args:
+        path: of the SQLite file, made if it is not there.
+        durable: each commit survives the loss of power, at the price of one flush to the disk;
+            False: it survives the death of the process only.
+        patience: seconds to wait for a process that still writes to it.
+
+    Raises:
+        JournalError: the file is something else, or another process writes to it.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, durable: bool = True, patience: float = 5.0
+    ) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise ArgumentError("path", path, "the path of a file")
+        self.path, self._lock = os.fspath(path), threading.RLock()
+        with _typed():
+            # autocommit off by hand: transactions begin with a line and end with `commit`
+            self.db = sqlite3.connect(
+                path, isolation_level=None, timeout=patience, check_same_thread=False
+            )
+            self.db.execute("PRAGMA locking_mode=EXCLUSIVE")  # one run, one writer
+            self.db.execute("PRAGMA journal_mode=WAL")
+            self.db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            self.db.executescript(TABLES)
+            if not self.db.execute("SELECT count(*) FROM reserve").fetchone()[0]:
+                self.db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (RESERVE,))
+
+    def _write(self, sql: str, *values: Any) -> None:
+        with self._lock, _typed():
+            if not self.db.in_transaction:
+                self.db.execute("BEGIN")
+            self.db.execute(sql, values)
+
+    def commit(self) -> None:
+        """Put all lines on disk; to be called before anything is acted on."""
+        with self._lock, _typed():
+            if self.db.in_transaction:
+                self.db.execute("COMMIT")
+
+    def release(self) -> bool:
+        """Free the room that was kept back for the last orders; False if there is none left."""
+        with self._lock, _typed():
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            return self.db.execute("DELETE FROM reserve").rowcount > 0
+
+    def close(self) -> None:
+        """Commit and close; closing twice does no harm."""
+        try:
+            self.commit()
+        finally:
+            self.db.close()
+
+    def setting(self, name: str, value: Any) -> None:
+        """Keep a setting of the run; raise `JournalError` if the journal is another run's."""
+        mine = pack({"value": value})
+        self._write("INSERT OR IGNORE INTO settings VALUES (?, ?)", name, mine)
+        row = self.db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
+        if row[0] != mine:
+            old = unpack(row[0])["value"]
+            raise JournalError(f"journal {self.path}: made with {name} {old}, not {value}")
+
+    def bar(self, bar: Bar, *, history: bool = False) -> None:
+        """Write a bar, once."""
+        self._write("INSERT OR IGNORE INTO bars VALUES (?,?,?,?,?,?,?)", *bar, int(history))
+
+    def signal(self, time_ns: int, wish: Wish) -> None:
+        """Write what the model said after the bar that opened at ``time_ns``."""
+        row = (time_ns, wish.position, wish.confidence, wish.source)
+        self._write("INSERT OR REPLACE INTO signals VALUES (?,?,?,?)", *row)
+
+    def decision(self, time_ns: int, kind: str, **figures: Any) -> None:
+        """Write what the risk manager decided in the bar that opened at ``time_ns``."""
+        row = (time_ns, kind, pack(figures))
+        self._write("INSERT INTO decisions (time, kind, figures) VALUES (?,?,?)", *row)
+
+    def event(self, kind: str, **figures: Any) -> None:
+        """Write something that is not of the market: a start, a fault, a stop."""
+        row = (time.time_ns(), kind, pack(figures))
+        self._write("INSERT INTO events (time, kind, figures) VALUES (?,?,?)", *row)
+
+    def intent(self, intent: Intent) -> None:
+        """Write an order and put it on disk; only then may it be sent."""
+        row = (intent.link_id, intent.decided.value, pack(intent.record()), OPEN, "")
+        self._write("INSERT INTO intents VALUES (?,?,?,?,?)", *row)
+        self.commit()
+
+    def outcome(self, link_id: str, status: str, reason: str = "") -> None:
+        """Write what became of an order."""
+        sql = "UPDATE intents SET status = ?, reason = ? WHERE link_id = ?"
+        self._write(sql, status, reason, link_id)
+
+    def order(self, order: Order) -> None:
+        """Write an order as the broker has it, with its fill if there is one."""
+        status = OPEN if order.is_open else order.status
+        if order.filled:
+            row = (order.link_id, text(order.filled), order.average)
+            self._write("INSERT OR REPLACE INTO fills VALUES (?,?,?)", *row)
+        self.outcome(order.link_id, status, order.reason)
+
+    def known(self, link_id: str) -> tuple[Intent, str] | None:
+        """Return an order's intent and status; None if there is none of that name."""
+        sql = "SELECT record, status FROM intents WHERE link_id = ?"
+        row = self.db.execute(sql, (link_id,)).fetchone()
+        return None if row is None else (Intent.from_record(unpack(row[0])), row[1])
+
+    def unfinished(self) -> list[Intent]:
+        """Return the orders whose fate is not known, oldest first."""
+        rows = self.db.execute(
+            "SELECT record FROM intents WHERE status = ? ORDER BY time, rowid", (OPEN,)
+        )
+        return [Intent.from_record(unpack(row[0])) for row in rows.fetchall()]
+
+    def intents_since(self, time_ns: int) -> int:
+        """Return how many orders were decided at or after a time."""
+        sql = "SELECT count(*) FROM intents WHERE time >= ?"
+        return self.db.execute(sql, (time_ns,)).fetchone()[0]
+
+    def finish(self, time_ns: int, **figures: Any) -> None:
+        """Say that the bar that opened at ``time_ns`` is done, and put it on disk."""
+        self._write("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", time_ns, pack(figures))
+        self.commit()
+
+    def state(self) -> tuple[int, dict[str, Any]] | None:
+        """Return the last finished bar and its figures; None in a new journal."""
+        row = self.db.execute("SELECT time, figures FROM state").fetchone()
+        return None if row is None else (row[0], unpack(row[1]))
+
+    def bars(self, first: int, last: int = 2**62) -> list[Bar]:
+        """Return the bars that open in [first, last], oldest first."""
+        columns = ", ".join(Bar._fields)
+        sql = f"SELECT {columns} FROM bars WHERE time BETWEEN ? AND ? ORDER BY time"
+        return [Bar(*row) for row in self.db.execute(sql, (first, last)).fetchall()]
+
+    def said(self, time_ns: int) -> Wish | None:
+        """Return the signal of a bar; None if there is none."""
+        sql = "SELECT position, confidence, source FROM signals WHERE time = ?"
+        row = self.db.execute(sql, (time_ns,)).fetchone()
+        return None if row is None else Wish(*row)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many lines each table has."""
+        ask = self.db.execute
+        return {t: ask(f"SELECT count(*) FROM {t}").fetchone()[0] for t in LISTED}

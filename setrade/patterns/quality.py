@@ -1,0 +1,178 @@
+"""How good a candlestick pattern is, from 0 to 1: the weakest of its conditions.
+
+A teacher says yes or no. A chart reader says «a fine hammer» or «a hammer, barely». Each pattern
+here is a list of conditions, each a straight ramp from 0 (fails) to 1 (as the textbook draws
+it), and the quality is the smallest of them: the fuzzy "and" of Zadeh (1965).
+
+Lengths are in units known before the pattern's last bar: R, the mean range (high - low) of the
+10 bars before it, and B, their mean body.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from .candlesticks import CANDLESTICKS, WARM_UP, prices
+
+PERIOD = 10
+
+
+def _ramp(x: np.ndarray, zero: float, one: float) -> np.ndarray:
+    """Return 0 where x is at or beyond ``zero``, 1 at or beyond ``one``, a line in between."""
+    return np.clip((x - zero) / (one - zero), 0.0, 1.0)
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a / b; nothing over nothing is 0, something over nothing is infinite."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.where((a == 0) & (b == 0), 0.0, a / b)
+
+
+def _before(x: np.ndarray, bars: int = 1) -> np.ndarray:
+    """Return x that many bars ago; NaN at the start."""
+    return np.concatenate([np.full(bars, np.nan), x[:-bars]])
+
+
+class _Bars:
+    """The lengths that the conditions are made of, each (n,)."""
+
+    def __init__(self, open_: np.ndarray, high: np.ndarray, low: np.ndarray, close: np.ndarray):
+        self.open, self.high, self.low, self.close = open_, high, low, close
+        self.move = close - open_
+        self.body = np.abs(self.move)
+        self.upper = high - np.maximum(open_, close)
+        self.lower = np.minimum(open_, close) - low
+
+        def mean_before(x: np.ndarray) -> np.ndarray:
+            # A sum of its own for each row: a running sum would remember older bars by rounding.
+            view = np.lib.stride_tricks.sliding_window_view(x, PERIOD)
+            return _before(np.concatenate([np.full(PERIOD - 1, np.nan), view.mean(1)]))
+
+        self.R, self.B = mean_before(high - low), mean_before(self.body)
+
+    def upside_down(self) -> _Bars:
+        """Return the bars of -price: what is bullish for them is bearish for these."""
+        return _Bars(-self.open, -self.low, -self.high, -self.close)
+
+
+def _doji(b: _Bars) -> list[np.ndarray]:
+    """Body: none is 1, a tenth of R is 0."""
+    return [_ramp(_ratio(b.body, b.R), 0.1, 0.0)]
+
+
+def _dragonfly(b: _Bars) -> list[np.ndarray]:
+    """A doji; upper wick: none is 1, R/10 is 0; lower wick: R/10 is 0, R/2 is 1."""
+    return [*_doji(b), _ramp(_ratio(b.upper, b.R), 0.1, 0.0), _ramp(_ratio(b.lower, b.R), 0.1, 0.5)]
+
+
+def _long_legged(b: _Bars) -> list[np.ndarray]:
+    """A doji; the shorter wick: none is 0, R/2 is 1. (The teacher is content with one wick.)"""
+    return [*_doji(b), _ramp(_ratio(np.minimum(b.upper, b.lower), b.R), 0.0, 0.5)]
+
+
+def _engulfing(b: _Bars) -> list[np.ndarray]:
+    """A fall, then a rise that covers its body: as long is 0, twice as long is 1."""
+    covers = (b.open <= _before(b.close)) & (b.close >= _before(b.open))
+    falls_then_rises = (_before(b.move) < 0) & (b.move > 0) & covers
+    ratio = _ratio(b.body, _before(b.body))
+    return [np.where(falls_then_rises, _ramp(ratio, 1.0, 2.0), 0.0)]
+
+
+def _hammer_shape(b: _Bars) -> list[np.ndarray]:
+    """Body: B is 0, B/2 is 1; upper wick: R/10 is 0, none is 1; lower wick: 1 to 3 bodies."""
+    long = _ramp(_ratio(b.lower, b.body), 1.0, 3.0)
+    return [_ramp(_ratio(b.body, b.B), 1.0, 0.5), _ramp(_ratio(b.upper, b.R), 0.1, 0.0), long]
+
+
+def _hammer(b: _Bars) -> list[np.ndarray]:
+    """The shape; its body R/5 above the low before is 0, at that low or below is 1."""
+    place = np.minimum(b.open, b.close) - _before(b.low)
+    return [*_hammer_shape(b), _ramp(_ratio(place, b.R), 0.2, 0.0)]
+
+
+def _hanging_man(b: _Bars) -> list[np.ndarray]:
+    """The shape; its body R/5 below the high before is 0, at that high or above is 1."""
+    place = np.minimum(b.open, b.close) - _before(b.high)
+    return [*_hammer_shape(b), _ramp(_ratio(place, b.R), -0.2, 0.0)]
+
+
+def _morning_star(b: _Bars) -> list[np.ndarray]:
+    """A fall (B/2 to 3B/2), a short body (B to B/2) in its lower half, a rise into it (0.3 to 0.7).
+
+    No gap is asked for: a star's place is measured, from the middle of the first body (0) to
+    its close (1).
+    """
+    first, star = _before(b.body, 2), _before(b.body)
+    fall = _before(b.move, 2) < 0
+    middle = np.maximum(_before(b.open), _before(b.close))
+    depth = _ratio(_before(b.open, 2) - middle, first)
+    into = _ratio(b.close - _before(b.close, 2), first)
+    shape = [
+        _ramp(_ratio(first, b.B), 0.5, 1.5),
+        _ramp(_ratio(star, b.B), 1.0, 0.5),
+        _ramp(depth, 0.5, 1.0),
+    ]
+    return [*shape, _ramp(into, 0.3, 0.7), (fall & (b.move > 0)).astype(float)]
+
+
+def _soldiers(b: _Bars) -> list[np.ndarray]:
+    """Three rises, each opening inside the body before and closing higher; bodies; upper wicks.
+
+    The shortest body: B/2 is 0, B is 1. The longest upper wick: R/2 is 0, none is 1. An open at
+    the close before counts as inside.
+    """
+    bodies = np.minimum.reduce([b.body, _before(b.body), _before(b.body, 2)])
+    wicks = np.maximum.reduce([b.upper, _before(b.upper), _before(b.upper, 2)])
+    steps = (b.move > 0) & (b.close > _before(b.close))
+    steps &= (b.open <= _before(b.close)) & (b.open >= _before(b.open))
+    inside = steps & (_before(steps.astype(float)) > 0) & (_before(b.move, 2) > 0)
+    return [
+        inside.astype(float),
+        _ramp(_ratio(bodies, b.B), 0.5, 1.0),
+        _ramp(_ratio(wicks, b.R), 0.5, 0.0),
+    ]
+
+
+_RULES = {
+    "doji": (_doji, False),
+    "dragonfly_doji": (_dragonfly, False),
+    "gravestone_doji": (_dragonfly, True),
+    "long_legged_doji": (_long_legged, False),
+    "bullish_engulfing": (_engulfing, False),
+    "bearish_engulfing": (_engulfing, True),
+    "hammer": (_hammer, False),
+    "hanging_man": (_hanging_man, False),
+    "morning_star": (_morning_star, False),
+    "evening_star": (_morning_star, True),
+    "three_white_soldiers": (_soldiers, False),
+    "three_black_crows": (_soldiers, True),
+}
+
+
+def candlestick_quality(candles: pd.DataFrame) -> pd.DataFrame:
+    """Score each candlestick pattern at each bar, from 0 (absent) to 1 (as drawn in a textbook).
+
+    The score is the smallest of the pattern's conditions, each a ramp in units of R and B (see
+    the module's docstring and the one line of each rule). It does not ask the teacher: a bar may
+    score without a label, as stars without a gap do, or have a label and score near 0.
+
+    Args:
+        candles: n checked bars, more than 13.
+
+    Returns:
+        float64 frame (n, 12) in [0, 1], columns as ``CANDLESTICKS``; the first 13 rows are NaN.
+
+    Raises:
+        CandleError: the candles are at fault.
+        ArgumentError: too few bars.
+    """
+    upright = _Bars(*prices(candles))
+    turned = upright.upside_down()
+    scores = {}
+    for name in CANDLESTICKS:
+        rule, falls = _RULES[name]
+        scores[name] = np.minimum.reduce(rule(turned if falls else upright))
+    quality = pd.DataFrame(scores, index=candles.index)
+    quality.iloc[:WARM_UP] = np.nan
+    return quality

@@ -1,0 +1,27 @@
+"""A Bybit V5 exchange in a box, on loopback, with faults on demand.
+
+`serve` starts it: REST and streams on one port, fed from any candles and books, its clock
+under your control. It speaks the wire form of the exchange closely enough that the unmodified
+pybit client cannot tell; behaviour that no documentation fixes is marked ``assumption`` where
+it is coded. Chapter 20 uses it to show what an exchange can do to your data.
+"""
+
+from __future__ import annotations
+
+from .clock import Clock
+from .faults import KINDS, REST, STREAM, Fault
+from .instruments import Instrument
+from .server import Server, SimulatorError
+from .serving import serve
+
+__all__ = [
+    "KINDS",
+    "REST",
+    "STREAM",
+    "Clock",
+    "Fault",
+    "Instrument",
+    "Server",
+    "SimulatorError",
+    "serve",
+]

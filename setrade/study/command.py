@@ -1,0 +1,71 @@
+"""What every study's command line shares: workers, backend, the folder of candles, the store."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from setrade import results
+from setrade.study.errors import StudyError
+from setrade.study.runner import BACKENDS, Report
+from setrade.study.store import Store
+
+
+def arguments(
+    about: str | None, *, seeds: int, argv: list[str] | None = None
+) -> argparse.Namespace:
+    """Return the parsed options; ``seeds`` is the default number of them.
+
+    Raises:
+        StudyError: neither ``--data`` nor SETRADE_DATA names a folder of candles.
+    """
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=about, formatter_class=form)
+    add = parser.add_argument
+    add("--seeds", type=int, default=seeds, help="random seeds of each model (%(default)s)")
+    add("--jobs", type=int, default=os.cpu_count(), help="runs at a time (all cores)")
+    add("--backend", choices=BACKENDS, default="loky", help="where runs go (%(default)s)")
+    add("--address", help="scheduler of a Dask or Ray cluster, such as tcp://host:8786")
+    add("--data", type=Path, default=os.environ.get("SETRADE_DATA"), help="folder of candles")
+    add("--store", type=Path, default=Path("_build/studies"), help="folder of runs (%(default)s)")
+    add("--repair", action="store_true", help="move a line that was cut short aside")
+    args = parser.parse_args(argv)
+    if args.data is None:
+        raise StudyError("no candles: set SETRADE_DATA to a folder of parquet files, or use --data")
+    return args
+
+
+def finish(
+    name: str, stored: dict[str, Any], report: Report, store: Store, *, seeds: int, start: float
+) -> None:
+    """Store a study's results with its provenance, and what the machinery itself cost."""
+    rows = store.rows()
+    stored["machinery"] = {
+        "runs": len(rows),
+        "failed": sum(row["status"] != "ok" for row in rows),
+        "work_seconds": round(sum(row["seconds"] for row in rows), 1),
+        "last_call": vars(report),
+    }
+    files = ", ".join(store.header["data_sha256"])
+    print(f"{name}: {report.ran} runs, {report.failed} failed, {report.skipped} already there")
+    command = f"SETRADE_DATA=<folder with {files}> make study STUDY={name}"
+    results.save(
+        name, rounded(stored), command=command, seed=list(range(seeds)),
+        seconds=time.perf_counter() - start, data=store.header["data_sha256"],
+        device=rows[-1]["device"],
+    )  # fmt: skip
+
+
+def rounded(value: Any) -> Any:
+    """Return floats with six significant digits, through lists and dicts; NaN and inf as None."""
+    if isinstance(value, dict):
+        return {str(key): rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value

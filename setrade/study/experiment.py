@@ -1,0 +1,164 @@
+"""One run of a walk-forward study: train on the past, stop on validation, judge what follows.
+
+Windows and labels of one part never share a bar with the next (`labels.walk_forward` purges and
+embargoes). A cell names what differs: data, view, model, seed, fold, fee. A `Setting` holds what
+is the same for all; chapters 19 and 23 fix it before any real bar is looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+from sklearn.metrics import precision_recall_fscore_support
+
+from setrade import backtest, labels
+from setrade.costs import Costs
+from setrade.errors import choice, integer
+from setrade.study import views
+from setrade.study.data import Data, StudyData
+from setrade.study.grid import Cell
+
+SPAN = ("2022-01-01", "2025-01-01")  # what the folds test, half open
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all runs share; bars throughout.
+
+    Fixed on synthetic markets (chapter 05), none of it on real bars.
+    """
+
+    lookback: int = 48
+    horizon: int = 16
+    n_folds: int = 8
+    validation: int = 2_190  # a quarter of a year of hours
+    embargo: int = 16
+    quantile: float = 0.8  # act on the strongest fifth of the scores, seen on validation
+    stride: int = 1  # of the training windows
+    span: tuple[str, str] = SPAN
+    hidden: int = 16
+    lr: float = 5e-4
+    num_epochs: int = 12
+    patience: int = 4
+    batch_size: int = 512
+    size: int = 64  # of pictures, pixels
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One stretch of history, ready to train on."""
+
+    bars: pd.DataFrame
+    returns: pd.Series
+    truth: pd.Series  # 0 sell, 1 hold, 2 buy
+    split: labels.Split
+    setting: Setting
+
+    def ends(self, part: str) -> np.ndarray:
+        """Return the bars at which the windows of "train", "validation" or "test" end."""
+        stride = self.setting.stride if part == "train" else 1
+        return getattr(self.split, part)[::stride]
+
+
+@lru_cache(maxsize=2)
+def folds(data: Data, setting: Setting) -> list[Fold]:
+    """Return the folds of a file of candles, oldest first; the tests lie side by side.
+
+    Raises:
+        StudyError: the file changed since the study began.
+        ArgumentError: too few bars before or inside the span.
+    """
+    bars = data.read()
+    start, stop = (int(bars.index.searchsorted(pd.Timestamp(t, tz="UTC"))) for t in setting.span)
+    first = max(views.WARM_UP, setting.lookback)
+    returns = labels.forward_return(bars, setting.horizon)
+    truth = labels.sell_hold_buy(returns)
+    splits = labels.walk_forward(
+        stop, lookback=setting.lookback, horizon=setting.horizon, first=first,
+        train=start - first - setting.validation, validation=setting.validation,
+        test=(stop - start) // integer("n_folds", setting.n_folds, 1), embargo=setting.embargo,
+    )  # fmt: skip
+    return [Fold(bars, returns, truth, split, setting) for split in splits]
+
+
+def run_cell(cell: Cell, *, data: StudyData, setting: Setting) -> dict[str, Any]:
+    """Train and judge one cell.
+
+    Args:
+        cell: ``data`` (a name in ``data``), ``view`` and ``model`` (see `views.MODELS`), ``seed``,
+            ``fold`` (from 0), ``fee_bps`` (taker, per side).
+        data: the files, by name.
+        setting: what all cells share.
+
+    Returns:
+        The measures of `judge`.
+    """
+    torch.set_num_threads(1)
+    name = choice("data", cell["data"], data)
+    fold = folds(data[name], setting)[integer("fold", cell["fold"], 0, setting.n_folds - 1)]
+    answer = views.train(fold, cell["view"], cell["model"], integer("seed", cell["seed"], 0))
+    return judge(fold, answer("validation"), answer("test"), Costs(fee_bps=cell["fee_bps"]))
+
+
+def positions(fold: Fold, validation: np.ndarray, test: np.ndarray) -> pd.Series:
+    """Return the position wanted after each test bar: -1 or +1 on a strong score, else kept.
+
+    The score is P(buy) - P(sell); strong: above the ``quantile`` of its size on validation.
+    """
+    score, level = test[:, 2] - test[:, 0], validation[:, 2] - validation[:, 0]
+    strong = np.abs(score) > np.quantile(np.abs(level), fold.setting.quantile)
+    wanted = pd.Series(np.where(strong, np.sign(score), np.nan))
+    wanted.index = fold.bars.index[fold.ends("test")]
+    return wanted.ffill().fillna(0.0)
+
+
+def daily(equity: pd.Series) -> list[float]:
+    """Return the daily returns of a test block's equity, rounded to 1e-7."""
+    days = equity.resample("1D").last()
+    before = np.concatenate([[equity.iloc[0]], days.to_numpy()[:-1]])
+    return np.round(days.to_numpy() / before - 1, 7).tolist()
+
+
+def rank_correlation(score: np.ndarray, ahead: np.ndarray) -> float:
+    """Return Spearman's correlation of two (m,); 0 for a constant score, which ranks nothing."""
+    return 0.0 if np.ptp(score) == 0 else float(np.asarray(spearmanr(score, ahead))[0])
+
+
+def judge(fold: Fold, validation: np.ndarray, test: np.ndarray, costs: Costs) -> dict[str, Any]:
+    """Return what probabilities (m, 3) were worth on the test bars, as classes and as money.
+
+    Returns:
+        ``accuracy``, macro ``precision``, ``recall``, ``f1``, ``majority`` (the accuracy of always
+        answering the commonest class), ``ic`` (rank correlation of score and forward return),
+        ``daily`` and ``daily_gross`` (returns of each UTC day, with and without costs),
+        ``turnover``, and ``trades``, ``wins``, ``gain``, ``loss`` of the ledger.
+    """
+    ends, guess = fold.ends("test"), test.argmax(1)
+    truth = fold.truth.to_numpy()[ends].astype(int)
+    wanted = positions(fold, validation, test)
+    bars = fold.bars.loc[wanted.index[0] : wanted.index[-1]]
+    net, gross = (backtest.run(bars, wanted, costs=c) for c in (costs, Costs(0.0, 0.0, 0.0)))
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        truth,
+        guess,
+        average="macro",
+        zero_division=0,  # pyright: ignore[reportArgumentType]
+    )
+    pnl = net.trades["pnl"].to_numpy()
+    return {
+        "n": len(truth),
+        "accuracy": float((guess == truth).mean()),
+        "majority": float(np.bincount(truth).max() / len(truth)),
+        "precision": float(precision), "recall": float(recall), "f1": float(f1),
+        "ic": rank_correlation(test[:, 2] - test[:, 0], fold.returns.to_numpy()[ends]),
+        "turnover": float(net.metrics()["turnover"]),
+        "trades": len(pnl), "wins": int((pnl > 0).sum()),
+        "gain": float(pnl[pnl > 0].sum()), "loss": float(-pnl[pnl < 0].sum()),
+        "daily": daily(net.equity), "daily_gross": daily(gross.equity),
+    }  # fmt: skip

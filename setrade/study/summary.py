@@ -1,0 +1,124 @@
+"""From runs to a table: folds joined into one history, then intervals over seeds and days.
+
+A figure moves for two reasons: another seed draws other weights, other days hold other markets.
+Every redrawn history takes seeds with replacement and stretches of days (stationary bootstrap),
+the same for all models, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from setrade import evidence, metrics
+from setrade.study.errors import StudyError
+from setrade.study.store import Row
+
+DAYS = 365.0  # a year
+FORECAST = ("accuracy", "precision", "recall", "f1", "ic")
+MONEY = ("annual_return", "sharpe", "max_drawdown")
+LEDGER = ("win_rate", "profit_factor")
+FIGURES = (*FORECAST, *MONEY, *LEDGER)
+BLOCK = 10.0  # days, on average
+
+
+def cube(rows: Sequence[Row], axis: str, value: str) -> tuple[list[Any], np.ndarray]:
+    """Return the axis' values in order, and (values, seeds, folds, ...) of one measure.
+
+    Lists of unequal length, such as ``daily``, come joined over the folds: (values, seeds, days).
+
+    Raises:
+        StudyError: a run failed or is missing; its cell is named.
+    """
+    names = list(dict.fromkeys(row["cell"][axis] for row in rows))
+    seeds, folds = (sorted({row["cell"][x] for row in rows}) for x in ("seed", "fold"))
+    found = {
+        (r["cell"][axis], r["cell"]["seed"], r["cell"]["fold"]): r["measures"][value]
+        for r in rows
+        if r["status"] == "ok"
+    }
+    table = []
+    for name in names:
+        for seed in seeds:
+            cells = [(name, seed, fold) for fold in folds]
+            if lost := [cell for cell in cells if cell not in found]:
+                raise StudyError(f"no run of {axis}, seed, fold = {lost[0]}: run the study again")
+            parts = [found[cell] for cell in cells]
+            table.append(np.concatenate(parts) if isinstance(parts[0], list) else parts)
+    return names, np.array(table, float).reshape(len(names), len(seeds), -1)
+
+
+def _money(daily: np.ndarray) -> np.ndarray:
+    """Return (models, 3): figures of `MONEY`, each the mean over seeds, of (models, seeds, T)."""
+    each = (
+        metrics.annual_return(daily, DAYS),
+        metrics.sharpe(daily, DAYS),
+        metrics.max_drawdown(daily),
+    )
+    return np.stack([np.nanmean(x, axis=1) for x in each], axis=1)  # NaN: it never traded
+
+
+def _ledger(books: np.ndarray) -> np.ndarray:
+    """Return (models, 2): win rate and profit factor of (4, models, seeds, folds) sums."""
+    trades, wins, gain, loss = books.sum(axis=(2, 3))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.stack([wins / trades, gain / loss], axis=1)
+
+
+def draws(rows: Sequence[Row], axis: str, *, seed: int, n_samples: int) -> np.ndarray:
+    """Return (1 + n_samples, models, figures): the estimate first, then redrawn histories."""
+    _, daily = cube(rows, axis, "daily")
+    forecast = np.stack([cube(rows, axis, name)[1] for name in FORECAST])
+    books = np.stack([cube(rows, axis, name)[1] for name in ("trades", "wins", "gain", "loss")])
+    n_models, n_seeds, n_days = daily.shape
+    rng = np.random.default_rng(seed)
+
+    def figures(days: np.ndarray, seeds: np.ndarray, folds: np.ndarray) -> np.ndarray:
+        of_class = forecast[:, :, seeds][:, :, :, folds].mean(axis=(2, 3)).T
+        of_trades = _ledger(books[:, :, seeds][:, :, :, folds])
+        return np.concatenate([of_class, _money(days[:, seeds]), of_trades], axis=1)
+
+    def redrawn(days: np.ndarray) -> np.ndarray:
+        seeds = rng.integers(0, n_seeds, n_seeds)
+        folds = rng.integers(0, forecast.shape[-1], forecast.shape[-1])
+        return figures(days.T.reshape(n_models, n_seeds, -1), seeds, folds).ravel()
+
+    flat = daily.reshape(-1, n_days).T
+    drawn = evidence.resample(redrawn, flat, seed=seed, n_samples=n_samples, block=BLOCK)
+    truth = figures(daily, np.arange(n_seeds), np.arange(forecast.shape[-1]))
+    return np.concatenate([truth[None], drawn.reshape(n_samples, n_models, -1)])
+
+
+def table(
+    rows: Sequence[Row], axis: str, baseline: Any, *, seed: int = 0, n_samples: int = 2_000
+) -> dict[str, dict[str, Any]]:
+    """Return, by figure and model, estimate and interval, and the paired difference.
+
+    Args:
+        rows: runs of one study, which differ in ``axis``, seed and fold only.
+        axis: the name in the cells that tells models apart.
+        baseline: the value of ``axis`` that differences are taken to.
+        seed: of the draws.
+        n_samples: redrawn histories.
+
+    Returns:
+        ``{figure: {model: {"estimate", "low", "high", "difference": {the same} or None}}}``.
+    """
+    names, _ = cube(rows, axis, "accuracy")
+    every = draws(rows, axis, seed=seed, n_samples=n_samples)
+    to_base = every - every[:, [names.index(baseline)]]
+    out: dict[str, dict[str, Any]] = {}
+    for k, figure in enumerate(FIGURES):
+        for m, name in enumerate(names):
+            row = _interval(every[:, m, k])
+            row["difference"] = None if name == baseline else _interval(to_base[:, m, k])
+            out.setdefault(figure, {})[str(name)] = row
+    return out
+
+
+def _interval(values: np.ndarray) -> dict[str, Any]:
+    """Return the first value with the 95 % bounds of the others; undefined ones do not count."""
+    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    return {"estimate": float(values[0]), "low": float(low), "high": float(high)}

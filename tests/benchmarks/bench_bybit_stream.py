@@ -1,0 +1,81 @@
+"""Speed of a stream's local book, from a decoded message to the event that it becomes.
+
+Timed is what one delta costs once it is decoded JSON: the topic's keeper checks that it
+follows, applies it to the book (200 levels a side), and makes the event with the best
+prices. A second test adds what surrounds it: decoding, the bounded queue, sorting. Rates count
+this thread's processor time, so that a busy machine does not fail them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from bench_orderbook import DELTAS, DEPTH, feed
+
+from setrade.bybit.stream import BookUpdate
+from setrade.bybit.stream.books import BookKeeper
+from setrade.bybit.stream.inbox import Inbox
+from setrade.bybit.stream.reader import Reader
+from setrade.bybit.stream.topics import parse, parse_all
+from setrade.orderbook import OrderBook
+
+NAME = f"orderbook.{DEPTH}.BTCUSDT"
+
+
+def messages_of(levels: int) -> list[dict]:
+    """The feed of the book's own bench, under the topic's symbol."""
+    return [{**m, "topic": NAME, "data": {**m["data"], "s": "BTCUSDT"}} for m in feed(levels)]
+
+
+def deltas_a_second(work: Callable[[], None]) -> float:
+    """Return the best rate of five runs, by processor time."""
+    seconds = []
+    for _ in range(5):
+        start = time.thread_time()
+        work()
+        seconds.append(time.thread_time() - start)
+    return DELTAS / min(seconds)
+
+
+@pytest.mark.parametrize("levels", [1, 4])
+def test_deltas_of_a_supervised_book(race, benchmark, levels):
+    messages = messages_of(levels)
+
+    def ours() -> None:
+        keeper = BookKeeper(parse(NAME))
+        for message in messages:
+            event = keeper.take(message)
+        assert isinstance(event, BookUpdate)
+
+    def bare() -> None:
+        book = OrderBook(DEPTH)
+        for message in messages:
+            book.apply(message)
+
+    race(ours, bare_book=bare)
+    rate = deltas_a_second(ours)
+    benchmark.extra_info.update(deltas_a_second=rate)
+    assert rate >= 200_000
+
+
+def test_from_text_to_event(race, benchmark):
+    """Decode, queue, take, apply: all that Python does for one delta of one level."""
+    texts = [json.dumps(message) for message in messages_of(1)]
+
+    def ours() -> None:
+        inbox, reader = Inbox(DELTAS + 1), Reader(parse_all(NAME), None, lambda *_: None)
+        for text in texts:
+            message = json.loads(text)
+            inbox.put("books", message["topic"], message)
+            item = inbox.take()
+            assert item is not None
+            reader.take(item)
+        assert reader.books["BTCUSDT"].valid
+
+    race(ours)
+    rate = deltas_a_second(ours)
+    benchmark.extra_info.update(deltas_a_second=rate)
+    assert rate >= 50_000

@@ -1,0 +1,324 @@
+"""Guards: what each fault does to a run, and that none leaves a position unattended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_live_journal import full
+
+from setrade import candles
+from setrade.bybit import ExchangeError, PaperBroker
+from setrade.bybit.brokers import OrderRejectedError
+from setrade.errors import ArgumentError
+from setrade.live import (
+    Bar,
+    BarGuard,
+    Heard,
+    Journal,
+    JournalFullError,
+    KillSwitch,
+    ModelError,
+    Pipeline,
+    Recorded,
+    Trader,
+    UnattendedError,
+    Window,
+    Wish,
+)
+from setrade.live.window import bars_of
+from setrade.risk import Risk
+
+MINUTE = 60_000_000_000
+MARKET = candles.synthetic(120, seed=5, interval="1min").candles
+BARS = bars_of(MARKET)
+WARM, LOOK = 20, 10
+
+
+def pause() -> None:
+    """Let the trader catch up."""
+
+
+class Scripted:
+    """Bars as a list has them; an exception in it is raised, None waits for ever."""
+
+    live, step = False, MINUTE
+
+    def __init__(self, items) -> None:
+        self.items = items
+
+    async def history(self):
+        return BARS[:WARM]
+
+    async def bars(self, after):
+        for item in self.items:
+            if item is None:
+                await asyncio.sleep(1e6)
+            if isinstance(item, BaseException):
+                raise item
+            if callable(item):
+                item()
+                await asyncio.sleep(0.3)  # the switch is looked at ten times a second
+            else:
+                yield Heard(item)
+
+
+def long(window: pd.DataFrame) -> Wish:
+    """Always wish to be long."""
+    return Wish(0.5, 1.0, "rule")
+
+
+class Run:
+    """One run over scripted bars."""
+
+    def __init__(self, path, items, *, model=long, broker=None, risk=None, **more) -> None:
+        path.mkdir(exist_ok=True)
+        self.journal = Journal(path / "run.sqlite", durable=False)
+        self.broker = broker or PaperBroker("BTCUSDT")
+        self.rows, self.error, self.report = [], None, None
+        trader = Trader(self.journal, self.broker, "BTCUSDT", MINUTE, equity=10_000.0, risk=risk)
+        watch = more.pop("watch", lambda row: None)
+        self.line = Pipeline(
+            Scripted(items), model, trader, self.journal, window=LOOK,
+            watch=lambda row, seconds: (self.rows.append(row), watch(row)), **more,
+        )  # fmt: skip
+
+    def go(self):
+        try:
+            self.report = asyncio.run(self.line.run())
+        except Exception as error:
+            self.error = error
+        return self
+
+    @property
+    def held(self) -> float:
+        return self.broker.position("BTCUSDT")
+
+    def events(self) -> list[str]:
+        return [r[0] for r in self.journal.db.execute("SELECT kind FROM events")]
+
+
+def at(k: int, **changes) -> Bar:
+    return BARS[k]._replace(**changes)
+
+
+def test_guard_by_hand():
+    guard = BarGuard(MINUTE, limit=3)
+    bar, nan = BARS[0], float("nan")
+    told = [
+        guard.judge(b)
+        for b in (
+            bar, bar, at(1, close=nan), at(1), at(0), at(4), at(5, time=BARS[5].time + 1),
+            at(5, high=at(5).low / 2), at(5, volume=-1.0), at(5, open=float("inf")),
+        )
+    ]  # fmt: skip
+    assert told == ["", "duplicate", "malformed", "", "late", "gap", "off_grid",
+                    "malformed", "malformed", "malformed"]  # fmt: skip
+    assert guard.exhausted
+    assert guard.judge(at(5)) == ""
+    assert not guard.exhausted
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: BarGuard(0), "step"),
+        (lambda: BarGuard(MINUTE, 0), "limit"),
+        (lambda: Window(1), "window"),
+        (lambda: Recorded(MARKET, -1), "history"),
+        (lambda: Recorded(MARKET, 121), "history"),
+        (lambda: Recorded(MARKET, 5, speed=0.0), "speed"),
+        (lambda: bars_of([1, 2]), "candles"),
+        (lambda: Pipeline(Scripted([]), None, None, None, window=5), "model"),  # type: ignore
+        (lambda: Pipeline(Scripted([]), long, None, None, window=5, queue=0), "queue"),  # type: ignore
+        (lambda: Pipeline(Scripted([]), long, None, None, window=5, on_exit="?"), "on_exit"),  # type: ignore
+        (lambda: Pipeline(Scripted([]), long, None, None, window=5, patience=0.0), "patience"),  # type: ignore
+    ],
+)
+def test_bad_arguments_are_named(make, name):
+    with pytest.raises(ArgumentError) as error:
+        make()
+    assert error.value.name == name
+
+
+def test_faults_in_bars_change_nothing(tmp_path):
+    """NaN, duplicates, late bars and a clock that goes back: as if they had not been sent."""
+    wrong = [at(30, close=float("nan")), at(29), at(29), at(12)]
+    clean = Run(tmp_path / "a", BARS[20:60]).go()
+    other = Run(tmp_path / "b", [*BARS[20:30], *wrong, *BARS[30:60]]).go()
+    assert clean.rows == other.rows
+    assert other.report.faults == {"malformed": 1, "duplicate": 2, "late": 1}
+    assert np.isfinite([row.equity for row in other.rows]).all()
+
+
+def test_a_gap_waits_for_a_whole_window_and_keeps_the_stop(tmp_path):
+    asked = []
+
+    def model(window: pd.DataFrame) -> Wish:
+        asked.append(window.index[-1].value)
+        assert (np.diff(window.index.as_unit("ns").asi8) == MINUTE).all()
+        return long(window)
+
+    crash = at(44, low=at(43).close * 0.5)
+    items = [*BARS[20:30], *BARS[40:44], crash, *BARS[45:60]]
+    run = Run(tmp_path, items, model=model, risk=Risk(stop_atr=50.0), on_exit="keep").go()
+    assert [t for t in asked if BARS[30].time <= t < BARS[49].time] == []
+    assert asked[-1] == BARS[59].time
+    held = {row.time: row.units for row in run.rows}
+    assert held[BARS[29].time] > 0
+    assert held[BARS[40].time] == held[BARS[29].time]  # held over the gap
+    assert held[BARS[44].time] == 0  # its stop went on working
+
+
+def test_a_source_that_sends_only_faults_is_given_up(tmp_path):
+    bad = [at(k, open=float("nan")) for k in range(30, 40)]
+    run = Run(tmp_path, [*BARS[20:30], pause, *bad, *BARS[40:60]], on_exit="keep").go()
+    assert (run.report.reason, run.held) == ("faulty", 0.0)
+    assert run.rows[-1].units > 0  # it was long until then
+
+
+def test_silence_closes_the_position(tmp_path):
+    run = Run(tmp_path, [*BARS[20:30], None], patience=0.3, on_exit="keep").go()
+    assert (run.report.reason, run.held) == ("stale", 0.0)
+    assert len(run.rows) == 10
+    assert run.events()[-1] == "stop"
+
+
+def test_a_dead_stream_closes_the_position(tmp_path):
+    run = Run(tmp_path, [*BARS[20:30], pause, RuntimeError("stream dead")], on_exit="keep").go()
+    assert isinstance(run.error, RuntimeError)
+    assert run.rows[-1].units > 0
+    assert run.held == 0.0
+
+
+def test_the_kill_file_closes_the_position(tmp_path):
+    file = tmp_path / "stop"
+    switch = KillSwitch(file)
+    run = Run(
+        tmp_path, [*BARS[20:30], file.touch, *BARS[30:60]], switch=switch, on_exit="keep"
+    ).go()
+    assert (run.report.reason, run.held) == ("kill_file", 0.0)
+    assert len(run.rows) == 10
+
+
+@pytest.mark.parametrize(
+    ("number", "on_exit", "flat"),
+    [(signal.SIGUSR1, "keep", True), (signal.SIGINT, "keep", False), (signal.SIGINT, "flat", True)],
+)
+def test_signals_stop_the_run(tmp_path, number, on_exit, flat):
+    switch = KillSwitch()
+    undo = switch.listen({signal.SIGUSR1: "kill_signal", signal.SIGINT: "interrupt"})
+    items = [*BARS[20:30], lambda: os.kill(os.getpid(), number), None]
+    try:
+        run = Run(tmp_path, items, switch=switch, on_exit=on_exit).go()
+    finally:
+        undo()
+    assert run.report.reason == switch.reason
+    assert (run.held == 0.0) == flat
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("says", [float("nan"), 7.0, "long", RuntimeError])
+def test_a_failing_model_closes_the_position(tmp_path, says):
+    def model(window: pd.DataFrame):
+        if window.index[-1].value < BARS[30].time:
+            return long(window)
+        if says is RuntimeError:
+            raise RuntimeError("out of memory")
+        return SimpleNamespace(position=says, confidence=1.0, source="net")
+
+    run = Run(tmp_path, BARS[20:60], model=model, on_exit="keep").go()
+    assert isinstance(run.error, ModelError)
+    assert run.held == 0.0
+    assert max(row.time for row in run.rows) < BARS[30].time
+
+
+def test_a_jump_opens_nothing_and_the_stop_still_works(tmp_path):
+    up = 1.2
+    jumped = [Bar(b.time, *(x * up for x in b[1:5]), b.volume) for b in BARS[20:40]]
+    run = Run(tmp_path, jumped[:1], risk=Risk(max_jump=0.05), on_exit="keep").go()
+    assert run.held == 0.0
+    later = [BARS[20], *jumped[1:3]]
+    run = Run(tmp_path / "b", later, risk=Risk(max_jump=0.05), on_exit="keep").go()
+    notes = [row.note for row in run.rows]
+    assert notes == ["", "jump", ""]  # tried again at the next open, which is no jump any more
+    assert [row.units > 0 for row in run.rows] == [False, False, True]
+    written = run.journal.db.execute("SELECT kind, figures FROM decisions").fetchall()
+    assert any(kind == "refused" and '"jump"' in figures for kind, figures in written)
+
+
+def test_a_full_journal_closes_the_position_and_says_so(tmp_path):
+    def turning(window: pd.DataFrame) -> Wish:
+        return Wish(0.5 if window.index[-1].minute % 2 else -0.5, 1.0, "rule")
+
+    run = Run(tmp_path, BARS[20:60], model=turning, on_exit="keep", watch=lambda row: (
+        full(run.journal) if row.time == BARS[29].time else None))  # fmt: skip
+    run.go()
+    assert isinstance(run.error, JournalFullError)
+    assert run.rows[-1].units != 0
+    assert run.held == 0.0
+    ours = {r[0] for r in run.journal.db.execute("SELECT link_id FROM intents")}
+    assert set(run.broker._engine.tickets) <= ours  # no order without a line
+
+
+def test_a_refused_order_is_written_and_tried_again(tmp_path):
+    class Moody(PaperBroker):
+        refusals = 2
+
+        def submit(self, intent):
+            if self.refusals:
+                self.refusals -= 1
+                raise OrderRejectedError(intent.link_id, 110007, "not enough")
+            return super().submit(intent)
+
+    run = Run(tmp_path, BARS[20:30], broker=Moody("BTCUSDT"), on_exit="keep").go()
+    units = [row.units for row in run.rows]
+    assert units[:3] == [0.0, 0.0, 0.0]
+    assert units[3] > 0
+    assert run.held == pytest.approx(units[-1])
+    states = [r[0] for r in run.journal.db.execute("SELECT status FROM intents")]
+    assert states == ["rejected", "rejected", "filled"]
+
+
+def test_a_position_that_cannot_be_closed_is_shouted_about(tmp_path, monkeypatch):
+    class Gone(PaperBroker):
+        gone = False
+
+        def position(self, symbol):
+            if self.gone:
+                raise ExchangeError("position", 500, "gone")
+            return super().position(symbol)
+
+    monkeypatch.setattr("setrade.live.executor.time.sleep", lambda seconds: None)
+    broker = Gone("BTCUSDT")
+    run = Run(tmp_path, [*BARS[20:30], lambda: setattr(broker, "gone", True), RuntimeError()],
+              broker=broker)  # fmt: skip
+    run.go()
+    assert isinstance(run.error, UnattendedError)
+
+
+def test_a_run_in_pieces_is_one_run(tmp_path):
+    """Stopped and started again, the account comes to the same figures."""
+
+    def model(window: pd.DataFrame) -> Wish:
+        up = window["close"].iloc[-1] > window["close"].iloc[0]
+        return Wish(0.7 if up else -0.7, 1.0, "rule")
+
+    risk = Risk(stop_atr=2.0, take_profit=1.0, daily_loss=0.2)
+    whole = Run(tmp_path / "whole", BARS[20:110], model=model, risk=risk, on_exit="keep").go()
+    rows, told = [], tmp_path / "paper.jsonl"
+    while len(rows) < 90:
+        broker = PaperBroker("BTCUSDT", journal=told)
+        piece = Run(tmp_path, [b for b in BARS[20:110] if not rows or b.time > rows[-1].time],
+                    model=model, risk=risk, on_exit="keep", limit=17, broker=broker)  # fmt: skip
+        rows += piece.go().rows
+        piece.journal.close()
+        broker.journal.close()
+        assert piece.error is None
+    assert [replace(r, orders=0) for r in rows] == [replace(r, orders=0) for r in whole.rows]

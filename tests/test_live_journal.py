@@ -1,0 +1,171 @@
+"""Journal: what is written, what a full disk does, and twenty deaths at random points."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import subprocess
+import sys
+from decimal import Decimal
+
+import pandas as pd
+import pytest
+
+from setrade.bybit import PaperBroker
+from setrade.bybit.orders import Intent
+from setrade.errors import ArgumentError
+from setrade.live import Bar, Executor, Journal, JournalError, JournalFullError, Move, Wish
+from studies.torture_live import torture
+
+NOW = pd.Timestamp("2024-01-01T12:00Z")
+BAR = Bar(NOW.value, 1.0, 2.0, 0.5, 1.5, 10.0)
+
+
+def full(journal: Journal) -> None:
+    """Let the disk take nothing more: SQLite itself refuses further pages."""
+    journal.commit()
+    pages = journal.db.execute("PRAGMA page_count").fetchone()[0]
+    journal.db.execute(f"PRAGMA max_page_count = {pages}")
+    for size in (500, 50, 1):  # the last rooms of half-filled pages too
+        with pytest.raises(JournalFullError, match="full"):
+            crowd(journal, size)
+
+
+def crowd(journal: Journal, size: int) -> None:
+    """Write orders that say nothing, each on disk, until it raises."""
+    for k in range(10_000):
+        row = (f"{size}-{k}", 0, "x" * size, "filled", "")
+        journal._write("INSERT INTO intents VALUES (?,?,?,?,?)", *row)
+        journal.commit()
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    later = BAR._replace(time=BAR.time + 60, close=0.1 + 0.2)
+    for bar in (later, BAR, BAR):  # a bar is written once
+        journal.bar(bar)
+    journal.signal(BAR.time, Wish(-0.25, 0.75, "rule"))
+    journal.finish(BAR.time, atr=math.nan, stop=-math.inf, x=0.1 + 0.2)
+    intent = Intent("BTCUSDT", "buy", Decimal("0.010"), NOW)
+    journal.intent(intent)
+    journal.close()
+    again = Journal(tmp_path / "j.sqlite")
+    assert again.bars(0) == [BAR, later]
+    assert again.said(BAR.time) == Wish(-0.25, 0.75, "rule")
+    assert again.said(0) is None
+    time, figures = again.state() or (0, {})
+    assert (time, figures["x"], figures["stop"]) == (BAR.time, 0.1 + 0.2, -math.inf)
+    assert math.isnan(figures["atr"])
+    assert again.unfinished() == [intent]
+    assert again.counts()["bars"] == 2
+    again.outcome(intent.link_id, "filled")
+    assert again.unfinished() == []
+    again.close()
+
+
+def test_only_what_was_committed_survives(tmp_path):
+    """A line that nothing was done about may be lost; an order's line may not."""
+    script = (
+        "import os, sys, signal; from setrade.live.journal import Journal\n"
+        "from setrade.bybit.orders import Intent; from setrade.live.schema import Bar\n"
+        "j = Journal(sys.argv[1]); j.bar(Bar(1, 1., 1., 1., 1., 1.))\n"
+        "j.intent(Intent('BTCUSDT', 'buy', '1', '2024-01-01T00:00Z')); j.bar(Bar(2, *[1.] * 5))\n"
+        "assert 'torch' not in sys.modules\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = tmp_path / "j.sqlite"
+    died = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert died.returncode == -9
+    journal = Journal(path)
+    assert [bar.time for bar in journal.bars(0)] == [1]
+    assert len(journal.unfinished()) == 1
+    journal.close()
+
+
+def test_a_full_disk_sends_no_order(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    broker = PaperBroker("BTCUSDT")
+    executor = Executor(journal, broker, "BTCUSDT")
+    move = Move(0.1, 100.0, "signal", False)
+    full(journal)
+    with pytest.raises(JournalFullError, match="full"):
+        executor.send([move], NOW.value, 1)
+    assert broker.open_orders("BTCUSDT") == []
+    assert journal.release()  # the room kept back takes the last order
+    assert len(executor.send([move], NOW.value, 1)) == 1
+    assert broker.position("BTCUSDT") == pytest.approx(0.1)
+    assert not journal.release()
+    journal.close()
+
+
+def test_the_wrong_order_of_things_is_caught(tmp_path):
+    """Sent before it is written: then a full disk leaves an order that nobody knows of."""
+    journal, broker = Journal(tmp_path / "j.sqlite"), PaperBroker("BTCUSDT")
+    full(journal)
+    intent = Intent("BTCUSDT", "buy", Decimal("0.1"), NOW)
+    broker.submit(intent)
+    with pytest.raises(JournalFullError):
+        journal.intent(intent)
+    journal.close()
+    assert len(broker.open_orders("BTCUSDT")) == 1
+    assert Journal(tmp_path / "j.sqlite").unfinished() == []
+
+
+def test_a_journal_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "text.sqlite"
+    path.write_text("not a database " * 100)
+    with pytest.raises(JournalError, match="not a database"):
+        Journal(path)
+    with pytest.raises(ArgumentError, match="path"):
+        Journal(7)  # type: ignore[arg-type]
+    journal = Journal(tmp_path / "j.sqlite")
+    journal.setting("account", "paper BTCUSDT")
+    with pytest.raises(JournalError, match="made with account paper BTCUSDT, not demo"):
+        journal.setting("account", "demo BTCUSDT")
+    journal.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        journal.db.execute("SELECT 1")
+
+
+def test_two_writers_are_refused(tmp_path):
+    first = Journal(tmp_path / "j.sqlite")
+    first.event("mine")
+    with pytest.raises(JournalError, match="locked"):
+        Journal(tmp_path / "j.sqlite", patience=0.1)
+    first.close()
+
+
+def test_an_order_is_asked_for_by_name_before_it_is_sent_again(tmp_path):
+    class Counting(PaperBroker):
+        sent = 0
+
+        def submit(self, intent):
+            self.sent += 1
+            return super().submit(intent)
+
+    broker = Counting("BTCUSDT")
+    journal = Journal(tmp_path / "j.sqlite")
+    executor = Executor(journal, broker, "BTCUSDT")
+    move = Move(0.1, 100.0, "signal", False)
+    executor.send([move], NOW.value, 1)
+    executor.send([move], NOW.value, 1)  # as after a restart
+    assert broker.sent == 1
+    link = journal.db.execute("SELECT link_id FROM intents").fetchone()[0]
+    journal.outcome(link, "open")  # died before the answer was written
+    executor.send([move], NOW.value, 1)
+    assert broker.sent == 1
+    assert broker.position("BTCUSDT") == pytest.approx(0.1)
+    gone = Intent("BTCUSDT", "sell", Decimal("0.1"), NOW, strategy="live", leg=3)
+    journal.intent(gone)  # written, never sent
+    assert executor.settle_open(NOW.value + 1) == [gone.link_id]
+    assert broker.sent == 1
+    journal.close()
+
+
+def test_twenty_deaths():
+    found = torture(20, bars=14, speed=6_000.0, seed=1)
+    print(found)
+    assert found["kills"] == 20
+    assert found["orders_a_run"] >= 8
+    wrong = ("lost", "doubled", "changed", "unwritten", "open", "position", "torch")
+    assert {name: found[name] for name in wrong} == dict.fromkeys(wrong, 0)

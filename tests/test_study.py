@@ -1,0 +1,383 @@
+"""Studies: a grid as data, a store that survives, workers that may die, a table that is right."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import study_work
+from hypothesis import given
+from hypothesis import strategies as st
+
+from setrade import candles
+from setrade.costs import Costs
+from setrade.errors import ArgumentError
+from setrade.study import Data, Store, StudyError, grid, key, run, summary, views
+from setrade.study.experiment import Setting, folds, judge, run_cell
+from setrade.study.runner import cluster, estimate
+
+HERE = Path(__file__).parent
+
+
+def quiet(text: str) -> None:
+    """Swallow the estimate."""
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "runs.jsonl", "squares", {"bars": "abc"})
+
+
+def test_grid_by_hand():
+    assert grid(model=["a", "b"], seed=range(2)) == [
+        {"model": "a", "seed": 0}, {"model": "a", "seed": 1},
+        {"model": "b", "seed": 0}, {"model": "b", "seed": 1},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("axis", [[], [1, 1], [float("nan")], [object()]])
+def test_grid_refuses(axis):
+    with pytest.raises(ArgumentError):
+        grid(seed=axis)
+
+
+@given(st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=3), max_size=4))
+def test_key_does_not_depend_on_order(cell):
+    assert key(cell) == key(dict(reversed(cell.items())))
+    assert key(cell) != key(cell | {"another": 1})
+
+
+def test_run_stores_every_cell_with_its_provenance(store):
+    cells = grid(x=range(6))
+    report = run(study_work.square, cells, store, n_jobs=2, say=quiet)
+    assert (report.ran, report.failed, report.skipped) == (6, 0, 0)
+    rows = store.of(cells)
+    assert [row["measures"]["square"] for row in rows] == [0, 1, 4, 9, 16, 25]
+    wanted = {"key", "cell", "commit", "versions", "machine", "device", "seconds", "status"}
+    assert all(wanted <= set(row) for row in rows)
+    assert len(rows[0]["commit"].rstrip("+")) == 40
+
+
+def test_second_run_does_nothing_and_is_fast(store):
+    cells = grid(x=range(200))
+    run(study_work.square, cells, store, say=quiet)
+    start = time.perf_counter()
+    report = run(study_work.square, cells, store, say=quiet)
+    assert (report.ran, report.skipped) == (0, 200)
+    assert time.perf_counter() - start < 1
+
+
+def test_estimate_comes_before_the_work(store):
+    said: list[str] = []
+    run(study_work.slow, grid(x=range(5)), store, say=said.append)
+    assert len(said) == 1
+    assert said[0].startswith("4 runs left, about 0.0 minutes with 1 at a time (median of 1 done")
+    fresh = Store(store.path.with_name("fresh.jsonl"), "squares", {})
+    assert "not known" in estimate(fresh, 3, 1)
+
+
+def test_failed_run_is_recorded_and_tried_again(store, tmp_path):
+    work, cells = partial(study_work.picky, folder=str(tmp_path)), grid(x=range(5))
+    assert run(work, cells, store, n_jobs=2, say=quiet).failed == 1
+    with pytest.raises(StudyError, match=r"'x': 3(.|\n)*no threes today"):
+        store.of(cells)
+    (tmp_path / "mended").touch()
+    report = run(work, cells, store, say=quiet)
+    assert (report.ran, report.failed, report.skipped) == (1, 0, 4)
+    assert [row["status"] for row in store.rows()].count("failed") == 1  # not rewritten
+    assert len(store.of(cells)) == 5
+
+
+def test_worker_killed_mid_run_loses_nothing(store, tmp_path):
+    cells = grid(x=range(12))
+    notes: list[str] = []
+    work = partial(study_work.mortal, folder=str(tmp_path))
+    run(work, cells, store, n_jobs=2, say=notes.append)
+    assert [row["measures"]["square"] for row in store.of(cells)] == [x * x for x in range(12)]
+    assert len(store.rows()) == 12  # none twice
+    assert any("a worker died" in note for note in notes)
+
+
+def test_study_killed_at_random_points_is_resumed(tmp_path):
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[2])\n"
+        "import study_work; from setrade.study import Store, grid, run\n"
+        "store = Store(sys.argv[1], 'squares', {})\n"
+        "print('ready', flush=True)\n"
+        "run(study_work.slow, grid(x=range(20)), store, say=lambda text: None)\n"
+    )
+    path, cells = tmp_path / "runs.jsonl", grid(x=range(20))
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        child = subprocess.Popen(
+            [sys.executable, "-c", program, str(path), str(HERE)], stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(rng.uniform(0.1, 0.6))
+        child.kill()
+        child.wait()
+    store = Store(path, "squares", {})
+    run(study_work.slow, cells, store, say=quiet)
+    assert sorted(row["key"] for row in store.rows()) == sorted(map(key, cells))
+
+
+def test_two_processes_do_not_share_a_study(store):
+    with store.locked(), pytest.raises(StudyError, match="another process"):
+        run(study_work.square, grid(x=[1]), store, say=quiet)
+
+
+def test_other_data_are_refused(store):
+    with pytest.raises(StudyError, match=r"data_sha256 .*abc.*not .*def"):
+        Store(store.path, "squares", {"bars": "def"})
+    with pytest.raises(StudyError, match="study"):
+        Store(store.path, "cubes", {"bars": "abc"})
+
+
+def test_line_cut_short_is_reported_and_moved_aside(store):
+    cells = grid(x=range(4))
+    run(study_work.square, cells, store, say=quiet)
+    whole = store.path.read_bytes()
+    store.path.write_bytes(whole[:-20])
+    with pytest.raises(StudyError, match=r"line 5 of 5, is cut short"):
+        Store(store.path, "squares", {"bars": "abc"})
+    mended = Store(store.path, "squares", {"bars": "abc"}, repair=True)
+    assert len(mended.missing(cells)) == 1
+    torn = store.path.with_suffix(".torn").read_bytes()
+    assert whole[:-20].endswith(torn)
+    assert torn
+    run(study_work.square, cells, mended, say=quiet)
+    assert len(mended.of(cells)) == 4
+
+
+def test_full_disk_leaves_the_file_as_it_was(tmp_path):
+    program = (
+        "import resource, sys; from setrade.study import Store, StudyError\n"
+        "store = Store(sys.argv[1], 'squares', {})\n"
+        "size = store.path.stat().st_size\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, size + 50))\n"
+        "try:\n    store.add({'key': 'x' * 200})\n"
+        "except StudyError as error:\n    print(error)\n"
+        "assert store.path.stat().st_size == size and store.rows() == []\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "runs.jsonl")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "cannot take another run" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [({"n_jobs": 0}, "n_jobs"), ({"backend": "slurm"}, "backend"), ({"restarts": -1}, "restarts")],
+)
+def test_run_refuses(store, arguments, name):
+    with pytest.raises(ArgumentError, match=name):
+        run(study_work.square, grid(x=[1]), store, **arguments)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_unreachable_cluster_is_named():
+    address = f"tcp://127.0.0.1:{free_port()}"
+    with pytest.raises(StudyError, match=address), cluster("dask", address, timeout=1.0):
+        pass
+
+
+@pytest.fixture
+def dask_cluster(tmp_path):
+    """A scheduler and two workers, each a process of its own; yields address and workers."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    surroundings = os.environ | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    dask = [sys.executable, "-m", "dask"]
+
+    def start(*arguments: str) -> subprocess.Popen:
+        log = open(tmp_path / "dask.log", "a")  # noqa: SIM115
+        command = [*dask, *arguments]
+        return subprocess.Popen(command, env=surroundings, stdout=log, stderr=log, cwd=tmp_path)
+
+    scheduler = start(
+        "scheduler", "--host", "127.0.0.1", "--port", address.rsplit(":")[-1],
+        "--no-dashboard", "--dashboard-address", ":0",
+    )  # fmt: skip
+    options = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", "--no-nanny")
+    workers = [start("worker", address, *options) for _ in range(2)]
+    yield address, workers
+    for process in (*workers, scheduler):
+        process.kill()
+        process.wait(timeout=20)
+
+
+@pytest.mark.slow
+def test_dask_gives_the_table_that_loky_gives_though_a_worker_dies(dask_cluster, tmp_path):
+    address, workers = dask_cluster
+    cells = grid(x=range(40))
+    tables = {}
+    for backend, where in (("loky", None), ("dask", address)):
+        store = Store(tmp_path / f"{backend}.jsonl", "squares", {})
+        if backend == "dask":
+            stop = subprocess.Popen(["sh", "-c", f"sleep 1; kill -9 {workers[0].pid}"])
+        run(study_work.slow, cells, store, n_jobs=2, backend=backend, address=where, say=quiet)
+        tables[backend] = [(row["cell"], row["measures"]) for row in store.of(cells)]
+        assert len(store.rows()) == 40
+    stop.wait()
+    assert tables["loky"] == tables["dask"]
+
+
+# the experiment
+
+
+SMALL = Setting(
+    lookback=8, horizon=4, n_folds=2, validation=100, embargo=4, hidden=4, num_epochs=1, lr=5e-3,
+    batch_size=32, span=("2024-01-18", "2024-01-28"), size=16,
+)  # fmt: skip
+
+
+def hourly(n: int = 800, seed: int = 3) -> pd.DataFrame:
+    bars = candles.synthetic(n, seed=seed, interval="1h").candles
+    bars.index = pd.date_range("2024-01-01", periods=n, freq="1h", tz="UTC", name="time")
+    return bars
+
+
+def saved(bars: pd.DataFrame, path: Path) -> Data:
+    bars.to_parquet(path)
+    return Data.of(path)
+
+
+CELL = {"data": "1h", "view": "channels", "model": "mean", "seed": 0, "fold": 0, "fee_bps": 5.5}
+
+
+@pytest.mark.parametrize(("view", "model"), [("channels", "mean"), ("gadf", "nano")])
+def test_a_model_knows_nothing_of_what_follows_its_test(tmp_path, one_thread, view, model):
+    bars = hourly()
+    fold = folds(saved(bars, tmp_path / "a.parquet"), SMALL)[0]
+    other = bars.copy()
+    late = slice(fold.split.test[-1] + SMALL.horizon + 2, None)
+    other.iloc[late] = bars.iloc[late].to_numpy() * 3.0
+    altered = folds(saved(other, tmp_path / "b.parquet"), SMALL)[0]
+    before, after = (views.train(f, view, model, seed=0)("test") for f in (fold, altered))
+    assert np.ptp(before, axis=0).min() > 1e-5  # the scores say something
+    np.testing.assert_allclose(after, before, atol=1e-7)
+    coin = np.full_like(before, 1 / 3)
+    assert judge(fold, coin, before, Costs()) == judge(altered, coin, before, Costs())
+
+
+def test_folds_lie_side_by_side_and_share_no_bar(tmp_path):
+    a, b = folds(saved(hourly(), tmp_path / "a.parquet"), SMALL)
+    assert b.ends("test")[0] == a.ends("test")[-1] + 1
+    for fold in (a, b):
+        last_label = fold.ends("train")[-1] + 1 + SMALL.horizon
+        assert last_label < fold.ends("validation")[0] - SMALL.lookback + 1 - SMALL.embargo + 1
+        assert fold.ends("validation")[-1] < fold.ends("test")[0]
+
+
+def test_judge_by_oracle_and_by_a_coin(tmp_path):
+    fold = folds(saved(hourly(), tmp_path / "a.parquet"), SMALL)[0]
+    truth = fold.truth.to_numpy()[fold.ends("test")].astype(int)
+    oracle = np.eye(3)[truth] * 0.9 + 0.05
+    good = judge(fold, oracle, oracle, Costs())
+    assert good["accuracy"] == good["precision"] == good["f1"] == 1.0
+    assert good["ic"] > 0.8
+    flat = np.full((len(truth), 3), 1 / 3)
+    none = judge(fold, flat, flat, Costs())
+    assert none["ic"] == none["turnover"] == none["trades"] == 0
+    assert set(none["daily"]) == {0.0}
+
+
+def test_data_changed_under_the_study(tmp_path):
+    data = saved(hourly(), tmp_path / "a.parquet")
+    saved(hourly(seed=4), tmp_path / "a.parquet")
+    with pytest.raises(StudyError, match="changed under the study"):
+        run_cell(CELL, data={"1h": data}, setting=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"data": "5m"}, "data"), ({"view": "tarot"}, "view"), ({"model": "b9"}, "model"),
+        ({"fold": 2}, "fold"), ({"seed": -1}, "seed"), ({"fee_bps": -1.0}, "fee_bps"),
+    ],
+)  # fmt: skip
+def test_run_cell_refuses(tmp_path, one_thread, change, name):
+    data = saved(hourly(), tmp_path / "a.parquet")
+    with pytest.raises(ArgumentError, match=name):
+        run_cell(CELL | change, data={"1h": data}, setting=SMALL)
+
+
+def test_missing_folder_and_faulty_candles(tmp_path):
+    with pytest.raises(StudyError, match="SETRADE_DATA"):
+        Data.of(tmp_path / "nothing.parquet")
+    bars = hourly()
+    bars.iloc[7, bars.columns.get_loc("high")] = 0.1
+    with pytest.raises(candles.CandleError, match="high"):
+        run_cell(CELL, data={"1h": saved(bars, tmp_path / "bad.parquet")}, setting=SMALL)
+
+
+# the table
+
+
+def row(model: str, seed: int, fold: int, daily: list[float], **measures) -> dict:
+    flat = dict.fromkeys(("accuracy", "precision", "recall", "f1", "ic"), 0.5)
+    sums = {"trades": 4, "wins": 3, "gain": 3.0, "loss": 1.5}
+    return {
+        "key": f"{model}{seed}{fold}", "status": "ok",
+        "cell": {"model": model, "seed": seed, "fold": fold},
+        "measures": flat | sums | {"daily": daily} | measures,
+    }  # fmt: skip
+
+
+def test_table_by_hand():
+    rng = np.random.default_rng(1)
+    days = {f: rng.normal(0, 0.01, 40 + f).round(4).tolist() for f in range(2)}
+    rows = [row("none", s, f, days[f]) for s in range(3) for f in range(2)]
+    rows += [row("se", s, f, days[f], accuracy=0.6) for s in range(3) for f in range(2)]
+    table = summary.table(rows, "model", "none", n_samples=200)
+    joined = np.array(days[0] + days[1])
+    assert table["annual_return"]["none"]["estimate"] == pytest.approx(
+        (1 + joined).prod() ** (365 / 81) - 1
+    )
+    assert table["win_rate"]["se"]["estimate"] == 0.75
+    assert table["profit_factor"]["se"]["estimate"] == 2.0
+    gain = table["accuracy"]["se"]["difference"]
+    assert [gain["estimate"], gain["low"], gain["high"]] == pytest.approx([0.1] * 3)
+    same = table["sharpe"]["se"]["difference"]  # the same days: paired, so exactly nothing
+    assert (same["estimate"], same["low"], same["high"]) == (0, 0, 0)
+    assert table["sharpe"]["none"]["difference"] is None
+
+
+def test_table_refuses_a_hole():
+    rows = [row("none", s, f, [0.0] * 9) for s in range(2) for f in range(2)]
+    with pytest.raises(StudyError, match="no run"):
+        summary.cube(rows[:-1], "model", "daily")
+    failed = [*rows[:-1], rows[-1] | {"status": "failed"}]
+    with pytest.raises(StudyError, match="no run"):
+        summary.cube(failed, "model", "daily")
+
+
+def test_command_line_says_what_it_lacks(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(HERE.parent / "studies" / "se_real.py"), "--help"],
+        capture_output=True, text=True, env=os.environ | {"TQDM_DISABLE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "--backend" in done.stdout
+    assert "Eight folds" in done.stdout
+
+
+def test_lines_are_json(store):
+    run(study_work.square, grid(x=[2]), store, say=quiet)
+    lines = [json.loads(line) for line in store.path.read_text().splitlines()]
+    assert lines[0] == {"study": "squares", "data_sha256": {"bars": "abc"}}
+    assert lines[1]["measures"] == {"square": 4}
