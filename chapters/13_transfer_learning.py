@@ -86,7 +86,7 @@ def best_classes(net, x, k=3):
 said = {name: best_classes(classifier, x) for name, x in photos.items()}
 
 # %% mystnb={"figure": {"caption": "Two photographs of scikit-learn's (by danielbuechele and vultilion, CC BY 2.0) and the three classes that Lite0 finds most likely.", "name": "fig-transfer-photos"}, "image": {"alt": "A tower of the Summer Palace in Beijing beside bars that put palace first with a probability near one third, and an orange dahlia beside bars that put daisy first, a little higher."}}
-fig, axes = plt.subplots(2, 2, figsize=(7.2, 4.6), width_ratios=[1, 1.6])
+fig, axes = plt.subplots(2, 2, figsize=(6.2, 3.6), width_ratios=[1, 1.8])
 for (left, right), (name, x) in zip(axes, photos.items(), strict=True):
     left.imshow(x[0].permute(1, 2, 0))
     left.axis("off")

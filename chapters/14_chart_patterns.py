@@ -402,12 +402,12 @@ plt.show()
 # %%
 for who in ("net", "rules"):
     gap = abs(real["real"][who]["mean"] - real["gaussian"][who]["mean"])
-    assert gap < 0.3
-    assert real["gaussian"][who]["low"] > 0.02
+    assert gap < 0.05  # chance holds as many patterns as the market
+assert real["real"]["net"]["mean"] > 0.6
 
 # %% [markdown]
-# Read that again. Bars in random order hold patterns for both readers. Seeing a head and
-# shoulders is no evidence that something happened.
+# Read that again. The net sees a pattern in two of three real windows, and in at least as many of
+# a random walk. Seeing a head and shoulders is no evidence that something happened.
 #
 # The same with the book's own bars, which need no study: the rules on the sample of
 # {ref}`ch-candles`, and on the sample with its returns shuffled.
@@ -443,7 +443,7 @@ pd.DataFrame(
 k = real["real"]["kappa"]
 low, high = k["low"], k["high"]
 print(f"kappa on real bars {k['value']:.2f}, interval {low:.2f} to {high:.2f}")
-assert k["high"] < 0.8
+assert 0 < k["low"] < k["high"] < 0.1  # hardly more than chance
 
 # %% [markdown]
 # ## 8 The next bar
@@ -465,6 +465,7 @@ ahead.round(1)
 # %%
 covers = (ahead["low"] < 0) & (ahead["high"] > 0)
 print(f"{covers.sum()} of {len(ahead)} intervals cover zero")
+assert covers.all()
 
 # %% [markdown]
 # A round trip as a taker costs 11 basis points in fees alone ({ref}`ch-backtesting`).
@@ -476,8 +477,8 @@ print(f"{covers.sum()} of {len(ahead)} intervals cover zero")
 # %%
 nb = real["next_bar"]
 print(f"right {nb['mean']:.3f}, interval {nb['low']:.3f} to {nb['high']:.3f}")
-assert nb["low"] - 0.01 < 0.52
-assert abs(nb["mean"] - 0.5) < 0.03
+print(f"always «up» {nb['up_share']:.3f}")
+assert nb["low"] < nb["up_share"] < nb["high"]
 
 # %% [markdown]
 # ## 9 Candlestick patterns
@@ -632,9 +633,11 @@ assert on_naive["share"] > on_fair["share"] + 0.1
 # - On drawn windows net and rules are right far more often than chance. Accuracy
 #   falls with noise, and with every part of the pattern that has not happened yet.
 # - Its probabilities can be calibrated, for the noise it was calibrated on.
-# - Both readers see patterns in bars that are pure chance. A sighting is no evidence.
-# - Whether a pattern foretells anything is a separate question. For the next bar of 2024,
-#   section 8 gives the answer with its interval.
+# - Both readers see patterns in bars that are pure chance, about as often as in real ones. A
+#   sighting is no evidence.
+# - Net and rules hardly agree on real bars: kappa is near zero.
+# - Nothing followed the patterns of 2024 that could be told from zero, and the next bar's sign
+#   was forecast no better than by always saying «up».
 # - Candlestick labels are code. A score between 0 and 1 says how good one is; a market without
 #   gaps has almost no stars.
 #

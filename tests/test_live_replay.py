@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,12 +12,14 @@ import pytest
 
 from setrade import backtest, candles
 from setrade.bybit import PaperBroker
+from setrade.costs import FREE
 from setrade.live import Journal, Pipeline, Recorded, Trader
 from setrade.risk import Risk
 
 STEP = int(pd.Timedelta("15min").value)
 WARM, LOOK = 100, 24
-RISK = Risk(stop_atr=1.5, take_profit=1.5, daily_loss=0.02, max_jump=0.01, max_stale=3)
+SAMPLE = candles.sample().iloc[:1_500]  # fifteen days
+RISK = Risk(stop_atr=1.5, take_profit=1.5, daily_loss=0.008, max_jump=0.01, max_stale=3)
 
 
 def rule(window: pd.DataFrame) -> SimpleNamespace:
@@ -37,13 +40,18 @@ def decisions(bars: pd.DataFrame, first: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+@lru_cache
+def decided_once(first: int) -> tuple[np.ndarray, np.ndarray]:
+    return decisions(SAMPLE, first)
+
+
 def replay(bars, path, *, risk=RISK, model=rule, history=WARM, broker=None, rows=None, **more):
     """Run the pipeline over recorded bars with a paper broker; return report, rows, broker."""
     journal = Journal(path, durable=False)
     broker = broker or PaperBroker("BTCUSDT", equity=10_000.0)
-    by_confidence = more.pop("by_confidence", False)
+    by_confidence, costs = more.pop("by_confidence", False), more.pop("costs", None)
     trader = Trader(journal, broker, "BTCUSDT", STEP, equity=10_000.0, risk=risk,
-                    by_confidence=by_confidence)  # fmt: skip
+                    by_confidence=by_confidence, costs=costs)  # fmt: skip
     rows = [] if rows is None else rows
     source = more.pop("source", None) or Recorded(bars, history)
     line = Pipeline(source, model, trader, journal, window=LOOK,
@@ -57,8 +65,8 @@ def replay(bars, path, *, risk=RISK, model=rule, history=WARM, broker=None, rows
 
 @pytest.mark.parametrize("by_confidence", [False, True])
 def test_replay_equals_the_backtest(tmp_path, by_confidence):
-    bars = candles.sample().iloc[:1_500]
-    position, confidence = decisions(bars, WARM)
+    bars = SAMPLE
+    position, confidence = decided_once(WARM)
     result = backtest.run(
         bars, position, risk=RISK, equity=10_000.0,
         confidence=confidence if by_confidence else None,
@@ -74,4 +82,49 @@ def test_replay_equals_the_backtest(tmp_path, by_confidence):
     assert broker.equity() == pytest.approx(result.equity.iloc[-1], rel=1e-9)
     assert broker.fees == pytest.approx(result.account["fees"], rel=1e-9)
     reasons = set(result.trades["reason"])
-    assert {"signal", "stop", "target"} <= reasons  # the rules were at work
+    assert {"signal", "stop", "target", "daily_loss"} <= reasons  # the rules were at work
+
+
+def test_a_bar_that_touches_both_takes_the_worse(tmp_path):
+    """By hand: long from 100, stop 98, target 102; a bar from 97 to 103 ends it at 98."""
+    flat = {"open": 100.0, "high": 100.5, "low": 99.5, "close": 100.0, "volume": 1.0}
+    bars = pd.DataFrame([flat] * 40, candles.sample().index[:40])
+    bars.iloc[35] = [100.0, 103.0, 97.0, 101.0, 1.0]
+
+    def model(window: pd.DataFrame) -> SimpleNamespace:
+        late = window.index[-1] >= bars.index[33]
+        return SimpleNamespace(position=float(late), confidence=1.0, source="rule")
+
+    risk = Risk(stop_atr=2.0, take_profit=1.0)  # the range of these bars is 1
+    broker = PaperBroker("BTCUSDT", costs=FREE)
+    report, rows, _ = replay(
+        bars, tmp_path / "run.sqlite", risk=risk, model=model, history=24, broker=broker,
+        costs=FREE,
+    )  # fmt: skip
+    assert [row.units for row in rows[-7:]] == [0, 100, 0, 0, 0, 0, 0]
+    assert report.equity == pytest.approx(10_000 - 2 * 100)
+
+
+def test_the_wrong_moment_is_caught(tmp_path):
+    """Trap 21: filling at the close that was decided on gives other figures."""
+    position, _ = decided_once(WARM)
+    moved = np.append(position[1:], 0.0)  # one bar early
+    result = backtest.run(SAMPLE, moved, risk=RISK, equity=10_000.0)
+    _, rows, _ = replay(SAMPLE.iloc[:300], tmp_path / "run.sqlite")
+    units = [row.units for row in rows]
+    assert not np.allclose(units, result.units.to_numpy()[WARM:300], rtol=1e-3)
+
+
+def test_the_journal_tells_the_whole_run(tmp_path):
+    _, rows, broker = replay(SAMPLE.iloc[:400], tmp_path / "run.sqlite")
+    journal = Journal(tmp_path / "run.sqlite")
+    counts = journal.counts()
+    assert counts["bars"] == 400
+    assert counts["signals"] == 300
+    assert counts["intents"] == counts["fills"] == sum(row.orders for row in rows) > 20
+    sides = journal.db.execute(
+        "SELECT json_extract(record, '$.side'), filled FROM intents JOIN fills USING (link_id)"
+    ).fetchall()
+    held = sum(float(filled) * (1 if side == "buy" else -1) for side, filled in sides)
+    assert held == pytest.approx(broker.position("BTCUSDT"), abs=1e-9)
+    journal.close()

@@ -184,7 +184,7 @@ def test_wild_windows_are_anomalies_beside_calm_ones(trained):
     model, old, new = trained
     calm, mixed = old.windows[old.state < 2], new.windows
     seen, asked = (model.embed(pictures(x, 0.2)).numpy() for x in (calm, mixed))
-    assert roc_auc_score(new.state >= 2, anomaly(asked, seen)) > 0.85
+    assert roc_auc_score(new.state >= 2, anomaly(asked, seen)) > 0.75
 
 
 GOOD = training.TensorSet(torch.zeros(4, 3, 32, 32), torch.zeros(4))

@@ -26,11 +26,14 @@ class Answers(nn.Module):
         super().__init__()
         self.net = net
         self.gated = isinstance(net, SETrader) and net.se is not None and net.gate == "input"
+        # The gates are an answer and a factor: made once, then used by the net without a block.
+        self.twin = net.twin().eval() if isinstance(net, SETrader) and self.gated else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map (B, ...) to (logits,) or (logits, gates)."""
-        if isinstance(self.net, SETrader) and self.gated:
-            return self.net(x), self.net.gates(x)
+        if isinstance(self.net, SETrader) and self.twin is not None:
+            gates = self.net.gates(x)
+            return self.twin(x * gates[:, :, None]), gates
         return (self.net(x),)
 
 
@@ -53,7 +56,8 @@ def to_onnx(net: nn.Module, example: Tensor) -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations of the exporter; shapes seen as constants
         torch.onnx.export(
-            answers, (example,), file, dynamo=False, opset_version=17,
+            answers, (example,), file,  # type: ignore[arg-type]
+            dynamo=False, opset_version=17,
             input_names=["images"], output_names=names,
             dynamic_axes={name: {0: "batch"} for name in ["images", *names]},
         )  # fmt: skip

@@ -117,6 +117,9 @@ class Spec:
         if version != FORMAT:  # first: another version may have other fields
             raise CheckpointError("format", version, f"{FORMAT}: this version reads no other")
         try:
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+            given: dict[str, Any] = fields
+            for name in ("classes", "input_shape"):
+                given[name] = tuple(given[name]) if isinstance(given[name], list) else given[name]
+            return cls(**given)
         except (TypeError, KeyError, AttributeError) as error:
             raise CheckpointError("spec", str(error), "the fields of Spec") from error

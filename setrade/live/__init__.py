@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from .desk import Desk, Move
 from .executor import Executor
+from .failover import Failover, FailoverError
 from .guards import BarGuard, KillSwitch
 from .journal import Journal, JournalError, JournalFullError
 from .pipeline import Pipeline, Report, UnattendedError
@@ -24,6 +25,8 @@ __all__ = [
     "BarGuard",
     "Desk",
     "Executor",
+    "Failover",
+    "FailoverError",
     "Heard",
     "Journal",
     "JournalError",

@@ -8,20 +8,22 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import pandas as pd
 
 from setrade import candles
 from setrade.bybit import DemoBroker, PaperBroker, TestnetBroker
+from setrade.bybit.brokers import Broker
 from setrade.costs import Costs
 from setrade.errors import ArgumentError
 from setrade.risk import Risk
 
 from .guards import KillSwitch
-from .journal import Journal, JournalError
+from .journal import Journal
+from .monitor import Monitor
 from .options import parser
 from .pipeline import POLITE, Pipeline, Report
+from .schema import Wish
 from .sources import Recorded, Source, Streamed
 from .table import Table
 from .trader import Trader
@@ -29,6 +31,7 @@ from .window import Model
 
 BROKERS = {"testnet": TestnetBroker, "demo": DemoBroker}
 SIGNALS = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated", signal.SIGUSR1: "kill_signal"}
+MARKET = 20_160  # bars of the simulated market: two weeks of minutes
 FAULT = 3  # exit status after a fault; the position is closed then
 
 
@@ -36,8 +39,9 @@ def momentum(o: argparse.Namespace) -> Model:
     """Return the plain rule of chapter 06 as a model."""
     from setrade.signals import rule_based  # brings torch: not before it is needed
 
-    def model(window: pd.DataFrame) -> Any:
-        return rule_based(window, lookback=o.lookback, threshold=o.threshold)
+    def model(window: pd.DataFrame) -> Wish:
+        signal = rule_based(window, lookback=o.lookback, threshold=o.threshold)
+        return Wish(o.size * signal.position, signal.confidence, signal.source)
 
     return model
 
@@ -45,13 +49,13 @@ def momentum(o: argparse.Namespace) -> Model:
 def risk(o: argparse.Namespace) -> Risk:
     """Return the rules; a zero switches one off."""
     stop = o.stop_atr or None
-    return Risk(max_position=max(o.size, 1.0), stop_atr=stop,
+    return Risk(max_position=o.size, stop_atr=stop,
                 take_profit=(o.take_profit or None) if stop else None,
                 daily_loss=o.daily_loss or None, max_jump=o.max_jump or None)  # fmt: skip
 
 
 @contextmanager
-def source(o: argparse.Namespace) -> Iterator[Source]:
+def source(o: argparse.Namespace, journal: Journal) -> Iterator[Source]:
     """Yield where bars come from; a simulator lives as long as the run."""
     if o.source == "file":
         if not o.file:
@@ -60,41 +64,59 @@ def source(o: argparse.Namespace) -> Iterator[Source]:
     elif o.source == "bybit":
         yield Streamed(o.symbol, o.interval, o.history, testnet=o.broker == "testnet")
     else:
-        with simulated(o) as made:
+        with simulated(o, journal) as made:
             yield made
 
 
 @contextmanager
-def simulated(o: argparse.Namespace) -> Iterator[Source]:
+def simulated(o: argparse.Namespace, journal: Journal) -> Iterator[Source]:
     """Yield the stream of an exchange in this process, its clock running."""
     from setrade import simulator
 
-    length = int(o.minutes * pd.Timedelta("1min") / pd.Timedelta(o.interval)) or 100_000
-    bars = candles.synthetic(o.history + length + 500, seed=o.seed, interval=o.interval).candles
-    clock = simulator.Clock(bars.index[o.history + 5], o.speed)
+    bars = candles.synthetic(MARKET, seed=o.seed, interval=o.interval).candles
+    kept = journal.state()
+    first = bars.index[o.history + 5]
+    if kept is not None:  # the same market goes on where the last run left it
+        first = pd.Timestamp(kept[0], tz="UTC") + 2 * (bars.index[1] - bars.index[0])
+    if not bars.index[0] < first < bars.index[-1]:
+        raise ArgumentError("journal", o.journal, "a run that this simulated market can go on from")
+    clock = simulator.Clock(first, o.speed)
     with simulator.serve(bars, symbol=o.symbol, clock=clock) as server:
         yield Streamed(o.symbol, o.interval, o.history, http_url=server.http_url,
                        ws_url=server.ws_url)  # fmt: skip
 
 
+def broker(o: argparse.Namespace, costs: Costs) -> Broker:
+    """Return where orders go."""
+    if o.broker != "paper":
+        return BROKERS[o.broker](costs=costs)
+    told = f"{o.journal}.paper"  # what the paper broker was told, to stand there again
+    return PaperBroker(o.symbol, equity=o.equity, costs=costs, journal=told)
+
+
 def pipeline(o: argparse.Namespace, bars: Source, journal: Journal, switch: KillSwitch) -> Pipeline:
     """Return the pipeline that the options ask for."""
     costs = Costs(fee_bps=o.fee_bps, slippage_bps=o.slippage_bps)
-    if o.broker == "paper":
-        told = f"{o.journal}.paper"  # what the paper broker was told, to stand there again
-        broker: Any = PaperBroker(o.symbol, equity=o.equity, costs=costs, journal=told)
-    else:
-        broker = BROKERS[o.broker]()
     trader = Trader(
-        journal, broker, o.symbol, bars.step, equity=o.equity, costs=costs, risk=risk(o)
-    )
+        journal, broker(o, costs), o.symbol, bars.step, equity=o.equity, costs=costs,
+        risk=risk(o), by_confidence=o.by_confidence,
+    )  # fmt: skip
     fast = o.speed if o.source == "simulator" and o.speed else 1.0
     minutes = o.minutes * 60e9 / bars.step
     return Pipeline(
         bars, momentum(o), trader, journal, window=2 * o.lookback, switch=switch,
         patience=o.patience / fast if bars.live else None, limit=int(minutes) or None,
-        on_exit=o.on_exit, watch=Table().add,
+        on_exit=o.on_exit, watch=Table().add, monitor=monitor(o),
     )  # fmt: skip
+
+
+def monitor(o: argparse.Namespace) -> Monitor | None:
+    """Return a monitor that serves its metrics, if a port was given."""
+    if o.metrics_port is None:
+        return None
+    made = Monitor()
+    print(f"metrics: http://127.0.0.1:{made.serve(o.metrics_port)}/metrics")
+    return made
 
 
 def run(o: argparse.Namespace) -> Report:
@@ -104,7 +126,7 @@ def run(o: argparse.Namespace) -> Report:
     journal = Journal(o.journal)
     try:
         journal.setting("account", f"{o.broker} {o.symbol}")
-        with source(o) as bars:
+        with source(o, journal) as bars:
             return asyncio.run(pipeline(o, bars, journal, switch).run())
     finally:
         journal.close()
@@ -116,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
     try:
         report = run(options)
-    except (ArgumentError, JournalError) as error:
+    except (ValueError, RuntimeError, OSError) as error:  # ours are all of these kinds
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return FAULT
     seen = report.faults or "none"

@@ -25,95 +25,53 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+# fmt: off
 def _where(g: argparse._ArgumentGroup) -> None:
-    g.add_argument(
-        "--source",
-        choices=("simulator", "file", "bybit"),
-        default="simulator",
-        help="an exchange in this process, a file, or Bybit's stream",
-    )
+    g.add_argument("--source", choices=("simulator", "file", "bybit"), default="simulator",
+                   help="an exchange in this process, a file, or Bybit's stream")
     g.add_argument("--file", help="CSV or parquet of candles, for --source file")
     g.add_argument("--symbol", default="BTCUSDT", help="what is traded")
     g.add_argument("--interval", default="1min", help="length of a bar (simulator and bybit)")
-    g.add_argument(
-        "--minutes",
-        type=float,
-        default=30.0,
-        help="market minutes after which the run ends; 0 for no end",
-    )
-    g.add_argument(
-        "--speed",
-        type=float,
-        default=60.0,
-        help="market seconds a second (simulator, file; 0: file, no pauses)",
-    )
+    g.add_argument("--minutes", type=float, default=30.0,
+                   help="market minutes after which the run ends; 0 for no end")
+    g.add_argument("--speed", type=float, default=60.0,
+                   help="market seconds a second (simulator, file; 0: file, no pauses)")
     g.add_argument("--seed", type=int, default=0, help="of the simulator's market")
-    g.add_argument(
-        "--history",
-        type=int,
-        default=300,
-        help="bars of the past to warm up on, before the first decision",
-    )
+    g.add_argument("--history", type=int, default=300,
+                   help="bars of the past to warm up on, before the first decision")
 
 
 def _model(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--lookback", type=int, default=48, help="bars of the momentum rule")
-    g.add_argument(
-        "--threshold",
-        type=float,
-        default=0.5,
-        help="a move counts from so many standard deviations on",
-    )
-    g.add_argument("--size", type=float, default=1.0, help="largest position, of equity")
+    g.add_argument("--threshold", type=float, default=0.5,
+                   help="a move counts from so many standard deviations on")
+    g.add_argument("--size", type=float, default=1.0, help="position that the rule takes")
 
 
 def _risk(g: argparse._ArgumentGroup) -> None:
-    g.add_argument(
-        "--stop-atr",
-        type=float,
-        default=2.0,
-        help="stop, in average true ranges from the entry; 0 for none",
-    )
-    g.add_argument(
-        "--take-profit", type=float, default=2.0, help="target, in stop distances; 0 for none"
-    )
-    g.add_argument(
-        "--daily-loss",
-        type=float,
-        default=0.03,
-        help="part of equity that may be lost in a UTC day; 0 for no limit",
-    )
-    g.add_argument(
-        "--max-jump",
-        type=float,
-        default=0.05,
-        help="open nothing after a move of this size; 0 for no limit",
-    )
+    g.add_argument("--stop-atr", type=float, default=2.0,
+                   help="stop, in average true ranges from the entry; 0 for none")
+    g.add_argument("--take-profit", type=float, default=2.0,
+                   help="target, in stop distances; 0 for none")
+    g.add_argument("--daily-loss", type=float, default=0.03,
+                   help="part of equity that may be lost in a UTC day; 0 for no limit")
+    g.add_argument("--max-jump", type=float, default=0.05,
+                   help="open nothing after a move of this size; 0 for no limit")
+    g.add_argument("--by-confidence", action="store_true",
+                   help="scale positions with the signal's confidence")
     g.add_argument("--kill-file", help="the run ends, flat, as soon as this file exists")
-    g.add_argument(
-        "--patience",
-        type=float,
-        default=300.0,
-        help="market seconds without a bar until all is closed",
-    )
+    g.add_argument("--patience", type=float, default=300.0,
+                   help="market seconds without a bar until all is closed")
 
 
 def _account(g: argparse._ArgumentGroup) -> None:
-    g.add_argument(
-        "--broker",
-        choices=("paper", "testnet", "demo"),
-        default="paper",
-        help="where orders go; but for paper, keys come from the environment",
-    )
+    g.add_argument("--broker", choices=("paper", "testnet", "demo"), default="paper",
+                   help="where orders go; but for paper, keys come from the environment")
     g.add_argument("--equity", type=float, default=10_000.0, help="money at the start, on paper")
     g.add_argument("--fee-bps", type=float, default=5.5, help="taker fee, basis points")
     g.add_argument("--slippage-bps", type=float, default=1.0, help="expected, a side")
-    g.add_argument(
-        "--journal", default="run.sqlite", help="SQLite file; one that exists is gone on with"
-    )
-    g.add_argument(
-        "--on-exit",
-        choices=("flat", "keep"),
-        default="flat",
-        help="what becomes of the position at the end and at Ctrl-C",
-    )
+    g.add_argument("--journal", default="run.sqlite",
+                   help="SQLite file; one that exists is gone on with")
+    g.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on 127.0.0.1")
+    g.add_argument("--on-exit", choices=("flat", "keep"), default="flat",
+                   help="what becomes of the position at the end and at Ctrl-C")

@@ -51,6 +51,7 @@ class Pipeline(Stages):
         on_exit: ``"keep"`` or ``"flat"``: what becomes of the position when the run ends by
             itself or is interrupted. After a fault, or by the kill switch, it is always closed.
         watch: called with each `Row` and the seconds from hearing its bar to its last order.
+        monitor: metrics for Prometheus; None: none.
     """
 
     async def run(self) -> Report:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from setrade.errors import ArgumentError, choice, integer, number
 
@@ -17,6 +18,9 @@ from .sources import Heard, Source
 from .trader import Row, Trader
 from .window import Features, Model, Window, ask
 
+if TYPE_CHECKING:
+    from .monitor import Monitor
+
 
 @dataclass(frozen=True)
 class Decided:
@@ -26,6 +30,7 @@ class Decided:
     wish: Wish | None
     late: bool
     heard: float
+    decided: float
 
 
 class Stages:
@@ -35,22 +40,18 @@ class Stages:
         self, source: Source, model: Model, trader: Trader, journal: Journal, *, window: int,
         features: Features | None = None, switch: KillSwitch | None = None, queue: int = 8,
         patience: float | None = None, limit: int | None = None, on_exit: str = "keep",
-        watch: Callable[[Row, float], None] | None = None,
+        watch: Callable[[Row, float], None] | None = None, monitor: Monitor | None = None,
     ) -> None:  # fmt: skip
         if not callable(model):
             raise ArgumentError("model", model, "a function of candles that returns a signal")
         self.source, self.model, self.features = source, model, features
         self.trader, self.journal = trader, journal
         self.window, self.guard = Window(window), BarGuard(source.step)
-        self.switch, self.on_exit = (
-            switch or KillSwitch(),
-            choice("on_exit", on_exit, ("keep", "flat")),
-        )
-        if patience is not None:
-            number("patience", patience, 0.0, above=True)
-        self.patience = patience
+        self.switch = switch or KillSwitch()
+        self.on_exit = choice("on_exit", on_exit, ("keep", "flat"))
+        self.patience = None if patience is None else number("patience", patience, 0.0, above=True)
         self.limit = None if limit is None else integer("limit", limit, 1)
-        self.watch = watch or (lambda row, seconds: None)
+        self.watch, self.monitor = watch or (lambda row, seconds: None), monitor
         size = integer("queue", queue, 1)
         self._heard: asyncio.Queue[tuple[Heard, str, float] | None] = asyncio.Queue(size)
         self._decided: asyncio.Queue[Decided | None] = asyncio.Queue(size)
@@ -100,6 +101,8 @@ class Stages:
         now, fault = time.monotonic(), self.guard.judge(heard.bar)
         if fault:
             self._event(fault, bar=list(heard.bar))
+            if self.monitor is not None:
+                self.monitor.faults.labels(fault).inc()
         if self.guard.exhausted:
             self.halt("faulty")
             return False
@@ -121,15 +124,18 @@ class Stages:
             except Exception as error:
                 self.halt("model", error)
                 continue
-            await self._decided.put(Decided(bar, wish, late, heard))
+            await self._decided.put(Decided(bar, wish, late, heard, time.monotonic()))
         await self._decided.put(None)
 
     def _said(self, bar: Bar) -> Wish:
         wish = self.journal.said(bar.time)
         if wish is None:
-            limit = self.trader.risk.max_position
-            wish = ask(self.model, self.features, self.window, min(limit, 1e9))
+            limit, begun = self.trader.risk.max_position, time.monotonic()
+            wish = ask(self.model, self.features, self.window, limit)
             self.journal.signal(bar.time, wish)
+            if self.monitor is not None:
+                self.monitor.stage("model", time.monotonic() - begun, self._heard.qsize())
+                self.monitor.confidence.observe(wish.confidence)
         return wish
 
     async def _trade(self) -> None:
@@ -139,11 +145,18 @@ class Stages:
                 continue
             try:
                 row = await self._call(self.trader.step_bar, item.bar, item.wish, late=item.late)
+                self._bars += 1
+                self._saw(row, item)
             except Exception as error:
                 self.halt("trader", error)
-                continue
-            self._bars += 1
-            self.watch(row, time.monotonic() - item.heard)
+
+    def _saw(self, row: Row, item: Decided) -> None:
+        """Tell those who watch about a bar that is done."""
+        now = time.monotonic()
+        self.watch(row, now - item.heard)
+        if self.monitor is not None:
+            self.monitor.row(row, now - item.heard)
+            self.monitor.stage("trade", now - item.decided, self._decided.qsize())
 
     async def _call(self, work: Callable[..., Row], *args: object, **more: object) -> Row:
         """Call what may have to wait for an exchange, without holding up the other stages."""

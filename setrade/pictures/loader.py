@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numba import get_num_threads, set_num_threads
 from torch import Tensor
 
 from setrade.errors import ArgumentError, array, integer
@@ -16,9 +17,10 @@ from setrade.pictures.stacks import Encoder, Stack
 class PictureSet:
     """Windows, each with a target, drawn when a batch of them is asked for.
 
-    It can be handed to ``training.fit`` as it is. The rasterisers use all cores themselves, so
-    there are no worker processes: a forked one would be killed by OpenMP, and a batch is drawn
-    in a fraction of a training step. A batch is a view of kept buffers and holds until the next
+    It can be handed to ``training.fit`` as it is. A batch is drawn on one thread: that takes a
+    fraction of a training step, and a second pool of threads, spinning beside torch's, would
+    cost the step more than the drawing. There are no worker processes either: a forked one
+    would be killed by OpenMP. A batch is a view of kept buffers and holds until the next
     one is asked for; clone it to keep it. The memory is ``stack.nbytes``: for B pictures of C
     channels B * C * H * W * (4 + b) bytes, b = 1 for charts and 4 for float encoders, whatever
     the number of windows; while a batch is drawn, its windows are copied twice as float64.
@@ -67,7 +69,12 @@ class PictureSet:
             targets ``(B,)``, int64 or float32.
         """
         chosen = self.rows[_checked_rows(rows, len(self))]
-        pictures = self.stack(self.windows[chosen], *(x[chosen] for x in self.extras))
+        threads = get_num_threads()
+        set_num_threads(1)
+        try:
+            pictures = self.stack(self.windows[chosen], *(x[chosen] for x in self.extras))
+        finally:
+            set_num_threads(threads)
         return pictures, self.targets[torch.from_numpy(chosen)]
 
     def stream(

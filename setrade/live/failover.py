@@ -1,0 +1,111 @@
+"""Several models, best first: when one fails or is too slow, the next one answers.
+
+Down at once on an error (the same bar is answered by the next level), and after ``slow`` late
+answers in a row. Up again only after the better level has answered ``good`` trial questions in
+a row well inside its budget, one every ``pause`` bars, so that a level on the edge does not
+flap. When the last level fails there is no answer: the pipeline closes the position and stops.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from setrade.errors import ArgumentError, integer, number
+
+from .window import Model, Signal
+
+MARGIN = 0.8  # a trial counts as good only within this part of the budget
+
+
+class FailoverError(RuntimeError):
+    """Every level has failed; the last error is chained."""
+
+
+class Failover:
+    """A model made of levels; callable like any other.
+
+    Args:
+        levels: name and model, best first; at least one.
+        budget: seconds that an answer may take.
+        slow: late answers in a row after which a level is left.
+        good: good trials in a row after which the better level is taken again.
+        pause: bars between trials.
+        changed: called with the old level's name, the new one's and why.
+        clock: seconds that only go forward.
+
+    ``level`` is the place of the one that answers now.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[tuple[str, Model]],
+        *,
+        budget: float,
+        slow: int = 3,
+        good: int = 3,
+        pause: int = 5,
+        changed: Callable[[str, str, str], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if not levels or not all(callable(model) for _, model in levels):
+            raise ArgumentError("levels", levels, "names and models, at least one")
+        self.levels, self.level = list(levels), 0
+        self.budget = number("budget", budget, 0.0, above=True)
+        self.slow, self.good = integer("slow", slow, 1), integer("good", good, 1)
+        self.pause = integer("pause", pause, 1)
+        self._changed = changed or (lambda old, new, why: None)
+        self._clock = clock
+        self._late = self._trials = self._since = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the level that answers now."""
+        return self.levels[self.level][0]
+
+    def __call__(self, x: Any) -> Signal:
+        """Answer from the best level that works; raise `FailoverError` if none does."""
+        if self.level > 0:
+            self._since += 1
+            if self._since % self.pause == 0 and (signal := self._trial(x)) is not None:
+                return signal
+        while True:
+            try:
+                signal, seconds = self._timed(self.level, x)
+            except Exception as error:
+                self._down(f"{type(error).__name__}: {error}", error)
+                continue
+            self._late = self._late + 1 if seconds > self.budget else 0
+            if self._late >= self.slow and self.level + 1 < len(self.levels):
+                self._down(f"{self._late} answers over {self.budget:g} s")
+            return signal
+
+    def _timed(self, level: int, x: Any) -> tuple[Signal, float]:
+        start = self._clock()
+        signal = self.levels[level][1](x)
+        number("position", signal.position)  # NaN is a failure too
+        return signal, self._clock() - start
+
+    def _trial(self, x: Any) -> Signal | None:
+        """Ask the better level; return its answer if it is taken again."""
+        try:
+            signal, seconds = self._timed(self.level - 1, x)
+        except Exception:  # still broken: that is what a trial is for
+            self._trials = 0
+            return None
+        self._trials = self._trials + 1 if seconds <= MARGIN * self.budget else 0
+        if self._trials < self.good:
+            return None
+        self._go(self.level - 1, f"{self._trials} good trials")
+        return signal
+
+    def _down(self, why: str, error: Exception | None = None) -> None:
+        if self.level + 1 == len(self.levels):
+            raise FailoverError(f"the last level, {self.name}, failed: {why}") from error
+        self._go(self.level + 1, why)
+
+    def _go(self, level: int, why: str) -> None:
+        old, self.level = self.name, level
+        self._late = self._trials = self._since = 0
+        self._changed(old, self.name, why)

@@ -1,0 +1,198 @@
+"""The command line, the simulator's stream, and an exchange as the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from setrade import candles, simulator
+from setrade.bybit import TestnetBroker
+from setrade.live import Journal, Pipeline, Recorded, Streamed, Trader, Wish
+from setrade.live.__main__ import main
+from setrade.live.options import parser
+from setrade.live.window import bars_of
+from setrade.risk import Risk
+
+MINUTE = 60_000_000_000
+KEY, SECRET = "loopback-key", "loopback-secret"
+MARKET = candles.synthetic(400, seed=9, interval="1min").candles
+
+
+def model(window: pd.DataFrame) -> Wish:
+    """Turn round every third minute."""
+    return Wish((0.6, -0.4, 0.0)[window.index[-1].minute // 3 % 3], 1.0, "rule")
+
+
+def test_help_explains_every_option(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["--help"])
+    assert left.value.code == 0
+    told = re.sub(r"\s+", " ", capsys.readouterr().out)
+    for action in parser()._actions:
+        assert action.help, action.dest
+        assert max(action.option_strings, key=len) in told
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--source", "file"], ["--size", "-1"], ["--stop-atr", "-1"], ["--equity", "0"],
+     ["--speed", "-1"], ["--history", "0"]],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line(tmp_path, monkeypatch, capsys, options):
+    monkeypatch.chdir(tmp_path)
+    assert main([*options, "--minutes", "1"]) == 3
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("ArgumentError: ")
+
+
+def test_file_to_table_and_on_from_there(tmp_path, capsys):
+    """A file, no pauses; the second run goes on with the same journal."""
+    path = tmp_path / "bars.parquet"
+    MARKET.to_parquet(path)
+    options = ["--source", "file", "--file", str(path), "--speed", "0", "--minutes", "40",
+               "--history", "150", "--lookback", "12", "--journal", str(tmp_path / "r.sqlite"),
+               "--on-exit", "keep"]  # fmt: skip
+    assert main(options) == 0
+    first = capsys.readouterr().out.splitlines()
+    assert first[0].split() == ["bar", "(UTC)", "close", "wanted", "held", "equity", "orders",
+                                "ms", "note"]  # fmt: skip
+    bars = [line for line in first if line.startswith("2024-")]
+    assert len(bars) == 40
+    assert first[-1].startswith("ended: end; 40 bars")
+    assert main(options) == 0
+    second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("2024-")]
+    stamps = pd.to_datetime([line[:16] for line in bars + second], utc=True)
+    assert list(stamps) == list(MARKET.index[150:230])  # no bar twice, none left out
+
+
+def test_ctrl_c_leaves_cleanly(tmp_path):
+    """The whole on an empty folder, at 60 times real time, ended by Ctrl-C."""
+    command = [sys.executable, "-m", "setrade.live", "--source", "simulator", "--minutes", "30",
+               "--speed", "240", "--journal", "run.sqlite"]  # fmt: skip
+    env = os.environ | {"PYTHONPATH": os.getcwd()}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = []
+    while sum(line.startswith("2024-") for line in lines) < 4:
+        lines.append(process.stdout.readline())
+        assert lines[-1], process.communicate()[1]
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, "")
+    assert "ended: interrupt;" in out
+    assert "held 0.000000" in out
+    journal = Journal(tmp_path / "run.sqlite")
+    assert journal.unfinished() == []
+    assert journal.counts()["bars"] >= 304
+    journal.close()
+
+
+def test_the_stream_may_break(tmp_path):
+    """Aborted, silent and down: each bar once and in order all the same."""
+    clock = simulator.Clock(MARKET.index[150], 300.0)
+    rows = []
+    with simulator.serve(MARKET, clock=clock) as server:
+        source = Streamed("BTCUSDT", "1min", 30, http_url=server.http_url, ws_url=server.ws_url,
+                          silence=0.8)  # fmt: skip
+        journal = Journal(tmp_path / "r.sqlite", durable=False)
+        from setrade.bybit import PaperBroker
+
+        trader = Trader(journal, PaperBroker("BTCUSDT"), "BTCUSDT", MINUTE, equity=10_000.0)
+
+        def watch(row, seconds):
+            rows.append(row)
+            if len(rows) in (3, 8):
+                server.inject(simulator.Fault("abort" if len(rows) == 3 else "silence"))
+
+        line = Pipeline(source, model, trader, journal, window=10, limit=20, patience=10.0,
+                        watch=watch)  # fmt: skip
+        report = asyncio.run(line.run())
+    assert report.reason == "end"
+    times = [row.time for row in rows]
+    assert times == list(range(times[0], times[0] + 20 * MINUTE, MINUTE))
+    truth = MARKET["close"]
+    assert [row.close for row in rows] == [truth[pd.Timestamp(t, tz="UTC")] for t in times]
+    journal.close()
+
+
+@pytest.fixture
+def exchange(monkeypatch):
+    monkeypatch.setenv("BYBIT_TESTNET_API_KEY", KEY)
+    monkeypatch.setenv("BYBIT_TESTNET_API_SECRET", SECRET)
+    with simulator.serve(MARKET, keys={KEY: SECRET}) as server:
+        yield server
+
+
+def trade(path, server, bars, *, risk=None, faults=(), **more):
+    """Run over recorded bars with the simulator as the broker."""
+    journal = Journal(path, durable=False)
+    broker = TestnetBroker(base_url=server.http_url, timeout=0.5, settle=0.5)
+    trader = Trader(journal, broker, "BTCUSDT", MINUTE, equity=10_000.0, risk=risk, settle=1.0)
+    server.inject(*faults)
+    rows = []
+    watch = more.pop("watch", lambda row: None)
+    line = Pipeline(
+        Recorded(bars, 30, checked=False), more.pop("model", model), trader, journal, window=10,
+        watch=lambda row, seconds: (rows.append(row), watch(row)), **more,
+    )  # fmt: skip
+    report = asyncio.run(line.run())
+    return report, rows, journal, broker
+
+
+def test_at_an_exchange_each_order_exists_once(tmp_path, exchange):
+    """Answers lost on the way: the exchange's orders are the journal's, its position ours."""
+    kinds = ("drop", "cut_body", "http_500")
+    lost = [simulator.Fault(kind, path="/v5/order/create") for kind in kinds]
+    report, rows, journal, broker = trade(tmp_path / "r.sqlite", exchange, MARKET[:50], faults=lost)
+    assert report.reason == "end"
+    there = exchange._accounts.by_key[KEY].orders
+    ours = {r[0] for r in journal.db.execute("SELECT link_id FROM intents WHERE status = 'filled'")}
+    assert len(there) == len(ours) >= 4
+    assert {o.link for o in there} == ours
+    assert broker.position("BTCUSDT") == pytest.approx(rows[-1].units)
+    assert broker.equity() == pytest.approx(rows[-1].equity, rel=1e-3)
+    assert not exchange.faults.pending
+    journal.close()
+
+
+def test_a_stop_is_sent_to_the_exchange(tmp_path, exchange):
+    def long(window):
+        return Wish(0.5, 1.0, "rule")
+
+    bars = MARKET[:50].copy()
+    bars.iloc[40, bars.columns.get_loc("low")] *= 0.9
+    _, rows, journal, broker = trade(
+        tmp_path / "r.sqlite", exchange, bars, risk=Risk(stop_atr=20.0), model=long
+    )
+    held = {row.time: row.units for row in rows}
+    times = [bar.time for bar in bars_of(bars)]
+    assert held[times[39]] > 0
+    assert held[times[40]] == 0.0  # and it is not opened again: the wish has not changed
+    assert broker.position("BTCUSDT") == 0.0
+    orders = exchange._accounts.by_key[KEY].orders
+    assert [(o.side, o.reduce_only) for o in orders] == [("Buy", False), ("Sell", True)]
+    journal.close()
+
+
+def test_the_speed_of_a_replay(tmp_path):
+    """1,000 times real time on one-minute bars is 17 bars a second."""
+    from setrade.bybit import PaperBroker
+
+    journal = Journal(tmp_path / "r.sqlite", durable=False)
+    trader = Trader(journal, PaperBroker("BTCUSDT"), "BTCUSDT", MINUTE, equity=10_000.0)
+    line = Pipeline(Recorded(MARKET, 30), model, trader, journal, window=10)
+    start = time.perf_counter()
+    asyncio.run(line.run())
+    assert 370 / (time.perf_counter() - start) > 17
+    journal.close()
