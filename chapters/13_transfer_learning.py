@@ -236,6 +236,8 @@ for name, source in sources.items():
 # %%
 study = results.load("transfer")["results"]
 depths = ["1", "2", "3", "4", "5", "6", "7", "head"]
+
+# %%
 probes = {
     (kind, name): np.array([run[kind][name] for run in study["probe"]])
     for kind in ("candles", "gadf")
@@ -301,6 +303,8 @@ cut, val = N_TRAIN, N_TRAIN - 100
 trees = Boosted(seed=0).fit(f[:val], y[:val], (f[val:cut], y[val:cut]))
 p = trees.probabilities(f[cut:])  # sell, hold, buy
 print(f.shape, p.shape)
+
+# %%
 hits = (p.argmax(1) == y[cut:]).mean()
 print(f"right: {hits:.2f}")
 assert hits > 0.75

@@ -78,6 +78,8 @@ train, test = planted(N_TRAIN, seed=0), planted(N_TEST, seed=1)
 r = np.log(test.windows[0, 3] / test.windows[0, 0])  # the returns of one window
 z = (r - test.drift[:, None]) / test.sigma[:, None]
 likelihood = np.exp(-(z**2).sum(1) / 2) / test.sigma**32
+
+# %%
 by_hand = likelihood / likelihood.sum()
 assert np.allclose(by_hand, test.posterior()[0])
 print(dict(zip(STATES, by_hand.round(2).tolist(), strict=True)))
@@ -118,7 +120,7 @@ def draw(windows):
     x = to_input(candlesticks(windows, 32, 32, **options))
     return x.contiguous(memory_format=torch.channels_last)  # twice as fast to train on
 
-
+# %%
 X, X_test = draw(train.windows), draw(test.windows)
 print(tuple(X.shape), X.dtype)
 
@@ -156,7 +158,7 @@ def fit(net, data, loss=F.cross_entropy, epochs=NUM_EPOCHS, batch=64, lr=1e-3):
     training.fit(net, data, loss=loss, plan=plan, device="cpu")
     return net
 
-
+# %%
 def probabilities(net):
     logits = training.predict(net, training.TensorSet(X_test, torch.from_numpy(truth)))
     return logits.softmax(1).double().numpy()
@@ -381,6 +383,8 @@ calm = X_test[torch.from_numpy(test.state == 0)][:40]
 rough = X_test[torch.from_numpy(test.state == 3)][:40]
 with torch.no_grad():
     path = twin.embed(torch.cat([calm, rough])).numpy()
+
+# %%
 jump = siamese.change(path, lag=4)
 around = np.arange(80)[:, None] == np.arange(40, 44)
 switch = around.any(1)
@@ -402,6 +406,8 @@ assert jump[switch].mean() > np.nanmean(jump[~switch]) + 0.1
 # %%
 calm_only = known[train.state < 2]  # the reference: calm windows
 wild_found = roc_auc_score(test.state >= 2, siamese.anomaly(states, calm_only))
+
+# %%
 odd = draw(planted(100, seed=5, drift=0.0, calm=0.025, wild=0.03).windows)
 with torch.no_grad():
     strange = siamese.anomaly(twin.embed(odd).numpy(), known)
@@ -445,6 +451,8 @@ training.seed_everything(0)
 reader = BookNet(dropout=0.3)
 plan = training.Plan(num_epochs=6, batch_size=64, lr=3e-3, weight_decay=0.01)
 training.fit(reader, pictures["train"], plan=plan, device="cpu")
+
+# %%
 p = training.predict(reader, pictures["test"]).softmax(1).numpy()
 after = move[ends["test"]]
 rank = spearmanr(p[:, 2] - p[:, 0], after)[0]
@@ -541,6 +549,8 @@ like = real["states"]["auc"]
 for name in ("net", "features", "difference"):
     print(f"{name:11} AUC {cell(like[name])}")
 assert all(real["table"][name]["gain"]["value"] < 0 for name in chosen)
+
+# %%
 assert differences["gain"]["high"] < 0 < differences["rank"]["low"]
 own = sides["volatility, that of the window"]
 assert sides["volatility, three heads"] < own / 3 < own < 0.36
