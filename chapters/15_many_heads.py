@@ -388,9 +388,8 @@ with torch.no_grad():
 jump = siamese.change(path, lag=4)
 around = np.arange(80)[:, None] == np.arange(40, 44)
 switch = around.any(1)
-print(
-    f"at the switch {jump[switch].mean():.1f}, elsewhere {np.nanmean(jump[~switch]):.1f}"
-)
+elsewhere = np.nanmean(jump[~switch])
+print(f"at the switch {jump[switch].mean():.1f}, elsewhere {elsewhere:.1f}")
 
 # %% mystnb={"figure": {"caption": "Distance of each window to the one four before it; the state switches at window 40.", "name": "fig-regime-change"}, "image": {"alt": "A jagged line of distances with a clear peak where the state switches at window 40, which is marked by a dashed line."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
@@ -483,7 +482,8 @@ plt.show()
 lead = books["real"]["lead over imbalance 1"]
 gain = books["real"]["relative gain"]
 print(
-    f"net less one number: {lead['value']:+.2f} [{lead['low']:+.2f}, {lead['high']:+.2f}]"
+    f"net less one number: {lead['value']:+.2f} "
+    f"[{lead['low']:+.2f}, {lead['high']:+.2f}]"
 )
 print(
     f"accuracy gained: {gain['value']:+.0%} [{gain['low']:+.0%}, {gain['high']:+.0%}]"
