@@ -10,7 +10,7 @@ BADGES = {
     "holds": "{bdg-success}`holds`",
     "fails": "{bdg-danger}`fails`",
     "undecided": "{bdg-warning}`undecided`",
-    "not testable": "{bdg-secondary}`not testable`",
+    "not testable": "{bdg-light}`not testable`",
 }
 HEAD = """(claims)=
 # Claims
