@@ -449,7 +449,7 @@ print({k: tuple(p.x.shape) for k, p in pictures.items()})
 training.seed_everything(0)
 reader = BookNet(dropout=0.3)
 plan = training.Plan(num_epochs=6, batch_size=64, lr=3e-3, weight_decay=0.01)
-training.fit(reader, pictures["train"], plan=plan, device="cpu")
+history = training.fit(reader, pictures["train"], plan=plan, device="cpu")
 
 # %%
 p = training.predict(reader, pictures["test"]).softmax(1).numpy()
