@@ -30,6 +30,7 @@ from torch import nn
 from setrade import candles, evidence, labels, patterns, results, training
 from setrade.efficientnet import EfficientNet
 from setrade.pictures import PictureSet, encoder
+from setrade.study.command import rounded
 
 BARS = "bybit_btcusdt_perp_1h.parquet"
 REQUEST = (
@@ -428,17 +429,6 @@ def teacher(frame: pd.DataFrame) -> dict[str, Any]:
     return out
 
 
-def plain(x: Any) -> Any:
-    """Round floats to five digits and turn arrays into lists, for JSON."""
-    if isinstance(x, dict):
-        return {str(k): plain(v) for k, v in x.items()}
-    if isinstance(x, list | tuple | np.ndarray):
-        return [plain(v) for v in x]
-    if isinstance(x, float | np.floating):
-        return float(f"{x:.5g}") if np.isfinite(x) else None
-    return int(x) if isinstance(x, np.integer) else x
-
-
 def claims(out: dict[str, Any]) -> dict[str, Any]:
     """Return what the chapter we started from says, beside what was measured."""
     net, twin = out["drawn"]["net"]["accuracy"], out["real"]["gaussian"]["net"]
@@ -484,7 +474,7 @@ def main() -> None:
     print("real", out["real"]["next_bar"], flush=True)
     out["candlesticks"] = candle_part(bars, args.seed)
     out["claims"] = claims(out)
-    results.save("chart_patterns", plain(out), command=COMMAND, seed=args.seed,
+    results.save("chart_patterns", rounded(out, 5), command=COMMAND, seed=args.seed,
                  seconds=time.perf_counter() - begin,
                  data={BARS: results.sha256(folder / BARS)})  # fmt: skip
 

@@ -42,6 +42,7 @@ from setrade import (
 from setrade.models import SETrader
 from setrade.models.temporal import NowAndLater, TemporalRegimes, regime_loss
 from setrade.models.timeframes import TimeframeEnsemble, agreement_rate, align
+from setrade.study.command import rounded
 
 HOURS, QUARTERS = "bybit_btcusdt_perp_1h.parquet", "bybit_btcusdt_perp_15m.parquet"
 REQUESTS = {
@@ -448,17 +449,6 @@ def claims(out: dict[str, Any]) -> dict[str, Any]:
     return table
 
 
-def plain(x: Any) -> Any:
-    """Round floats to seven digits, turn arrays and keys into what JSON has."""
-    if isinstance(x, dict):
-        return {str(k): plain(v) for k, v in x.items()}
-    if isinstance(x, list | tuple | np.ndarray):
-        return [plain(v) for v in x]
-    if isinstance(x, float | np.floating):
-        return float(f"{x:.7g}") if np.isfinite(x) else None
-    return int(x) if isinstance(x, np.integer) else x
-
-
 PARTS = ("trap", "planted", "regimes", "pools")
 
 
@@ -497,7 +487,7 @@ def main() -> None:
     out: dict[str, Any] = {**old.get("results", {}), "requests": REQUESTS}
     compute(args.only, out, folder, args.walks, args.seed)
     shas = {name: results.sha256(folder / name) for name in (HOURS, QUARTERS)}
-    results.save("regimes_and_timeframes", plain(out), command=COMMAND, seed=args.seed,
+    results.save("regimes_and_timeframes", rounded(out, 7), command=COMMAND, seed=args.seed,
                  seconds=old.get("seconds", 0.0) + time.perf_counter() - begin,
                  data=shas)  # fmt: skip
 

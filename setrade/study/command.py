@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from setrade import results
 from setrade.study.errors import StudyError
 from setrade.study.runner import BACKENDS, Report
@@ -60,12 +62,12 @@ def finish(
     )  # fmt: skip
 
 
-def rounded(value: Any) -> Any:
-    """Return floats with six significant digits, through lists and dicts; NaN and inf as None."""
+def rounded(value: Any, digits: int = 6) -> Any:
+    """Return what JSON can hold: numbers with ``digits`` digits, arrays as lists, NaN as None."""
     if isinstance(value, dict):
-        return {str(key): rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value
+        return {str(key): rounded(item, digits) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [rounded(item, digits) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
