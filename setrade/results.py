@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 FOLDER = Path(__file__).resolve().parent.parent / "book" / "results"
 PACKAGES = (
@@ -25,7 +28,9 @@ PACKAGES = (
     "scikit-learn",
     "xgboost-cpu",
     "captum",
+    "onnxruntime",
 )
+DIGITS = 7  # of stored floats: what lies beyond differs between processors
 KEYS = ("command", "seed", "data_sha256", "commit", "versions", "machine", "device", "seconds")
 
 
@@ -74,6 +79,7 @@ def save(
 ) -> Path:
     """Write ``book/results/<name>.json`` atomically; return its path.
 
+    Arrays become lists; floats keep seven digits, and NaN and infinity become null.
     ``data`` maps each input's name to its sha256 (empty: computed from the seed alone);
     ``command`` is what a reader types to repeat it.
     """
@@ -86,7 +92,7 @@ def save(
         "machine": machine(),
         "device": device,
         "seconds": round(seconds, 1),
-        "results": results,
+        "results": plain(results),
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.json"
@@ -94,6 +100,19 @@ def save(
     temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
     os.replace(temporary, path)
     return path
+
+
+def plain(value: Any) -> Any:
+    """Return what JSON can hold, through dicts, lists and arrays."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    if isinstance(value, float | np.floating):
+        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def load(name: str) -> dict[str, Any]:

@@ -30,7 +30,6 @@ from torch import nn
 from setrade import candles, evidence, labels, patterns, results, training
 from setrade.efficientnet import EfficientNet
 from setrade.pictures import PictureSet, encoder
-from setrade.study.command import rounded
 
 BARS = "bybit_btcusdt_perp_1h.parquet"
 REQUEST = (
@@ -474,7 +473,7 @@ def main() -> None:
     print("real", out["real"]["next_bar"], flush=True)
     out["candlesticks"] = candle_part(bars, args.seed)
     out["claims"] = claims(out)
-    results.save("chart_patterns", rounded(out, 5), command=COMMAND, seed=args.seed,
+    results.save("chart_patterns", out, command=COMMAND, seed=args.seed,
                  seconds=time.perf_counter() - begin,
                  data={BARS: results.sha256(folder / BARS)})  # fmt: skip
 

@@ -26,7 +26,6 @@ from tqdm import tqdm
 from setrade import channels, evidence, labels, regimes, results, training
 from setrade.models import SETrader
 from setrade.study import Data
-from setrade.study.command import rounded
 
 FILE = "bybit_btcusdt_perp_1h.parquet"
 CHANNELS = (
@@ -179,7 +178,7 @@ def main() -> None:
         "planted_gate_rank": planted_gate(),
     }
     results.save(
-        "gates_real", rounded(stored), command="SETRADE_DATA=<folder> make study STUDY=gates_real",
+        "gates_real", stored, command="SETRADE_DATA=<folder> make study STUDY=gates_real",
         seed=list(range(args.seeds)), seconds=time.perf_counter() - start,
         data={FILE: data.sha256},
     )  # fmt: skip

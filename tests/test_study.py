@@ -22,7 +22,6 @@ from setrade import candles
 from setrade.costs import Costs
 from setrade.errors import ArgumentError
 from setrade.study import Data, Store, StudyError, grid, key, run, summary, views
-from setrade.study.command import rounded
 from setrade.study.experiment import Setting, folds, judge, run_cell
 from setrade.study.runner import cluster, estimate
 
@@ -382,9 +381,3 @@ def test_lines_are_json(store):
     lines = [json.loads(line) for line in store.path.read_text().splitlines()]
     assert lines[0] == {"study": "squares", "data_sha256": {"bars": "abc"}}
     assert lines[1]["measures"] == {"square": 4}
-
-
-def test_rounded_holds_only_what_json_can():
-    found = rounded({1: np.array([1.23456789, np.nan]), "a": (np.int64(3), True, None, "x")}, 5)
-    assert found == {"1": [1.2346, None], "a": [3, True, None, "x"]}
-    assert json.dumps(found, allow_nan=False)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import time
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from setrade import results
 from setrade.study.errors import StudyError
@@ -56,18 +53,7 @@ def finish(
     print(f"{name}: {report.ran} runs, {report.failed} failed, {report.skipped} already there")
     command = f"SETRADE_DATA=<folder with {files}> make study STUDY={name}"
     results.save(
-        name, rounded(stored), command=command, seed=list(range(seeds)),
+        name, stored, command=command, seed=list(range(seeds)),
         seconds=time.perf_counter() - start, data=store.header["data_sha256"],
         device=rows[-1]["device"],
     )  # fmt: skip
-
-
-def rounded(value: Any, digits: int = 6) -> Any:
-    """Return what JSON can hold: numbers with ``digits`` digits, arrays as lists, NaN as None."""
-    if isinstance(value, dict):
-        return {str(key): rounded(item, digits) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [rounded(item, digits) for item in value]
-    if isinstance(value, float | np.floating):
-        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
