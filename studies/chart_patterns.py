@@ -30,12 +30,8 @@ from torch import nn
 from setrade import candles, evidence, labels, patterns, results, training
 from setrade.efficientnet import EfficientNet
 from setrade.pictures import PictureSet, encoder
+from setrade.study.bars import HOURS, REQUESTS
 
-BARS = "bybit_btcusdt_perp_1h.parquet"
-REQUEST = (
-    "GET /v5/market/kline?category=linear&symbol=BTCUSDT&interval=60&"
-    "start=1585130400000&end=1735686000000"
-)
 COMMAND = "SETRADE_DATA=<folder> make study STUDY=chart_patterns"
 TEST_YEAR, LENGTH, SIDE = pd.Timestamp("2024-01-01", tz="UTC"), 64, 64
 TRAIN_NOISE, NOISES = (0.02, 0.25), (0.02, 0.06, 0.12, 0.25, 0.5)
@@ -203,7 +199,7 @@ def small(seed: int) -> float:
 
 def read(folder: Path) -> pd.DataFrame:
     """Return the real hourly bars."""
-    raw = pd.read_parquet(folder / BARS)
+    raw = pd.read_parquet(folder / HOURS)
     index = pd.DatetimeIndex(pd.to_datetime(raw.ts, unit="ms", utc=True), name="time")
     return raw[list(candles.COLUMNS)].set_index(index).astype(float)
 
@@ -460,11 +456,11 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=6_000, help="complete training windows")
     args = parser.parse_args()
     if "SETRADE_DATA" not in os.environ:
-        raise SystemExit(f"set SETRADE_DATA to the folder that holds {BARS}")
+        raise SystemExit(f"set SETRADE_DATA to the folder that holds {HOURS}")
     folder, begin = Path(os.environ["SETRADE_DATA"]), time.perf_counter()
     torch.set_num_threads(1)
     bars = read(folder)
-    out: dict[str, Any] = {"request": REQUEST}
+    out: dict[str, Any] = {"request": REQUESTS[HOURS]}
     out["small"] = {"accuracy": [small(s) for s in range(2)], "kinds": SMALL_KINDS}
     print("small", out["small"]["accuracy"], flush=True)
     out["drawn"], net, t = drawn_part(args.windows, args.seed)
@@ -475,7 +471,7 @@ def main() -> None:
     out["claims"] = claims(out)
     results.save("chart_patterns", out, command=COMMAND, seed=args.seed,
                  seconds=time.perf_counter() - begin,
-                 data={BARS: results.sha256(folder / BARS)})  # fmt: skip
+                 data={HOURS: results.sha256(folder / HOURS)})  # fmt: skip
 
 
 if __name__ == "__main__":

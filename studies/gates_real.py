@@ -26,8 +26,8 @@ from tqdm import tqdm
 from setrade import channels, evidence, labels, regimes, results, training
 from setrade.models import SETrader
 from setrade.study import Data
+from setrade.study.bars import HOURS, REQUESTS
 
-FILE = "bybit_btcusdt_perp_1h.parquet"
 CHANNELS = (
     "rsi", "macd", "macd_hist", "roc", "adx", "plus_di", "minus_di", "atr", "bollinger_percent_b",
     "bollinger_width", "keltner_upper", "vwap", "volume", "obv",
@@ -164,13 +164,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--data", type=Path, default=os.environ.get("SETRADE_DATA"))
     args = parser.parse_args()
-    start, data = time.perf_counter(), Data.of(Path(args.data or "") / FILE)
+    start, data = time.perf_counter(), Data.of(Path(args.data or "") / HOURS)
     bars = data.read()
     tasks = (delayed(partial(gates_of, bars=bars))(seed) for seed in range(args.seeds))
     work = Parallel(n_jobs=args.jobs, return_as="generator")(tasks)
     rows: list = list(tqdm(work, total=args.seeds, unit="net"))
     stored = {
         "channels": CHANNELS,
+        "requests": {HOURS: REQUESTS[HOURS]},
         "gates": rows,
         "ranking": ranking(rows),
         "chance_top3": 3 / len(CHANNELS),
@@ -180,7 +181,7 @@ def main() -> None:
     results.save(
         "gates_real", stored, command="SETRADE_DATA=<folder> make study STUDY=gates_real",
         seed=list(range(args.seeds)), seconds=time.perf_counter() - start,
-        data={FILE: data.sha256},
+        data={HOURS: data.sha256},
     )  # fmt: skip
 
 

@@ -47,11 +47,9 @@ from setrade.models.planted import Planted, planted
 from setrade.models.siamese import ContrastiveLoss, PairSet, Siamese, anomaly, draw_pairs, nearest
 from setrade.pictures import Encoder, Stack, encoder
 from setrade.regimes.rules import efficiency
+from setrade.study.bars import HOURS, REQUESTS
 
-FILE = "bybit_btcusdt_perp_1h.parquet"
-REQUEST = ("GET /v5/market/kline?category=linear&symbol=BTCUSDT&interval=60"
-           "&start=1585130400000&end=1735686000000")  # fmt: skip
-COMMAND = f"SETRADE_DATA=<folder with {FILE}> make study STUDY=many_heads"
+COMMAND = f"SETRADE_DATA=<folder with {HOURS}> make study STUDY=many_heads"
 LENGTH, STRIDE, HORIZON, MULTIPLE, SIZE = 32, 8, 8, 4.0, 32
 FIRST_VALIDATION, FIRST_TEST = "2023-07-01", "2024-01-01"
 BLOCK, NEIGHBOURS, PAIRS = 6.0, 50, 1_600
@@ -249,7 +247,7 @@ class Market:
 
 def read(folder: Path) -> Market:
     """Return the split market; purged by a window and a horizon at each border."""
-    bars = candles.read(folder / FILE, "1h")
+    bars = candles.read(folder / HOURS, "1h")
     targets = task_targets(bars, HORIZON, multiple=MULTIPLE)
     every = np.arange(1_100, len(bars), STRIDE)  # regimes are known by then
     every = every[targets.iloc[every].notna().all(axis=1)]
@@ -447,7 +445,7 @@ def real(folder: Path, seeds: int, draws: int, bar: tqdm) -> dict[str, Any]:
         "table": table_of(arms, market, draws), "side tasks": sides, "weights": weights,
         "states": compare_states(states, market, 0, draws), "class shares": truth,
         "examples": {name: len(part.x) for name, part in market.parts.items()},
-        "span": market.span, "request": REQUEST,
+        "span": market.span, "request": REQUESTS[HOURS],
         "setting": {"length": LENGTH, "stride": STRIDE, "horizon": HORIZON, "multiple": MULTIPLE},
     }  # fmt: skip
 
@@ -476,7 +474,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("planted", "real"), help="keep the stored other part")
     args = parser.parse_args()
     if "SETRADE_DATA" not in os.environ:
-        raise SystemExit(f"set SETRADE_DATA to the folder that holds {FILE}")
+        raise SystemExit(f"set SETRADE_DATA to the folder that holds {HOURS}")
     folder, begin = Path(os.environ["SETRADE_DATA"]), time.perf_counter()
     torch.set_num_threads(1)
     stored = results.load("many_heads") if args.only else {"results": {}, "seconds": 0.0}
@@ -491,7 +489,7 @@ def main() -> None:
     out["claims"] = claims(out["real"])
     results.save("many_heads", plain(out), command=COMMAND, seed=list(range(args.seeds)),
                  seconds=time.perf_counter() - begin,
-                 data={FILE: results.sha256(folder / FILE)})  # fmt: skip
+                 data={HOURS: results.sha256(folder / HOURS)})  # fmt: skip
 
 
 if __name__ == "__main__":

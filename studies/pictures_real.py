@@ -18,11 +18,11 @@ import numpy as np
 
 from setrade import evidence
 from setrade.study import Data, Store, grid, run, summary
+from setrade.study.bars import HOURS
 from setrade.study.command import arguments, finish
 from setrade.study.experiment import Setting, run_cell
 from setrade.study.views import ENCODERS
 
-FILE = "bybit_btcusdt_perp_1h.parquet"
 # Small batches: the running statistics of batch norm want a few hundred steps.
 SETTING = Setting(
     lookback=64, n_folds=3, stride=8, lr=2e-3, num_epochs=3, patience=2, batch_size=64
@@ -32,12 +32,12 @@ SETTING = Setting(
 def main() -> None:
     """Run what is missing, then store the table, with candlesticks as the baseline."""
     args = arguments(__doc__, seeds=2)
-    start, data = time.perf_counter(), {"1h": Data.of(args.data / FILE)}
+    start, data = time.perf_counter(), {"1h": Data.of(args.data / HOURS)}
     cells = grid(
         data=["1h"], view=ENCODERS, model=["micro"], seed=range(args.seeds),
         fold=range(SETTING.n_folds), fee_bps=[5.5],
     )  # fmt: skip
-    shas = {FILE: data["1h"].sha256}
+    shas = {HOURS: data["1h"].sha256}
     store = Store(args.store / "pictures_real.jsonl", "pictures_real", shas, repair=args.repair)
     report = run(
         partial(run_cell, data=data, setting=SETTING), cells, store,

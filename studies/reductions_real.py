@@ -13,10 +13,10 @@ from dataclasses import asdict
 from functools import partial
 
 from setrade.study import Data, Store, grid, run, summary
+from setrade.study.bars import HOURS
 from setrade.study.command import arguments, finish
 from setrade.study.experiment import Setting, run_cell
 
-FILE = "bybit_btcusdt_perp_1h.parquet"
 MODELS = ("mean/16", "mean", "mean/2")
 
 
@@ -24,12 +24,12 @@ def main() -> None:
     """Run what is missing, then store the table, with r = 16 as the baseline."""
     args = arguments(__doc__, seeds=3)
     start, setting = time.perf_counter(), Setting()
-    data = {"1h": Data.of(args.data / FILE)}
+    data = {"1h": Data.of(args.data / HOURS)}
     cells = grid(
         data=["1h"], view=["channels"], model=MODELS, seed=range(args.seeds),
         fold=range(setting.n_folds), fee_bps=[5.5],
     )  # fmt: skip
-    shas = {FILE: data["1h"].sha256}
+    shas = {HOURS: data["1h"].sha256}
     store = Store(args.store / "reductions_real.jsonl", "reductions_real", shas, repair=args.repair)
     report = run(
         partial(run_cell, data=data, setting=setting), cells, store,

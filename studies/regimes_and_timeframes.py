@@ -42,14 +42,8 @@ from setrade import (
 from setrade.models import SETrader
 from setrade.models.temporal import NowAndLater, TemporalRegimes, regime_loss
 from setrade.models.timeframes import TimeframeEnsemble, agreement_rate, align
+from setrade.study.bars import HOURS, QUARTERS, REQUESTS
 
-HOURS, QUARTERS = "bybit_btcusdt_perp_1h.parquet", "bybit_btcusdt_perp_15m.parquet"
-REQUESTS = {
-    HOURS: "GET /v5/market/kline?category=linear&symbol=BTCUSDT&interval=60"
-    "&start=1585130400000&end=1735686000000",
-    QUARTERS: "GET /v5/market/kline?category=linear&symbol=BTCUSDT&interval=15"
-    "&start=1714521600000&end=1735688700000",
-}
 COMMAND = "SETRADE_DATA=<folder> make study STUDY=regimes_and_timeframes"
 CHANNELS = (
     "roc", "rsi", "macd_hist", "bollinger_percent_b", "bollinger_width", "atr",

@@ -19,11 +19,11 @@ import pandas as pd
 
 from setrade import evidence, metrics
 from setrade.study import Data, Store, grid, run, summary
+from setrade.study.bars import HOURS
 from setrade.study.command import arguments, finish
 from setrade.study.experiment import Setting, run_cell
 from setrade.study.views import CHANNELS, SQUEEZES
 
-FILE = "bybit_btcusdt_perp_1h.parquet"
 FEE = 5.5  # bps a side
 
 
@@ -94,12 +94,12 @@ def main() -> None:
     """Run what is missing, then store the table."""
     args = arguments(__doc__, seeds=10)
     start, setting = time.perf_counter(), Setting()
-    data = {"1h": Data.of(args.data / FILE)}
+    data = {"1h": Data.of(args.data / HOURS)}
     cells = grid(
         data=["1h"], view=["channels"], model=SQUEEZES, seed=range(args.seeds),
         fold=range(setting.n_folds), fee_bps=[FEE],
     )  # fmt: skip
-    shas = {FILE: data["1h"].sha256}
+    shas = {HOURS: data["1h"].sha256}
     store = Store(args.store / "se_real.jsonl", "se_real", shas, repair=args.repair)
     report = run(
         partial(run_cell, data=data, setting=setting), cells, store,

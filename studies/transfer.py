@@ -36,16 +36,12 @@ from setrade.charts import candlesticks
 from setrade.gramian import gadf
 from setrade.models.backbones import Boosted, Transfer, extract, pretrained, untrained
 from setrade.pictures import to_input
+from setrade.study.bars import HOURS, REQUESTS
 
 BARS, SIZE = 32, 64  # two columns of pixels a bar
 DEPTH, GRID = 5, 2  # of the backbone, from the probe on planted data
 HORIZON = STEP = 12  # hours: labels tile the time, none overlaps
 LR = {"fine-tuned": 5e-4, "scratch": 2e-3}
-FILE = "bybit_btcusdt_perp_1h.parquet"
-REQUEST = (
-    "GET /v5/market/kline?category=linear&symbol=BTCUSDT&interval=60"
-    "&start=1585130400000&end=1735686000000"
-)
 COMMAND = "SETRADE_DATA=<folder> make study STUDY=transfer"
 BLOCK = 14.0  # windows in a bootstrap block, on average: a week
 ARMS = ("numbers", "random + XGBoost", "ImageNet + XGBoost", "scratch", "fine-tuned")
@@ -359,8 +355,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     if "SETRADE_DATA" not in os.environ:
-        parser.error("SETRADE_DATA must name the folder with " + FILE)
-    path, start = Path(os.environ["SETRADE_DATA"]) / FILE, time.perf_counter()
+        parser.error("SETRADE_DATA must name the folder with " + HOURS)
+    path, start = Path(os.environ["SETRADE_DATA"]) / HOURS, time.perf_counter()
     n, kinds = args.seeds, ("candles", "gadf")
     todo = [delayed(real_run)(path, kind, args.epochs, s) for kind in kinds for s in range(n)]
     todo += [delayed(planted_part)(s) for s in range(n)]
@@ -371,7 +367,7 @@ def main() -> None:
     _, y, ahead, parts = load(path)
     test = parts[2]
     stored: dict[str, Any] = {
-        "request": REQUEST, "bars": BARS, "size": SIZE, "horizon": HORIZON, "depth": DEPTH,
+        "request": REQUESTS[HOURS], "bars": BARS, "size": SIZE, "horizon": HORIZON, "depth": DEPTH,
         "grid": GRID, "lr": LR, "epochs": args.epochs, "rows": [len(rows) for rows in parts],
         "majority": float(np.bincount(y[test]).max() / len(test)),
         "real": {
@@ -385,7 +381,7 @@ def main() -> None:
     stored["claims"] = claims(stored)
     results.save(
         "transfer", stored, command=COMMAND, seed=list(range(n)),
-        seconds=time.perf_counter() - start, data={FILE: results.sha256(path)},
+        seconds=time.perf_counter() - start, data={HOURS: results.sha256(path)},
     )  # fmt: skip
 
 

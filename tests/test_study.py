@@ -10,6 +10,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from setrade import candles
 from setrade.costs import Costs
 from setrade.errors import ArgumentError
 from setrade.study import Data, Store, StudyError, grid, key, run, summary, views
+from setrade.study.bars import REQUESTS
 from setrade.study.experiment import Setting, folds, judge, run_cell
 from setrade.study.runner import cluster, estimate
 
@@ -381,3 +383,13 @@ def test_lines_are_json(store):
     lines = [json.loads(line) for line in store.path.read_text().splitlines()]
     assert lines[0] == {"study": "squares", "data_sha256": {"bars": "abc"}}
     assert lines[1]["measures"] == {"square": 4}
+
+
+@pytest.mark.skipif("SETRADE_DATA" not in os.environ, reason="SETRADE_DATA names no folder")
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_names_the_span_and_the_bar_of_its_file(name):
+    asked = dict(parse_qsl(REQUESTS[name].partition("?")[2]))
+    bars = candles.read(Path(os.environ["SETRADE_DATA"], name))
+    opens = bars.index.as_unit("ms").asi8
+    assert (asked["start"], asked["end"]) == (str(opens[0]), str(opens[-1]))
+    assert int(asked["interval"]) * 60_000 == opens[1] - opens[0]

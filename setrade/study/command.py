@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from setrade import results
+from setrade.study.bars import REQUESTS
 from setrade.study.errors import StudyError
 from setrade.study.runner import BACKENDS, Report
 from setrade.study.store import Store
@@ -49,9 +50,10 @@ def finish(
         "work_seconds": round(sum(row["seconds"] for row in rows), 1),
         "last_call": vars(report),
     }
-    files = ", ".join(store.header["data_sha256"])
+    names = list(store.header["data_sha256"])
+    stored["requests"] = {name: REQUESTS[name] for name in names if name in REQUESTS}
     print(f"{name}: {report.ran} runs, {report.failed} failed, {report.skipped} already there")
-    command = f"SETRADE_DATA=<folder with {files}> make study STUDY={name}"
+    command = f"SETRADE_DATA=<folder with {', '.join(names)}> make study STUDY={name}"
     results.save(
         name, stored, command=command, seed=list(range(seeds)),
         seconds=time.perf_counter() - start, data=store.header["data_sha256"],
