@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from real_book import BOOK, TRADES, plain, read, seconds
+from real_book import BOOK, TRADES, read, seconds
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -216,7 +216,7 @@ def main() -> None:
                 "heat-map net's score joins the mid's own past moves (Binance, 85 s tested)",
     }}  # fmt: skip
     shas = {name: results.sha256(folder / name) for name in (BOOK, TRADES)}
-    results.save("book_net", plain(out), command=COMMAND, seed=list(range(args.seeds)),
+    results.save("book_net", out, command=COMMAND, seed=list(range(args.seeds)),
                  seconds=time.perf_counter() - begin, data=shas)  # fmt: skip
 
 

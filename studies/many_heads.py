@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from real_book import plain
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -487,7 +486,7 @@ def main() -> None:
             out["real"] = real(folder, args.seeds, args.draws, bar)
     begin -= stored["seconds"]
     out["claims"] = claims(out["real"])
-    results.save("many_heads", plain(out), command=COMMAND, seed=list(range(args.seeds)),
+    results.save("many_heads", out, command=COMMAND, seed=list(range(args.seeds)),
                  seconds=time.perf_counter() - begin,
                  data={HOURS: results.sha256(folder / HOURS)})  # fmt: skip
 

@@ -390,6 +390,6 @@ def test_lines_are_json(store):
 def test_a_request_names_the_span_and_the_bar_of_its_file(name):
     asked = dict(parse_qsl(REQUESTS[name].partition("?")[2]))
     bars = candles.read(Path(os.environ["SETRADE_DATA"], name))
-    opens = bars.index.as_unit("ms").asi8
+    opens = pd.DatetimeIndex(bars.index).as_unit("ms").asi8
     assert (asked["start"], asked["end"]) == (str(opens[0]), str(opens[-1]))
     assert int(asked["interval"]) * 60_000 == opens[1] - opens[0]
