@@ -44,14 +44,23 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _git(*args: str) -> str:
+    command = ["git", "-C", str(FOLDER.parent.parent), *args]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def commit() -> str:
     """Return the git commit of the working tree, with ``+`` when tracked files differ."""
+    return _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
 
-    def git(*args: str) -> str:
-        command = ["git", "-C", str(FOLDER.parent), *args]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+def same_code(record: dict[str, Any]) -> bool:
+    """Return whether ``setrade`` and ``studies`` are now what they were for a loaded result.
+
+    A result made between commits (``+``) is never known to be.
+    """
+    made = record["commit"]
+    return not made.endswith("+") and not _git("diff", "--stat", made, "--", "setrade", "studies")
 
 
 def machine() -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from setrade import evidence
 from setrade.study import Data, Store, grid, run, summary
 from setrade.study.bars import HOURS
-from setrade.study.command import arguments, finish
+from setrade.study.command import arguments, finish, settled
 from setrade.study.experiment import Setting, run_cell
 from setrade.study.views import ENCODERS
 
@@ -43,6 +43,8 @@ def main() -> None:
         partial(run_cell, data=data, setting=SETTING), cells, store,
         n_jobs=args.jobs, backend=args.backend, address=args.address,
     )  # fmt: skip
+    if settled("pictures_real", report, store):
+        return
     rows = store.of(cells)
     names, daily = summary.cube(rows, "view", "daily")
     _, majority = summary.cube(rows, "view", "majority")

@@ -14,7 +14,7 @@ from functools import partial
 
 from setrade.study import Data, Store, grid, run, summary
 from setrade.study.bars import HOURS
-from setrade.study.command import arguments, finish
+from setrade.study.command import arguments, finish, settled
 from setrade.study.experiment import Setting, run_cell
 
 MODELS = ("mean/16", "mean", "mean/2")
@@ -35,6 +35,8 @@ def main() -> None:
         partial(run_cell, data=data, setting=setting), cells, store,
         n_jobs=args.jobs, backend=args.backend, address=args.address,
     )  # fmt: skip
+    if settled("reductions_real", report, store):
+        return
     table = summary.table(store.of(cells), "model", MODELS[0])
     stored = {"setting": asdict(setting), "models": MODELS, "table": table}
     finish("reductions_real", stored, report, store, seeds=args.seeds, start=start)

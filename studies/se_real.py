@@ -20,7 +20,7 @@ import pandas as pd
 from setrade import evidence, metrics
 from setrade.study import Data, Store, grid, run, summary
 from setrade.study.bars import HOURS
-from setrade.study.command import arguments, finish
+from setrade.study.command import arguments, finish, settled
 from setrade.study.experiment import Setting, run_cell
 from setrade.study.views import CHANNELS, SQUEEZES
 
@@ -105,6 +105,8 @@ def main() -> None:
         partial(run_cell, data=data, setting=setting), cells, store,
         n_jobs=args.jobs, backend=args.backend, address=args.address,
     )  # fmt: skip
+    if settled("se_real", report, store):
+        return
     judged = verdict(store.of(cells), data["1h"].read())
     stored = {"setting": asdict(setting), "channels": CHANNELS, **judged}
     finish("se_real", stored, report, store, seeds=args.seeds, start=start)

@@ -20,6 +20,11 @@ def picky(cell: dict, *, folder: str) -> dict:
     return square(cell)
 
 
+def lost(cell: dict) -> dict:
+    """Return what JSON cannot hold at x = 3."""
+    return {"square": float("nan")} if cell["x"] == 3 else square(cell)
+
+
 def mortal(cell: dict, *, folder: str) -> dict:
     """Kill the worker process at x = 5, the first time."""
     mark = Path(folder) / "killed"

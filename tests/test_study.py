@@ -19,12 +19,13 @@ import study_work
 from hypothesis import given
 from hypothesis import strategies as st
 
-from setrade import candles
+from setrade import candles, results
 from setrade.costs import Costs
 from setrade.errors import ArgumentError
 from setrade.study import Data, Store, StudyError, grid, key, run, summary, views
 from setrade.study.bars import REQUESTS
-from setrade.study.experiment import Setting, folds, judge, run_cell
+from setrade.study.command import finish, settled
+from setrade.study.experiment import Setting, daily, folds, judge, run_cell
 from setrade.study.runner import cluster, estimate
 
 HERE = Path(__file__).parent
@@ -97,6 +98,13 @@ def test_failed_run_is_recorded_and_tried_again(store, tmp_path):
     assert (report.ran, report.failed, report.skipped) == (1, 0, 4)
     assert [row["status"] for row in store.rows()].count("failed") == 1  # not rewritten
     assert len(store.of(cells)) == 5
+
+
+def test_a_measure_that_json_cannot_hold_is_a_failed_run_and_stops_no_other(store):
+    report = run(study_work.lost, grid(x=range(5)), store, n_jobs=2, say=quiet)
+    assert (report.ran, report.failed) == (5, 1)
+    (failed,) = [row for row in store.rows() if row["status"] == "failed"]
+    assert "measure 'square' cannot be stored" in failed["error"]
 
 
 def test_worker_killed_mid_run_loses_nothing(store, tmp_path):
@@ -285,6 +293,11 @@ def test_folds_lie_side_by_side_and_share_no_bar(tmp_path):
         assert fold.ends("validation")[-1] < fold.ends("test")[0]
 
 
+def test_a_ruined_account_earns_nothing_more():
+    days = pd.date_range("2024-01-01", periods=4, freq="1D", tz="UTC")
+    assert daily(pd.Series([1.0, 0.5, 0.0, 0.0], index=days)) == [0.0, -0.5, -1.0, 0.0]
+
+
 def test_judge_by_oracle_and_by_a_coin(tmp_path):
     fold = folds(saved(hourly(), tmp_path / "a.parquet"), SMALL)[0]
     truth = fold.truth.to_numpy()[fold.ends("test")].astype(int)
@@ -393,3 +406,45 @@ def test_a_request_names_the_span_and_the_bar_of_its_file(name):
     opens = pd.DatetimeIndex(bars.index).as_unit("ms").asi8
     assert (asked["start"], asked["end"]) == (str(opens[0]), str(opens[-1]))
     assert int(asked["interval"]) * 60_000 == opens[1] - opens[0]
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """A project of its own: one module, one study, a folder of results."""
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "project" / "book" / "results")
+    for folder in ("setrade", "studies", "book/results"):
+        (tmp_path / "project" / folder).mkdir(parents=True)
+        (tmp_path / "project" / folder / "file").write_text("old")
+
+    def git(*words: str) -> None:
+        me = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        subprocess.run(["git", *me, *words], cwd=tmp_path / "project", check=True, text=True)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    return tmp_path / "project"
+
+
+def test_a_study_is_settled_only_while_its_runs_and_its_code_are_the_same(store, repository):
+    cells, work = grid(x=range(3)), study_work.square
+    report = run(work, cells, store, say=quiet)
+    assert not settled("x", report, store)  # it has just run
+    again = run(work, cells, store, say=quiet)
+    assert not settled("x", again, store)  # nothing is stored yet
+    finish("x", {}, again, store, seeds=1, start=time.perf_counter())
+    (repository / "book/results/file").write_text("results may change")
+    assert settled("x", again, store)
+    (repository / "studies/file").write_text("new")
+    assert not settled("x", again, store)
+    (repository / "studies/file").write_text("old")
+    run(work, grid(x=range(4)), store, say=quiet)
+    assert not settled("x", again, store)  # one run more
+
+
+def test_a_result_made_between_commits_is_never_settled(store, repository):
+    (repository / "setrade/file").write_text("not committed")
+    run(study_work.square, grid(x=[1]), store, say=quiet)
+    again = run(study_work.square, grid(x=[1]), store, say=quiet)
+    finish("x", {}, again, store, seeds=1, start=time.perf_counter())
+    assert not settled("x", again, store)

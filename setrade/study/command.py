@@ -39,6 +39,18 @@ def arguments(
     return args
 
 
+def settled(name: str, report: Report, store: Store) -> bool:
+    """Return whether the stored result is of just these runs, data and code: nothing is left."""
+    if report.ran or not (results.FOLDER / f"{name}.json").exists():
+        return False
+    record = results.load(name)
+    known = record["results"]["machinery"].get("runs_sha256")
+    same = known == results.sha256(store.path) and results.same_code(record)
+    if same:
+        print(f"{name}: nothing new, book/results/{name}.json is of these {report.skipped} runs")
+    return same
+
+
 def finish(
     name: str, stored: dict[str, Any], report: Report, store: Store, *, seeds: int, start: float
 ) -> None:
@@ -46,6 +58,7 @@ def finish(
     rows = store.rows()
     stored["machinery"] = {
         "runs": len(rows),
+        "runs_sha256": results.sha256(store.path),
         "failed": sum(row["status"] != "ok" for row in rows),
         "work_seconds": round(sum(row["seconds"] for row in rows), 1),
         "last_call": vars(report),

@@ -17,7 +17,7 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.metrics import precision_recall_fscore_support
 
-from setrade import backtest, labels
+from setrade import backtest, labels, metrics
 from setrade.costs import Costs
 from setrade.errors import choice, integer
 from setrade.study import views
@@ -119,10 +119,9 @@ def positions(fold: Fold, validation: np.ndarray, test: np.ndarray) -> pd.Series
 
 
 def daily(equity: pd.Series) -> list[float]:
-    """Return the daily returns of a test block's equity, rounded to 1e-7."""
-    days = equity.resample("1D").last()
-    before = np.concatenate([[equity.iloc[0]], days.to_numpy()[:-1]])
-    return np.round(days.to_numpy() / before - 1, 7).tolist()
+    """Return the daily returns of a test block's equity, rounded to 1e-7; zero after ruin."""
+    days = np.concatenate([equity[:1], equity.resample("1D").last()])
+    return np.round(metrics.returns(days), 7).tolist()
 
 
 def rank_correlation(score: np.ndarray, ahead: np.ndarray) -> float:

@@ -7,6 +7,7 @@ process dies, loky's pool is rebuilt and Dask gives its runs to another worker.
 
 from __future__ import annotations
 
+import json
 import platform
 import time
 import traceback
@@ -123,10 +124,20 @@ def attempt(work: Work, cell: Cell, commit: str) -> Row:
     row: Row = {"key": key(cell), "cell": cell, "commit": commit, **surroundings()}
     start = time.perf_counter()
     try:
-        row |= {"status": "ok", "measures": work(cell)}
+        row |= {"status": "ok", "measures": storable(work(cell))}
     except Exception:  # recorded with its traceback: one bad run must not stop a thousand
         row |= {"status": "failed", "error": traceback.format_exc(limit=8)}
     return row | {"seconds": round(time.perf_counter() - start, 3)}
+
+
+def storable(measures: dict[str, Any]) -> dict[str, Any]:
+    """Return the measures of a run; raise `StudyError` for one that a line of JSON cannot hold."""
+    for name, value in measures.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise StudyError(f"measure {name!r} cannot be stored: {error}") from error
+    return measures
 
 
 @cache
