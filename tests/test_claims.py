@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from setrade.errors import ArgumentError
 from setrade.evidence import claims
 from setrade.evidence.claims import ClaimError, Measured, verdict
-from setrade.results import FOLDER
+from setrade.results import FOLDER, load
 
 ROOT = FOLDER.parent.parent
 
@@ -124,3 +125,18 @@ def test_ids_are_unique(tmp_path):
 def test_unknown_rule_is_named():
     with pytest.raises(ArgumentError, match="rule"):
         verdict("hope", 1.0, Measured(1.0))
+
+
+@pytest.mark.parametrize("page", ["README.md", "book/intro.md"])
+def test_the_verdict_on_the_first_pages_is_the_measured_one(page):
+    def signed(value: float) -> str:
+        return f"{value:.2f}".replace("-", "−")
+
+    said = " ".join((ROOT / page).read_text().split())
+    count = Counter(row.verdict for row in claims.ledger())
+    gap = load("se_real")["results"]["table"]["sharpe"]["mean"]["difference"]
+    low, high = signed(gap["low"]), signed(gap["high"])
+    assert f"by {signed(gap['estimate'])} (95 % interval {low} to {high})" in said
+    assert f"Of {count.total()} claims {count['holds']} hold" in said
+    assert f"{count['fails']} fail, {count['undecided']} are undecided" in said
+    assert f"and {count['not testable']} cannot be tested here" in said

@@ -12,16 +12,15 @@ BADGES = {
     "undecided": "{bdg-warning}`undecided`",
     "not testable": "{bdg-light}`not testable`",
 }
+COLUMNS = "| verdict | claim | measured | evidence |\n|---|---|---|---|\n"
 HEAD = """(claims)=
 # Claims
 
-The claims of the two chapters we started from that have been put to a test so far, with what this
-book measured. A claimed number **holds** when it lies inside an interval narrow enough to say
-something, **fails** when it lies outside, and is **undecided** when the interval is too wide to
-tell. The verdicts are computed from the stored results each time this page is built; a row whose
-verdict does not follow stops the build. The chapter's own results tables (SE against none on years
-of bars, and the five squeezes) are still being measured; on a sample of 58 days
-{ref}`ch-se-trader` found no verdict.
+Every claim of the two chapters we started from that can be put to a test, with what this book
+measured. Chapter {ref}`ch-verdict` says how a verdict is reached: a claimed number **holds** when
+it lies inside an interval narrow enough to say something, **fails** when it lies outside, and is
+**undecided** when the interval is too wide to tell. The verdicts are computed from the stored
+results each time this page is built; a row whose verdict does not follow stops the build.
 
 """
 
@@ -67,8 +66,11 @@ def page() -> str:
     rows = claims.ledger()
     counts = [f"{BADGES[v]} {sum(r.verdict == v for r in rows)}" for v in claims.VERDICTS]
     text = HEAD + f"{len(rows)} claims: " + ", ".join(counts) + "\n"
-    for source, group in groupby(rows, key=lambda r: r.source.split(",")[0]):
-        text += f"\n## The {source}\n\n| verdict | claim | measured | evidence |\n"
-        text += "|---|---|---|---|\n"
-        text += "\n".join(map(row, group)) + "\n"
+    for source, chapter in groupby(rows, key=lambda r: r.source.split(", ")[0]):
+        text += f"\n## The {source}\n"
+        for section, group in groupby(chapter, key=lambda r: r.source.split(", ")[1]):
+            text += (
+                f"\n### {section}\n\n| verdict | claim | measured | evidence |\n|---|---|---|---|\n"
+            )
+            text += "\n".join(map(row, group)) + "\n"
     return text
