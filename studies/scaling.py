@@ -29,7 +29,7 @@ from setrade.study import Data, Report, Store, grid, run
 from setrade.study.experiment import Setting, run_cell
 
 SETTING = Setting(
-    lookback=32, horizon=8, n_folds=2, validation=480, embargo=8, num_epochs=3, batch_size=128,
+    lookback=32, horizon=8, n_folds=2, validation=480, embargo=8, num_epochs=12, batch_size=128,
     span=("2021-11-10", "2021-11-23"),
 )  # fmt: skip
 CELLS = grid(
