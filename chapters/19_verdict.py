@@ -58,6 +58,8 @@ hold = stored["buy_and_hold"]
 print(f"a year, from two prices    {by_hand:.1%}")
 print(f"a year, from hourly closes {hold['annual_return']:.1%}")
 print(f"drawdown on hourly closes  {hold['max_drawdown']:.1%}")
+
+# %%
 assert abs(by_hand - hold["annual_return"]) < 0.01
 
 # %% [markdown]
@@ -164,7 +166,7 @@ plt.show()
 # %%
 for name in claimed:
     none, se = (table[name][model] for model in ("none", "mean"))
-    assert se["low"] < none["estimate"] < se["high"]  # neither can be told from the other
+    assert se["low"] < none["estimate"] < se["high"]
 assert table["sharpe"]["mean"]["high"] < 1.84
 
 # %% [markdown]
@@ -226,11 +228,15 @@ small = Setting(
 
 # %%
 cell = {"data": "sample", "view": "channels", "seed": 0, "fold": 0, "fee_bps": 5.5}
-found = {m: run_cell(cell | {"model": m}, data=data, setting=small) for m in ("none", "mean")}
+found = {
+    m: run_cell(cell | {"model": m}, data=data, setting=small) for m in ("none", "mean")
+}
 gap = found["mean"]["accuracy"] - found["none"]["accuracy"]
 pairs = stored["pairs"]
 print(f"accuracy, SE less none: {gap:+.2f} in this cell")
 print(f"stored, 80 cells: {pairs['least']:+.2f} to {pairs['largest']:+.2f}")
+
+# %%
 assert pairs["least"] - 0.02 <= gap <= pairs["largest"] + 0.02
 
 # %% [markdown]
@@ -265,8 +271,10 @@ plt.show()
 
 # %%
 before_costs = stored["gross_annual_return"]
-for name, basis_points in even.items():
-    print(f"{name:9} {basis_points:+.1f} bp   {before_costs[name]:+.1%} a year before costs")
+for name, cost in even.items():
+    print(f"{name:9} {cost:+.1f} bp   {before_costs[name]:+.1%} a year before costs")
+
+# %%
 assert max(before_costs.values()) < 0
 
 # %% [markdown]
@@ -288,9 +296,11 @@ for regime, row in gates["ranking"].items():
     top = row["top3_found"]
     inside = f"{top['estimate']:.0%} [{top['low']:.0%}, {top['high']:.0%}]"
     print(f"{regime:15} named features among the top three: {inside}")
-print(f"by chance: {chance:.0%}; two seeds agree on the order:", end=" ")
+print(f"by chance: {chance:.0%}")
+
+# %%
 agree = np.mean([row["agreement_of_seeds"] for row in gates["ranking"].values()])
-print(f"{agree:+.2f}")
+print(f"two seeds agree on the order: {agree:+.2f}")
 assert abs(agree) < 0.2
 
 # %% [markdown]
@@ -331,6 +341,8 @@ for view, row in pictures["table"]["accuracy"].items():
     sharpe = pictures["table"]["sharpe"][view]
     inside = f"[{sharpe['low']:+.1f}, {sharpe['high']:+.1f}]"
     print(f"{view:11} {row['estimate']:.3f}  Sharpe {sharpe['estimate']:+.1f} {inside}")
+
+# %%
 best = max(row["high"] for row in pictures["table"]["accuracy"].values())
 assert best < pictures["majority"] + 0.05
 assert pictures["table"]["max_drawdown"]["gasf"]["low"] < -0.99

@@ -1,0 +1,423 @@
+# %% [markdown]
+# (ch-scaling-out)=
+# # Scaling out
+#
+# **How do you run ten thousand trainings and still trust every row of the table?**
+#
+# ```{admonition} What you will do
+# :class: tip
+# - write a study as a list of plain cells, and give each cell a name
+# - store every run the moment it ends, failures too
+# - see how a study that drops its failures flatters itself
+# - run one study on one worker, on two, and on a cluster, and compare the tables
+# - estimate what a thousand cores would bring, and what they would cost
+# ```
+#
+# *You need* {ref}`ch-se-trader` *and* {ref}`ch-honest-evaluation`. *Runs* in under 40 s on two cores.
+
+# %%
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from setrade import results
+from setrade.plots import DOWN, NEUTRAL, UP, use_style
+from setrade.study import Store, StudyError, grid, key, run
+
+use_style()
+folder = Path(tempfile.mkdtemp())
+
+# %% tags=["parameters"]
+N_SEEDS = 40  # runs of the toy study
+CORES = 1_000  # of the cluster on paper
+DOLLARS = 0.04  # for one core and hour, an assumption: put your own
+
+# %% [markdown]
+# ## 1 A study is a list
+#
+# The verdict of this book rests on some hundred trainings. Six nets, ten seeds, eight stretches of
+# history: 480 of them for one question. A notebook loop over 480 trainings has three weak points.
+# A crash loses everything. A second machine cannot help. And nobody can say afterwards which
+# settings were tried.
+#
+# The cure begins with the order of things. First write down *all* runs, as plain data. Then run
+# them. A run is a **cell**: names and values, nothing else. `grid` spells them out.
+
+# %%
+cells = grid(model=["none", "mean"], seed=range(3), fold=range(2))
+print(len(cells), "cells; the first and the last:")
+print(cells[0])
+print(cells[-1])
+
+# %% [markdown]
+# A cell needs a name that does not depend on when it ran or in which order its fields were
+# written. By hand: sort the names, write JSON, take the hash.
+
+# %%
+def name_of(cell):
+    text = json.dumps(cell, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+shuffled = dict(reversed(cells[0].items()))
+print(name_of(cells[0]), name_of(shuffled))
+
+# %% [markdown]
+# The package does the same.
+
+# %%
+assert [name_of(cell) for cell in cells] == [key(cell) for cell in cells]
+assert len({key(cell) for cell in cells}) == len(cells)
+
+# %% [markdown]
+# ## 2 One line a run
+#
+# A run is stored the moment it ends: one line of JSON, appended. An append of one line is the
+# safest write there is. It touches nothing that was there before, so a crash can lose the run
+# under way and no other.
+#
+# The first line of the file says which study it is and on which data. By hand, it is this much:
+
+# %%
+def append(path, row):
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+by_hand = folder / "by_hand.jsonl"
+append(by_hand, {"study": "toy", "data_sha256": {}})
+append(by_hand, {"key": key(cells[0]), "status": "ok", "measures": {"x": 1}})
+print(by_hand.read_text())
+
+# %% [markdown]
+# `Store` adds what experience adds. It flushes to the disk, undoes a line that the disk could not
+# take, refuses a file that belongs to other data, and lets one process write at a time. And it
+# answers the question that makes a study resumable: which cells are missing?
+
+# %%
+store = Store(folder / "toy.jsonl", "toy", {"bars": "abc"})
+print(len(store.missing(cells)), "of", len(cells), "cells are missing")
+
+# %% [markdown]
+# Our toy run takes the place of a training. It draws 250 daily returns without any edge and says
+# what they add up to.
+
+# %%
+def drift(cell):
+    rng = np.random.default_rng(cell["seed"])
+    daily = rng.normal(0, 0.02, 250)
+    return {"total": float(np.prod(1 + daily) - 1)}
+
+
+report = run(drift, cells, store, say=print)
+print(report.ran, "ran,", report.failed, "failed,", report.skipped, "skipped")
+
+# %% tags=["nbval-ignore-output"]
+row = store.rows()[0]
+print({name: row[name] for name in ("commit", "machine", "device", "seconds")})
+
+# %% [markdown]
+# The line before the others ran is the estimate: the first run goes alone, and its time tells how
+# long the rest will take. Every row carries what is needed to repeat it: the cell, the commit, the
+# versions, the machine.
+#
+# Call it again, and nothing happens. This is all there is to resuming.
+
+# %%
+again = run(drift, cells, store, say=print)
+print(again.ran, "ran,", again.skipped, "skipped")
+assert again.ran == 0
+
+# %% [markdown]
+# ## 3 The same table from one worker, two, and a cluster
+#
+# Underneath `run` is joblib {cite:p}`joblib`. Its backends are loky, which starts processes on
+# this machine, and Dask and Ray, which reach a cluster. The study does not change:
+#
+# ```bash
+# make study STUDY=se_real                                    # all cores of this machine
+# python studies/se_real.py --backend dask --address tcp://scheduler:8786 --jobs 1000
+# ```
+#
+# Two workers here, on the toy:
+
+# %%
+two = Store(folder / "two.jsonl", "toy", {})
+run(drift, cells, two, n_jobs=2, say=lambda text: None)
+same = [row["measures"] for row in two.of(cells)]
+assert same == [drift(cell) for cell in cells]
+print("two workers, the same table:", same == [drift(cell) for cell in cells])
+
+# %% [markdown]
+# Whether that holds with real nets, and with processes that can die, is a longer run
+# (`make study STUDY=scaling`, stored in `scaling.json`). It trains 128 SE traders on the embedded
+# sample: on one loky worker, on two, on a Dask cluster of a scheduler and two workers, each a
+# process of its own, and once more while one of these workers is killed half-way.
+
+# %%
+stored = results.load("scaling")["results"]
+for name, report in stored["reports"].items():
+    same = "same table" if stored["same_table"][name] else "ANOTHER TABLE"
+    print(f"{name:7} {report['wall_seconds']:6.1f} s  {report['ran']} runs  {same}")
+assert all(stored["same_table"].values())
+assert stored["worker_was_killed"]
+
+# %% [markdown]
+# The tables are equal to the last digit. Each net draws from its own seed and computes on one
+# thread, so it does not matter where or when it runs. The killed worker's runs went to the other
+# one.
+#
+# ## 4 A thousand cores, on paper
+#
+# How far does this go? Amdahl's law {cite:p}`amdahl1967` splits the time into a part that divides
+# among $n$ workers and a part that does not:
+#
+# $$T(n) = s + \frac{w}{n}.$$
+#
+# Here $w$ is the training, and $s$ is what the process in charge does alone: it hands out each run,
+# and appends and flushes each row. We timed that with a thousand runs that do nothing.
+
+# %%
+serial = stored["serial_milliseconds"] / 1e3
+one = stored["reports"]["loky_1"]
+work = one["work_seconds"]
+overhead = one["wall_seconds"] / work - 1
+print(f"serial part of a run   {1e3 * serial:.1f} ms")
+print(f"work in a run          {work / stored['runs']:.2f} s")
+print(f"machinery on one worker {overhead:.1%} of the work")
+assert overhead < 0.05
+
+# %% [markdown]
+# Now the full grid that the chapter we started from would need: three symbols, three timeframes,
+# channels and five kinds of picture, two models each, ten seeds, eight folds. The time of a run is
+# the mean of the SE study on real bars (`se_real.json`, chapter {ref}`ch-verdict`); pictures take longer,
+# so this is a lower bound.
+
+# %%
+machinery = results.load("se_real")["results"]["machinery"]
+seconds = machinery["work_seconds"] / machinery["runs"]
+n_runs = 3 * 3 * (1 + 5) * 2 * 10 * 8
+total_work = n_runs * seconds
+print(f"{n_runs} runs of {seconds:.1f} s: {total_work / 3600:.0f} core hours")
+
+# %% mystnb={"figure": {"caption": "Amdahl's law with the measured serial part. Dots: what was measured on one and two workers, scaled to the full grid.", "name": "fig-amdahl"}, "image": {"alt": "Time of the full grid against the number of workers on logarithmic axes; the curve follows the ideal line up to some hundred workers and bends towards the serial part at a thousand."}}
+n = np.array([1, 2, 5, 10, 20, 50, 100, 200, 500, CORES])
+ideal, amdahl = total_work / n, n_runs * serial + total_work / n
+fig, ax = plt.subplots(figsize=(6, 3.6))
+ax.loglog(n, ideal / 3600, color=NEUTRAL, ls="--", label="ideal")
+ax.loglog(n, amdahl / 3600, color=UP, label="with the serial part")
+walls = [stored["reports"][f"loky_{k}"]["wall_seconds"] for k in (1, 2)]
+measured = total_work / 3600 * np.array(walls) / work
+ax.plot([1, 2], measured, "o", color=DOWN, label="measured here, scaled")
+ax.set(xlabel="workers", ylabel="hours for the full grid")
+ax.legend()
+plt.show()
+
+# %%
+speedup = amdahl[0] / amdahl[-1]
+print(f"{CORES} workers: {speedup:.0f} times as fast as one")
+print(f"at most {1 + total_work / (n_runs * serial):.0f} times, however many workers")
+assert speedup < CORES
+assert measured[1] < measured[0]
+
+# %% [markdown]
+# The second dot lies above the line: a worker takes seconds to start, and a study of one minute
+# feels that; a long one does not.
+#
+# The bend is honest news. A serial part of milliseconds is nothing beside seconds of training, on
+# two workers. On a thousand it is a good part of the whole. Longer runs (a larger net, all folds of a seed
+# in one run) push the bend to the right.
+#
+# What would it cost?
+
+# %%
+hours = total_work / 3600
+print(f"a run      {100 * seconds / 3600 * DOLLARS:.4f} cents")
+print(f"full grid  {hours * DOLLARS:.2f} dollars at {DOLLARS} a core hour")
+
+# %% [markdown]
+# Computing is cheap. What is dear is the number of tries: each variant in the grid raises the bar that
+# the best one has to clear (chapter {ref}`ch-honest-evaluation`). The store helps here too. It counts
+# every run, so the number that goes into the deflated Sharpe ratio is not a matter of memory.
+
+# %% [markdown]
+# ## What goes wrong
+#
+# ### Failures that are dropped
+#
+# Trainings fail. A loss becomes infinite, memory runs out, a file is missing. The usual loop says
+# `except: continue`, and the table at the end is an average over the runs that lived.
+#
+# Our second toy fails for a reason, as real ones do: it cannot digest a crash. A run whose returns
+# fall by more than 18 % within a month raises an error.
+
+# %%
+def fragile(cell):
+    rng = np.random.default_rng(cell["seed"])
+    path = np.cumprod(1 + rng.normal(0, 0.02, 250))
+    if (path[21:] / path[:-21]).min() < 0.82:
+        raise ArithmeticError("the loss is not a number")
+    return {"total": float(path[-1] - 1)}
+
+
+# %%
+seeds = grid(seed=range(N_SEEDS))
+survivors = []
+for cell in seeds:
+    try:
+        survivors.append(fragile(cell)["total"])
+    except ArithmeticError:
+        continue  # the mistake
+
+everyone = [drift(cell)["total"] for cell in seeds]
+print(f"survivors  {np.mean(survivors):+.1%} a year, {len(survivors)} runs")
+print(f"everyone   {np.mean(everyone):+.1%} a year, {len(everyone)} runs")
+
+# %% mystnb={"figure": {"caption": "The same forty histories without an edge. A run fails when it meets a deep fall. Most of the great losers are among the failed; leave them out, and the rest looks skilled.", "name": "fig-survivors"}, "image": {"alt": "Dots of forty yearly returns on one line; the failed ones, drawn as crosses, reach from minus 65 to plus 70 percent and hold all but one of the losses below minus 40; the mean of the survivors lies to the right of zero, the mean of all to the left."}}
+total, alive = np.array(everyone), np.isin(everyone, survivors)
+fig, ax = plt.subplots(figsize=(7, 2.2))
+lift = np.random.default_rng(0).uniform(-0.3, 0.3, len(total))
+ax.scatter(total[alive], lift[alive], color=UP, label="survived")
+ax.scatter(total[~alive], lift[~alive], color=DOWN, marker="x", label="failed")
+ax.axvline(total.mean(), color=NEUTRAL, ls="--", label="mean of all")
+ax.axvline(total[alive].mean(), color=UP, label="mean of survivors")
+ax.set(xlabel="return of the run", yticks=[], ylim=(-0.5, 1.6))
+ax.xaxis.set_major_formatter("{x:.0%}")
+ax.legend(ncols=2, loc="upper left")
+plt.show()
+
+# %%
+assert np.mean(survivors) > np.mean(everyone) + 0.03
+assert np.median(total[~alive]) < np.median(total[alive])
+assert (total[alive] < -0.4).sum() == 1
+
+# %% [markdown]
+# Nobody cheated. The error was in the code, and the code fails where markets fall. That is
+# survivorship bias, made at home.
+#
+# Mended: a failed run is a row like any other, with its traceback. And a table over a study with
+# holes is refused.
+
+# %%
+toy = Store(folder / "fragile.jsonl", "fragile", {})
+report = run(fragile, seeds, toy, say=lambda text: None)
+print(report.ran, "ran,", report.failed, "failed and are on record")
+try:
+    toy.of(seeds)
+except StudyError as error:
+    print(str(error).splitlines()[0])
+assert report.failed == (~alive).sum()
+
+# %% [markdown]
+# ### Data that change half-way
+#
+# A study takes a night. In the morning somebody updates the file of candles. The second half of
+# the runs then answers another question than the first, and no row looks wrong. So the store
+# remembers the sha256 of its data, and will not take a run on others.
+
+# %%
+try:
+    Store(folder / "toy.jsonl", "toy", {"bars": "def"})
+except StudyError as error:
+    print(str(error).replace(str(folder), "<folder>"))
+
+# %% [markdown]
+# ### A line that was cut short
+#
+# A full disk or a power cut can leave half a line. Guessing what it said would be invention, and
+# skipping it silently would be dropping. The store reports it; `--repair` moves it aside and the
+# run is repeated.
+
+# %%
+whole = store.path.read_bytes()
+store.path.write_bytes(whole[:-30])
+try:
+    store.rows()
+except StudyError as error:
+    print(str(error).replace(str(folder), "<folder>"))
+mended = Store(store.path, "toy", {"bars": "abc"}, repair=True)
+print(len(mended.missing(cells)), "cell to repeat")
+assert len(mended.missing(cells)) == 1
+
+# %% [markdown]
+# ## Summary
+#
+# - A study is a list of cells, written down before the first one runs.
+# - One appended line a run makes it resumable, and makes failures part of the record.
+# - Dropped failures are survivorship bias.
+# - One thread and one seed a run: the table is the same on one worker, on two, on a cluster.
+# - The serial part decides how far it scales; measure it with runs that do nothing.
+#
+# ## Exercises
+#
+# ```{exercise} How many workers are enough?
+# :label: ex-scaling-1
+# With the serial part and the work of a run measured above, at how many workers does a study reach
+# half of the speed-up that it could reach at all?
+# ```
+#
+# ```{solution-start} ex-scaling-1
+# :class: dropdown
+# ```
+
+# %%
+# T(n) = s + w/n; the most there is to gain is (s + w)/s.
+# Half of it: T(n) = 2s, so n = w/s.
+each = seconds / serial
+limit = (serial + seconds) / serial
+reached = (serial + seconds) / (serial + seconds / each)
+assert np.isclose(reached, limit / 2)
+print(f"about {round(each, -2):.0f} workers")
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} A study that grows
+# :label: ex-scaling-2
+# Add a third seed axis value to a finished study. How many runs does the second call make?
+# ```
+#
+# ```{solution-start} ex-scaling-2
+# :class: dropdown
+# ```
+
+# %%
+growing = Store(folder / "growing.jsonl", "toy", {})
+run(drift, grid(model=["a", "b"], seed=range(2)), growing, say=lambda text: None)
+more = run(drift, grid(model=["a", "b"], seed=range(3)), growing, say=lambda text: None)
+print(more.ran, "new runs,", more.skipped, "kept")
+assert (more.ran, more.skipped) == (2, 4)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Why not seed by the clock?
+# :label: ex-scaling-3
+# Suppose each worker drew its seed from the time of day. Which two promises of this chapter break?
+# ```
+#
+# ```{solution-start} ex-scaling-3
+# :class: dropdown
+# ```
+#
+# A run could not be repeated, and the tables of two backends would differ. The seed belongs in the
+# cell, where everybody can see it:
+
+# %%
+assert drift({"seed": 7}) == drift({"seed": 7})
+assert drift({"seed": 7}) != drift({"seed": 8})
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ## Further reading
+#
+# {cite:t}`amdahl1967` is two pages long. The joblib documentation {cite:p}`joblib` describes the
+# backends; {cite:t}`rocklin2015` is the paper on Dask.
