@@ -492,8 +492,8 @@ assert relative[40] > 0.4
 
 # %% [markdown]
 # The saving is real and small: microseconds, in a loop that waits for bars of minutes. It can
-# matter when thousands of symbols share a processor. A later
-# chapter, on fast inference, measures the whole net.
+# matter when thousands of symbols share a processor. {ref}`ch-fast-inference` measures the
+# whole net.
 
 # %% [markdown]
 # ## What goes wrong

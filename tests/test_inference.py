@@ -231,6 +231,7 @@ def test_pictures_may_be_bytes_or_the_input_of_a_net(bars):
         (lambda p, b: inference.quantize(b"", np.zeros((1, 3))), "model"),
         (lambda p, b: inference.quantize(b"x", np.zeros((1, 3)), "all"), "recipe"),
         (lambda p, b: inference.quantize(b"x", np.full((1, 3), np.nan)), "calibration"),
+        (lambda p, b: inference.OnnxNet(b"x", 0), "threads"),
         (lambda p, b: inference.agreement(np.zeros((2, 3)), np.zeros((1, 3))), "logits"),
         (lambda p, b: inference.require_agreement(np.eye(3), np.zeros((3, 3))), "reference"),
         (lambda p, b: inference.Latency.of(np.zeros(3)), "seconds"),
@@ -317,6 +318,17 @@ def test_engines_of_pictures_answer_as_the_net(tiny, runtime, batch):
     torch.testing.assert_close(logits, expected, atol=tolerance, rtol=tolerance)
 
 
+def test_a_large_batch_in_pieces_answers_in_order(tiny, monkeypatch):
+    x = torch.rand(11, 3, 32, 32)
+    net = inference.OnnxNet(inference.to_onnx(tiny, x[:1]), threads=2)
+    (whole,) = net(x)
+    for size in (1, 3, 10):  # pictures that a piece may hold
+        monkeypatch.setattr("setrade.inference.export.PIECE", size * x[0].nbytes)
+        (pieces,) = net(x)
+        torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(whole, tiny(x).detach(), atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"squeeze": "attention"}, {"encoder": "lstm"}, {"squeeze": None}]
 )
@@ -379,18 +391,43 @@ def test_bf16_on_a_gpu(bars):
 # Eight bits
 
 
-def test_eight_bits_are_near_and_smaller(tiny):
+@pytest.fixture(scope="module")
+def graph(tiny) -> bytes:
+    return inference.to_onnx(tiny, torch.rand(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("recipe", ["per_tensor", "reduce_range", "dense_only", "dynamic"])
+def test_eight_bits_are_near_and_smaller(graph, recipe):
     x = torch.rand(24, 3, 32, 32)
-    model = inference.to_onnx(tiny, x[:1])
-    exact = inference.OnnxNet(model)(x)[0]
-    sizes = {}
-    for recipe in ("per_tensor", "reduce_range", "dense_only"):
-        small = inference.quantize(model, x, recipe)
-        sizes[recipe] = len(small)
-        assert b"QuantizeLinear" in small
-        error = (inference.OnnxNet(small)(x)[0] - exact).abs().max()
-        assert 0 < error < 0.3 * float(np.ptp(exact.numpy()))
-    assert sizes["per_tensor"] < len(model)
+    exact = inference.OnnxNet(graph)(x)[0]
+    small = inference.quantize(graph, x, recipe)
+    assert b"QuantizeLinear" in small
+    assert len(small) < len(graph) or recipe == "dense_only"
+    error = (inference.OnnxNet(small)(x)[0] - exact).abs().max()
+    assert 0 < error < 0.3 * float(np.ptp(exact.numpy()))
+
+
+def test_sixteen_bits_of_activation_are_nearer_than_eight(graph):
+    x = torch.rand(24, 3, 32, 32)
+    exact = inference.OnnxNet(graph)(x)[0]
+    off = {
+        recipe: float((inference.OnnxNet(inference.quantize(graph, x, recipe))(x)[0] - exact).std())
+        for recipe in ("per_channel", "activations_16")
+    }
+    assert off["activations_16"] < off["per_channel"]
+
+
+def test_an_outlier_in_calibration_is_cut_by_a_percentile_only(graph):
+    """One pixel in 147,456 stretches a range from least to greatest, and so every step of it."""
+    x = torch.rand(48, 3, 32, 32)
+    outlier = x.clone()
+    outlier[0, 0, 0, 0] = 1_000
+    exact, off = inference.OnnxNet(graph)(x)[0], {}
+    for name in ("minmax", "percentile"):
+        recipe = inference.Recipe(calibration=name, only="/stem.0/")
+        said = inference.OnnxNet(inference.quantize(graph, outlier, recipe))(x)[0]
+        off[name] = float((said - exact).std())
+    assert off["percentile"] < off["minmax"] / 5
 
 
 def test_the_gate_refuses_what_decides_otherwise():

@@ -10,7 +10,7 @@ from .export import OnnxNet, providers, to_onnx
 from .fold import fold_batch_norms
 from .inputs import from_candles, to_tensor
 from .predictor import Predictor
-from .quantize import RECIPES, agreement, quantize, require_agreement
+from .quantize import RECIPES, Recipe, agreement, quantize, require_agreement
 from .runtimes import RUNTIMES, engine
 from .spec import Spec
 from .timing import CachedTrader, Latency, measure
@@ -25,6 +25,7 @@ __all__ = [
     "OnnxNet",
     "Predictor",
     "QuantizationRefused",
+    "Recipe",
     "Spec",
     "agreement",
     "engine",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnxruntime
@@ -17,6 +18,7 @@ from setrade.errors import ArgumentError, integer
 from setrade.models import SETrader
 
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+PIECE = 2**20  # bytes of input that one thread takes at a time: a picture of 224 pixels, 21 of 64
 
 
 class Answers(nn.Module):
@@ -67,6 +69,10 @@ def to_onnx(net: nn.Module, example: Tensor) -> bytes:
 class OnnxNet:
     """An ONNX Runtime session that is called like a net: tensor in, tuple of tensors out.
 
+    A small batch is one call on all threads. A large one is cut into pieces, which the threads
+    take in turns, each alone: what a piece leaves between two layers still fits the cache, and no
+    thread waits for another after each layer.
+
     Args:
         model: as `to_onnx` or `quantize` gives it.
         threads: of one call; None: as many as torch uses.
@@ -74,17 +80,38 @@ class OnnxNet:
     """
 
     def __init__(self, model: bytes, threads: int | None = None, *, gpu: bool = False) -> None:
-        options = onnxruntime.SessionOptions()
         threads = torch.get_num_threads() if threads is None else threads
-        options.intra_op_num_threads = integer("threads", threads, 1)
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(model, options, providers(gpu))
+        self.threads = integer("threads", threads, 1)
+        self.session = _session(model, self.threads, providers(gpu))
+        self.gpu = self.session.get_providers()[0] != PROVIDERS[-1]
+        self.single = self.session  # of a thread that works alone
+        if self.threads > 1 and not self.gpu:
+            self.single = _session(model, 1, providers())
+        self.pool = ThreadPoolExecutor(self.threads, "onnx")  # starts no thread before it is used
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
         """Map float32 (B, ...) to (logits,) or (logits, gates), on the CPU."""
-        answers = self.session.run(None, {"images": np.ascontiguousarray(x.cpu().numpy())})
+        images = np.ascontiguousarray(x.cpu().numpy())
+        pieces = 1 if self.gpu else -(-images.nbytes // PIECE)
+        if pieces == 1 or len(images) == 1:
+            answers = self.session.run(None, {"images": images})
+        else:
+            pieces = min(len(images), -(-pieces // self.threads) * self.threads)
+            answers = self._in_pieces(np.array_split(images, pieces))
         return tuple(torch.from_numpy(np.asarray(answer)) for answer in answers)
+
+    def _in_pieces(self, pieces: list[np.ndarray]) -> list[np.ndarray]:
+        """Return the answers to all pieces, in order."""
+        made = self.pool.map(lambda piece: self.single.run(None, {"images": piece}), pieces)
+        return [np.concatenate(parts) for parts in zip(*made, strict=True)]
+
+
+def _session(model: bytes, threads: int, names: list[str]) -> onnxruntime.InferenceSession:
+    """Return a session that computes on so many threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, names)
 
 
 def providers(gpu: bool = False) -> list[str]:

@@ -1,20 +1,32 @@
 """Eight bits: weights and activations as 256 steps, and the gate that such a net has to pass.
 
 Source: B. Jacob et al. (2018), Quantization and Training of Neural Networks for Efficient
-Integer-Arithmetic-Only Inference; the conversion is ONNX Runtime's ``quantize_static``.
+Integer-Arithmetic-Only Inference; the conversions are ONNX Runtime's ``quantize_static`` and
+``quantize_dynamic``.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
@@ -22,27 +34,62 @@ from setrade.errors import ArgumentError, array, choice, number
 
 from .errors import QuantizationRefused
 
-SE = r"/se/"  # the gate: its layers, its sigmoid and the product
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is rounded, and how a range becomes steps.
+
+    Args:
+        per_channel: a step for each output channel of a weight; else one a layer.
+        calibration: of the range of activations: "minmax" of all that was seen; "percentile",
+            which cuts one value in ten thousand; "entropy" as ``quantize_static`` sets it, with
+            128 bins for 128 steps, which cuts nothing.
+        reduce_range: 7 bits of weight: without VNNI, sums of two 8-bit products overflow.
+        activations: bits of an activation, 8 or 16; 0: read off each batch at run time.
+        weights: bits of a weight, 8 or 16.
+        only: pattern of the names of the graph's nodes that are rounded; None: all.
+        but: pattern of those that stay in float32; None: none.
+    """
+
+    per_channel: bool = True
+    calibration: str = "minmax"
+    reduce_range: bool = False
+    activations: int = 8
+    weights: int = 8
+    only: str | None = None
+    but: str | None = None
+
+
+LAYERS = r"/(Conv|Gemm)$"  # not what lies between them: swish, gates' products, sums
 ENDS = r"^/net/(stem|head|classifier)/"
-DEPTHWISE = r"/depthwise/"
-RECIPES: dict[str, dict[str, Any]] = {
-    "per_tensor": {"per_channel": False, "reduce_range": False, "exclude": None},
-    "per_channel": {"per_channel": True, "reduce_range": False, "exclude": None},
-    # Without VNNI, sums of two products of 8 bits overflow 16 bits: 7 bits of weight do not.
-    "reduce_range": {"per_channel": True, "reduce_range": True, "exclude": None},
-    "no_se": {"per_channel": True, "reduce_range": True, "exclude": SE},
-    "no_se_no_ends": {"per_channel": True, "reduce_range": True, "exclude": f"{SE}|{ENDS}"},
-    "dense_only": {
-        "per_channel": True, "reduce_range": True, "exclude": f"{SE}|{ENDS}|{DEPTHWISE}",
-    },
-}  # fmt: skip
+RECIPES: dict[str, Recipe] = {
+    "per_tensor": Recipe(per_channel=False),
+    "per_channel": Recipe(),
+    "percentile": Recipe(calibration="percentile"),
+    "entropy": Recipe(calibration="entropy"),
+    "reduce_range": Recipe(reduce_range=True),
+    "no_se": Recipe(but="/se/"),
+    "no_ends": Recipe(but=ENDS),
+    "layers_only": Recipe(only=LAYERS),
+    "dense_only": Recipe(only=LAYERS, but=f"{ENDS}|/se/|/depthwise/|/conv_dw/"),
+    "dynamic": Recipe(activations=0),
+    "activations_16": Recipe(activations=16),
+}
+METHODS = {
+    "minmax": CalibrationMethod.MinMax,
+    "percentile": CalibrationMethod.Percentile,
+    "entropy": CalibrationMethod.Entropy,
+}
+ACTIVATIONS = {8: QuantType.QUInt8, 16: QuantType.QUInt16}
+WEIGHTS = {8: QuantType.QInt8, 16: QuantType.QInt16}
 
 
 class _Reader(CalibrationDataReader):
-    """Calibration images in small batches."""
+    """Calibration images in batches of one size, at most 16: histograms are stacked."""
 
-    def __init__(self, images: np.ndarray, size: int = 16) -> None:
-        self.parts = iter([images[i : i + size] for i in range(0, len(images), size)])
+    def __init__(self, images: np.ndarray) -> None:
+        size = max(k for k in range(1, 17) if len(images) % k == 0)
+        self.parts = iter(np.split(images, len(images) // size))
 
     def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
         """Return the next feed, or None at the end."""
@@ -50,41 +97,62 @@ class _Reader(CalibrationDataReader):
         return None if part is None else {"images": part}
 
 
-def quantize(model: bytes, calibration: np.ndarray | Tensor, recipe: str = "reduce_range") -> bytes:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the converter's advice, and what it prints of its histograms."""
+    before = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.getLogger().setLevel(before)
+
+
+def left_in_float(names: list[str], recipe: Recipe) -> list[str]:
+    """Return the names of the nodes that a recipe does not round."""
+    only, but = recipe.only or "", recipe.but or "$^"
+    return [n for n in names if not re.search(only, n) or re.search(but, n)]
+
+
+def quantize(
+    model: bytes, calibration: np.ndarray | Tensor, recipe: str | Recipe = "per_channel"
+) -> bytes:
     """Return an ONNX model in eight bits, its ranges read off the calibration images.
 
-    Quantise and dequantise nodes (QDQ) surround what is excluded by no recipe; weights int8,
-    activations uint8 between the least and the largest value seen.
+    Quantise and dequantise nodes (QDQ) surround what the recipe rounds.
 
     Args:
         model: as `to_onnx` gives it.
         calibration: float32 (B, ...) as the net is given them; **training** images.
-        recipe: a name in ``RECIPES``.
+        recipe: a name in ``RECIPES``, or one's own.
 
     Raises:
         ArgumentError: no model, an unknown recipe, or images that are empty or not finite.
     """
-    options = dict(RECIPES[choice("recipe", recipe, RECIPES)])
+    how = recipe if isinstance(recipe, Recipe) else RECIPES[choice("recipe", recipe, RECIPES)]
     images = array("calibration", np.asarray(calibration), finite=True).astype(np.float32)
     if not isinstance(model, bytes) or not model:
         raise ArgumentError("model", type(model).__name__, "the bytes of an ONNX model")
-    pattern = options.pop("exclude")
-    quiet = logging.getLogger().level
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         source, ready, result = (Path(folder) / f"{name}.onnx" for name in "abc")
         source.write_bytes(model)
-        logging.getLogger().setLevel(logging.ERROR)  # its advice is in the recipes
-        try:
-            quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-            names = [node.name for node in onnx.load(ready).graph.node]
-            left = [n for n in names if pattern and re.search(pattern, n)]
+        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+        shared: dict[str, Any] = {
+            "per_channel": how.per_channel, "reduce_range": how.reduce_range,
+            "nodes_to_exclude": left_in_float(
+                [node.name for node in onnx.load(ready).graph.node], how
+            ),
+        }  # fmt: skip
+        if how.activations == 0:
+            quantize_dynamic(str(ready), str(result), weight_type=QuantType.QInt8, **shared)
+        else:
             quantize_static(
                 str(ready), str(result), _Reader(images), quant_format=QuantFormat.QDQ,
-                activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                nodes_to_exclude=left, **options,
+                activation_type=ACTIVATIONS[how.activations], weight_type=WEIGHTS[how.weights],
+                calibrate_method=METHODS[how.calibration],
+                extra_options={"CalibPercentile": 99.99}, **shared,
             )  # fmt: skip
-        finally:
-            logging.getLogger().setLevel(quiet)
         return result.read_bytes()
 
 

