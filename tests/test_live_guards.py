@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -265,7 +268,56 @@ def test_a_full_journal_closes_the_position_and_says_so(tmp_path):
     assert run.rows[-1].units != 0
     assert run.held == 0.0
     ours = {r[0] for r in run.journal.db.execute("SELECT link_id FROM intents")}
-    assert set(run.broker._engine.tickets) <= ours  # no order without a line
+    unwritten = set(run.broker._engine.tickets) - ours
+    assert len(unwritten) == 1  # of all orders only the one that closes the position
+    assert run.broker._engine.tickets[unwritten.pop()].intent.reduce_only
+    assert isinstance(run.journal.lost, JournalFullError)
+
+
+ON_A_FULL_DISK = """
+import asyncio, resource, sys
+from setrade import candles
+from setrade.bybit import PaperBroker
+from setrade.live import Journal, JournalError, Pipeline, Recorded, Trader, Wish
+bars = candles.synthetic(400, seed=4, interval="1min").candles
+journal, broker = Journal(sys.argv[1]), PaperBroker("BTCUSDT")
+trader = Trader(journal, broker, "BTCUSDT", 60_000_000_000, equity=10_000.0)
+turn = lambda window: Wish(window.index[-1].minute % 2 - 0.5, 1.0, "rule")
+held = []
+line = Pipeline(Recorded(bars, 20), turn, trader, journal, window=10, on_exit="keep",
+                watch=lambda row, seconds: held.append(row.units))
+if sys.argv[2:]:  # from here on the system refuses to make any file longer
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+try:
+    asyncio.run(line.run())
+except JournalError as error:
+    assert held[-1] != 0.0 and broker.position("BTCUSDT") == 0.0
+    print(type(error).__name__, len(broker._engine.tickets)
+          - journal.db.execute("SELECT count(*) FROM intents").fetchone()[0])
+"""
+
+
+def on_a_full_disk(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_a_disk_that_refuses_closes_the_position(tmp_path):
+    """The system's own limit: not even the reserve helps, and the last order goes unwritten."""
+    path = str(tmp_path / "r.sqlite")
+    told = on_a_full_disk(sys.executable, "-c", ON_A_FULL_DISK, path, "1500000")
+    assert told in ("JournalError 0", "JournalError 1")
+
+
+def test_a_full_file_system_closes_the_position(tmp_path):
+    """One megabyte and no more: the reserve makes room for the last order's line."""
+    mount = f"mount -t tmpfs -o size=1m none {tmp_path} && exec "
+    probe = subprocess.run(["unshare", "-rm", "sh", "-c", mount + "true"], check=False)
+    if probe.returncode:
+        pytest.skip("this system lets nobody mount a file system of his own")
+    run = shlex.join([sys.executable, "-c", ON_A_FULL_DISK, str(tmp_path / "r.sqlite")])
+    assert on_a_full_disk("unshare", "-rm", "sh", "-c", mount + run) == "JournalFullError 0"
 
 
 def test_a_refused_order_is_written_and_tried_again(tmp_path):

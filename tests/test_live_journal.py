@@ -91,11 +91,28 @@ def test_a_full_disk_sends_no_order(tmp_path):
     with pytest.raises(JournalFullError, match="full"):
         executor.send([move], NOW.value, 1)
     assert broker.open_orders("BTCUSDT") == []
-    assert journal.release()  # the room kept back takes the last order
+    journal.release()
+    assert not (tmp_path / "j.sqlite.reserve").exists()  # its room is the disk's again
+    journal.db.execute("PRAGMA max_page_count = 1000000")
     assert len(executor.send([move], NOW.value, 1)) == 1
     assert broker.position("BTCUSDT") == pytest.approx(0.1)
-    assert not journal.release()
     journal.close()
+
+
+def test_what_was_given_up_is_not_written(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    assert (tmp_path / "j.sqlite.reserve").stat().st_size == 256 * 1024
+    journal.event("kept")
+    journal.commit()
+    journal.event("not yet on disk")
+    journal.give_up(JournalFullError("full"))
+    journal.event("after it")
+    journal.close()
+    journal.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["j.sqlite"]
+    again = Journal(tmp_path / "j.sqlite")
+    assert again.counts()["events"] == 1
+    again.close()
 
 
 def test_the_wrong_order_of_things_is_caught(tmp_path):

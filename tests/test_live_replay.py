@@ -13,7 +13,10 @@ import pytest
 from setrade import backtest, candles
 from setrade.bybit import PaperBroker
 from setrade.costs import FREE
+from setrade.inference import Predictor
 from setrade.live import Journal, Pipeline, Recorded, Trader
+from setrade.live.models import Net
+from setrade.models.timeframes import known_at
 from setrade.risk import Risk
 
 STEP = int(pd.Timedelta("15min").value)
@@ -128,3 +131,31 @@ def test_the_journal_tells_the_whole_run(tmp_path):
     held = sum(float(filled) * (1 if side == "buy" else -1) for side, filled in sides)
     assert held == pytest.approx(broker.position("BTCUSDT"), abs=1e-9)
     journal.close()
+
+
+@pytest.mark.parametrize("name", ["se_trader", "efficientnet_micro"])
+def test_a_day_of_minutes_with_a_net_equals_the_backtest(tmp_path, name):
+    """The net is asked live, from each minute's window; for the backtest once, in one batch."""
+    net = Net(Predictor.load(name, "cpu", runtime="onnx"), "1min")
+    bars = candles.synthetic(net.needs + 1_440, seed=4, interval="1min").candles
+    long = candles.resample(bars, "15min")
+    images, times = net.predictor.inputs(long, None)
+    wishes = pd.DataFrame([s.position for s in net.predictor.predict(images, times)], times, [0])
+    position = known_at(wishes, "15min", bars.index)[0].fillna(0.0).to_numpy(copy=True)
+    position[: net.needs] = 0.0  # the first decision comes after the first bar of the day
+    result = backtest.run(bars, position, risk=Risk(stop_atr=3.0), equity=10_000.0)
+
+    journal, rows = Journal(tmp_path / "run.sqlite", durable=False), []
+    minute = int(pd.Timedelta("1min").value)
+    trader = Trader(journal, PaperBroker("BTCUSDT", equity=10_000.0), "BTCUSDT", minute,
+                    equity=10_000.0, risk=Risk(stop_atr=3.0))  # fmt: skip
+    line = Pipeline(Recorded(bars, net.needs), net, trader, journal, window=net.needs,
+                    watch=lambda row, seconds: rows.append(row))  # fmt: skip
+    assert asyncio.run(line.run()).bars == len(rows) == 1_440
+    journal.close()
+    wanted, units, equity = ([getattr(r, n) for r in rows] for n in ("want", "units", "equity"))
+    np.testing.assert_allclose(wanted, position[net.needs :], atol=2e-6)
+    np.testing.assert_allclose(units, result.units.to_numpy()[net.needs :], atol=2e-6, rtol=1e-4)
+    np.testing.assert_allclose(equity, result.equity.to_numpy()[net.needs :], rtol=1e-6)
+    assert len(set(wanted)) > 90  # a decision each quarter of an hour
+    assert "stop" in set(result.trades["reason"])

@@ -15,6 +15,7 @@ import pytest
 
 from setrade import candles, simulator
 from setrade.bybit import TestnetBroker
+from setrade.inference import FOLDER
 from setrade.live import Journal, Pipeline, Recorded, Streamed, Trader, Wish
 from setrade.live.__main__ import main
 from setrade.live.options import parser
@@ -59,8 +60,8 @@ def test_file_to_table_and_on_from_there(tmp_path, capsys):
     path = tmp_path / "bars.parquet"
     MARKET.to_parquet(path)
     options = ["--source", "file", "--file", str(path), "--speed", "0", "--minutes", "40",
-               "--history", "150", "--lookback", "12", "--journal", str(tmp_path / "r.sqlite"),
-               "--on-exit", "keep"]  # fmt: skip
+               "--history", "150", "--model", "rules", "--lookback", "12", "--on-exit", "keep",
+               "--journal", str(tmp_path / "r.sqlite")]  # fmt: skip
     assert main(options) == 0
     first = capsys.readouterr().out.splitlines()
     assert first[0].split() == ["bar", "(UTC)", "close", "wanted", "held", "equity", "orders",
@@ -195,4 +196,43 @@ def test_the_speed_of_a_replay(tmp_path):
     start = time.perf_counter()
     asyncio.run(line.run())
     assert 370 / (time.perf_counter() - start) > 17
+    journal.close()
+
+
+def test_a_model_file_cut_short_between_two_runs(tmp_path, capsys):
+    """A new run is refused in one line; one that holds a position goes on a level lower."""
+    path, weights = tmp_path / "bars.parquet", tmp_path / "weights.safetensors"
+    candles.sample().iloc[:340].to_parquet(path)
+    whole = (FOLDER / "efficientnet_micro.safetensors").read_bytes()
+    weights.write_bytes(whole)
+    options = ["--source", "file", "--file", str(path), "--speed", "0", "--minutes", "450",
+               "--model", "efficientnet", "--checkpoint", str(weights), "--stop-atr", "0",
+               "--history", "260", "--on-exit", "keep",
+               "--journal", str(tmp_path / "r.sqlite")]  # fmt: skip
+    assert main(options) == 0
+    assert "held 0.000000" not in capsys.readouterr().out
+    weights.write_bytes(whole[:300_000])
+    assert main([*options[:-2], "--on-exit", "flat", *options[-2:]]) == 0
+    told = capsys.readouterr().out
+    assert "model: efficientnet -> se_trader: CheckpointError" in told
+    assert "held 0.000000" in told.splitlines()[-1]
+    journal = Journal(tmp_path / "r.sqlite")
+    sources = [row[0] for row in journal.db.execute("SELECT source FROM signals ORDER BY time")]
+    kinds = [row[0] for row in journal.db.execute("SELECT kind FROM events")]
+    journal.close()
+    assert sources == ["efficientnet"] * 30 + ["se_trader"] * 30
+    assert kinds.count("failover") == 1
+    assert main([*options[:-1], str(tmp_path / "new.sqlite")]) == 3
+    assert capsys.readouterr().err.startswith("CheckpointError: path")
+
+
+def test_the_whole_default_on_an_exchange_in_this_process(tmp_path, monkeypatch, capsys):
+    """No options but speed: the ensemble, its pictures, the table; nothing else is there."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["--minutes", "4", "--speed", "240", "--patience", "6000"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("2024-") for line in told) == 4
+    assert told[-1].startswith("ended: end; 4 bars, held 0.000000")
+    journal = Journal("run.sqlite")
+    assert [row[0] for row in journal.db.execute("SELECT source FROM signals")] == ["ensemble"] * 4
     journal.close()

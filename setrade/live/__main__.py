@@ -15,35 +15,23 @@ from setrade import candles
 from setrade.bybit import DemoBroker, PaperBroker, TestnetBroker
 from setrade.bybit.brokers import Broker
 from setrade.costs import Costs
-from setrade.errors import ArgumentError
+from setrade.errors import ArgumentError, integer
 from setrade.risk import Risk
 
+from .failover import Failover
 from .guards import KillSwitch
 from .journal import Journal
 from .monitor import Monitor
 from .options import parser
 from .pipeline import POLITE, Pipeline, Report
-from .schema import Wish
 from .sources import Recorded, Source, Streamed
 from .table import Table
 from .trader import Trader
-from .window import Model
 
 BROKERS = {"testnet": TestnetBroker, "demo": DemoBroker}
 SIGNALS = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated", signal.SIGUSR1: "kill_signal"}
 MARKET = 20_160  # bars of the simulated market: two weeks of minutes
 FAULT = 3  # exit status after a fault; the position is closed then
-
-
-def momentum(o: argparse.Namespace) -> Model:
-    """Return the plain rule of chapter 06 as a model."""
-    from setrade.signals import rule_based  # brings torch: not before it is needed
-
-    def model(window: pd.DataFrame) -> Wish:
-        signal = rule_based(window, lookback=o.lookback, threshold=o.threshold)
-        return Wish(o.size * signal.position, signal.confidence, signal.source)
-
-    return model
 
 
 def risk(o: argparse.Namespace) -> Risk:
@@ -54,14 +42,28 @@ def risk(o: argparse.Namespace) -> Risk:
                 daily_loss=o.daily_loss or None, max_jump=o.max_jump or None)  # fmt: skip
 
 
+def recorded(o: argparse.Namespace) -> pd.DataFrame | None:
+    """Return the candles of a file, whose bars then say what the interval is."""
+    if o.source != "file":
+        return None
+    if not o.file:
+        raise ArgumentError("file", o.file, "a file of candles, with --source file")
+    bars = candles.read(o.file)
+    o.interval = f"{candles.bar_interval(bars).value // 10**9}s"
+    return bars
+
+
 @contextmanager
-def source(o: argparse.Namespace, journal: Journal) -> Iterator[Source]:
+def source(
+    o: argparse.Namespace, journal: Journal, file: pd.DataFrame | None, needs: int
+) -> Iterator[Source]:
     """Yield where bars come from; a simulator lives as long as the run."""
-    if o.source == "file":
-        if not o.file:
-            raise ArgumentError("file", o.file, "a file of candles, with --source file")
-        yield Recorded(candles.read(o.file), o.history, speed=o.speed or None)
-    elif o.source == "bybit":
+    if file is not None:
+        history = min(needs, len(file) // 2) if o.history is None else o.history
+        yield Recorded(file, history, speed=o.speed or None)
+        return
+    o.history = needs if o.history is None else o.history
+    if o.source == "bybit":
         yield Streamed(o.symbol, o.interval, o.history, testnet=o.broker == "testnet")
     else:
         with simulated(o, journal) as made:
@@ -75,7 +77,7 @@ def simulated(o: argparse.Namespace, journal: Journal) -> Iterator[Source]:
 
     bars = candles.synthetic(MARKET, seed=o.seed, interval=o.interval).candles
     kept = journal.state()
-    first = bars.index[o.history + 5]
+    first = bars.index[integer("history", o.history, 1, MARKET - 100) + 5]
     if kept is not None:  # the same market goes on where the last run left it
         first = pd.Timestamp(kept[0], tz="UTC") + 2 * (bars.index[1] - bars.index[0])
     if not bars.index[0] < first < bars.index[-1]:
@@ -94,7 +96,25 @@ def broker(o: argparse.Namespace, costs: Costs) -> Broker:
     return PaperBroker(o.symbol, equity=o.equity, costs=costs, journal=told)
 
 
-def pipeline(o: argparse.Namespace, bars: Source, journal: Journal, switch: KillSwitch) -> Pipeline:
+def model(o: argparse.Namespace, journal: Journal, table: Table) -> tuple[Failover, int, int]:
+    """Return the chain of models, and the most and least bars that they need."""
+    import torch  # not before it is needed
+
+    from .chain import chain
+
+    torch.set_num_threads(integer("threads", o.threads, 1))
+
+    def changed(old: str, new: str, why: str) -> None:
+        journal.event("failover", old=old, new=new, why=why)
+        table.say(f"model: {old} -> {new}: {why}")
+
+    return chain(o, changed, resumed=journal.state() is not None)
+
+
+def pipeline(
+    o: argparse.Namespace, bars: Source, journal: Journal, switch: KillSwitch, table: Table,
+    chain: tuple[Failover, int, int],
+) -> Pipeline:  # fmt: skip
     """Return the pipeline that the options ask for."""
     costs = Costs(fee_bps=o.fee_bps, slippage_bps=o.slippage_bps)
     trader = Trader(
@@ -103,10 +123,11 @@ def pipeline(o: argparse.Namespace, bars: Source, journal: Journal, switch: Kill
     )  # fmt: skip
     fast = o.speed if o.source == "simulator" and o.speed else 1.0
     minutes = o.minutes * 60e9 / bars.step
+    failover, most, least = chain
     return Pipeline(
-        bars, momentum(o), trader, journal, window=2 * o.lookback, switch=switch,
+        bars, failover, trader, journal, window=most, least=least, switch=switch,
         patience=o.patience / fast if bars.live else None, limit=int(minutes) or None,
-        on_exit=o.on_exit, watch=Table().add, monitor=monitor(o),
+        on_exit=o.on_exit, watch=table.add, monitor=monitor(o),
     )  # fmt: skip
 
 
@@ -115,7 +136,7 @@ def monitor(o: argparse.Namespace) -> Monitor | None:
     if o.metrics_port is None:
         return None
     made = Monitor()
-    print(f"metrics: http://127.0.0.1:{made.serve(o.metrics_port)}/metrics")
+    print(f"status page: http://127.0.0.1:{made.serve(o.metrics_port)}/ (metrics: /metrics)")
     return made
 
 
@@ -126,8 +147,10 @@ def run(o: argparse.Namespace) -> Report:
     journal = Journal(o.journal)
     try:
         journal.setting("account", f"{o.broker} {o.symbol}")
-        with source(o, journal) as bars:
-            return asyncio.run(pipeline(o, bars, journal, switch).run())
+        file, table = recorded(o), Table()
+        made = model(o, journal, table)
+        with source(o, journal, file, made[1]) as bars:
+            return asyncio.run(pipeline(o, bars, journal, switch, table, made).run())
     finally:
         journal.close()
         undo()

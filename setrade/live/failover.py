@@ -1,14 +1,17 @@
 """Several models, best first: when one fails or is too slow, the next one answers.
 
 Down at once on an error (the same bar is answered by the next level), and after ``slow`` late
-answers in a row. Up again only after the better level has answered ``good`` trial questions in
-a row well inside its budget, one every ``pause`` bars, so that a level on the edge does not
-flap. When the last level fails there is no answer: the pipeline closes the position and stops.
+answers among the newest ``within``. Up again only after the better level has answered ``good``
+trial questions in a row well inside its budget, one every ``pause`` bars, so that a level on
+the edge does not flap. When the last level fails there is no answer: the pipeline closes the
+position and stops.
 """
 
 from __future__ import annotations
 
+import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,13 +32,15 @@ class Failover:
     Args:
         levels: name and model, best first; at least one.
         budget: seconds that an answer may take.
-        slow: late answers in a row after which a level is left.
+        slow: late answers after which a level is left.
+        within: newest answers among which they are counted; None: ``slow``, so that they must
+            follow each other. A net on long bars works at their closes only: count over several.
         good: good trials in a row after which the better level is taken again.
         pause: bars between trials.
         changed: called with the old level's name, the new one's and why.
         clock: seconds that only go forward.
 
-    ``level`` is the place of the one that answers now.
+    ``level`` is the place of the one that answers now, ``last`` the newest answer.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Failover:
         *,
         budget: float,
         slow: int = 3,
+        within: int | None = None,
         good: int = 3,
         pause: int = 5,
         changed: Callable[[str, str, str], None] | None = None,
@@ -55,17 +61,30 @@ class Failover:
         self.budget = number("budget", budget, 0.0, above=True)
         self.slow, self.good = integer("slow", slow, 1), integer("good", good, 1)
         self.pause = integer("pause", pause, 1)
+        self._late: deque[bool] = deque(
+            maxlen=self.slow if within is None else integer("within", within, self.slow)
+        )
         self._changed = changed or (lambda old, new, why: None)
         self._clock = clock
-        self._late = self._trials = self._since = 0
+        self._trials = self._since = 0
+        self.last: Signal | None = None
 
     @property
     def name(self) -> str:
         """Name of the level that answers now."""
         return self.levels[self.level][0]
 
+    @property
+    def agreement(self) -> float:
+        """How far the timeframes of the newest answer agree, in [0, 1]; NaN without several."""
+        return float(getattr(self.last, "agreement", math.nan))
+
     def __call__(self, x: Any) -> Signal:
         """Answer from the best level that works; raise `FailoverError` if none does."""
+        self.last = self._answer(x)
+        return self.last
+
+    def _answer(self, x: Any) -> Signal:
         if self.level > 0:
             self._since += 1
             if self._since % self.pause == 0 and (signal := self._trial(x)) is not None:
@@ -76,9 +95,9 @@ class Failover:
             except Exception as error:
                 self._down(f"{type(error).__name__}: {error}", error)
                 continue
-            self._late = self._late + 1 if seconds > self.budget else 0
-            if self._late >= self.slow and self.level + 1 < len(self.levels):
-                self._down(f"{self._late} answers over {self.budget:g} s")
+            self._late.append(seconds > self.budget)
+            if sum(self._late) >= self.slow and self.level + 1 < len(self.levels):
+                self._down(f"{self.slow} answers over {self.budget:g} s")
             return signal
 
     def _timed(self, level: int, x: Any) -> tuple[Signal, float]:
@@ -107,5 +126,6 @@ class Failover:
 
     def _go(self, level: int, why: str) -> None:
         old, self.level = self.name, level
-        self._late = self._trials = self._since = 0
+        self._trials = self._since = 0
+        self._late.clear()
         self._changed(old, self.name, why)

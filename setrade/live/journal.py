@@ -12,33 +12,18 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from setrade.bybit.brokers.base import Order
 from setrade.bybit.orders import Intent, text
 from setrade.errors import ArgumentError
 
-from .schema import LISTED, OPEN, RESERVE, TABLES, Bar, Wish, pack, unpack
+from .disk import RESERVE, JournalError, JournalFullError, typed
+from .schema import LISTED, OPEN, TABLES, Bar, Wish, pack, unpack
 
-
-class JournalError(RuntimeError):
-    """The journal cannot be read or written; nothing was acted on."""
-
-
-class JournalFullError(JournalError):
-    """The disk took no more of the journal; no order goes out without a line in it."""
-
-
-@contextmanager
-def _typed() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-        kind = JournalFullError if full else JournalError
-        raise kind(f"journal: {error}") from error
+__all__ = ["Journal", "JournalError", "JournalFullError"]
 
 
 class Journal:
@@ -60,7 +45,7 @@ class Journal:
         if not isinstance(path, str | os.PathLike):
             raise ArgumentError("path", path, "the path of a file")
         self.path, self._lock = os.fspath(path), threading.RLock()
-        with _typed():
+        with typed():
             # autocommit off by hand: transactions begin with a line and end with `commit`
             self.db = sqlite3.connect(
                 path, isolation_level=None, timeout=patience, check_same_thread=False
@@ -69,34 +54,55 @@ class Journal:
             self.db.execute("PRAGMA journal_mode=WAL")
             self.db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self.db.executescript(TABLES)
-            if not self.db.execute("SELECT count(*) FROM reserve").fetchone()[0]:
-                self.db.execute("INSERT INTO reserve VALUES (zeroblob(?))", (RESERVE,))
+            self._reserve = Path(f"{self.path}.reserve")
+            if self.path != ":memory:":
+                self._reserve.write_bytes(bytes(RESERVE))
+        self.lost: JournalError | None = None  # why nothing is written any more
+        self._closed = False
 
     def _write(self, sql: str, *values: Any) -> None:
-        with self._lock, _typed():
+        if self.lost is not None:
+            return
+        with self._lock, typed():
             if not self.db.in_transaction:
                 self.db.execute("BEGIN")
             self.db.execute(sql, values)
 
     def commit(self) -> None:
         """Put all lines on disk; to be called before anything is acted on."""
-        with self._lock, _typed():
-            if self.db.in_transaction:
+        with self._lock, typed():
+            if self.db.in_transaction and self.lost is None:
                 self.db.execute("COMMIT")
 
-    def release(self) -> bool:
-        """Free the room that was kept back for the last orders; False if there is none left."""
-        with self._lock, _typed():
+    def _forget(self) -> None:
+        """Take back the lines that are not on disk."""
+        with self._lock, suppress(sqlite3.Error):
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
-            return self.db.execute("DELETE FROM reserve").rowcount > 0
+
+    def release(self) -> None:
+        """Give the disk the room that was kept back for the last orders."""
+        self._forget()
+        self._reserve.unlink(missing_ok=True)
+
+    def give_up(self, why: JournalError) -> None:
+        """Write nothing any more: a position that is closed unwritten is better than one left.
+
+        Only what closes a position may be sent after this. ``lost`` keeps why.
+        """
+        self._forget()
+        self.lost = why
 
     def close(self) -> None:
         """Commit and close; closing twice does no harm."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             self.commit()
         finally:
             self.db.close()
+            self._reserve.unlink(missing_ok=True)
 
     def setting(self, name: str, value: Any) -> None:
         """Keep a setting of the run; raise `JournalError` if the journal is another run's."""

@@ -37,15 +37,40 @@ def _where(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--speed", type=float, default=60.0,
                    help="market seconds a second (simulator, file; 0: file, no pauses)")
     g.add_argument("--seed", type=int, default=0, help="of the simulator's market")
-    g.add_argument("--history", type=int, default=300,
-                   help="bars of the past to warm up on, before the first decision")
+    g.add_argument("--history", type=int,
+                   help="bars of the past to warm up on, before the first decision; without it "
+                        "as many as the models want")
 
 
 def _model(g: argparse._ArgumentGroup) -> None:
+    g.add_argument("--model", choices=("rules", "se_trader", "efficientnet", "ensemble"),
+                   default="ensemble",
+                   help="what decides; when it fails or is too slow: se_trader on the CPU, then "
+                        "rules, then all is closed. The nets that come with the package were "
+                        "trained on 15-minute bars and are given such, made of the stream's own; "
+                        "they show the machinery and are no better than guessing")
+    g.add_argument("--checkpoint",
+                   help="file of weights in place of the ones that come with se_trader or "
+                        "efficientnet")
+    g.add_argument("--frames",
+                   help="bar lengths, comma separated, on which the rule has a vote in the "
+                        "ensemble; without it 1min and 5min, as far as the stream's bars allow")
+    g.add_argument("--device", choices=("cpu", "cuda", "mps"),
+                   help="of the first model; without it the fastest one here")
+    g.add_argument("--runtime",
+                   choices=("eager", "channels_last", "folded", "compiled", "bf16", "onnx"),
+                   help="what runs the nets; without it ONNX Runtime, or PyTorch as it is on a "
+                        "GPU that the installed ONNX Runtime cannot use")
+    g.add_argument("--threads", type=int, default=1,
+                   help="threads of a net on the CPU: for one picture a second one only waits")
+    g.add_argument("--budget", type=float, default=1.0,
+                   help="seconds that an answer may take; after three late ones within sixty "
+                        "bars, or one that takes five times as long, the next model takes over")
     g.add_argument("--lookback", type=int, default=48, help="bars of the momentum rule")
     g.add_argument("--threshold", type=float, default=0.5,
                    help="a move counts from so many standard deviations on")
-    g.add_argument("--size", type=float, default=1.0, help="position that the rule takes")
+    g.add_argument("--size", type=float, default=1.0,
+                   help="largest position, in parts of equity")
 
 
 def _risk(g: argparse._ArgumentGroup) -> None:
@@ -72,6 +97,8 @@ def _account(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--slippage-bps", type=float, default=1.0, help="expected, a side")
     g.add_argument("--journal", default="run.sqlite",
                    help="SQLite file; one that exists is gone on with")
-    g.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on 127.0.0.1")
+    g.add_argument("--metrics-port", type=int,
+                   help="serve a status page, and metrics for Prometheus, on 127.0.0.1 (0: any "
+                        "free port)")
     g.add_argument("--on-exit", choices=("flat", "keep"), default="flat",
                    help="what becomes of the position at the end and at Ctrl-C")

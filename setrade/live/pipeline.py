@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from .journal import JournalError
 from .stages import Stages
 from .startup import start
 from .trader import Row
@@ -42,7 +43,8 @@ class Pipeline(Stages):
         model: from a window of candles (or from what ``features`` makes of it) to a signal.
         trader: risk manager and executor.
         journal: the same one that the trader writes.
-        window: bars that the model sees; nothing is decided before there are so many.
+        window: bars that the model sees. least: nothing is decided before there are so many
+            of them without a hole (None: ``window``).
         features: pictures or channels, made of the window before the model is asked.
         switch: stops the run from outside.
         queue: places in each queue between stages.
@@ -63,6 +65,8 @@ class Pipeline(Stages):
             UnattendedError: it could not be closed.
         """
         begun = await start(self.source, self.trader, self.journal, self.window, self.guard)
+        if self.monitor is not None:
+            self.monitor.attach(self)
         self._feeding = asyncio.create_task(self._feed(begun))
         stages = [self._feeding, *map(asyncio.create_task, (self._decide(), self._trade()))]
         watching = asyncio.create_task(self._mind_the_switch())
@@ -93,5 +97,9 @@ class Pipeline(Stages):
             if row.units:
                 raise UnattendedError(f"after {self._reason}: {row.units} are still held")
         self._event("stop", reason=self._reason, units=row.units, equity=row.equity)
-        self.journal.commit()
+        try:
+            self.journal.commit()
+        except JournalError as error:
+            self._error = self._error or error
+        self._error = self._error or self.journal.lost
         return row

@@ -25,10 +25,8 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), time INTEGER,
     figures TEXT);
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT);
-CREATE TABLE IF NOT EXISTS reserve (room BLOB);
 """
 LISTED = ("bars", "signals", "decisions", "intents", "fills", "events")
-RESERVE = 256 * 1024  # bytes kept back, so that a full disk leaves room to close a position
 OPEN = "open"  # an intent whose fate is not known yet
 
 
@@ -41,6 +39,19 @@ class Bar(NamedTuple):
     low: float
     close: float
     volume: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where the account stands after a bar."""
+
+    time: int
+    close: float
+    want: float
+    units: float
+    equity: float
+    orders: int
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -122,18 +122,25 @@ class Streamed:
             return []
         return bars_of(found.dropna())
 
+    def _next(self, after: int) -> pd.Timestamp:
+        return pd.Timestamp(after + self.step, tz="UTC")
+
     async def bars(self, after: int) -> AsyncIterator[Heard]:
         """Yield what closed since, then what the stream brings."""
         stream = self.stream.start()  # first, so that nothing falls between the two
         try:
             now = await asyncio.to_thread(self.rest.server_time)
-            first = pd.Timestamp(after + self.step, tz="UTC")
+            first = self._next(after)
             missed = await self._asked(first, now) if first < now else []
             for k, bar in enumerate(missed, 1):
                 after = bar.time
                 yield Heard(bar, late=k < len(missed))
             async for event in stream:
                 if isinstance(event, Kline) and event.time.value > after:
+                    if event.time.value > after + self.step:  # closed while the stream opened
+                        for bar in await self._asked(self._next(after), event.time):
+                            yield Heard(bar, late=True)
+                    after = event.time.value
                     bar = Bar(event.time.value, *(getattr(event, name) for name in COLUMNS))
                     yield Heard(bar, late=event.filled)
         finally:

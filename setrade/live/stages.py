@@ -38,15 +38,16 @@ class Stages:
 
     def __init__(
         self, source: Source, model: Model, trader: Trader, journal: Journal, *, window: int,
-        features: Features | None = None, switch: KillSwitch | None = None, queue: int = 8,
-        patience: float | None = None, limit: int | None = None, on_exit: str = "keep",
+        least: int | None = None, features: Features | None = None,
+        switch: KillSwitch | None = None, queue: int = 8, patience: float | None = None,
+        limit: int | None = None, on_exit: str = "keep",
         watch: Callable[[Row, float], None] | None = None, monitor: Monitor | None = None,
     ) -> None:  # fmt: skip
         if not callable(model):
             raise ArgumentError("model", model, "a function of candles that returns a signal")
         self.source, self.model, self.features = source, model, features
         self.trader, self.journal = trader, journal
-        self.window, self.guard = Window(window), BarGuard(source.step)
+        self.window, self.guard = Window(window, least), BarGuard(source.step)
         self.switch = switch or KillSwitch()
         self.on_exit = choice("on_exit", on_exit, ("keep", "flat"))
         self.patience = None if patience is None else number("patience", patience, 0.0, above=True)
@@ -58,6 +59,17 @@ class Stages:
         self._reason, self._bars, self._passed = "", 0, 0
         self._error: BaseException | None = None
         self._feeding: asyncio.Future[None] | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why all stages were asked to stop; empty while they are not."""
+        return self._reason
+
+    @property
+    def queues(self) -> dict[str, tuple[int, int]]:
+        """Bars that wait before each stage, and the places there are."""
+        lines = {"model": self._heard, "trade": self._decided}
+        return {name: (line.qsize(), line.maxsize) for name, line in lines.items()}
 
     def halt(self, reason: str, error: BaseException | None = None) -> None:
         """Ask all stages to stop; the first reason counts."""
@@ -135,7 +147,7 @@ class Stages:
             self.journal.signal(bar.time, wish)
             if self.monitor is not None:
                 self.monitor.stage("model", time.monotonic() - begun, self._heard.qsize())
-                self.monitor.confidence.observe(wish.confidence)
+                self.monitor.said(wish, self.window)
         return wish
 
     async def _trade(self) -> None:

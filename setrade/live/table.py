@@ -37,3 +37,7 @@ class Table:
             f"{row.orders:>8d}{1e3 * seconds:>8.1f}  {row.note}",
             file=self.out, flush=True,
         )  # fmt: skip
+
+    def say(self, text: str) -> None:
+        """Print a line between the rows."""
+        print(text, file=self.out, flush=True)

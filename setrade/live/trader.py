@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from setrade.bybit.brokers import Broker
 from setrade.costs import Costs
@@ -11,26 +11,13 @@ from setrade.risk import Risk, exposure
 
 from .desk import Desk, Move
 from .executor import TICK, Executor, insist
-from .journal import Journal, JournalFullError
-from .schema import Bar, Wish
+from .journal import Journal, JournalError
+from .schema import Bar, Row, Wish
 
 # Numbers of the legs within one moment: names of orders are made of them.
 INSIDE, OPENING, FLATTEN = 0, 10, 20
 PAPER = {OPENING: 1, INSIDE: 20}  # on paper the open comes first
 CLOSE = 99  # the last moment of a bar that a paper broker is shown
-
-
-@dataclass(frozen=True)
-class Row:
-    """Where the account stands after a bar."""
-
-    time: int
-    close: float
-    want: float
-    units: float
-    equity: float
-    orders: int
-    note: str = ""
 
 
 class Trader:
@@ -168,7 +155,11 @@ class Trader:
         return Row(self.newest, self.last, self.want, units, equity, 0, self._note)
 
     def flatten(self, reason: str) -> Row:
-        """Close everything at the market, now; nothing is opened after it."""
+        """Close everything at the market, now; nothing is opened after it.
+
+        A journal that cannot be written does not hold this up, even if the disk takes nothing
+        with the reserve freed: the order can only close, and its name follows from the bar.
+        """
         held, equity = insist(self.executor.standing)
         sent = 0
         if held:
@@ -177,7 +168,10 @@ class Trader:
             held, equity = insist(self.executor.standing)
         self.desk.adopt(held, equity, self.last)
         self.want, self.desk.a["wanted"], self.desk.a["equity"] = 0.0, 0.0, equity
-        self.save()
+        try:
+            self.save()
+        except JournalError as error:
+            self.journal.give_up(error)
         return Row(self.newest, self.last, 0.0, held, equity, sent, reason)
 
     def _close_all(self, reason: str, held: float) -> int:
@@ -186,8 +180,14 @@ class Trader:
         if not self.early:
             at = self.newest + (CLOSE + 1) * TICK  # after the bar's last moment
         try:
-            return len(insist(lambda: self.executor.send([move], at, FLATTEN)))
-        except JournalFullError:
-            if not self.journal.release():
-                raise
-            return len(insist(lambda: self.executor.send([move], at, FLATTEN)))
+            return self._send_last(move, at)
+        except JournalError:
+            self.journal.release()
+        try:
+            return self._send_last(move, at)
+        except JournalError as error:
+            self.journal.give_up(error)
+        return self._send_last(move, at)
+
+    def _send_last(self, move: Move, at: int) -> int:
+        return len(insist(lambda: self.executor.send([move], at, FLATTEN)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -25,6 +24,8 @@ class Signal(Protocol):
     def source(self) -> str: ...
 
 
+COLUMNS = pd.Index(Bar._fields[1:])
+
 # From candles, or from what the features stage makes of them, to a signal.
 Model = Callable[[Any], Signal]
 Features = Callable[[pd.DataFrame], Any]
@@ -35,31 +36,50 @@ class ModelError(RuntimeError):
 
 
 class Window:
-    """The newest ``length`` bars without a hole."""
+    """The newest ``length`` bars without a hole, in a table that is kept.
 
-    def __init__(self, length: int) -> None:
+    Args:
+        length: bars at most, at least 2.
+        least: bars from which on it counts as whole; None: ``length``.
+    """
+
+    def __init__(self, length: int, least: int | None = None) -> None:
         self.length = integer("window", length, 2)
-        self._bars: deque[Bar] = deque(maxlen=self.length)
+        self.least = length if least is None else integer("least", least, 2, length)
+        # Twice the room: bars move only once in ``length`` bars, and always lie in one piece.
+        self._times = np.empty(2 * self.length, np.int64)
+        self._figures = np.empty((2 * self.length, len(Bar._fields) - 1))
+        self._first = self._end = 0
+
+    def __len__(self) -> int:
+        return self._end - self._first
 
     def push(self, bars: Iterable[Bar]) -> None:
         """Take bars in, oldest first."""
-        self._bars.extend(bars)
+        for bar in bars:
+            if self._end == len(self._times):
+                self._first, keep = 0, self.length - 1
+                self._times[:keep] = self._times[-keep:]
+                self._figures[:keep] = self._figures[-keep:]
+                self._end = keep
+            self._times[self._end], self._figures[self._end] = bar[0], bar[1:]
+            self._end += 1
+            self._first = max(self._first, self._end - self.length)
 
     def clear(self) -> None:
         """Forget all: bars are missing."""
-        self._bars.clear()
+        self._first = self._end = 0
 
     @property
     def whole(self) -> bool:
-        """True when it holds as many bars as the model wants."""
-        return len(self._bars) == self.length
+        """True when it holds as many bars as some model wants."""
+        return len(self) >= self.least
 
     def frame(self) -> pd.DataFrame:
         """Return the window as candles, a copy."""
-        table = np.array(self._bars, dtype=np.float64)
-        times = np.array([bar.time for bar in self._bars], dtype=np.int64)
-        index = pd.DatetimeIndex(times, tz="UTC", name="time")
-        return pd.DataFrame(table[:, 1:], index, list(Bar._fields[1:]))
+        span = slice(self._first, self._end)
+        index = pd.DatetimeIndex(self._times[span].copy(), tz="UTC", name="time")
+        return pd.DataFrame(self._figures[span].copy(), index, COLUMNS)
 
 
 def ask(model: Model, features: Features | None, window: Window, limit: float) -> Wish:
