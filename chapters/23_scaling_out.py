@@ -355,12 +355,12 @@ assert len(mended.missing(cells)) == 1
 # ## Exercises
 #
 # ```{exercise} How many workers are enough?
-# :label: ex-scaling-1
+# :label: ex-scaling-out-1
 # With the serial part and the work of a run measured above, at how many workers does a study reach
 # half of the speed-up that it could reach at all?
 # ```
 #
-# ```{solution-start} ex-scaling-1
+# ```{solution-start} ex-scaling-out-1
 # :class: dropdown
 # ```
 
@@ -378,11 +378,11 @@ print(f"about {round(each, -2):.0f} workers")
 # ```
 #
 # ```{exercise} A study that grows
-# :label: ex-scaling-2
+# :label: ex-scaling-out-2
 # Add a third seed axis value to a finished study. How many runs does the second call make?
 # ```
 #
-# ```{solution-start} ex-scaling-2
+# ```{solution-start} ex-scaling-out-2
 # :class: dropdown
 # ```
 
@@ -398,11 +398,11 @@ assert (more.ran, more.skipped) == (2, 4)
 # ```
 #
 # ```{exercise} Why not seed by the clock?
-# :label: ex-scaling-3
+# :label: ex-scaling-out-3
 # Suppose each worker drew its seed from the time of day. Which two promises of this chapter break?
 # ```
 #
-# ```{solution-start} ex-scaling-3
+# ```{solution-start} ex-scaling-out-3
 # :class: dropdown
 # ```
 #

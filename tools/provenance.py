@@ -71,15 +71,15 @@ def source_hash(source: Path) -> str:
 
 
 def helper_hash(source: Path) -> str:
-    """Return one sha256 over the code of the helper modules and stored results it reads."""
+    """Return one sha256 over the code of the helper modules, stored results and ledger it reads."""
     digest = hashlib.sha256()
     for file in helpers_of(source):
         digest.update(file.relative_to(ROOT).as_posix().encode())
         digest.update(_code_only(ast.parse(file.read_text())).encode())
     text = source.read_text()
-    for result in sorted((BOOK / "results").glob("*.json")):
-        if result.name in text:
-            digest.update(result.read_bytes())
+    for stored in (*sorted((BOOK / "results").glob("*.json")), BOOK / "claims.yml"):
+        if stored.name in text:
+            digest.update(stored.read_bytes())
     return digest.hexdigest()
 
 
