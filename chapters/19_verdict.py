@@ -179,7 +179,7 @@ for name, (without, with_se) in claimed.items():
     measured = Measured(gap["estimate"], gap["low"], gap["high"])
     inside = f"{gap['estimate']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
     words = verdict("above", 0, measured), verdict("interval", said, measured)
-    print(f"{name:14} {inside}  better: {words[0]}  better by {said:.3f}: {words[1]}")
+    print(f"{name:14} {inside}  better: {words[0]}  by {said:.2f}: {words[1]}")
     assert words == ("undecided", "fails")
 
 # %% [markdown]
@@ -192,7 +192,7 @@ for model in stored["models"]:
     row, ic = table["sharpe"][model], table["ic"][model]
     inside = f"{row['estimate']:+.2f} [{row['low']:+.1f}, {row['high']:+.1f}]"
     rank = f"{ic['estimate']:+.3f} [{ic['low']:+.3f}, {ic['high']:+.3f}]"
-    print(f"{model:9}  Sharpe ratio {inside}  rank correlation {rank}")
+    print(f"{model:9}  Sharpe {inside}  rank corr. {rank}")
 
 # %%
 gaps = {
