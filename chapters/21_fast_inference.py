@@ -562,7 +562,7 @@ engines = ("eager", "channels_last", "folded", "compiled", "onnx", "cached")
 rows = {(n, b, e): row(f"{n}/{e}/kept", b) for n, b in cases for e in engines
         if f"{n}/{e}/kept" in lines}
 big = pd.DataFrame(rows, index=names).T
-big.map(lambda v: f"{v:.3g}")
+big.map(lambda v: f"{v:,.0f}" if v >= 100 else f"{v:.3g}")
 
 # %%
 ok = big["p50 ms"] <= big["p99 ms"]
