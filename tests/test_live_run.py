@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import aclosing
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -236,3 +238,20 @@ def test_the_whole_default_on_an_exchange_in_this_process(tmp_path, monkeypatch,
     journal = Journal("run.sqlite")
     assert [row[0] for row in journal.db.execute("SELECT source FROM signals")] == ["ensemble"] * 4
     journal.close()
+
+
+def test_bars_that_close_while_the_stream_opens_are_not_lost():
+    """Forty bars a second: some close between the question by REST and the first message."""
+    clock = simulator.Clock(MARKET.index[150], 2_400.0)
+    with simulator.serve(MARKET, clock=clock) as server:
+        source = Streamed("BTCUSDT", "1min", 50, http_url=server.http_url, ws_url=server.ws_url)
+
+        async def opens() -> list[int]:
+            found = [(await source.history())[-1].time]
+            async with aclosing(source.bars(found[0])) as bars:
+                while len(found) < 12:
+                    found.append((await anext(bars)).bar.time)
+            return found
+
+        found = asyncio.run(opens())
+    assert set(np.diff(found)) == {source.step}
