@@ -330,8 +330,8 @@ for name, words in said.items():
 # ## 6 Pictures
 #
 # The second chapter we started from puts an EfficientNet in front of pictures. Its B0, B3 and B5 at
-# 224 pixels want a GPU for a walk forward. The largest net that walks forward on two cores in half
-# an hour is «micro», 64 pixels. Five encoders before it, three folds, two seeds
+# 224 pixels want a GPU for a walk forward, and none was at hand. A small sister stands in: «micro», 64
+# pixels. What it cannot do, a larger one might. Five encoders before it, three folds, two seeds
 # (`pictures_real.json`):
 
 # %%

@@ -4,8 +4,8 @@
 
 Hourly BTCUSDT perpetual bars. Three folds test 2022-01 to 2024-12; pictures of 64 bars at 64 x 64
 pixels, every eighth training window (neighbours overlap by 63 bars). B0, B3 and B5 at 224 pixels
-want a GPU; «micro» is the largest net that walks forward on two cores in half an hour, and
-its answers are not those of its larger sisters. Nothing was tuned on these bars.
+want a GPU; «micro» stands in for them, and its answers are not those of its larger
+sisters. Nothing was tuned on these bars.
 """
 
 from __future__ import annotations
