@@ -54,13 +54,13 @@ def commit() -> str:
     return _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
 
 
-def same_code(record: dict[str, Any]) -> bool:
-    """Return whether ``setrade`` and ``studies`` are now what they were for a loaded result.
+def same_code(record: dict[str, Any], *paths: str) -> bool:
+    """Return whether files or folders of the project are now what they were for a loaded result.
 
     A result made between commits (``+``) is never known to be.
     """
     made = record["commit"]
-    return not made.endswith("+") and not _git("diff", "--stat", made, "--", "setrade", "studies")
+    return not made.endswith("+") and not _git("diff", "--name-only", made, "--", *paths)
 
 
 def machine() -> str:

@@ -38,7 +38,13 @@ def main() -> None:
         fold=range(SETTING.n_folds), fee_bps=[5.5],
     )  # fmt: skip
     shas = {HOURS: data["1h"].sha256}
-    store = Store(args.store / "pictures_real.jsonl", "pictures_real", shas, repair=args.repair)
+    store = Store(
+        args.store / "pictures_real.jsonl",
+        "pictures_real",
+        shas,
+        setting=asdict(SETTING),
+        repair=args.repair,
+    )
     report = run(
         partial(run_cell, data=data, setting=SETTING), cells, store,
         n_jobs=args.jobs, backend=args.backend, address=args.address,
@@ -51,8 +57,9 @@ def main() -> None:
     mean = daily.mean(axis=1)
     spa = evidence.superior_ability(np.zeros(mean.shape[1]), mean.T, seed=0)
     stored = {
-        "setting": asdict(SETTING), "models": names, "majority": float(majority[0].mean()),
+        "models": names, "majority": float(majority[0].mean()),
         "table": summary.table(rows, "view", "candles"), "superior_ability": asdict(spa),
+        "tries": summary.tries(store, "view"),
     }  # fmt: skip
     finish("pictures_real", stored, report, store, seeds=args.seeds, start=start)
 

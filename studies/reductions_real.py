@@ -30,15 +30,24 @@ def main() -> None:
         fold=range(setting.n_folds), fee_bps=[5.5],
     )  # fmt: skip
     shas = {HOURS: data["1h"].sha256}
-    store = Store(args.store / "reductions_real.jsonl", "reductions_real", shas, repair=args.repair)
+    store = Store(
+        args.store / "reductions_real.jsonl",
+        "reductions_real",
+        shas,
+        setting=asdict(setting),
+        repair=args.repair,
+    )
     report = run(
         partial(run_cell, data=data, setting=setting), cells, store,
         n_jobs=args.jobs, backend=args.backend, address=args.address,
     )  # fmt: skip
     if settled("reductions_real", report, store):
         return
-    table = summary.table(store.of(cells), "model", MODELS[0])
-    stored = {"setting": asdict(setting), "models": MODELS, "table": table}
+    rows = store.of(cells)
+    stored = {
+        "models": MODELS, "table": summary.table(rows, "model", MODELS[0]),
+        "tries": summary.tries(store, "model"),
+    }  # fmt: skip
     finish("reductions_real", stored, report, store, seeds=args.seeds, start=start)
 
 

@@ -33,8 +33,6 @@ def verdict(rows: list[dict], bars: pd.DataFrame) -> dict:
     _, gross = summary.cube(rows, "model", "daily_gross")
     _, turnover = summary.cube(rows, "model", "turnover")
     mean = daily.mean(axis=1)  # (models, days): all seeds together
-    sharpes = np.array([evidence.sharpe(x) for x in daily.reshape(-1, daily.shape[-1])])
-    best = int(np.argmax([evidence.sharpe(x) for x in mean]))
     none = names.index("none")
     against = {
         "cash": np.zeros(daily.shape[-1]),
@@ -44,13 +42,6 @@ def verdict(rows: list[dict], bars: pd.DataFrame) -> dict:
     return {
         "models": names,
         "table": summary.table(rows, "model", "none"),
-        "n_configurations": len(sharpes),
-        "deflated_sharpe": {
-            "model": names[best],
-            "probability": evidence.deflated_sharpe(
-                mean[best], len(sharpes), float(np.nanvar(sharpes))
-            ),
-        },
         "superior_ability": {
             name: asdict(evidence.superior_ability(base, others[name].T, seed=0))
             for name, base in against.items()
@@ -100,7 +91,9 @@ def main() -> None:
         fold=range(setting.n_folds), fee_bps=[FEE],
     )  # fmt: skip
     shas = {HOURS: data["1h"].sha256}
-    store = Store(args.store / "se_real.jsonl", "se_real", shas, repair=args.repair)
+    store = Store(
+        args.store / "se_real.jsonl", "se_real", shas, setting=asdict(setting), repair=args.repair
+    )
     report = run(
         partial(run_cell, data=data, setting=setting), cells, store,
         n_jobs=args.jobs, backend=args.backend, address=args.address,
@@ -108,7 +101,7 @@ def main() -> None:
     if settled("se_real", report, store):
         return
     judged = verdict(store.of(cells), data["1h"].read())
-    stored = {"setting": asdict(setting), "channels": CHANNELS, **judged}
+    stored = {"channels": CHANNELS, **judged, "tries": summary.tries(store, "model")}
     finish("se_real", stored, report, store, seeds=args.seeds, start=start)
 
 

@@ -35,6 +35,13 @@ def mortal(cell: dict, *, folder: str) -> dict:
     return square(cell)
 
 
+def deadly(cell: dict, *, x: int) -> dict:
+    """Kill the worker process at this x, every time."""
+    if cell["x"] == x:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return square(cell)
+
+
 def slow(cell: dict) -> dict:
     """Take 50 ms."""
     time.sleep(0.05)

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -24,9 +25,10 @@ from setrade.costs import Costs
 from setrade.errors import ArgumentError
 from setrade.study import Data, Store, StudyError, grid, key, run, summary, views
 from setrade.study.bars import REQUESTS
-from setrade.study.command import finish, settled
+from setrade.study.command import busy_seconds, finish, settled
 from setrade.study.experiment import Setting, daily, folds, judge, run_cell
-from setrade.study.runner import cluster, estimate
+from setrade.study.pool import connect
+from setrade.study.runner import estimate
 
 HERE = Path(__file__).parent
 
@@ -117,6 +119,19 @@ def test_worker_killed_mid_run_loses_nothing(store, tmp_path):
     assert any("a worker died" in note for note in notes)
 
 
+@pytest.mark.parametrize("deadly", [0, 5])
+def test_a_run_that_always_kills_its_worker_is_recorded_and_the_others_are_done(store, deadly):
+    cells = grid(x=range(8))
+    work = partial(study_work.deadly, x=deadly)
+    report = run(work, cells, store, n_jobs=2, say=quiet)
+    assert (report.ran, report.failed) == (8, 1)
+    (failed,) = [row for row in store.rows() if row["status"] == "failed"]
+    assert failed["cell"] == {"x": deadly}
+    assert "its worker died" in failed["error"]
+    with pytest.raises(StudyError, match="its worker died"):
+        store.of(cells)
+
+
 def test_study_killed_at_random_points_is_resumed(tmp_path):
     program = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
@@ -144,6 +159,56 @@ def test_study_killed_at_random_points_is_resumed(tmp_path):
 def test_two_processes_do_not_share_a_study(store):
     with store.locked(), pytest.raises(StudyError, match="another process"):
         run(study_work.square, grid(x=[1]), store, say=quiet)
+
+
+def test_a_repair_does_not_disturb_a_process_that_writes(store):
+    with store.locked(), pytest.raises(StudyError, match="another process"):
+        Store(store.path, "squares", {"bars": "abc"}, repair=True)
+
+
+def test_two_that_start_together_write_one_header(tmp_path):
+    paths = [tmp_path / f"{n}.jsonl" for n in range(40)]
+    start = time.time() + 4  # both have imported by then
+    program = (
+        "import sys, time; from setrade.study import Store, StudyError\n"
+        "for n, path in enumerate(sys.argv[2:]):\n"
+        "    time.sleep(max(0, float(sys.argv[1]) + n / 50 - time.time()))\n"
+        "    try:\n        Store(path, 'squares', {})\n"
+        "    except StudyError as error:\n        assert 'another process' in str(error)\n"
+    )
+    command = [sys.executable, "-c", program, str(start), *map(str, paths)]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [child.wait() for child in both] == [0, 0]
+    assert all(len(path.read_bytes().splitlines()) == 1 for path in paths)
+
+
+def test_another_setting_is_refused(tmp_path):
+    path, setting = tmp_path / "runs.jsonl", {"epochs": 12, "span": ("2022", "2025")}
+    Store(path, "squares", {}, setting=setting)
+    Store(path, "squares", {}, setting=setting)  # a tuple is a list in the file, and no other
+    with pytest.raises(StudyError, match=r"setting .*12.*not .*'epochs': 1,"):
+        Store(path, "squares", {}, setting=setting | {"epochs": 1})
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [(b"{}", "lacks cell, key"), (b"null", "lacks cell"), (b"\xff", "utf-8"), (b"{'x'", "Expect")],
+)
+def test_a_damaged_line_is_named(store, line, fault):
+    run(study_work.square, grid(x=range(4)), store, say=quiet)
+    lines = store.path.read_bytes().splitlines(keepends=True)
+    store.path.write_bytes(b"".join([*lines[:2], line + b"\n", *lines[3:]]))
+    with pytest.raises(StudyError, match=f"line 3 of 5, is damaged .*{fault}.*delete the line"):
+        Store(store.path, "squares", {"bars": "abc"})
+    store.path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    assert len(Store(store.path, "squares", {"bars": "abc"}).missing(grid(x=range(4)))) == 1
+
+
+def test_a_lost_header_is_named(store):
+    run(study_work.square, grid(x=range(2)), store, say=quiet)
+    store.path.write_bytes(store.path.read_bytes().split(b"\n", 1)[1])
+    with pytest.raises(StudyError, match="line 1 of 2, is damaged .*data_sha256.*new store"):
+        Store(store.path, "squares", {"bars": "abc"})
 
 
 def test_other_data_are_refused(store):
@@ -187,7 +252,7 @@ def test_full_disk_leaves_the_file_as_it_was(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "name"),
-    [({"n_jobs": 0}, "n_jobs"), ({"backend": "slurm"}, "backend"), ({"restarts": -1}, "restarts")],
+    [({"n_jobs": 0}, "n_jobs"), ({"backend": "slurm"}, "backend")],
 )
 def test_run_refuses(store, arguments, name):
     with pytest.raises(ArgumentError, match=name):
@@ -202,13 +267,19 @@ def free_port() -> int:
 
 def test_unreachable_cluster_is_named():
     address = f"tcp://127.0.0.1:{free_port()}"
-    with pytest.raises(StudyError, match=address), cluster("dask", address, timeout=1.0):
+    with pytest.raises(StudyError, match=address), connect("dask", address, 1, timeout=1.0):
+        pass
+
+
+@pytest.mark.parametrize("address", ["not-an-address", "foo://bar"])
+def test_an_address_that_is_none_is_named(address):
+    with pytest.raises(StudyError, match=address), connect("dask", address, 1, timeout=1.0):
         pass
 
 
 @pytest.fixture
 def dask_cluster(tmp_path):
-    """A scheduler and two workers, each a process of its own; yields address and workers."""
+    """A scheduler and two workers, each a process of its own; yields the address and both."""
     address = f"tcp://127.0.0.1:{free_port()}"
     surroundings = os.environ | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
     dask = [sys.executable, "-m", "dask"]
@@ -224,7 +295,7 @@ def dask_cluster(tmp_path):
     )  # fmt: skip
     options = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", "--no-nanny")
     workers = [start("worker", address, *options) for _ in range(2)]
-    yield address, workers
+    yield address, scheduler, workers
     for process in (*workers, scheduler):
         process.kill()
         process.wait(timeout=20)
@@ -232,7 +303,7 @@ def dask_cluster(tmp_path):
 
 @pytest.mark.slow
 def test_dask_gives_the_table_that_loky_gives_though_a_worker_dies(dask_cluster, tmp_path):
-    address, workers = dask_cluster
+    address, _, workers = dask_cluster
     cells = grid(x=range(40))
     tables = {}
     for backend, where in (("loky", None), ("dask", address)):
@@ -244,6 +315,26 @@ def test_dask_gives_the_table_that_loky_gives_though_a_worker_dies(dask_cluster,
         assert len(store.rows()) == 40
     stop.wait()
     assert tables["loky"] == tables["dask"]
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_is_named_and_nothing_stored_is_lost(dask_cluster, tmp_path):
+    address, scheduler, _ = dask_cluster
+    store, cells = Store(tmp_path / "runs.jsonl", "squares", {}), grid(x=range(100))
+
+    def kill_after_five() -> None:
+        while len(store.path.read_bytes().splitlines()) < 6:
+            time.sleep(0.02)
+        scheduler.kill()
+
+    killer = threading.Thread(target=kill_after_five, daemon=True)
+    killer.start()
+    with pytest.raises(StudyError, match=f"{address} is lost"):
+        run(study_work.slow, cells, store, n_jobs=2, backend="dask", address=address, say=quiet)
+    killer.join()
+    assert 5 <= len(store.rows()) < 100
+    run(study_work.square, cells, store, say=quiet)
+    assert len(store.of(cells)) == 100
 
 
 # the experiment
@@ -391,10 +482,32 @@ def test_command_line_says_what_it_lacks(tmp_path):
     assert "Eight folds" in done.stdout
 
 
+def test_busy_seconds_by_hand():
+    """Two runs overlap, a third comes after a pause: 0 to 3 and 10 to 11."""
+    rows = [{"started": a, "seconds": b} for a, b in ((10.0, 1.0), (0.0, 2.0), (1.0, 2.0))]
+    assert busy_seconds(rows) == 4.0
+
+
+def test_every_try_in_the_store_is_counted(tmp_path):
+    store = Store(tmp_path / "runs.jsonl", "nets", {})
+    rng, flat = np.random.default_rng(0), {}
+    for cell in grid(model=["a", "b"], seed=range(3), fold=range(2)):
+        daily = rng.normal(0, 0.01, 30 + cell["fold"]).tolist()
+        flat.setdefault(f"{cell['model']}/{cell['seed']}", []).extend(daily)
+        row = {"key": key(cell), "cell": cell, "status": "ok", "seconds": 1.0}
+        store.add(row | {"measures": {"daily": daily}})
+    tries = summary.tries(store, "model")
+    sharpes = {name: np.mean(x) / np.std(x, ddof=1) for name, x in flat.items()}
+    assert tries["sharpes"] == pytest.approx(sharpes)
+    best = max(sharpes, key=lambda name: sharpes[name])
+    assert tries["best"]["name"] == best
+    assert tries["best"]["daily"] == pytest.approx(flat[best])
+
+
 def test_lines_are_json(store):
     run(study_work.square, grid(x=[2]), store, say=quiet)
     lines = [json.loads(line) for line in store.path.read_text().splitlines()]
-    assert lines[0] == {"study": "squares", "data_sha256": {"bars": "abc"}}
+    assert lines[0] == {"study": "squares", "data_sha256": {"bars": "abc"}, "setting": {}}
     assert lines[1]["measures"] == {"square": 4}
 
 
@@ -412,9 +525,9 @@ def test_a_request_names_the_span_and_the_bar_of_its_file(name):
 def repository(tmp_path, monkeypatch):
     """A project of its own: one module, one study, a folder of results."""
     monkeypatch.setattr(results, "FOLDER", tmp_path / "project" / "book" / "results")
-    for folder in ("setrade", "studies", "book/results"):
+    for folder in ("setrade/study", "setrade/live", "studies", "book/results"):
         (tmp_path / "project" / folder).mkdir(parents=True)
-        (tmp_path / "project" / folder / "file").write_text("old")
+        (tmp_path / "project" / folder / "x.py").write_text("old")
 
     def git(*words: str) -> None:
         me = ("-c", "user.name=x", "-c", "user.email=x@example.org")
@@ -433,17 +546,19 @@ def test_a_study_is_settled_only_while_its_runs_and_its_code_are_the_same(store,
     again = run(work, cells, store, say=quiet)
     assert not settled("x", again, store)  # nothing is stored yet
     finish("x", {}, again, store, seeds=1, start=time.perf_counter())
-    (repository / "book/results/file").write_text("results may change")
-    assert settled("x", again, store)
-    (repository / "studies/file").write_text("new")
-    assert not settled("x", again, store)
-    (repository / "studies/file").write_text("old")
+    for other in ("book/results", "setrade/live"):
+        (repository / other / "x.py").write_text("new")
+        assert settled("x", again, store)
+    for mine in ("setrade/study", "studies"):
+        (repository / mine / "x.py").write_text("new")
+        assert not settled("x", again, store)
+        (repository / mine / "x.py").write_text("old")
     run(work, grid(x=range(4)), store, say=quiet)
     assert not settled("x", again, store)  # one run more
 
 
 def test_a_result_made_between_commits_is_never_settled(store, repository):
-    (repository / "setrade/file").write_text("not committed")
+    (repository / "setrade/study/x.py").write_text("not committed")
     run(study_work.square, grid(x=[1]), store, say=quiet)
     again = run(study_work.square, grid(x=[1]), store, say=quiet)
     finish("x", {}, again, store, seeds=1, start=time.perf_counter())

@@ -5,14 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from setrade import results
 from setrade.study.bars import REQUESTS
 from setrade.study.errors import StudyError
-from setrade.study.runner import BACKENDS, Report
-from setrade.study.store import Store
+from setrade.study.pool import BACKENDS
+from setrade.study.runner import Report
+from setrade.study.store import Row, Store
+
+# What makes a table of runs that are stored; each run names the commit it was made at.
+CODE = ("setrade/study", "setrade/evidence", "setrade/candles", "setrade/metrics.py")
 
 
 def arguments(
@@ -40,15 +45,26 @@ def arguments(
 
 
 def settled(name: str, report: Report, store: Store) -> bool:
-    """Return whether the stored result is of just these runs, data and code: nothing is left."""
+    """Return whether the stored result is of these runs, and its table of today's code."""
     if report.ran or not (results.FOLDER / f"{name}.json").exists():
         return False
     record = results.load(name)
     known = record["results"]["machinery"].get("runs_sha256")
-    same = known == results.sha256(store.path) and results.same_code(record)
+    same = known == results.sha256(store.path) and results.same_code(
+        record, *CODE, f"studies/{name}.py"
+    )
     if same:
         print(f"{name}: nothing new, book/results/{name}.json is of these {report.skipped} runs")
     return same
+
+
+def busy_seconds(rows: list[Row]) -> float:
+    """Return how long at least one run was under way; pauses between calls do not count."""
+    busy, until = 0.0, 0.0
+    for start, stop in sorted((row["started"], row["started"] + row["seconds"]) for row in rows):
+        busy += max(0.0, stop - max(start, until))
+        until = max(until, stop)
+    return busy
 
 
 def finish(
@@ -56,11 +72,14 @@ def finish(
 ) -> None:
     """Store a study's results with its provenance, and what the machinery itself cost."""
     rows = store.rows()
+    stored["setting"] = store.header["setting"]
     stored["machinery"] = {
         "runs": len(rows),
         "runs_sha256": results.sha256(store.path),
         "failed": sum(row["status"] != "ok" for row in rows),
+        "commits": dict(Counter(row["commit"] for row in rows)),  # that the runs were made at
         "work_seconds": round(sum(row["seconds"] for row in rows), 1),
+        "busy_seconds": round(busy_seconds(rows), 1),
         "last_call": vars(report),
     }
     names = list(store.header["data_sha256"])

@@ -1,8 +1,8 @@
 """Fill what a study lacks: joblib underneath, on one machine or on a cluster, the same code.
 
 Workers compute, this process alone writes: a run is stored as soon as it arrives. A run that
-raises is stored as failed, with its traceback, and tried again by the next `run`. When a worker
-process dies, loky's pool is rebuilt and Dask gives its runs to another worker.
+raises is stored as failed, with its traceback, and tried again by the next `run`. So is a run
+that kills its worker; what was under way beside it is repeated.
 """
 
 from __future__ import annotations
@@ -11,24 +11,22 @@ import json
 import platform
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
-from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from setrade import results
 from setrade.errors import choice, integer
 from setrade.study.errors import StudyError
 from setrade.study.grid import Cell, key
+from setrade.study.pool import BACKENDS, Pool, Task, WorkerDiedError, connect
 from setrade.study.store import Row, Store
 
-BACKENDS = ("loky", "dask", "ray")
 Work = Callable[[Cell], dict[str, Any]]  # cell -> measures that JSON can hold
 
 
@@ -51,7 +49,6 @@ def run(
     n_jobs: int = 1,
     backend: str = "loky",
     address: str | None = None,
-    restarts: int = 3,
     say: Callable[[str], None] = tqdm.write,
 ) -> Report:
     """Run every cell that has no successful run yet, and store each as it ends.
@@ -63,65 +60,82 @@ def run(
         work: takes a cell, returns its measures; a module-level function (or a ``partial``).
         cells: what there is to run, as `grid` gives it.
         store: where runs go.
-        n_jobs: workers; on a cluster, runs under way at a time.
+        n_jobs: workers; on a cluster, runs under way at a time. One worker of loky is this
+            process: a run that kills it ends the study.
         backend: "loky" (processes of this machine), "dask" or "ray".
         address: of the cluster's scheduler, for "dask" and "ray".
-        restarts: how often a pool that lost a worker is rebuilt.
         say: takes the estimate and the notes.
 
     Returns:
         A `Report`.
 
     Raises:
-        StudyError: the cluster cannot be reached, workers keep dying, or the store fails.
+        StudyError: the cluster cannot be reached or is lost, or the store fails.
     """
     choice("backend", backend, BACKENDS)
-    n_jobs, restarts = integer("n_jobs", n_jobs, 1), integer("restarts", restarts, 0)
+    n_jobs = integer("n_jobs", n_jobs, 1)
     start, before = time.perf_counter(), len(store.rows())
     with store.locked(), ExitStack() as stack:
         left = store.missing(cells)
         skipped = len(cells) - len(left)
         if left:
-            stack.enter_context(cluster(backend, address))
-        if left and not store.done():
-            store.add(attempt(work, left[0], results.commit()))
-            left = left[1:]
-        if left:
-            say(estimate(store, len(left), n_jobs))
-        _fill(work, left, store, n_jobs, restarts, say)
+            pool = stack.enter_context(connect(backend, address, n_jobs))
+            task = partial(attempt, work, commit=results.commit())
+            if not store.done():
+                store.add(alone(pool, task, left[0]))
+                left = left[1:]
+            if left:
+                say(estimate(store, len(left), n_jobs))
+                _fill(pool, task, left, store, say)
     mine = store.rows()[before:]
     failed = sum(row["status"] != "ok" for row in mine)
     spent = sum(row["seconds"] for row in mine)
     return Report(len(mine), failed, skipped, time.perf_counter() - start, spent)
 
 
-def _fill(
-    work: Work, left: list[Cell], store: Store, n_jobs: int, restarts: int, say: Callable
-) -> None:
-    """Run ``left``, and again what a dead worker took with it."""
-    commit, total = results.commit() if left else "", len(left)
-    with tqdm(total=total, unit="run", disable=None if left else True) as bar:
+def _fill(pool: Pool, task: Task, left: list[Cell], store: Store, say: Callable) -> None:
+    """Run ``left``; what is not back when a worker dies goes on, its first runs one by one."""
+    with tqdm(total=len(left), unit="run") as bar:
         while left:
-            stored = set()
+            back = set()
             try:
-                tasks = (delayed(attempt)(work, cell, commit) for cell in left)
-                pool: Any = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-                for row in pool(tasks):
+                for row in pool.spread(task, left):
                     store.add(row)
-                    stored.add(row["key"])
+                    back.add(row["key"])
                     bar.update()
                 return
-            except TerminatedWorkerError as error:
-                left = [cell for cell in left if key(cell) not in stored]
-                if restarts == 0:
-                    raise StudyError(f"workers keep dying, {len(left)} runs left") from error
-                restarts -= 1
-                say(f"a worker died; {len(left)} runs go to a new pool")
+            except WorkerDiedError:
+                left = [cell for cell in left if key(cell) not in back]
+                say(f"a worker died; {len(left)} runs left, the first {pool.n_jobs} one by one")
+            for cell in left[: pool.n_jobs]:
+                store.add(alone(pool, task, cell))
+                bar.update()
+            left = left[pool.n_jobs :]
+
+
+def alone(pool: Pool, task: Task, cell: Cell) -> Row:
+    """Return the row of a run that has its worker for itself, failed if it kills it."""
+    begun = begin(cell, results.commit())
+    try:
+        return pool.alone(task, cell)
+    except WorkerDiedError as error:
+        seconds = round(time.time() - begun["started"], 3)
+        return begun | {
+            "status": "failed",
+            "error": f"its worker died: {error}",
+            "seconds": seconds,
+        }
+
+
+def begin(cell: Cell, commit: str) -> Row:
+    """Return the part of a run's row that is known before; ``started`` in seconds since 1970."""
+    where = {"commit": commit, **surroundings(), "started": round(time.time(), 3)}
+    return {"key": key(cell), "cell": cell, **where}
 
 
 def attempt(work: Work, cell: Cell, commit: str) -> Row:
     """Return the row of one run, done or failed, with what is needed to repeat it."""
-    row: Row = {"key": key(cell), "cell": cell, "commit": commit, **surroundings()}
+    row = begin(cell, commit)
     start = time.perf_counter()
     try:
         row |= {"status": "ok", "measures": storable(work(cell))}
@@ -161,33 +175,3 @@ def estimate(store: Store, left: int, n_jobs: int) -> str:
         f"{left} runs left, about {minutes:.1f} minutes with {n_jobs} at a time "
         f"(median of {len(seconds)} done: {median:.1f} s)"
     )
-
-
-@contextmanager
-def cluster(backend: str, address: str | None, timeout: float = 10.0) -> Iterator[None]:
-    """Point joblib at the backend while the block runs.
-
-    Raises:
-        StudyError: the scheduler at ``address`` does not answer, or the package is missing.
-    """
-    with ExitStack() as stack:
-        try:
-            if backend == "dask":
-                from distributed import Client
-
-                stack.enter_context(Client(address, timeout=timeout))
-            elif backend == "ray":
-                import ray  # pyright: ignore[reportMissingImports]
-                from ray.util.joblib import (  # pyright: ignore[reportMissingImports]
-                    register_ray,
-                )
-
-                ray.init(address=address)
-                stack.callback(ray.shutdown)
-                register_ray()
-        except ImportError as error:
-            raise StudyError(f"{backend} is not installed: pip install '.[cluster]'") from error
-        except (OSError, TimeoutError, ConnectionError) as error:
-            raise StudyError(f"no {backend} scheduler answers at {address}: {error}") from error
-        stack.enter_context(parallel_config(backend))
-        yield

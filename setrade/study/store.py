@@ -1,8 +1,8 @@
 """One line a run: a file that survives a kill, refuses other data, and is never rewritten.
 
-The first line is the header: the study's name and the sha256 of its data. Every other line is
-one run, written by a single append. A line that is cut short can only come from a full disk or
-a power cut; it is reported, and moved aside when that is asked for.
+The first line is the header: the study's name, the sha256 of its data, and the setting that all
+runs share. Every other line is one run, written by a single append. A line that is cut short can
+only come from a full disk or a power cut; it is reported, and moved aside when that is asked for.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from setrade.study.errors import StudyError
 from setrade.study.grid import Cell, key
 
 Row = dict[str, Any]
+HEADER = {"study", "data_sha256", "setting"}
+ROW = {"key", "cell", "status", "seconds"}
 
 
 class Store:
@@ -28,24 +30,34 @@ class Store:
         path: the file; made with its folder when it is not there.
         study: name of the study.
         data: name to sha256 of everything that the runs read.
+        setting: what all runs share and no cell names; values that JSON can hold.
         repair: move a last line that is cut short to ``<path>.torn`` instead of refusing it.
 
     Raises:
-        StudyError: the file belongs to another study or other data, or a line is not whole.
+        StudyError: the file belongs to another study, other data or another setting, a line is
+            not whole, or another process is writing where a header or a repair is wanted.
     """
 
     def __init__(
-        self, path: str | Path, study: str, data: Mapping[str, str], *, repair: bool = False
+        self,
+        path: str | Path,
+        study: str,
+        data: Mapping[str, str],
+        *,
+        setting: Mapping[str, Any] | None = None,
+        repair: bool = False,
     ) -> None:
         self.path = Path(path)
-        self.header = {"study": study, "data_sha256": dict(data)}
+        header = {"study": study, "data_sha256": dict(data), "setting": dict(setting or {})}
+        self.header = json.loads(json.dumps(header))  # a tuple comes back as a list
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if repair:
-            self._move_torn_line()
-        if self.path.exists() and self.path.stat().st_size:
-            self._refuse_other_study()
-        else:
-            self._append(self.header)
+        if repair or self._empty():
+            with self.locked():
+                if repair:
+                    self._move_torn_line()
+                if self._empty():
+                    self._append(self.header)
+        self._refuse_other_study()
 
     def rows(self) -> list[Row]:
         """Return every run in the order it was stored, failed ones too."""
@@ -106,28 +118,38 @@ class Store:
         finally:
             os.close(handle)
 
+    def _empty(self) -> bool:
+        return not self.path.exists() or not self.path.stat().st_size
+
     def _lines(self) -> list[Row]:
-        raw = self.path.read_bytes()
-        lines = raw.splitlines(keepends=True)
-        out = []
-        for number, line in enumerate(lines, 1):
-            try:
-                if not line.endswith(b"\n"):
-                    raise ValueError("no end of line")
-                out.append(json.loads(line))
-            except ValueError as error:
-                where = f"{self.path}, line {number} of {len(lines)}"
-                raise StudyError(
-                    f"{where}, is cut short ({error}); --repair moves a last line aside "
-                    "and repeats its run"
-                ) from None
-        return out
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        return [self._parse(line, number, len(lines)) for number, line in enumerate(lines, 1)]
+
+    def _parse(self, line: bytes, number: int, count: int) -> Row:
+        """Return a line as a dict, or say what is wrong with it and what can be done."""
+        where = f"{self.path}, line {number} of {count}"
+        if not line.endswith(b"\n"):
+            raise StudyError(f"{where}, is cut short; --repair moves it aside and repeats its run")
+        wanted = HEADER if number == 1 else ROW
+        try:
+            row = json.loads(line)
+            lacks = wanted - set(row) if isinstance(row, dict) else wanted
+            fault = "it lacks " + ", ".join(sorted(lacks)) if lacks else ""
+        except ValueError as error:
+            row, fault = {}, str(error)
+        if fault:
+            remedy = "start a new store" if number == 1 else "delete the line to repeat its run"
+            raise StudyError(f"{where}, is damaged ({fault}): {remedy}")
+        return row
 
     def _refuse_other_study(self) -> None:
         header = self._lines()[0]
         for name, mine in self.header.items():
-            if header.get(name) != mine:
-                raise StudyError(f"{self.path} holds {name} {header.get(name)}, not {mine}")
+            if header[name] != mine:
+                raise StudyError(
+                    f"{self.path} holds runs of {name} {header[name]}, not {mine}: "
+                    "start a new store, or put back what changed"
+                )
 
     def _move_torn_line(self) -> None:
         if not self.path.exists():

@@ -14,7 +14,7 @@ import numpy as np
 
 from setrade import evidence, metrics
 from setrade.study.errors import StudyError
-from setrade.study.store import Row
+from setrade.study.store import Row, Store
 
 DAYS = 365.0  # a year
 FORECAST = ("accuracy", "precision", "recall", "f1", "ic")
@@ -89,6 +89,26 @@ def draws(rows: Sequence[Row], axis: str, *, seed: int, n_samples: int) -> np.nd
     drawn = evidence.resample(redrawn, flat, seed=seed, n_samples=n_samples, block=BLOCK)
     truth = figures(daily, np.arange(n_seeds), np.arange(forecast.shape[-1]))
     return np.concatenate([truth[None], drawn.reshape(n_samples, n_models, -1)])
+
+
+def tries(store: Store, axis: str) -> dict[str, Any]:
+    """Return every try that a store holds, asked for or not: the deflated Sharpe ratio counts all.
+
+    Returns:
+        ``sharpes``: Sharpe ratio a day by "<value of axis>/<seed>"; ``best``: the ``name`` of the
+        try with the largest, and its ``daily`` returns.
+    """
+    rows = sorted(store.done().values(), key=lambda row: str(row["cell"][axis]))
+    names, daily = cube(rows, axis, "daily")
+    seeds = sorted({row["cell"]["seed"] for row in rows})
+    labels = [f"{name}/{seed}" for name in names for seed in seeds]
+    flat = daily.reshape(len(labels), -1)
+    sharpes = [evidence.sharpe(x) for x in flat]
+    best = int(np.nanargmax(sharpes))
+    return {
+        "sharpes": dict(zip(labels, sharpes, strict=True)),
+        "best": {"name": labels[best], "daily": flat[best]},
+    }
 
 
 def table(
