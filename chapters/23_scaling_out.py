@@ -18,11 +18,14 @@
 # %%
 import hashlib
 import json
+import os
+import signal
 import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 from setrade import results
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
@@ -80,7 +83,8 @@ assert len({key(cell) for cell in cells}) == len(cells)
 # safest write there is. It touches nothing that was there before, so a crash can lose the run
 # under way and no other.
 #
-# The first line of the file says which study it is and on which data. By hand, it is this much:
+# The first line of the file says which study it is, on which data, and what all runs share. By
+# hand, it is this much:
 
 # %%
 def append(path, row):
@@ -89,13 +93,13 @@ def append(path, row):
 
 
 by_hand = folder / "by_hand.jsonl"
-append(by_hand, {"study": "toy", "data_sha256": {}})
+append(by_hand, {"study": "toy", "data_sha256": {}, "setting": {}})
 append(by_hand, {"key": key(cells[0]), "status": "ok", "measures": {"x": 1}})
 print(by_hand.read_text())
 
 # %% [markdown]
 # `Store` adds what experience adds. It flushes to the disk, undoes a line that the disk could not
-# take, refuses a file that belongs to other data, and lets one process write at a time. And it
+# take, refuses a file that belongs to other data or another setting, and lets one process write at a time. And it
 # answers the question that makes a study resumable: which cells are missing?
 
 # %%
@@ -171,6 +175,28 @@ assert stored["worker_was_killed"]
 # thread, so it does not matter where or when it runs. The killed worker's runs went to the other
 # one.
 #
+# Two workers were not twice as fast. Where did the time go? Each row says when its run began and
+# how long it took. So we know when no run was under way: then workers started, or stopped.
+
+# %%
+def split(report, workers):
+    wall, busy = report["wall_seconds"], report["busy_seconds"]
+    lost = [wall - busy, busy - report["work_seconds"] / workers]
+    return [round(x, 1) for x in (wall, report["work_seconds"] / workers, *lost)]
+
+
+columns = ["wall s", "work a worker s", "no run under way s", "a worker idle s"]
+ways = {"loky_1": 1, "loky_2": 2, "dask_2": 2}
+lost = pd.DataFrame([split(stored["reports"][w], n) for w, n in ways.items()], ways, columns)
+lost
+
+# %%
+share = 1 - lost["work a worker s"] / lost["wall s"]
+print("not spent at work:", {way: f"{x:.0%}" for way, x in share.items()})
+assert share["loky_1"] < 0.05
+assert lost.loc[["loky_2", "dask_2"], "no run under way s"].min() > 1
+
+# %% [markdown]
 # ## 4 A thousand cores, on paper
 #
 # How far does this go? Amdahl's law {cite:p}`amdahl1967` splits the time into a part that divides
@@ -193,16 +219,22 @@ assert overhead < 0.05
 
 # %% [markdown]
 # Now the full grid that the chapter we started from would need: three symbols, three timeframes,
-# channels and five kinds of picture, two models each, ten seeds, eight folds. The time of a run is
-# the mean of the SE study on real bars (`se_real.json`, chapter {ref}`ch-verdict`); pictures take longer,
-# so this is a lower bound.
+# channels and five kinds of picture, two models each, ten seeds, eight folds. A run of each kind
+# takes what it took on real hourly bars (`se_real.json` and `pictures_real.json`, chapter
+# {ref}`ch-verdict`). That is still a lower bound: shorter bars are more bars, and B0 at 224 pixels is
+# larger than our small net at 64.
 
 # %%
-machinery = results.load("se_real")["results"]["machinery"]
-seconds = machinery["work_seconds"] / machinery["runs"]
-n_runs = 3 * 3 * (1 + 5) * 2 * 10 * 8
-total_work = n_runs * seconds
-print(f"{n_runs} runs of {seconds:.1f} s: {total_work / 3600:.0f} core hours")
+def seconds_of(name):
+    machinery = results.load(name)["results"]["machinery"]
+    return machinery["work_seconds"] / machinery["runs"]
+
+
+n_each = 3 * 3 * 2 * 10 * 8
+n_runs = (1 + 5) * n_each
+total_work = n_each * (seconds_of("se_real") + 5 * seconds_of("pictures_real"))
+seconds = total_work / n_runs
+print(f"{n_runs} runs of {seconds:.0f} s: {total_work / 3600:.0f} core hours")
 
 # %% mystnb={"figure": {"caption": "Amdahl's law with the measured serial part. Dots: what was measured on one and two workers, scaled to the full grid.", "name": "fig-amdahl"}, "image": {"alt": "Time of the full grid against the number of workers on logarithmic axes; the curve follows the ideal line up to some hundred workers and bends towards the serial part at a thousand."}}
 n = np.array([1, 2, 5, 10, 20, 50, 100, 200, 500, CORES])
@@ -225,8 +257,8 @@ assert speedup < CORES
 assert measured[1] < measured[0]
 
 # %% [markdown]
-# The second dot lies above the line: a worker takes seconds to start, and a study of one minute
-# feels that; a long one does not.
+# The second dot lies above the line: workers take seconds to start, as the table above says, and a
+# study of one minute feels that. A long one does not.
 #
 # The bend is honest news. A serial part of milliseconds is nothing beside seconds of training, on
 # two workers. On a thousand it is a good part of the whole. Longer runs (a larger net, all folds of a seed
@@ -240,9 +272,11 @@ print(f"a run      {100 * seconds / 3600 * DOLLARS:.4f} cents")
 print(f"full grid  {hours * DOLLARS:.2f} dollars at {DOLLARS} a core hour")
 
 # %% [markdown]
-# Computing is cheap. What is dear is the number of tries: each variant in the grid raises the bar that
-# the best one has to clear (chapter {ref}`ch-honest-evaluation`). The store helps here too. It counts
-# every run, so the number that goes into the deflated Sharpe ratio is not a matter of memory.
+# Nets of this size are cheap to train. What is dear is the number of tries: each variant in the
+# grid raises the bar that the best one has to clear (chapter {ref}`ch-honest-evaluation`). The store
+# helps here too: `summary.tries` counts every run in it, also those that nobody asks for today. What
+# it cannot know is what was tried elsewhere on the same days. Chapter {ref}`ch-verdict` pools three
+# stores for that reason.
 
 # %% [markdown]
 # ## What goes wrong
@@ -313,11 +347,35 @@ except StudyError as error:
 assert report.failed == (~alive).sum()
 
 # %% [markdown]
+# ### A run that takes its worker with it
+#
+# Some failures raise nothing. The system kills a process that wants too much memory, and no
+# `except` sees it. All we learn is that *a* worker died, not at which run. Started again, the study
+# dies at the same place.
+#
+# Runs go out in order. So the guilty one is among the first that are not back. `run` repeats these
+# alone, each in a process of its own, and writes down the one that dies again.
+
+# %%
+def hungry(cell):
+    if cell["seed"] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)  # what the system does when memory runs out
+    return drift(cell)
+
+
+killed = Store(folder / "hungry.jsonl", "hungry", {})
+report = run(hungry, grid(seed=range(6)), killed, n_jobs=2, say=lambda text: None)
+failed = [row["cell"] for row in killed.rows() if row["status"] == "failed"]
+print(report.ran, "runs on record; failed:", failed)
+assert failed == [{"seed": 3}]
+
+# %% [markdown]
 # ### Data that change half-way
 #
 # A study takes a night. In the morning somebody updates the file of candles. The second half of
 # the runs then answers another question than the first, and no row looks wrong. So the store
-# remembers the sha256 of its data, and will not take a run on others.
+# remembers the sha256 of its data, and will not take a run on others. The same holds for the
+# setting, such as the number of epochs: one name in two tables must not mean two things.
 
 # %%
 try:

@@ -25,7 +25,8 @@ from functools import partial
 from pathlib import Path
 
 from setrade import candles, results
-from setrade.study import Data, Report, Store, grid, run
+from setrade.study import Data, Store, grid, run
+from setrade.study.command import busy_seconds
 from setrade.study.experiment import Setting, run_cell
 
 SETTING = Setting(
@@ -70,14 +71,15 @@ def dask_cluster(n_workers: int) -> Iterator[tuple[str, list[subprocess.Popen]]]
             process.wait()
 
 
-def measure(name: str, folder: Path, data: Data, **options) -> tuple[Report, list]:
-    """Run the study into a fresh store; return the report and the table in the order of cells."""
+def measure(name: str, folder: Path, data: Data, **options) -> tuple[dict, list]:
+    """Run the study into a fresh store; return its times and the table in the order of cells."""
     store = Store(folder / f"{name}.jsonl", "scaling", {"sample": data.sha256})
     work = partial(run_cell, data={"sample": data}, setting=SETTING)
     report = run(work, CELLS, store, say=lambda text: None, **options)
     rows = store.rows()
     assert len(rows) == len(CELLS), f"{name}: {len(rows)} rows for {len(CELLS)} cells"
-    return report, [row["measures"] for row in store.of(CELLS)]
+    times = vars(report) | {"busy_seconds": busy_seconds(rows)}  # the rest: workers start and stop
+    return times, [row["measures"] for row in store.of(CELLS)]
 
 
 def serial_milliseconds(folder: Path) -> float:
@@ -110,14 +112,14 @@ def main() -> None:
             reports["dask_2"], tables["dask_2"] = measure("dask_2", folder, data, **options)
         with dask_cluster(2) as (address, processes):
             options["address"] = address
-            half = reports["dask_2"].wall_seconds / 2
+            half = reports["dask_2"]["wall_seconds"] / 2
             threading.Timer(half, processes[0].send_signal, [signal.SIGKILL]).start()
             reports["killed"], tables["killed"] = measure("killed", folder, data, **options)
             killed = processes[0].poll() == -signal.SIGKILL
         serial = serial_milliseconds(folder)
     stored = {
         "runs": len(CELLS),
-        "reports": {key: vars(report) for key, report in reports.items()},
+        "reports": reports,
         "same_table": {key: table == tables["loky_1"] for key, table in tables.items()},
         "worker_was_killed": killed,
         "serial_milliseconds": serial,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -129,8 +130,7 @@ def alone(pool: Pool, task: Task, cell: Cell) -> Row:
 
 def begin(cell: Cell, commit: str) -> Row:
     """Return the part of a run's row that is known before; ``started`` in seconds since 1970."""
-    where = {"commit": commit, **surroundings(), "started": round(time.time(), 3)}
-    return {"key": key(cell), "cell": cell, **where}
+    return {"key": key(cell), "cell": cell, "commit": commit, "started": round(time.time(), 3)}
 
 
 def attempt(work: Work, cell: Cell, commit: str) -> Row:
@@ -141,7 +141,7 @@ def attempt(work: Work, cell: Cell, commit: str) -> Row:
         row |= {"status": "ok", "measures": storable(work(cell))}
     except Exception:  # recorded with its traceback: one bad run must not stop a thousand
         row |= {"status": "failed", "error": traceback.format_exc(limit=8)}
-    return row | {"seconds": round(time.perf_counter() - start, 3)}
+    return row | {"seconds": round(time.perf_counter() - start, 3)} | surroundings()
 
 
 def storable(measures: dict[str, Any]) -> dict[str, Any]:
@@ -154,14 +154,21 @@ def storable(measures: dict[str, Any]) -> dict[str, Any]:
     return measures
 
 
-@cache
 def surroundings() -> dict[str, Any]:
-    """Return versions, machine and device of this process."""
-    from setrade.training import device
+    """Return versions, machine and device of this process; without torch it is a CPU."""
+    where = "cpu"
+    if "torch" in sys.modules:  # slow to import, and a run that used it has done so
+        from setrade.training import device
 
+        where = str(device())
+    return {**_versions(), "device": where}
+
+
+@cache
+def _versions() -> dict[str, Any]:
     versions = {"python": platform.python_version()}
     versions |= {name: version(name) for name in results.PACKAGES}
-    return {"versions": versions, "machine": results.machine(), "device": str(device())}
+    return {"versions": versions, "machine": results.machine()}
 
 
 def estimate(store: Store, left: int, n_jobs: int) -> str:
