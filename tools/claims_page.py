@@ -1,8 +1,20 @@
-"""The page of claims: every row of the ledger with its verdict, as a colour and as a word."""
+"""The ledger of claims: its page on the site, and the measured numbers written into its rows.
+
+    python tools/claims_page.py            # check book/claims.yml and count
+    python tools/claims_page.py --update   # write measured numbers into it after a new study
+
+Text written by hand stays as it is; a verdict that no longer follows is named, not changed.
+"""
 
 from __future__ import annotations
 
+import argparse
+import re
+import sys
 from itertools import groupby
+from pathlib import Path
+
+import yaml
 
 from setrade.evidence import claims
 
@@ -12,33 +24,39 @@ BADGES = {
     "undecided": "{bdg-warning}`undecided`",
     "not testable": "{bdg-light}`not testable`",
 }
-COLUMNS = "| verdict | claim | measured | evidence |\n|---|---|---|---|\n"
-HEAD = """(claims)=
+STAND_IN = "{bdg-secondary-line}`stand-in`"
+COLUMNS = "| verdict | claim | claimed | measured | evidence |\n|---|---|---|---|---|\n"
+HEAD = f"""(claims)=
 # Claims
 
 Every claim of the two chapters we started from that can be put to a test, with what this book
-measured. Chapter {ref}`ch-verdict` says how a verdict is reached: a claimed number **holds** when
+measured. Chapter {{ref}}`ch-verdict` says how a verdict is reached: a claimed number **holds** when
 it lies inside an interval narrow enough to say something, **fails** when it lies outside, and is
-**undecided** when the interval is too wide to tell. The verdicts are computed from the stored
-results each time this page is built; a row whose verdict does not follow stops the build.
+**undecided** when the interval is too wide to tell. How narrow is enough is our choice, and written
+in each row of `book/claims.yml`. The verdicts are computed from the stored results each time this
+page is built; a row whose verdict does not follow stops the build.
+
+{STAND_IN} marks a row where not the thing itself was measured but something in its place, and says
+what. Such a verdict is about the stand-in first.
+
+The SE chapter names no bars, no years and no fees. Hourly bars, the years 2022 to 2024 and the
+fees of a taker are ours.
 
 """
 
 
-def number(value: float) -> str:
-    """Return a number in few digits."""
-    return f"{value:.3g}".replace("-", "−")
+def number(value: float | None) -> str:
+    """Return a number in few digits, an empty text for none."""
+    return "" if value is None else f"{value:.3g}".replace("-", "−")
 
 
 def measured(claim: claims.Claim) -> str:
-    """Return the measured value with its interval."""
-    found = claim.measured()
-    if found is None:
-        return ""
-    exact = found.low is None or found.high is None or found.low == found.high
-    if exact:
-        return number(found.value)
-    return f"{number(found.value)} [{number(found.low or 0)}, {number(found.high or 0)}]"
+    """Return the measured value with its interval and unit."""
+    unit = f" ({claim.unit})" if claim.unit and claim.measured is not None else ""
+    if claim.interval is None:
+        return number(claim.measured) + unit
+    low, high = map(number, claim.interval)
+    return f"{number(claim.measured)} [{low}, {high}]{unit}"
 
 
 def evidence(claim: claims.Claim) -> str:
@@ -55,22 +73,88 @@ def evidence(claim: claims.Claim) -> str:
 
 def row(claim: claims.Claim) -> str:
     """Return one claim as a table row."""
-    unit = f" ({claim.unit})" if claim.unit else ""
     note = f" *{claim.note}*" if claim.note else ""
-    cells = (BADGES[claim.verdict], claim.claim + note, measured(claim) + unit, evidence(claim))
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    note += f" {STAND_IN} *{claim.stand_in}*" if claim.stand_in else ""
+    cells = (BADGES[claim.verdict], claim.claim + note, number(claim.claimed), measured(claim))
+    return "| " + " | ".join(x.replace("|", "\\|") for x in (*cells, evidence(claim))) + " |"
+
+
+def counts(rows: list[claims.Claim]) -> str:
+    """Return how many rows have each verdict, and how many of them by a stand-in."""
+    parts = []
+    for verdict, badge in BADGES.items():
+        mine = [row for row in rows if row.verdict == verdict]
+        parts.append(f"{badge} {len(mine)} ({sum(bool(row.stand_in) for row in mine)})")
+    return f"{len(rows)} claims, in brackets those with a stand-in: " + ", ".join(parts) + "\n"
 
 
 def page() -> str:
     """Return the page, one table a section of the chapters we started from."""
     rows = claims.ledger()
-    counts = [f"{BADGES[v]} {sum(r.verdict == v for r in rows)}" for v in claims.VERDICTS]
-    text = HEAD + f"{len(rows)} claims: " + ", ".join(counts) + "\n"
+    text = HEAD + counts(rows)
     for source, chapter in groupby(rows, key=lambda r: r.source.split(", ")[0]):
         text += f"\n## The {source}\n"
         for section, group in groupby(chapter, key=lambda r: r.source.split(", ")[1]):
-            text += (
-                f"\n### {section}\n\n| verdict | claim | measured | evidence |\n|---|---|---|---|\n"
-            )
-            text += "\n".join(map(row, group)) + "\n"
+            text += f"\n### {section}\n\n{COLUMNS}" + "\n".join(map(row, group)) + "\n"
     return text
+
+
+def with_numbers(text: str) -> str:
+    """Return the ledger with the numbers of its evidence; all other lines stay as they are.
+
+    Raises:
+        ClaimError: evidence is missing, or a row is not written one field a line.
+    """
+    numbers = {claim.id: claim.found() for claim in claims.parse(text)}
+    lines, name = [], ""
+    for line in text.splitlines(keepends=True):
+        if re.match("  (measured|interval):", line):
+            continue
+        if line.startswith("- id:"):
+            name = yaml.safe_load(line)[0]["id"]
+        lines.append(line)
+        if line.startswith("  claimed:") and (found := numbers[name]):
+            for field, value in zip(("measured", "interval"), found.written(), strict=True):
+                plain = yaml.safe_dump([value], default_flow_style=True).strip()[1:-1]
+                lines.append(f"  {field}: {plain}\n")
+    result = "".join(lines)
+    for claim in claims.parse(result):
+        found = numbers[claim.id]
+        if (claim.measured, claim.interval) != (found.written() if found else (None, None)):
+            raise claims.ClaimError(f"{claim.id}: write one field a line, and id first")
+    return result
+
+
+def update(path: Path) -> list[str]:
+    """Write the numbers into the file; return a line for each verdict that no longer follows."""
+    text = path.read_text()
+    if (new := with_numbers(text)) != text:
+        path.write_text(new)
+    rows = [(claim, claim.judge()) for claim in claims.parse(new)]
+    return [
+        f"{claim.id}: the row says {claim.verdict}, the evidence {judged}: change it by hand"
+        for claim, judged in rows
+        if judged != claim.verdict
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check the ledger, or write its numbers."""
+    kind = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=kind)
+    parser.add_argument("--update", action="store_true", help="write measured numbers, in place")
+    parser.add_argument("--file", type=Path, default=claims.FILE, help="the ledger")
+    args = parser.parse_args(argv)
+    try:
+        wrong = update(args.file) if args.update else []
+        if not wrong:
+            print(re.sub(r"\{bdg-\w+\}|`", "", counts(claims.ledger(args.file))), end="")
+    except claims.ClaimError as error:
+        wrong = [str(error)]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

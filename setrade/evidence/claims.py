@@ -2,7 +2,7 @@
 
 A claim names the stored result (or the test) that measured it, and a rule. The verdict is
 computed from these each time the ledger is read, so a verdict that no longer follows from its
-evidence is an error, not a stale sentence.
+evidence is an error, not a stale sentence. So is a number in a row that is not the measured one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ VERDICTS = ("holds", "fails", "undecided", "not testable")
 RULES = ("equals", "interval", "above", "below", "test", "counterexample", "none")
 BY_TEST = {"test": "holds", "counterexample": "fails", "none": "not testable"}
 FIELDS = {"id", "source", "claim", "claimed", "rule", "evidence", "verdict", "chapter"}
-OPTIONAL = {"tolerance", "unit", "note"}
+OPTIONAL = {"measured", "interval", "tolerance", "unit", "note", "stand_in"}
+UPDATE = "run `python tools/claims_page.py --update`"
 
 
 class ClaimError(ValueError):
@@ -36,6 +37,17 @@ class Measured:
     value: float
     low: float | None = None
     high: float | None = None
+
+    def written(self) -> tuple[float, list[float] | None]:
+        """Return value and interval in four digits, as a row has them; None where it is exact."""
+        if self.low is None or self.high is None or self.low == self.high:
+            return _digits(self.value), None
+        return _digits(self.value), [_digits(self.low), _digits(self.high)]
+
+
+def _digits(value: float) -> float:
+    """Return a number rounded to four significant digits."""
+    return float(f"{value:.4g}")
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,11 @@ class Claim:
       lies on the other side, otherwise undecided.
     - ``test``: a test of the project shows it; holds.
     - ``counterexample``: a test of the project shows the opposite; fails.
-    - ``none``: not testable here; ``note`` says why.
+    - ``none``: not testable here; ``note`` says why. Evidence may still show what a stand-in did.
+
+    ``measured`` and ``interval`` repeat the evidence in four digits (no interval: counted, or
+    timed once). ``stand_in`` says what stood in for what, where it was not the thing itself
+    that was measured.
     """
 
     id: str
@@ -65,14 +81,17 @@ class Claim:
     tolerance: float = 0.0
     unit: str = ""
     note: str = ""
+    stand_in: str = ""
+    measured: float | None = None
+    interval: list[float] | None = None
 
-    def measured(self) -> Measured | None:
+    def found(self) -> Measured | None:
         """Return what the evidence says now; None where no number is measured.
 
         Raises:
             ClaimError: the evidence does not exist.
         """
-        if self.rule in BY_TEST:
+        if self.rule in ("test", "counterexample") or not self.evidence:
             return None
         name, _, path = self.evidence.partition("#")
         try:
@@ -87,7 +106,7 @@ class Claim:
         """Return the verdict that follows from the evidence as it is now."""
         if self.rule in BY_TEST:
             return BY_TEST[self.rule]
-        found = self.measured()
+        found = self.found()
         assert found is not None
         assert self.claimed is not None
         return verdict(self.rule, self.claimed, found, self.tolerance)
@@ -100,7 +119,7 @@ def _measured(name: str, value: Any) -> Measured:
     if isinstance(value, Mapping):
         number = value.get("measured", value.get("estimate"))
         low, high = value.get("low"), value.get("high")
-        if isinstance(number, int | float):
+        if isinstance(number, int | float) and (low is None) == (high is None):
             return Measured(
                 float(number),
                 None if low is None else float(low),
@@ -127,19 +146,35 @@ def verdict(rule: str, claimed: float, found: Measured, tolerance: float = 0.0) 
 
 
 def ledger(path: Path = FILE) -> list[Claim]:
-    """Return every claim, checked: no row without evidence, no verdict that does not follow.
+    """Return every claim, checked: evidence exists, numbers are its numbers, verdicts follow.
 
     Raises:
         ClaimError: names the row and what is wrong with it.
     """
-    rows = yaml.safe_load(Path(path).read_text())
-    claims = [_claim(row) for row in rows]
+    claims = parse(Path(path).read_text())
+    for claim in claims:
+        found = claim.found()
+        evidence = (None, None) if found is None else found.written()
+        if (row := (claim.measured, claim.interval)) != evidence:
+            raise ClaimError(f"{claim.id}: the evidence says {evidence}, the row {row}; {UPDATE}")
+        if (judged := claim.judge()) != claim.verdict:
+            raise ClaimError(f"{claim.id}: the evidence says {judged}, the row {claim.verdict}")
+    return claims
+
+
+def parse(text: str) -> list[Claim]:
+    """Return the rows of a ledger as they are written, each complete; evidence is not looked at.
+
+    Raises:
+        ClaimError: names the row and what it lacks.
+    """
+    try:
+        claims = [_claim(row) for row in yaml.safe_load(text)]
+    except yaml.YAMLError as error:
+        raise ClaimError(f"not a YAML file: {error}") from error
     names = [claim.id for claim in claims]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ClaimError(f"ids used twice: {', '.join(sorted(twice))}")
-    for claim in claims:
-        if (judged := claim.judge()) != claim.verdict:
-            raise ClaimError(f"{claim.id}: the evidence says {judged}, the row {claim.verdict}")
     return claims
 
 
@@ -155,6 +190,8 @@ def _claim(row: Mapping[str, Any]) -> Claim:
         raise ClaimError(f"{name}: rule {claim.rule!r}, verdict {claim.verdict!r}")
     if claim.rule == "none" and not claim.note:
         raise ClaimError(f"{name}: not testable, and no note says why")
+    if claim.rule == "none" and claim.evidence and not claim.stand_in:
+        raise ClaimError(f"{name}: measured, yet not testable: name the stand_in")
     if claim.rule != "none" and not claim.evidence:
         raise ClaimError(f"{name}: a verdict without evidence")
     if claim.rule not in BY_TEST and claim.claimed is None:
