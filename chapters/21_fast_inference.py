@@ -70,8 +70,9 @@ assert fresh >= pages and kept < 100
 # %% [markdown]
 # Two cures. The first is to keep buffers and write into them: the `out=` of our image encoders.
 # Inside a net we cannot do that. The second tells the allocator never to give large blocks
-# back. It takes four lines in the environment, and the Makefile of this book sets them. Look
-# for `MALLOC_` in it.
+# back. It takes three lines in the environment. A fourth asks for larger pages, so that fewer
+# of them have to be faulted in. The Makefile of this book sets all four: look for `MALLOC_` and
+# `THP_` in it. A process that you start by yourself does not have them.
 #
 # How much is that for a whole net? `make study STUDY=latency` timed every engine of this
 # chapter in a process of its own, with and without the four lines. A third run lifts the
@@ -101,9 +102,10 @@ assert memory["ratio"]["b0_224, batch 32"] > 1.5
 memory.round(2)
 
 # %% [markdown]
-# The ratio, fresh over kept, is a price of the allocator. It belongs to no architecture, and it
-# differs from machine to machine: the file names the processor and the load it ran under.
-# Whoever compares two engines must say which of the two columns the slow one stands in. We compare in both.
+# The ratio, fresh over kept, is a price of the allocator. It says nothing of an architecture, and
+# another machine will have another one: the file names the processor and the load it ran under.
+# Whoever compares two engines must say which of the two columns the slow one stands in. Section 4
+# compares in both.
 #
 # ## 2 Batch norm is arithmetic that is already done
 #
@@ -158,6 +160,21 @@ print("largest difference below 1e-4:", bool((plain - short).abs().max() < 1e-4)
 # a format that can hold no code, and their header carries a `Spec`: architecture and
 # arguments, preprocessing, order of the classes, input shape, a version, and a hash over all.
 #
+# Not all of it has to be believed. Whoever loads a file builds its preprocessing and draws one
+# picture with it. Then the net answers once. A file that is whole and signed can still
+# contradict itself, and that is found at once, not at the first bar. Here is one that says its
+# pictures are not square:
+
+# %%
+fields = {k: getattr(spec, k) for k in spec.__dataclass_fields__}
+try:
+    inference.Spec(**fields | {"input_shape": (3, 64, 32)})
+except inference.CheckpointError as error:
+    named = error.name
+    print(error)
+assert named == "input_shape"
+
+# %% [markdown]
 # Two small nets come with this book. `make study STUDY=checkpoints` trained them on the sample
 # in minutes, and `checkpoints.json` holds their cards.
 
@@ -245,47 +262,71 @@ shown.round(4)
 # On a thousand Bybit windows of 2024 the two nets of the book were asked as well.
 
 # %%
-for name, found in stored["results"].get("bybit", {"alike": {}})["alike"].items():
+for name, found in stored["results"]["bybit"]["alike"].items():
     assert found["agreement"] == 1 and found["largest_difference"] < 1e-5
+    assert found["windows"] == 1_000
     print(name, "decides alike on", found["windows"], "Bybit windows")
 
 # %% [markdown]
-# Now the speed. `make bench BENCH=inference` calls two engines in turns, so that a slow spell
-# of the machine hits both, and stores the ratio of medians in `bench.json`. Memory is kept.
+# Now the speed. `make bench BENCH=inference` calls the engines in turns, so that a slow spell of
+# the machine hits all, and stores ratios of medians in `bench.json`. Eager B0 takes part twice.
+# Once it shares the process of ONNX Runtime, where the Makefile's lines keep memory. Once it
+# has a process of its own without these lines, as you start it. To ask that other process takes
+# a moment too, and is timed with the call. `SETrader`, a tiny net, was raced in one process only.
 
 # %%
 races = results.load("bench")["results"]
-cases_raced = {
-    "B0, 224 px, batch 1": "test_b0_with_onnx_runtime[224-1-2.2]",
-    "B0, 224 px, batch 32": "test_b0_with_onnx_runtime[224-32-2.0]",
-    "B0, 64 px, batch 1": "test_b0_with_onnx_runtime[64-1-4.0]",
-    "SETrader, batch 1": "test_se_trader_with_onnx_runtime",
+onnx = "with_onnx_runtime"
+raced = {
+    "B0, 224 px, batch 1": races[f"test_b0_{onnx}[224-1]"],
+    "B0, 224 px, batch 32": races[f"test_b0_{onnx}[224-32]"],
+    "B0, 64 px, batch 1": races[f"test_b0_{onnx}[64-1]"],
+    "SETrader, batch 1": races[f"test_se_trader_{onnx}"],
 }
-faster = pd.Series({k: races[v]["times_ours"]["eager"] for k, v in cases_raced.items()})
+ratios = {case: race["times_ours"] for case, race in raced.items()}
+faster = pd.DataFrame(ratios, ["eager", "eager_outside"]).T
+faster.columns = ["eager, memory kept", "eager as you start it"]
+faster.round(1)
 
-# %% mystnb={"figure": {"caption": "Stored speed of ONNX Runtime against eager PyTorch in float32, timed in turns. The line at 1 is eager.", "name": "fig-inference-onnx"}, "image": {"alt": "Four horizontal bars show how many times faster ONNX Runtime answers than eager PyTorch; all end right of the dotted line at 1, and the bar of B0 on a batch of 32 is by far the shortest."}}
-fig, ax = plt.subplots(figsize=(7, 2.6))
-ax.barh(faster.index, faster)
+# %% mystnb={"figure": {"caption": "How many times faster ONNX Runtime answers than eager PyTorch in float32, timed in turns: against eager where memory is kept, and against eager as a user starts it. The dotted line is eager itself; the dashed one, at 4, was the target for the batch of 32.", "name": "fig-inference-onnx"}, "image": {"alt": "Horizontal bars, two for each of three cases of B0 and one for SETrader, show how many times faster ONNX Runtime answers than eager PyTorch; all end right of the dotted line at 1, and for a batch of 32 only the bar against eager as a user starts it passes the dashed line at 4."}}
+fig, ax = plt.subplots(figsize=(7, 3.4))
+faster.plot.barh(ax=ax, width=0.75)
 ax.axvline(1, ls=":", color="black")
-ax.set(xlabel="times faster than eager PyTorch")
+ax.axvline(4, ls="--", color="black", lw=1)
+ax.set(xlabel="ONNX Runtime, times faster")
 ax.invert_yaxis()
+ax.legend(loc="best")
 plt.show()
 
 # %%
-assert (faster >= [2.2, 2.0, 4.0, 5.0]).all()
-assert faster.idxmin() == "B0, 224 px, batch 32"
-faster.round(1)
+kept, started = (faster[name] for name in faster)
+assert (kept >= [2.2, 2.0, 4.0, 5.0]).all()
+assert (started.dropna() >= [2.2, 4.0, 4.0]).all() and started.notna().sum() == 3
+assert kept["B0, 224 px, batch 32"] < 4 <= started["B0, 224 px, batch 32"]
+assert kept.idxmin() == "B0, 224 px, batch 32"
 
 # %% [markdown]
-# One picture is little work, so much of a call is Python, and there is much to win. For a large
-# batch the engine has less to offer, once memory is kept: then both spend their time multiplying.
-# Where memory is fresh (section 1) it offers far more, because its arena keeps memory by itself:
+# We had set ourselves a target: **four times at batch 32**. Against eager as you start it, the
+# target is reached. Where memory is kept, it is not: there we ask for twice, and get it.
+#
+# Both are the same engine, so the difference is eager's. Section 1 says where it comes from.
+# The layers of a large batch have large results. Where memory is fresh, a result costs a page
+# fault for every 4 kB, on every call. ONNX Runtime keeps one arena and pays in neither case.
+# Keep eager's memory as well, and both spend their time multiplying: then there is less to win.
+# On one picture results are small, and much of a call is Python. That part the engine saves in
+# either case.
+#
+# So for a large batch, four lines in the environment do a good part of what a new engine does.
+# The study timed each engine alone, with fresh memory for both and with kept memory for both.
+# It agrees:
 
 # %%
 for memory_of in ("kept", "fresh"):
     gain = lines[f"b0_224/onnx/{memory_of}"]["times_faster"]["32"]
     print(f"B0, 224 px, batch 32, memory {memory_of}: {gain:.1f} times")
     assert gain > {"kept": 2.0, "fresh": 4.0}[memory_of]
+engine_cost = {m: p50("b0_224", "onnx", 32, m) for m in ("kept", "fresh")}
+assert engine_cost["fresh"] < 1.3 * engine_cost["kept"]  # the arena pays in neither
 
 # %% [markdown]
 # `OnnxNet` takes one step more. It cuts a large batch into pieces of a megabyte, which the
@@ -310,14 +351,20 @@ def to_steps(w, step):
 
 
 # %%
-small = torch.tensor([[0.01, -0.02], [1.0, -1.27]])  # two channels
+small = torch.tensor([[0.012, -0.026], [1.0, -1.27]])  # two channels
 together = to_steps(small, small.abs().max() / 127)
 apart = to_steps(small, small.abs().amax(1, keepdim=True) / 127)
-print("one step for all:", [round(v, 2) for v in together[0].tolist()])
+print("the small channel:", [round(v, 3) for v in small[0].tolist()])
+print("one step for all: ", [round(v, 3) for v in together[0].tolist()])
+print("a step of its own:", [round(v, 3) for v in apart[0].tolist()])
 assert torch.allclose(together, small, atol=0.005 + 1e-6)
-assert (apart[0] - small[0]).abs().max() < 1e-4
+assert (together[0] - small[0]).abs().max() > 0.003
+assert (apart[0] - small[0]).abs().max() < 2e-4
 
 # %% [markdown]
+# The largest number is 1.27, so the common step is 0.01, and the small channel keeps one digit
+# of its two. With a step of its own, 0.026 / 127, it keeps both.
+#
 # Now the depthwise layers of our net, after folding. Each of their channels sees one picture
 # alone and has had its own batch norm melted in. So their sizes differ.
 
@@ -338,19 +385,24 @@ spread = pd.DataFrame(
     {k: map(spread_of, pair) for k, pair in layers.items()}, ["depthwise", "project"]
 ).T
 
-# %% mystnb={"figure": {"caption": "How many times larger the largest channel of a layer is than its median channel, after folding.", "name": "fig-inference-ranges"}, "image": {"alt": "For each block of the micro net two bars show how many times larger the largest channel is than the median channel, for the depthwise and the projecting layer; no bar is below one."}}
+# %% mystnb={"figure": {"caption": "How many times larger the largest channel of a layer is than its median channel, after folding.", "name": "fig-inference-ranges"}, "image": {"alt": "For each block of the micro net two bars show how many times larger the largest channel is than the median channel: about two to four times in the depthwise layers, under 1.7 times in the projecting ones, and in every block the depthwise bar is the higher one."}}
 fig, ax = plt.subplots()
 spread.plot.bar(ax=ax, rot=0)
 ax.set(ylabel="largest / median channel", xlabel="")
 plt.show()
 
 # %%
-assert (spread >= 1).all().all()
+assert (spread["depthwise"] > spread["project"]).all()
+assert spread["depthwise"].between(1.9, 4).all() and (spread["project"] < 1.7).all()
+
+# %% [markdown]
+# The figure compares channels by their largest weight. What does the rounding cost, with one
+# step a layer and with one a channel?
 
 
 # %%
 def error_of(weight, per_channel):
-    """Return the rounding error over the size of a median channel."""
+    """Return the mean rounding error over the mean size of a weight."""
     top = weight.abs().flatten(1).amax(1)
     step = (top if per_channel else top.max()) / 127
     rounded = to_steps(weight, step.view(-1, *[1] * (weight.ndim - 1)))
@@ -428,15 +480,15 @@ plt.show()
 # layers: swish and the products with gates. Swish has a long tail on the right and a shallow dip
 # to $-0.28$ on the left. A grid that reaches the tail has few steps left for the dip. But Lite0
 # has no swish and no gates, and loses more. There stem, depthwise and projecting layers each
-# turn about one decision in six, and together they turn half. So swish and gates are not the
-# whole cause: measure the net that you have.
+# turn about one decision in six, and all kinds together turn over half. So swish and gates are
+# not the whole cause: measure the net that you have.
 
 # %%
 assert (halves.loc["values only"] > halves.loc["weights only"]).all()
 assert (kinds[["micro_64", "b0_64"]].idxmax() == "activations").all()
 sixth = kinds.loc[["stem", "depthwise", "project"], "lite0_224"]
 assert sixth.between(0.12, 0.22).all()
-assert 1 - recipes.loc[("lite0_224", "per_channel"), "agreement"] > 0.4
+assert 1 - recipes.loc[("lite0_224", "per_channel"), "agreement"] > 0.5
 
 # %% [markdown]
 # No kind is free of it, though. How can one rounded layer turn a decision? Look at which turn.
@@ -469,18 +521,19 @@ assert small_net[0] < 0.85 and min(small_net[1:]) > 0.98
 # %%
 wide = recipes.xs("activations_16", level=1)
 assert bool(wide.loc["micro_64", "accepted"])
-assert (wide["times_faster"].astype(float) < 1).all()
+assert (wide["times_faster"].astype(float) < 1 / 3).all()
 shares = recipes["agreement"].unstack(0).astype(float)
 shares[list(eights)].round(2)
 
 # %% [markdown]
 # - Sixteen bits for values, eight for weights: our net passes the gate. The file stays small. But
-#   this processor has no fast integer code for it, and the calls are slower than in float32.
+#   on this processor there is no fast integer code for it, and the calls take over three times
+#   as long as in float32.
 # - A step a channel is worth much to Lite0, and a percentile that cuts outliers some more.
 # - The entropy method equals the range from least to greatest, to the last digit. As the library
 #   sets it, it sorts values into 128 bins and then looks for 128 steps: there is nothing to cut.
-# - Leaving gates or ends in float32 mends little, as the figure of kinds foretells.
-# - Ranges read at run time (`dynamic`) are several times slower.
+# - Leaving gates or ends in float32 mends little: the layers that stay rounded turn enough.
+# - With ranges read at run time (`dynamic`) a call takes over four times as long as in float32.
 #
 # The last table says how many times faster a recipe is than ONNX Runtime in float32, both on one
 # thread and in turns.
@@ -488,8 +541,12 @@ shares[list(eights)].round(2)
 # %%
 entropy = recipes.xs("entropy", level=1)["agreement"]
 assert (entropy == recipes.xs("per_channel", level=1)["agreement"]).all()
+lite = shares["lite0_224"]
+assert lite["per_tensor"] + 0.1 < lite["per_channel"] < lite["percentile"] - 0.1
+left = shares.loc[["no_se", "no_ends"]] - shares.loc["per_channel"]
+assert (left.abs() < 0.04).all().all()
 speed = recipes["times_faster"].unstack(0).astype(float)
-assert (speed.loc["dynamic"] < 0.5).all() and speed.loc["per_channel", "micro_64"] < 1
+assert (speed.loc["dynamic"] < 0.25).all() and speed.loc["per_channel", "micro_64"] < 1
 assert speed.loc["per_channel", "lite0_224"] > 1.2
 speed.loc[["per_channel", "activations_16", "dynamic"], list(eights)].round(1)
 
@@ -569,12 +626,19 @@ ok = big["p50 ms"] <= big["p99 ms"]
 assert ok.all() and (big["a second"] > 0).all()
 print("timed on:", stored["machine"])
 print("load average when stored:", round(stored["results"]["load_average"], 1))
+b0 = {e: p50("b0_224", e, 1) for e in ("eager", "compiled", "onnx")}
+assert b0["onnx"] < b0["eager"] < b0["compiled"]
 
 # %% [markdown]
+# `compiled` is the slowest line of B0 at 224 px. Under the Makefile's pins `torch.compile` finds
+# no vector instructions, so our engine has it write its own loops without them. Do not judge it
+# by this table.
+# `cached` has no share under `alike`: section 6 measured how far its answers move.
+#
 # Read the load average before the quantiles. On a machine that does other work, `p99` tells of
 # that work, and so does a median far from its neighbours. For a ratio trust the engines that
-# were called in turns, in section 4. Each line is a process of its own, because the thread pools of two engines in one
-# process disturb each other: they spin while they wait.
+# were called in turns, in section 4. Each line is a process of its own, because the thread pools
+# of two engines in one process disturb each other: they spin while they wait.
 #
 # ## What goes wrong
 #

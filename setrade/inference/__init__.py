@@ -10,7 +10,8 @@ from .export import OnnxNet, providers, to_onnx
 from .fold import fold_batch_norms
 from .inputs import from_candles, to_tensor
 from .predictor import Predictor
-from .quantize import RECIPES, Recipe, agreement, quantize, require_agreement
+from .quantize import agreement, quantize, require_agreement
+from .recipes import RECIPES, Recipe
 from .runtimes import RUNTIMES, engine
 from .spec import Spec
 from .timing import CachedTrader, Latency, measure

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from setrade.errors import ArgumentError
 
 from .errors import CheckpointError
 from .spec import Spec
@@ -27,7 +30,7 @@ def digest(spec: str, state: dict[str, Tensor]) -> str:
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.numpy().tobytes())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())  # of any dtype
     return total.hexdigest()
 
 
@@ -36,10 +39,16 @@ def save(path: str | Path, net: nn.Module, spec: Spec) -> Path:
 
     Raises:
         CheckpointError: the weights are not those of the net that ``spec`` describes.
+        ArgumentError: no path, no module or no `Spec`.
     """
+    if not isinstance(path, str | Path):
+        raise ArgumentError("path", path, "text or a Path")
+    if not isinstance(net, nn.Module) or not isinstance(spec, Spec):
+        wrong = ("spec", spec) if isinstance(net, nn.Module) else ("net", net)
+        raise ArgumentError(*wrong, "a module and the Spec that describes it")
     path, text = Path(path), spec.to_json()
     state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    _fill(spec.build(), state)
+    _try(_fill(spec.build(), state), spec)
     temporary = path.with_name(path.name + ".tmp")
     save_file(state, temporary, metadata={"spec": text, "sha256": digest(text, state)})
     temporary.chmod(0o644)  # safetensors writes for the owner alone
@@ -54,15 +63,11 @@ def load(path: str | Path) -> tuple[nn.Module, Spec]:
         path: a file that `save` wrote, or the name of a checkpoint that comes with the package.
 
     Raises:
-        CheckpointError: no such file, cut short, altered, of another version, other classes, or
-            weights that do not fit; ``name`` says which.
+        CheckpointError: no such file, cut short, altered, of another version, other classes,
+            preprocessing that cannot be or gives another shape, or weights that do not fit;
+            ``name`` says which.
     """
-    file = Path(path)
-    if not file.suffix and not file.exists():
-        file = FOLDER / f"{path}.safetensors"
-    if not file.is_file():
-        names = sorted(p.stem for p in FOLDER.glob("*.safetensors"))
-        raise CheckpointError("path", str(path), f"a file, or one of {names}")
+    file = _find(path)
     try:
         with safe_open(file, "pt") as opened:
             about = opened.metadata() or {}
@@ -74,7 +79,36 @@ def load(path: str | Path) -> tuple[nn.Module, Spec]:
     spec = Spec.from_json(about["spec"])
     if digest(about["spec"], state) != about["sha256"]:
         raise CheckpointError("sha256", about["sha256"], "that of its own contents: it was altered")
-    return _fill(spec.build(), state), spec
+    net = _fill(spec.build(), state)
+    _try(net, spec)
+    return net, spec
+
+
+def _find(path: str | Path) -> Path:
+    """Return the file that is meant, or raise `CheckpointError`."""
+    names = sorted(p.stem for p in FOLDER.glob("*.safetensors"))
+    if isinstance(path, str | Path):
+        with suppress(OSError):  # a name too long for the system, a folder that is closed
+            file = Path(path)
+            if not file.suffix and not file.exists():
+                file = FOLDER / f"{path}.safetensors"
+            if file.is_file():
+                return file
+    seen = str(path) if isinstance(path, Path) else path
+    raise CheckpointError("path", seen, f"a file, or one of {names}")
+
+
+@torch.inference_mode()
+def _try(net: nn.Module, spec: Spec) -> None:
+    """Raise unless the net takes an example of ``input_shape`` and answers with its classes."""
+    try:
+        answer = net(torch.zeros(1, *spec.input_shape))
+    except (ValueError, RuntimeError) as error:
+        allowed = f"what the net takes ({error})"
+        raise CheckpointError("input_shape", spec.input_shape, allowed) from error
+    if tuple(answer.shape) != (1, len(spec.classes)):
+        allowed = f"a net with {len(spec.classes)} outputs, one a class"
+        raise CheckpointError("arguments", spec.arguments, allowed)
 
 
 def _fill(net: nn.Module, state: dict[str, Tensor]) -> nn.Module:

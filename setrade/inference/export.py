@@ -12,12 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnxruntime
 import torch
+from onnxruntime.capi import onnxruntime_pybind11_state as state  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from setrade.errors import ArgumentError, integer
 from setrade.models import SETrader
 
+from .arrays import to_numpy
+
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+NO_MODEL = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf)
 PIECE = 2**20  # bytes of input that one thread takes at a time: a picture of 224 pixels, 21 of 64
 
 
@@ -49,10 +53,11 @@ def to_onnx(net: nn.Module, example: Tensor) -> bytes:
         example: (B, ...) float32, of the shape that is meant; B does not matter.
 
     Raises:
-        ArgumentError: a net in training mode.
+        ArgumentError: a net in training mode, or an example that is no batch of float32.
     """
     if not isinstance(net, nn.Module) or net.training:
         raise ArgumentError("net", type(net).__name__, "a module in eval mode")
+    to_numpy("example", example, ("float32",))
     answers, file = Answers(net).eval(), io.BytesIO()
     names = ["logits", "gates"] if answers.gated else ["logits"]
     with warnings.catch_warnings():
@@ -77,16 +82,19 @@ class OnnxNet:
         model: as `to_onnx` or `quantize` gives it.
         threads: of one call; None: as many as torch uses.
         gpu: ask for TensorRT, then CUDA, where this onnxruntime has them; else the CPU.
+
+    Raises:
+        ArgumentError: bytes that are no ONNX model, or a number of threads below 1.
     """
 
     def __init__(self, model: bytes, threads: int | None = None, *, gpu: bool = False) -> None:
         threads = torch.get_num_threads() if threads is None else threads
         self.threads = integer("threads", threads, 1)
-        self.session = _session(model, self.threads, providers(gpu))
+        self.session = open_session(model, self.threads, providers(gpu))
         self.gpu = self.session.get_providers()[0] != PROVIDERS[-1]
         self.single = self.session  # of a thread that works alone
         if self.threads > 1 and not self.gpu:
-            self.single = _session(model, 1, providers())
+            self.single = open_session(model, 1, providers())
         self.pool = ThreadPoolExecutor(self.threads, "onnx")  # starts no thread before it is used
 
     def __call__(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -106,12 +114,17 @@ class OnnxNet:
         return [np.concatenate(parts) for parts in zip(*made, strict=True)]
 
 
-def _session(model: bytes, threads: int, names: list[str]) -> onnxruntime.InferenceSession:
-    """Return a session that computes on so many threads."""
+def open_session(model: bytes, threads: int, names: list[str]) -> onnxruntime.InferenceSession:
+    """Return a session that computes on so many threads; refuse what is no model."""
+    if not isinstance(model, bytes) or not model:  # a str would be taken for a file's name
+        raise ArgumentError("model", type(model).__name__, "the bytes of an ONNX model")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, names)
+    try:
+        return onnxruntime.InferenceSession(model, options, names)
+    except NO_MODEL as error:
+        raise ArgumentError("model", model, f"the bytes of an ONNX model ({error})") from error
 
 
 def providers(gpu: bool = False) -> list[str]:

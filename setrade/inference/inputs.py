@@ -12,8 +12,9 @@ from torch import Tensor
 from setrade import candles as bars
 from setrade import channels
 from setrade.errors import ArgumentError, array, integer
-from setrade.pictures import encoder, to_input
+from setrade.pictures import to_input
 
+from .arrays import to_numpy
 from .spec import Spec
 
 
@@ -22,28 +23,44 @@ def to_tensor(images: Any, spec: Spec) -> Tensor:
 
     Args:
         images: ``kind`` "windows": channels in their own units, float (B, C, T), newest bar
-            last; they are standardised here. ``kind`` "pictures": uint8 (B, C, H, W) as drawn,
-            or float32 in [0, 1], as ``pictures.to_input`` gives.
+            last; they are standardised here. ``kind`` "pictures": as drawn, which is uint8
+            (B, C, H, W) of candles and float32 (B, H, W) of fields; or float32 (B, C, H, W) in
+            [0, 1], as ``pictures.to_input`` gives.
 
     Raises:
-        ArgumentError: ``images`` of another shape or type, empty, NaN, or outside [0, 1].
+        ArgumentError: ``images`` of another shape or type, sparse or without data, empty, not
+            finite, or outside the bounds of its kind.
     """
-    shape, rank = tuple(spec.input_shape), len(spec.input_shape) + 1
-    dtypes = ("float32", "float64") if spec.kind == "windows" else ("uint8", "float32")
+    windows, shape = spec.kind == "windows", tuple(spec.input_shape)
+    bounds = None if windows else spec.encoder().bounds
+    field = bounds is not None and getattr(images, "ndim", 0) == 3
+    shape = shape[1:] if field else shape
+    dtypes = ("float32", "float64") if windows else ("uint8", "float32")[bounds is not None :]
     allowed = f"{' or '.join(dtypes)}, shape (batch, {', '.join(map(str, shape))}), not empty"
-    if not isinstance(images, np.ndarray | Tensor) or images.ndim != rank or not len(images):
-        raise ArgumentError("images", images, allowed)
-    if tuple(images.shape[1:]) != shape:
-        raise ArgumentError("images", images, allowed)
-    x = images.detach().cpu().numpy() if isinstance(images, Tensor) else images
-    if str(x.dtype) not in dtypes:
-        raise ArgumentError("images", x.dtype, allowed)
-    array("images", x)
-    if spec.kind == "windows":
-        scaled = spec.standardizer().transform(x.swapaxes(1, 2))  # (B, T, C), channels last
-        return torch.from_numpy(np.ascontiguousarray(scaled.swapaxes(1, 2), np.float32))
     try:
-        return to_input(x, None if x.dtype == np.uint8 else (0.0, 1.0))
+        x = to_numpy("images", images, dtypes)
+    except ArgumentError as error:
+        raise ArgumentError("images", error.value, f"dense {allowed}") from error
+    if x.shape[1:] != shape or not x.size:
+        raise ArgumentError("images", images, allowed)
+    array("images", x)
+    return _standardised(x, spec) if windows else _in_unit(x, bounds if field else (0.0, 1.0))
+
+
+def _standardised(x: np.ndarray, spec: Spec) -> Tensor:
+    """Return windows (B, C, T) in units of the training rows."""
+    with np.errstate(over="ignore"):
+        scaled = spec.standardizer().transform(x.swapaxes(1, 2))  # (B, T, C), channels last
+        made = np.ascontiguousarray(scaled.swapaxes(1, 2), np.float32)
+    if not np.isfinite(made).all():
+        raise ArgumentError("images", float(np.abs(x).max()), "values that float32 can hold")
+    return torch.from_numpy(made)
+
+
+def _in_unit(x: np.ndarray, bounds: tuple[float, float] | None) -> Tensor:
+    """Return pictures in [0, 1], which are contiguous: torch knows no negative strides."""
+    try:
+        return to_input(np.ascontiguousarray(x), None if x.dtype == np.uint8 else bounds)
     except ArgumentError as error:
         raise ArgumentError("images", error.value, error.allowed) from error
 
@@ -75,8 +92,7 @@ def from_candles(
     times = pd.DatetimeIndex(candles.index[-n:])
     if not windows:
         drawn = bars.windows(candles.iloc[-n - length + 1 :], length)  # (n, 5, bars)
-        side, options = spec.input_shape[-1], spec.preprocessing["options"]
-        return encoder(spec.preprocessing["encoder"], side, **options).draw(drawn), times
+        return spec.encoder().draw(drawn), times
     table = channels.compute(candles, scale_free=bool(spec.preprocessing["scale_free"]))
     x = table[list(spec.preprocessing["columns"])].to_numpy()[-n - length + 1 :]
     return np.lib.stride_tricks.sliding_window_view(x, length, axis=0), times  # (n, C, T)

@@ -32,7 +32,7 @@ class Predictor:
         batch_size: most examples in one call of the net; more are split.
 
     Raises:
-        ArgumentError: an unknown runtime, or a device that is not here.
+        ArgumentError: no module or no `Spec`, an unknown runtime, or a device that is not here.
     """
 
     def __init__(
@@ -44,7 +44,10 @@ class Predictor:
         runtime: str = "eager",
         batch_size: int = 256,
     ) -> None:
-        self.device = device if isinstance(device, torch.device) else pick_device(device)
+        if not isinstance(net, nn.Module) or not isinstance(spec, Spec):
+            wrong = ("spec", spec) if isinstance(net, nn.Module) else ("net", net)
+            raise ArgumentError(*wrong, "a module and the Spec that describes it")
+        self.device = pick_device(str(device) if isinstance(device, torch.device) else device)
         self.spec, self.batch_size = spec, integer("batch_size", batch_size, 1)
         self.net = net.to(self.device).eval()
         example = torch.zeros(2, *spec.input_shape, device=self.device)
@@ -62,8 +65,7 @@ class Predictor:
             options: ``runtime`` and ``batch_size``.
 
         Raises:
-            CheckpointError: the file is damaged, altered, of another version or class order, or
-                its weights are of another net.
+            CheckpointError: as `load`: the file is damaged or altered, or contradicts itself.
         """
         net, spec = load(path)
         return cls(net, spec, device=device, **options)

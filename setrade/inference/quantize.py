@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
-    CalibrationMethod,
     QuantFormat,
     QuantType,
     quantize_dynamic,
@@ -32,56 +29,10 @@ from torch import Tensor
 
 from setrade.errors import ArgumentError, array, choice, number
 
+from .arrays import to_numpy
 from .errors import QuantizationRefused
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is rounded, and how a range becomes steps.
-
-    Args:
-        per_channel: a step for each output channel of a weight; else one a layer.
-        calibration: of the range of activations: "minmax" of all that was seen; "percentile",
-            which cuts one value in ten thousand; "entropy" as ``quantize_static`` sets it, with
-            128 bins for 128 steps, which cuts nothing.
-        reduce_range: 7 bits of weight: without VNNI, sums of two 8-bit products overflow.
-        activations: bits of an activation, 8 or 16; 0: read off each batch at run time.
-        weights: bits of a weight, 8 or 16.
-        only: pattern of the names of the graph's nodes that are rounded; None: all.
-        but: pattern of those that stay in float32; None: none.
-    """
-
-    per_channel: bool = True
-    calibration: str = "minmax"
-    reduce_range: bool = False
-    activations: int = 8
-    weights: int = 8
-    only: str | None = None
-    but: str | None = None
-
-
-LAYERS = r"/(Conv|Gemm)$"  # not what lies between them: swish, gates' products, sums
-ENDS = r"^/net/(stem|head|classifier)/"
-RECIPES: dict[str, Recipe] = {
-    "per_tensor": Recipe(per_channel=False),
-    "per_channel": Recipe(),
-    "percentile": Recipe(calibration="percentile"),
-    "entropy": Recipe(calibration="entropy"),
-    "reduce_range": Recipe(reduce_range=True),
-    "no_se": Recipe(but="/se/"),
-    "no_ends": Recipe(but=ENDS),
-    "layers_only": Recipe(only=LAYERS),
-    "dense_only": Recipe(only=LAYERS, but=f"{ENDS}|/se/|/depthwise/|/conv_dw/"),
-    "dynamic": Recipe(activations=0),
-    "activations_16": Recipe(activations=16),
-}
-METHODS = {
-    "minmax": CalibrationMethod.MinMax,
-    "percentile": CalibrationMethod.Percentile,
-    "entropy": CalibrationMethod.Entropy,
-}
-ACTIVATIONS = {8: QuantType.QUInt8, 16: QuantType.QUInt16}
-WEIGHTS = {8: QuantType.QInt8, 16: QuantType.QInt16}
+from .export import open_session, providers
+from .recipes import ACTIVATIONS, METHODS, RECIPES, WEIGHTS, Recipe, left_in_float
 
 
 class _Reader(CalibrationDataReader):
@@ -109,12 +60,6 @@ def _quiet() -> Iterator[None]:
         logging.getLogger().setLevel(before)
 
 
-def left_in_float(names: list[str], recipe: Recipe) -> list[str]:
-    """Return the names of the nodes that a recipe does not round."""
-    only, but = recipe.only or "", recipe.but or "$^"
-    return [n for n in names if not re.search(only, n) or re.search(but, n)]
-
-
 def quantize(
     model: bytes, calibration: np.ndarray | Tensor, recipe: str | Recipe = "per_channel"
 ) -> bytes:
@@ -128,12 +73,11 @@ def quantize(
         recipe: a name in ``RECIPES``, or one's own.
 
     Raises:
-        ArgumentError: no model, an unknown recipe, or images that are empty or not finite.
+        ArgumentError: no model, an unknown recipe, or images that are empty, not finite, no
+            floats, or of another shape than the model takes.
     """
     how = recipe if isinstance(recipe, Recipe) else RECIPES[choice("recipe", recipe, RECIPES)]
-    images = array("calibration", np.asarray(calibration), finite=True).astype(np.float32)
-    if not isinstance(model, bytes) or not model:
-        raise ArgumentError("model", type(model).__name__, "the bytes of an ONNX model")
+    images = _calibration(model, calibration)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, ready, result = (Path(folder) / f"{name}.onnx" for name in "abc")
         source.write_bytes(model)
@@ -156,10 +100,27 @@ def quantize(
         return result.read_bytes()
 
 
+def _calibration(model: bytes, images: Any) -> np.ndarray:
+    """Return calibration images in float32 that the model takes."""
+    x = array("calibration", to_numpy("calibration", images, ("float32", "float64")))
+    with np.errstate(over="ignore"):
+        x = array("calibration", np.ascontiguousarray(x, np.float32))
+    wanted = open_session(model, 1, providers()).get_inputs()
+    if [entry.name for entry in wanted] != ["images"]:
+        raise ArgumentError("model", [entry.name for entry in wanted], "one input, images")
+    shape = wanted[0].shape[1:]  # a name where any length will do
+    fits = x.ndim == len(shape) + 1 and all(
+        n == m or isinstance(n, str) for n, m in zip(shape, x.shape[1:], strict=True)
+    )
+    if not fits:
+        raise ArgumentError("calibration", images, f"shape (batch, {', '.join(map(str, shape))})")
+    return x
+
+
 def agreement(logits: np.ndarray | Tensor, reference: np.ndarray | Tensor) -> float:
     """Return the share of examples (B, K) whose largest logit is the reference's."""
-    mine = array("logits", np.asarray(logits), ndim=2)
-    theirs = array("reference", np.asarray(reference), ndim=2)
+    mine = array("logits", to_numpy("logits", logits), ndim=2)
+    theirs = array("reference", to_numpy("reference", reference), ndim=2)
     if mine.shape != theirs.shape:
         raise ArgumentError("logits", mine, f"shape {theirs.shape}, as the reference")
     return float((mine.argmax(1) == theirs.argmax(1)).mean())
@@ -176,7 +137,7 @@ def require_agreement(
         QuantizationRefused: too little agreement.
     """
     share = agreement(logits, reference)
-    if len(np.unique(np.asarray(reference).argmax(1))) < 2:
+    if len(np.unique(to_numpy("reference", reference).argmax(1))) < 2:
         raise ArgumentError("reference", reference, "logits that decide for two classes or more")
     if share < number("at_least", at_least, 0, 1):
         raise QuantizationRefused(share, at_least)

@@ -8,20 +8,20 @@ from typing import Any
 
 from torch import nn
 
+from setrade.candles.intervals import parse_interval
 from setrade.channels import Standardizer
 from setrade.efficientnet import EfficientNet
-from setrade.errors import ArgumentError
+from setrade.errors import ArgumentError, integer
 from setrade.models import SETrader
+from setrade.pictures import Encoder
 from setrade.signals import CLASSES
 
+from . import preprocessing
 from .errors import CheckpointError
 
 FORMAT = 1
-PREPROCESSING = {
-    "windows": {"columns", "scale_free", "standardizer"},
-    "pictures": {"encoder", "options", "bars"},
-}
 NETS = {"SETrader": ("windows", "channels"), "EfficientNet": ("pictures", "in_channels")}
+AXES = {"windows": ("channels", "bars"), "pictures": ("channels", "height", "width")}
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,9 @@ class Spec:
         classes: what the outputs mean: sell, hold, buy, in this order.
         format: version of this layout.
 
+    What can be tried without weights is tried at once: the preprocessing is built, and draws one
+    picture, whose shape has to be ``input_shape``.
+
     Raises:
         CheckpointError: names the field that is wrong or contradicts another.
     """
@@ -53,37 +56,37 @@ class Spec:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        if self.format != FORMAT:
-            raise CheckpointError("format", self.format, f"{FORMAT}: this version reads no other")
-        if self.architecture not in NETS:
+        _check_format(self.format)
+        if not isinstance(self.architecture, str) or self.architecture not in NETS:
             raise CheckpointError("architecture", self.architecture, f"one of {sorted(NETS)}")
         if not isinstance(self.classes, list | tuple) or tuple(self.classes) != CLASSES:
             raise CheckpointError("classes", self.classes, f"{CLASSES}, in this order")
-        self._check_preprocessing()
-        self._check_shape()
+        self._check_interval()
+        shape = self._checked_shape()
+        preprocessing.try_out(self.preprocessing, NETS[self.architecture][0], shape)
 
-    def _check_preprocessing(self) -> None:
-        kind, _ = NETS[self.architecture]
-        given = self.preprocessing
-        wanted = PREPROCESSING[kind] | {"kind"}
-        if not isinstance(given, dict) or set(given) != wanted or given["kind"] != kind:
-            raise CheckpointError("preprocessing", given, f"kind {kind!r} with {sorted(wanted)}")
-        if kind == "windows":
-            columns = list(given["columns"])
-            if given["standardizer"].get("columns") != columns:
-                raise CheckpointError("columns", columns, "those of the standardizer, in order")
+    def _check_interval(self) -> None:
+        try:
+            if not isinstance(self.interval, str):
+                raise ArgumentError("interval", self.interval, "text such as '15min'")
+            parse_interval("interval", self.interval)
+        except ArgumentError as error:
+            raise CheckpointError("interval", error.value, error.allowed) from error
 
-    def _check_shape(self) -> None:
+    def _checked_shape(self) -> tuple[int, ...]:
+        """Return the shape of one example, which the net's first argument has to fit."""
         kind, argument = NETS[self.architecture]
-        shape, channels = tuple(self.input_shape), self.arguments.get(argument, 3)
-        rank = 2 if kind == "windows" else 3
-        whole = all(isinstance(n, int) and n > 0 for n in shape)
-        if len(shape) != rank or not whole or shape[0] != channels:
-            allowed = f"{rank} whole numbers, the first {channels}, as the net has {argument}"
+        if not isinstance(self.arguments, dict):
+            raise CheckpointError("arguments", self.arguments, f"those of {self.architecture}")
+        shape, channels, rank = self.input_shape, self.arguments.get(argument, 3), len(AXES[kind])
+        axes = ", ".join((f"{channels} {argument} as in the net's arguments", *AXES[kind][1:]))
+        allowed = f"whole numbers: {axes}"
+        if not isinstance(shape, list | tuple) or len(shape) != rank or shape[0] != channels:
             raise CheckpointError("input_shape", shape, allowed)
-        columns = self.preprocessing.get("columns", range(channels))
-        if len(columns) != channels:
-            raise CheckpointError("columns", columns, f"{channels} names, one a channel")
+        try:
+            return tuple(integer("input_shape", n, 1) for n in shape)
+        except ArgumentError as error:
+            raise CheckpointError("input_shape", shape, allowed) from error
 
     @property
     def kind(self) -> str:
@@ -95,12 +98,16 @@ class Spec:
         nets: dict[str, type[nn.Module]] = {"SETrader": SETrader, "EfficientNet": EfficientNet}
         try:
             return nets[self.architecture](**self.arguments).eval()
-        except (TypeError, ArgumentError) as error:
+        except (TypeError, ValueError, RuntimeError, MemoryError) as error:
             raise CheckpointError("arguments", self.arguments, str(error)) from error
 
     def standardizer(self) -> Standardizer:
         """Return the standardizer of the training rows (windows only)."""
-        return Standardizer.from_dict(self.preprocessing["standardizer"])
+        return preprocessing.standardizer(self.preprocessing["standardizer"])
+
+    def encoder(self) -> Encoder:
+        """Return the encoder that draws a picture of ``input_shape`` (pictures only)."""
+        return preprocessing.picture_encoder(self.preprocessing, self.input_shape[-1])
 
     def to_json(self) -> str:
         """Return the fields as JSON, keys in order."""
@@ -111,15 +118,21 @@ class Spec:
         """Return the `Spec` that `to_json` wrote; raise `CheckpointError` for anything else."""
         try:
             fields = json.loads(text)
-            version = fields.get("format")
-        except (json.JSONDecodeError, AttributeError) as error:
+        except (ValueError, RecursionError) as error:
             raise CheckpointError("spec", text, "the JSON object that save writes") from error
-        if version != FORMAT:  # first: another version may have other fields
-            raise CheckpointError("format", version, f"{FORMAT}: this version reads no other")
+        if not isinstance(fields, dict):
+            raise CheckpointError("spec", text, "the JSON object that save writes")
+        _check_format(fields.get("format"))  # first: another version may have other fields
+        given: dict[str, Any] = fields
+        for name in ("classes", "input_shape"):
+            value = given.get(name)
+            given[name] = tuple(value) if isinstance(value, list) else value
         try:
-            given: dict[str, Any] = fields
-            for name in ("classes", "input_shape"):
-                given[name] = tuple(given[name]) if isinstance(given[name], list) else given[name]
             return cls(**given)
-        except (TypeError, KeyError, AttributeError) as error:
+        except TypeError as error:
             raise CheckpointError("spec", str(error), "the fields of Spec") from error
+
+
+def _check_format(version: Any) -> None:
+    if type(version) is not int or version != FORMAT:  # True and 1.0 are equal to 1
+        raise CheckpointError("format", version, f"{FORMAT}: this version reads no other")
