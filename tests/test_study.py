@@ -279,9 +279,10 @@ def test_an_address_that_is_none_is_named(address):
 
 @pytest.fixture
 def dask_cluster(tmp_path):
-    """A scheduler and two workers, each a process of its own; yields the address and both."""
+    """A scheduler and three workers, each a process of its own; yields the address and both."""
     address = f"tcp://127.0.0.1:{free_port()}"
     surroundings = os.environ | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    surroundings["DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES"] = "1"
     dask = [sys.executable, "-m", "dask"]
 
     def start(*arguments: str) -> subprocess.Popen:
@@ -294,7 +295,7 @@ def dask_cluster(tmp_path):
         "--no-dashboard", "--dashboard-address", ":0",
     )  # fmt: skip
     options = ("--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1", "--no-nanny")
-    workers = [start("worker", address, *options) for _ in range(2)]
+    workers = [start("worker", address, *options) for _ in range(3)]
     yield address, scheduler, workers
     for process in (*workers, scheduler):
         process.kill()
@@ -315,6 +316,20 @@ def test_dask_gives_the_table_that_loky_gives_though_a_worker_dies(dask_cluster,
         assert len(store.rows()) == 40
     stop.wait()
     assert tables["loky"] == tables["dask"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deadly", [0, 3])
+def test_a_run_that_kills_the_workers_of_a_cluster_is_recorded(dask_cluster, tmp_path, deadly):
+    """Two workers may die of it; a third one does the rest."""
+    address, *_ = dask_cluster
+    work, cells = partial(study_work.deadly, x=deadly), grid(x=range(6))
+    store = Store(tmp_path / "runs.jsonl", "squares", {})
+    report = run(work, cells, store, n_jobs=2, backend="dask", address=address, say=quiet)
+    assert (report.ran, report.failed) == (6, 1)
+    (failed,) = [row for row in store.rows() if row["status"] == "failed"]
+    assert failed["cell"] == {"x": deadly}
+    assert "its worker died" in failed["error"]
 
 
 @pytest.mark.slow

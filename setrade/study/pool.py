@@ -1,21 +1,24 @@
 """Where runs are computed: in this process, in others of this machine, or on a cluster.
 
-A worker that dies does not say which run it was at. Runs go out one by one and in order, so it
-was among the first of those that are not back: `runner` repeats these alone.
+A worker of this machine that dies does not say which run it was at. Runs go out one by one and in
+order, so it was among the first of those that are not back: `runner` repeats these alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from setrade import results
 from setrade.study.errors import StudyError
 from setrade.study.grid import Cell
+from setrade.study.record import begin, died
 from setrade.study.store import Row
 
 BACKENDS = ("loky", "dask", "ray")
@@ -64,13 +67,37 @@ class Pool:
 
 
 class DaskPool(Pool):
-    """Workers of a Dask cluster; a dead worker's runs go to others, a few times."""
+    """Workers of a Dask cluster; a dead worker's runs go to others, a few times.
+
+    Not through joblib, whose Dask backend waits for ever when a run is given up (joblib 1.6).
+    """
 
     def __init__(self, n_jobs: int, client: Any) -> None:
         from distributed import KilledWorker
 
         super().__init__(n_jobs)
         self.client, self.deaths = client, (KilledWorker,)
+
+    def spread(self, task: Task, cells: list[Cell]) -> Iterator[Row]:
+        """Yield ``task(cell)`` of every cell as it ends; one that kills its workers as failed."""
+        from distributed import as_completed
+
+        begun, commit, left = {}, results.commit(), iter(cells)
+
+        def submit(cell: Cell) -> Any:
+            future = self.client.submit(task, cell, pure=False)
+            begun[future.key] = begin(cell, commit)
+            return future
+
+        running = as_completed([submit(cell) for cell in islice(left, self.n_jobs)])
+        for future in running:
+            start = begun.pop(future.key)
+            try:
+                row = future.result()
+            except self.deaths as error:
+                row = died(start, error)
+            yield row
+            running.update(map(submit, islice(left, 1)))
 
     def _alone(self, task: Task, cell: Cell) -> Row:
         return self.client.submit(task, cell, pure=False).result()
@@ -80,7 +107,7 @@ class DaskPool(Pool):
 def connect(
     backend: str, address: str | None, n_jobs: int, timeout: float = 10.0
 ) -> Iterator[Pool]:
-    """Point joblib at the backend while the block runs; yield its pool.
+    """Reach the backend while the block runs; yield its pool.
 
     A Dask cluster that lost all its workers is waited for: they may come back.
 
@@ -91,7 +118,6 @@ def connect(
     try:
         with ExitStack() as stack:
             pool = _reach(stack, backend, address, n_jobs, timeout)
-            stack.enter_context(parallel_config(backend))
             yield pool
     except ImportError as error:
         raise StudyError(f"{backend} is not installed: pip install '.[cluster]'") from error
@@ -116,6 +142,7 @@ def _reach(
             register_ray()
     except (OSError, ValueError) as error:  # a timeout is an OSError; a bad address a ValueError
         raise StudyError(f"no {backend} scheduler answers at {address}: {error}") from error
+    stack.enter_context(parallel_config(backend))
     return Pool(n_jobs)
 
 
