@@ -8,7 +8,7 @@
 # :class: tip
 # - follow one bar from the stream to the broker, and find each step in a journal
 # - replay a fortnight through the live pipeline and the backtest, and find them equal
-# - feed it bars that cannot be true, and models that fail, and see what it does
+# - feed it bars that cannot be true, models that fail, a broker that refuses and a full disk
 # - kill it between two lines, and learn why one order becomes two
 # - watch its inputs for drift, without being fooled by chance
 # ```
@@ -31,7 +31,9 @@ import pandas as pd
 # %%
 from setrade import backtest, candles, results
 from setrade.bybit import PaperBroker
+from setrade.bybit.brokers import OrderRejectedError
 from setrade.live import Failover, Heard, Journal, Pipeline, Recorded, Trader, Wish
+from setrade.live.disk import JournalError
 from setrade.live.drift import Drift, inputs, psi, spacing
 from setrade.live.monitor import Monitor
 from setrade.live.window import bars_of
@@ -279,9 +281,10 @@ assert not any(torture[name] for name in ("lost", "doubled", "changed", "positio
 # |---|---|
 # | NaN, high below low | left out, counted; the position keeps its stop |
 # | duplicate, late | left out; a clock that goes back sends late bars |
+# | far ahead | left out, until a second bar confirms it |
 # | gap | bar taken; nothing is decided until the window is whole again |
 # | price jump | bar taken; no new exposure, stops go on working |
-# | nothing but faults, or silence | position closed, run ended |
+# | only faults, no good bar for too long, a live stream that ends | position closed, run ended |
 # | kill file, signal | position closed, run ended |
 #
 # We take 80 bars and smuggle in four: one with a NaN, one twice, one from an hour ago, one with
@@ -346,6 +349,90 @@ assert [row.units > 0 for row in after[:3]] == [False, False, True]
 # The wish is kept and tried again one bar later. Then the price is where it is, and nothing
 # jumps.
 #
+# ### When the broker refuses
+#
+# A broker may refuse any order, and the bad case is an order that **closes**. To open nothing
+# costs a chance. To close nothing leaves a position that nobody wants. So what was refused is
+# not forgotten. It is tried again at the next open, and its stop goes on working meanwhile. An
+# order that was refused is over: the next attempt has a name of its own, and the journal has
+# it before the broker does.
+#
+# This broker refuses the first three orders that close. The model is long for five bars, then
+# it wants out.
+
+# %%
+class Stubborn(PaperBroker):
+    """Refuses to close, three times."""
+
+    left = 3
+
+    def submit(self, intent):
+        if intent.reduce_only and self.left:
+            self.left -= 1
+            raise OrderRejectedError(intent.link_id, 110007, "not now")
+        return super().submit(intent)
+
+
+# %%
+def leaving(window):
+    """Wish to be long for five bars, then to be flat."""
+    return Wish(0.5 * (window.index[-1] < bars.index[WARM + 5]), 1.0, "rule")
+
+
+# %%
+broker, held = Stubborn("BTCUSDT", equity=10_000.0), []
+refused = pipeline(Recorded(bars.iloc[: WARM + 20], WARM), leaving, broker=broker,
+                   rows=held)
+report = finish(refused.run())
+ask = refused.journal.db.execute
+fates = [fate for (fate,) in ask("SELECT status FROM intents")]
+print(fates)
+assert fates == ["filled", "rejected", "rejected", "rejected", "filled"]
+assert [row.units > 0 for row in held[5:11]] == [True] * 4 + [False] * 2
+
+# %% [markdown]
+# When the run itself has to end, there is no next open. Then attempts follow each other, with
+# waits that double up to 15 seconds, for ten minutes (`--closing`). The same holds for an
+# exchange that does not answer. Each try is a line in the journal and a count in the metrics.
+# Only after that the program gives up, says that a position is held, and leaves with an exit
+# status of its own, 4. Started again, it goes on trying.
+#
+# ### When the disk is full
+#
+# No order goes out that the journal does not have. What if the journal can take nothing more?
+# Then nothing may be opened, but what is held must still be closed. A reserve of 256 kB is
+# given back to the disk, which is room enough for the last order's line. If even that does not
+# help, the order goes out without its line: it can only close. Here SQLite itself is told, after
+# thirty bars, that its file may not grow any more, reserve or not.
+
+# %%
+def turning(window):
+    """Turn round with every bar, so that something is held at any time."""
+    return Wish(0.1 if window.index[-1].minute % 30 else -0.1, 1.0, "rule")
+
+
+def fills_up(row, seconds):
+    """After thirty bars the file may not grow any more."""
+    before.append(row.units)
+    if row.time == bars.index[WARM + 30].value:
+        full.journal.commit()
+        sql = full.journal.db.execute
+        pages = sql("PRAGMA page_count").fetchone()[0]
+        sql(f"PRAGMA max_page_count = {pages}")
+
+
+# %%
+broker, before = PaperBroker("BTCUSDT", equity=10_000.0), []
+full = pipeline(Recorded(bars, WARM), turning, broker=broker)
+full.watch = fills_up
+try:
+    finish(full.run())
+except JournalError as error:
+    print(type(error).__name__, "- held now:", broker.position("BTCUSDT"))
+assert 30 < len(before) < N_BARS - WARM  # it ended before its time,
+assert before[-1] != 0 and broker.position("BTCUSDT") == 0.0  # and held until then
+
+# %% [markdown]
 # ## 5 Levels of failover
 #
 # The chapter we started from asks for three levels: a large net on a GPU, a small one on the
@@ -353,7 +440,9 @@ assert [row.units > 0 for row in after[:3]] == [False, False, True]
 # no longer knows what to do must not hold a position.
 #
 # Going down is quick. A level that raises an error is left at once, and the next one answers
-# the same bar. A level that is **late**, three times in a row, is left too. Coming up is slow.
+# the same bar. A level that is **late**, three times in a row, is left too. (The command line
+# counts three times among sixty bars: its nets work only at the close of long bars, every
+# fifteenth minute, and answer in no time between them.) Coming up is slow.
 # Every fifth bar the better level is tried, while the other one goes on answering. It must be
 # good three times, with time to spare (0.8 of the budget). This asymmetry is **hysteresis**: a
 # level on the edge does not flap.
@@ -421,6 +510,13 @@ assert [(old, new) for old, new, _ in changes[:2]] == [
 assert len(answered) == 160 and set(answered) == {0, 1, 2}
 
 # %% [markdown]
+# A model that never answers is worse than one that is late. It is asked on the event loop, and
+# while it computes, nobody looks at the clock or the kill file. So the command line puts each
+# level into a `Worker`, a thread that is waited for during five budgets at most, and then left.
+# With three levels that hang one after the other it can take fifteen budgets until the kill
+# file is seen: a quarter of a minute with the budget of one second that is the default. A
+# `Pipeline` that is given a bare function has no such bound.
+#
 # Every bar got an answer as long as one level worked. When none did, the position was closed.
 # Each change is also a line on the status page, and the command line writes it into the
 # journal.
@@ -786,6 +882,8 @@ assert table_of(named).to_numpy().tolist() == [[5, 5]]
 #   nothing and double nothing.
 # - A bar that cannot be true changes nothing. Silence, and a source that sends only faults, end
 #   the run, flat.
+# - What a broker refuses to close is tried again, each time under a new name. A full disk opens
+#   nothing and still closes.
 # - Failover goes down at once and comes up slowly; its last level is flat and stop.
 # - PSI and KS count independent samples. Overlapping rows are none, and chance has its own line.
 #
@@ -866,8 +964,9 @@ assert found["noise, every row"][0] <= 2
 #
 # ```{exercise} The red button
 # :label: ex-live-3
-# `KillSwitch(file)` looks for a file ten times a second. Run the pipeline on bars that never
-# end, create the file after the fiftieth row, and show that nothing is held afterwards.
+# `KillSwitch(file)` looks for a file ten times a second, as long as no model holds up the event
+# loop. Run the pipeline on bars that never end, create the file after the fiftieth row, and show
+# that nothing is held afterwards.
 # ```
 #
 # ```{solution-start} ex-live-3

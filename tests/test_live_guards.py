@@ -85,7 +85,8 @@ class Run:
         self.journal = Journal(path / "run.sqlite", durable=False)
         self.broker = broker or PaperBroker("BTCUSDT")
         self.rows, self.error, self.report = [], None, None
-        trader = Trader(self.journal, self.broker, "BTCUSDT", MINUTE, equity=10_000.0, risk=risk)
+        trader = Trader(self.journal, self.broker, "BTCUSDT", MINUTE, equity=10_000.0, risk=risk,
+                        closing=more.pop("closing", 30.0))  # fmt: skip
         watch = more.pop("watch", lambda row: None)
         self.line = Pipeline(
             Scripted(items), model, trader, self.journal, window=LOOK,
@@ -339,7 +340,7 @@ def test_a_refused_order_is_written_and_tried_again(tmp_path):
     assert states == ["rejected", "rejected", "filled"]
 
 
-def test_a_position_that_cannot_be_closed_is_shouted_about(tmp_path, monkeypatch):
+def test_a_position_that_cannot_be_closed_is_shouted_about(tmp_path):
     class Gone(PaperBroker):
         gone = False
 
@@ -348,12 +349,13 @@ def test_a_position_that_cannot_be_closed_is_shouted_about(tmp_path, monkeypatch
                 raise ExchangeError("position", 500, "gone")
             return super().position(symbol)
 
-    monkeypatch.setattr("setrade.live.executor.time.sleep", lambda seconds: None)
     broker = Gone("BTCUSDT")
     run = Run(tmp_path, [*BARS[20:30], lambda: setattr(broker, "gone", True), RuntimeError()],
-              broker=broker)  # fmt: skip
+              broker=broker, closing=0.5)  # fmt: skip
     run.go()
     assert isinstance(run.error, UnattendedError)
+    assert run.events().count("closing") >= 2  # each try is told
+    assert run.journal.state()[1]["owed"]  # a restart closes it, or tries to
 
 
 def test_a_run_in_pieces_is_one_run(tmp_path):

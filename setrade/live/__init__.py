@@ -9,12 +9,13 @@ goes on without an order lost or doubled. ``python -m setrade.live --help`` runs
 
 from __future__ import annotations
 
+from .closing import HeldError, UnattendedError
 from .desk import Desk, Move
 from .executor import Executor
 from .failover import Failover, FailoverError
 from .guards import BarGuard, KillSwitch
 from .journal import Journal, JournalError, JournalFullError
-from .pipeline import Pipeline, Report, UnattendedError
+from .pipeline import Pipeline, Report
 from .schema import Bar, Wish
 from .sources import Heard, Recorded, Source, Streamed
 from .trader import Row, Trader
@@ -28,6 +29,7 @@ __all__ = [
     "Failover",
     "FailoverError",
     "Heard",
+    "HeldError",
     "Journal",
     "JournalError",
     "JournalFullError",

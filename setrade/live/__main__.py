@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
-import pandas as pd
-
-from setrade import candles
 from setrade.bybit import DemoBroker, PaperBroker, TestnetBroker
 from setrade.bybit.brokers import Broker
 from setrade.costs import Costs
-from setrade.errors import ArgumentError, integer
+from setrade.errors import integer, number
 from setrade.risk import Risk
 
+from .closing import UnattendedError
 from .failover import Failover
+from .feeds import recorded, source
 from .guards import KillSwitch
 from .journal import Journal
 from .monitor import Monitor
 from .options import parser
 from .pipeline import POLITE, Pipeline, Report
-from .sources import Recorded, Source, Streamed
+from .sources import Source
+from .startup import may_hold
 from .table import Table
 from .trader import Trader
 
 BROKERS = {"testnet": TestnetBroker, "demo": DemoBroker}
 SIGNALS = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated", signal.SIGUSR1: "kill_signal"}
-MARKET = 20_160  # bars of the simulated market: two weeks of minutes
-FAULT = 3  # exit status after a fault; the position is closed then
+BARS = 5  # without a good one for so long, all is closed
+FAULT, HELD = 3, 4  # exit status: this run holds nothing; a position may be held, unattended
 
 
 def risk(o: argparse.Namespace) -> Risk:
@@ -40,52 +42,6 @@ def risk(o: argparse.Namespace) -> Risk:
     return Risk(max_position=o.size, stop_atr=stop,
                 take_profit=(o.take_profit or None) if stop else None,
                 daily_loss=o.daily_loss or None, max_jump=o.max_jump or None)  # fmt: skip
-
-
-def recorded(o: argparse.Namespace) -> pd.DataFrame | None:
-    """Return the candles of a file, whose bars then say what the interval is."""
-    if o.source != "file":
-        return None
-    if not o.file:
-        raise ArgumentError("file", o.file, "a file of candles, with --source file")
-    bars = candles.read(o.file)
-    o.interval = f"{candles.bar_interval(bars).value // 10**9}s"
-    return bars
-
-
-@contextmanager
-def source(
-    o: argparse.Namespace, journal: Journal, file: pd.DataFrame | None, needs: int
-) -> Iterator[Source]:
-    """Yield where bars come from; a simulator lives as long as the run."""
-    if file is not None:
-        history = min(needs, len(file) // 2) if o.history is None else o.history
-        yield Recorded(file, history, speed=o.speed or None)
-        return
-    o.history = needs if o.history is None else o.history
-    if o.source == "bybit":
-        yield Streamed(o.symbol, o.interval, o.history, testnet=o.broker == "testnet")
-    else:
-        with simulated(o, journal) as made:
-            yield made
-
-
-@contextmanager
-def simulated(o: argparse.Namespace, journal: Journal) -> Iterator[Source]:
-    """Yield the stream of an exchange in this process, its clock running."""
-    from setrade import simulator
-
-    bars = candles.synthetic(MARKET, seed=o.seed, interval=o.interval).candles
-    kept = journal.state()
-    first = bars.index[integer("history", o.history, 1, MARKET - 100) + 5]
-    if kept is not None:  # the same market goes on where the last run left it
-        first = pd.Timestamp(kept[0], tz="UTC") + 2 * (bars.index[1] - bars.index[0])
-    if not bars.index[0] < first < bars.index[-1]:
-        raise ArgumentError("journal", o.journal, "a run that this simulated market can go on from")
-    clock = simulator.Clock(first, o.speed)
-    with simulator.serve(bars, symbol=o.symbol, clock=clock) as server:
-        yield Streamed(o.symbol, o.interval, o.history, http_url=server.http_url,
-                       ws_url=server.ws_url)  # fmt: skip
 
 
 def broker(o: argparse.Namespace, costs: Costs) -> Broker:
@@ -119,51 +75,92 @@ def pipeline(
     costs = Costs(fee_bps=o.fee_bps, slippage_bps=o.slippage_bps)
     trader = Trader(
         journal, broker(o, costs), o.symbol, bars.step, equity=o.equity, costs=costs,
-        risk=risk(o), by_confidence=o.by_confidence,
+        risk=risk(o), by_confidence=o.by_confidence, closing=o.closing,
     )  # fmt: skip
+    trader.closer.told.append(table.say)
     fast = o.speed if o.source == "simulator" and o.speed else 1.0
-    minutes = o.minutes * 60e9 / bars.step
     failover, most, least = chain
     return Pipeline(
         bars, failover, trader, journal, window=most, least=least, switch=switch,
-        patience=o.patience / fast if bars.live else None, limit=int(minutes) or None,
-        on_exit=o.on_exit, watch=table.add, monitor=monitor(o),
+        patience=patience(o, bars.step) / fast if bars.live else None, limit=limit(o, bars.step),
+        on_exit=o.on_exit, watch=table.add, monitor=monitor(o, held=may_hold(journal)),
     )  # fmt: skip
 
 
-def monitor(o: argparse.Namespace) -> Monitor | None:
-    """Return a monitor that serves its metrics, if a port was given."""
+def patience(o: argparse.Namespace, step: int) -> float:
+    """Return market seconds without a good bar after which all is closed."""
+    bar = step / 1e9
+    return BARS * bar if o.patience is None else number("patience", o.patience, bar, above=True)
+
+
+def limit(o: argparse.Namespace, step: int) -> int | None:
+    """Return the bars after which the run ends: what was begun counts; None for no end."""
+    return math.ceil(number("minutes", o.minutes, 0.0) * 60e9 / step) or None
+
+
+def monitor(o: argparse.Namespace, *, held: bool) -> Monitor | None:
+    """Return a monitor that serves its metrics, if a port was given.
+
+    A port that is taken hinders no run that has a position to care for (``held``).
+    """
     if o.metrics_port is None:
         return None
     made = Monitor()
-    print(f"status page: http://127.0.0.1:{made.serve(o.metrics_port)}/ (metrics: /metrics)")
+    try:
+        port = made.serve(o.metrics_port)
+    except OSError as error:
+        if not held:
+            raise
+        print(f"NO STATUS PAGE: {error}; going on, a position may be held", file=sys.stderr)
+    else:
+        print(f"status page: http://127.0.0.1:{port}/ (metrics: /metrics)")
     return made
+
+
+@contextmanager
+def caring(journal: Journal | None, path: str) -> Iterator[None]:
+    """Say of whatever hinders a start that a position may wait for it, if one may."""
+    known = Path(path).exists()
+    try:
+        yield
+    except Exception as error:
+        if may_hold(journal) if journal is not None else known:
+            told = f"not begun, a position may be held: {type(error).__name__}: {error}"
+            raise UnattendedError(told) from error
+        raise
 
 
 def run(o: argparse.Namespace) -> Report:
     """Run to the end; signals press the switch."""
     switch = KillSwitch(o.kill_file)
     undo = switch.listen({int(number): reason for number, reason in SIGNALS.items()})
-    journal = Journal(o.journal)
-    try:
-        journal.setting("account", f"{o.broker} {o.symbol}")
-        file, table = recorded(o), Table()
-        made = model(o, journal, table)
-        with source(o, journal, file, made[1]) as bars:
-            return asyncio.run(pipeline(o, bars, journal, switch, table, made).run())
-    finally:
-        journal.close()
-        undo()
+    with ExitStack() as stack:
+        stack.callback(undo)
+        with caring(None, o.journal):
+            journal = Journal(o.journal)
+        stack.callback(journal.close)
+        with caring(journal, o.journal):
+            journal.setting("account", f"{o.broker} {o.symbol}")
+            file, table = recorded(o), Table()
+            made = model(o, journal, table)
+            bars = stack.enter_context(source(o, journal, file, made[1]))
+            line = pipeline(o, bars, journal, switch, table, made)
+        return asyncio.run(line.run())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run, print how it ended, return the exit status: 0, or 3 after a fault."""
+    """Run, print how it ended, return the exit status.
+
+    Returns:
+        0: an end that was asked for. 3: a fault, or nothing was begun; this run holds nothing.
+        4: a position may be held, and nobody cares for it.
+    """
     options = parser().parse_args(argv)
     try:
         report = run(options)
     except (ValueError, RuntimeError, OSError) as error:  # ours are all of these kinds
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return FAULT
+        return HELD if isinstance(error, UnattendedError) else FAULT
     seen = report.faults or "none"
     print(f"ended: {report.reason}; {report.bars} bars, held {report.units:.6f}, "
           f"equity {report.equity:.2f}; faults seen: {seen}")  # fmt: skip

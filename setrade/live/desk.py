@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from setrade.backtest.account import ACCOUNT, LEDGER, new_accounts, set_bounds
+from setrade.backtest.account import ACCOUNT, LEDGER, close_trade, new_accounts, set_bounds
 from setrade.backtest.bar import Bar as Moment
 from setrade.backtest.bar import close_bar, inside_bar, open_bar
 from setrade.costs import Costs
+from setrade.errors import number
 from setrade.risk import REASONS, REFUSALS, SIGNAL, TARGET, Risk, exit_price, refusal
 
 from .schema import Bar
@@ -53,6 +54,12 @@ class Desk:
         self.atr, self._seen, self._sum = math.nan, 0, 0.0
         self.previous = math.nan  # the last close
         self.number = 0
+        self._levels = math.nan, math.nan  # stop and target before the last moves
+        self.owed = ""  # why the position had to be closed, and was not yet
+
+    def begin(self, equity: float) -> None:
+        """Start with this money and nothing else."""
+        self.a = new_accounts(1, number("equity", equity, 0.0, above=True))[0]
 
     def _moment(self, bar: Bar) -> Moment:
         known = bar.close if math.isnan(self.previous) else self.previous
@@ -62,18 +69,38 @@ class Desk:
         )  # fmt: skip
 
     def open(self, bar: Bar, want: float) -> list[Move]:
-        """At the open: levels that it jumped over, then the position that is wanted."""
+        """At the open: what is owed, levels that it jumped over, then the position wanted."""
+        self._levels = float(self.a["stop"]), float(self.a["target"])
+        moves = self._owing(bar)
         held, trades = float(self.a["units"]), self.a["trades"]
         moment = self._moment(bar)
         open_bar(self.a, moment, float(want), False, self.rules, self.rates, self._row)
         now = float(self.a["units"])
-        moves = []
         if self.a["trades"] > trades:
             moves.append(Move(-held, bar.open, REASONS[int(self._row["reason"])], True))
             held = 0.0
         if now != held:
             moves.append(Move(now - held, bar.open, REASONS[SIGNAL], False))
         return moves
+
+    def _owing(self, bar: Bar) -> list[Move]:
+        """Close what should have been closed before."""
+        held = float(self.a["units"])
+        if not self.owed or not held:
+            return []
+        fee, slippage = self.rates.fee, self.rates.slippage
+        close_trade(self.a, self.number, bar.open, fee, slippage, SIGNAL, self._row)
+        return [Move(-held, bar.open, f"{self.owed}, again", True)]
+
+    def missed(self, move: Move) -> None:
+        """Remember that a move did not come about, after `adopt`: the next open tries again."""
+        if move.closing and self.a["units"]:
+            self.a["stop"], self.a["target"] = self._levels
+            set_bounds(self.a, self.rules, self.rates)
+        if move.closing and move.reason != REASONS[SIGNAL]:
+            self.owed = (self.owed or move.reason) if self.a["units"] else ""
+        else:
+            self.a["pending"] = 1.0
 
     def refused(self, bar: Bar) -> str:
         """Say why new exposure waits after `open`; empty where none does."""
@@ -86,6 +113,7 @@ class Desk:
     def inside(self, bar: Bar) -> list[Move]:
         """Between open and close: stop, target, liquidation, the worse one first."""
         held, trades = float(self.a["units"]), self.a["trades"]
+        self._levels = float(self.a["stop"]), float(self.a["target"])
         if not held:
             return []
         side, levels = math.copysign(1.0, held), [self.a[n] for n in ("stop", "target", "ruin")]
@@ -116,14 +144,13 @@ class Desk:
         else:
             self.atr = (self.atr * (n - 1) + span) / n
 
-    def flatten(self, price: float) -> list[Move]:
-        """Return what closes everything now; the account follows with `adopt`."""
-        held = float(self.a["units"])
-        return [Move(-held, price, "flatten", True)] if held else []
-
     def adopt(self, units: float, equity: float, price: float) -> None:
         """Take the broker's word for what is held and what it is worth at ``price``."""
         a = self.a
+        price = float(a["entry"]) if math.isnan(price) else price  # no bar was seen yet
+        self.owed = self.owed if units else ""
+        if units and units * a["wanted"] <= 0:
+            a["pending"] = 1.0  # nothing, or the other side, is wanted
         worth = a["cash"] + a["units"] * (price - a["entry"])
         same = math.isclose(units, a["units"], rel_tol=1e-9, abs_tol=1e-12)
         if same and math.isclose(equity, worth, rel_tol=1e-9):
@@ -140,6 +167,7 @@ class Desk:
         return {
             "account": [float(self.a[name]) for name in FIGURES], "atr": self.atr,
             "seen": self._seen, "sum": self._sum, "previous": self.previous, "number": self.number,
+            "owed": self.owed,
         }  # fmt: skip
 
     def restore(self, figures: dict) -> None:
@@ -148,3 +176,4 @@ class Desk:
             self.a[name] = value
         self.atr, self._seen, self._sum = figures["atr"], figures["seen"], figures["sum"]
         self.previous, self.number = figures["previous"], figures["number"]
+        self.owed = figures.get("owed", "")  # older journals have none

@@ -19,6 +19,15 @@ class JournalFullError(JournalError):
 
 
 @contextmanager
+def readable() -> Iterator[None]:
+    """Raise whatever keeps a line from being read as a `JournalError`."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, OSError, ValueError, LookupError, TypeError) as error:
+        raise JournalError(f"journal: cannot be read: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
 def typed() -> Iterator[None]:
     """Raise what SQLite and the file system raise as a `JournalError`."""
     try:

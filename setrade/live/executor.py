@@ -2,7 +2,8 @@
 
 An order's name follows from the bar and the leg alone. After a crash the same bar is worked
 through again and comes to the same names; a name that the journal knows is asked for at the
-broker, and only sent, under that same name, where the broker has none.
+broker, and only sent, under that same name, where the broker has none. Only what must be closed
+now is tried more than once in a bar: each attempt has a name of its own (`Executor.untried`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,11 @@ from typing import Any
 
 import pandas as pd
 
-from setrade.bybit import ExchangeError
 from setrade.bybit.brokers import (
     Broker,
     Order,
     OrderConflictError,
     OrderRejectedError,
-    OrderUnknownError,
     PaperBroker,
 )
 from setrade.bybit.orders import Instrument, Intent, OrderRuleError, decimal
@@ -28,7 +27,7 @@ from setrade.bybit.orders import Instrument, Intent, OrderRuleError, decimal
 from .desk import Move
 from .journal import Journal
 from .papermarket import TICK, PaperMarket
-from .schema import OPEN
+from .schema import FILLED, OPEN
 
 
 class Executor:
@@ -48,9 +47,10 @@ class Executor:
         self.journal, self.broker, self.symbol = journal, broker, symbol
         self.strategy, self.settle = strategy, settle
         self.market = PaperMarket(broker) if isinstance(broker, PaperBroker) else None
+        self.missed: Move | None = None  # of the last `send`: what was refused or not filled
 
     def send(self, moves: list[Move], decided: int, leg: int) -> list[Order]:
-        """Carry moves out in order; return the orders that came of them.
+        """Carry moves out in order, up to one that is missed; return the orders made of them.
 
         Args:
             moves: from the desk. decided: time of the decision in ns; leg: number of the first.
@@ -59,29 +59,44 @@ class Executor:
             JournalError: an order could not be written, and was not sent.
             OrderUnknownError, ExchangeError: an order's fate could not be learned.
         """
-        orders = []
+        orders: list[Order] = []
+        self.missed = None
         for k, move in enumerate(moves, leg):
-            order = self._carry(move, decided, k)
-            if order is not None:
-                orders.append(order)
+            intent = self._intent(move, decided, k)
+            if intent is None:
+                self.journal.decision(decided, "too_small", units=move.units, leg=k)
+                continue
+            order, whole = self._carry(intent, move, decided + k * TICK)
+            orders += [] if order is None else [order]
+            if not whole:
+                self.missed = move
+                break  # the next one was sized for what this one leaves
         return orders
 
-    def _carry(self, move: Move, decided: int, leg: int) -> Order | None:
-        fresh = self._intent(move, decided, leg)
-        known = None if fresh is None else self.journal.known(fresh.link_id)
+    def untried(self, decided: int, leg: int) -> int:
+        """Return the first time from ``decided`` on (ns) after which no order has ended yet."""
+        while True:
+            known = self.journal.known(self._named("buy", decided, leg).link_id)
+            if known is None or known[1] == OPEN:
+                return decided
+            decided += 1
+
+    def _named(self, side: str, decided: int, leg: int) -> Intent:
+        at = pd.Timestamp(decided, tz="UTC")
+        return Intent(self.symbol, side, Decimal(1), at, strategy=self.strategy, leg=leg)
+
+    def _carry(self, intent: Intent, move: Move, at: int) -> tuple[Order | None, bool]:
+        """Return the order, if there is one, and False if it was refused or not filled."""
+        order, known = None, self.journal.known(intent.link_id)
         if known is None:
-            if fresh is None:
-                self.journal.decision(decided, "too_small", units=move.units, leg=leg)
-                return None
-            self.journal.intent(fresh)
-            return self._submit(fresh, move, decided + leg * TICK)
-        intent, status = known
-        if status != OPEN:
-            return self.broker.order(intent.link_id)
-        order = self.find(intent)
-        if order is None:
-            return self._submit(intent, move, decided + leg * TICK)
-        return self._follow(order, move, decided + leg * TICK)
+            self.journal.intent(intent)
+        else:
+            intent, status = known
+            if status != OPEN:
+                return self.broker.order(intent.link_id), status == FILLED
+            order = self.find(intent)
+        order = self._submit(intent, move, at) if order is None else self._follow(order, move, at)
+        return order, order is not None and (order.is_open or order.filled >= order.qty)
 
     def _intent(self, move: Move, decided: int, leg: int) -> Intent | None:
         """Return the order of a move; None where nothing is left to trade.
@@ -89,9 +104,8 @@ class Executor:
         A closing move takes what the broker holds, to the last digit. The name must not depend
         on the size: a bar that is worked through again finds the order it has sent.
         """
-        at = pd.Timestamp(decided, tz="UTC")
-        side, units = "buy" if move.units > 0 else "sell", abs(move.units)
-        named = Intent(self.symbol, side, Decimal(1), at, strategy=self.strategy, leg=leg)
+        units = abs(move.units)
+        named = self._named("buy" if move.units > 0 else "sell", decided, leg)
         if self.journal.known(named.link_id) is not None:
             return named
         if move.closing:
@@ -181,18 +195,3 @@ class Executor:
     def standing(self) -> tuple[float, float]:
         """Return the signed size held and the worth of the account, as the broker says."""
         return self.broker.position(self.symbol), self.broker.equity()
-
-
-PASSING = (ExchangeError, OrderUnknownError)
-
-
-def insist(work: Any, *, tries: int = 5, first: float = 0.2) -> Any:
-    """Call ``work`` until it does not fail for a passing reason; waits double between tries."""
-    for k in range(tries):
-        try:
-            return work()
-        except PASSING:
-            if k == tries - 1:
-                raise
-            time.sleep(first * 2**k)
-    raise AssertionError("unreachable")

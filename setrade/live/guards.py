@@ -5,10 +5,12 @@ seen               outcome
 =================  =======================================================================
 NaN, no bar        left out, counted as missing; the position keeps its stop
 duplicate, late    left out; the clock going back is the same: bars of a past time
+far ahead          left out until the next bar confirms it: a false stamp would make all
+                   the others late, after a restart as well
 gap                bar taken; no new decision until the window is whole again
 price jump         bar taken; `Risk.max_jump` refuses new exposure, stops still work
 too many faults    ``limit`` left out in a row: position closed, run ended
-stale, dead        no bar for ``patience`` seconds: position closed, run ended
+stale, dead        no good bar for ``patience`` seconds: position closed, run ended
 kill switch        file or signal: position closed, run ended
 =================  =======================================================================
 """
@@ -26,6 +28,8 @@ from setrade.errors import integer
 
 from .schema import Bar
 
+REACH = 30  # bars: a longer leap is believed only when a second bar follows it
+
 
 class BarGuard:
     """Lets each good bar through once, in order.
@@ -34,13 +38,13 @@ class BarGuard:
         step: length of a bar in ns.
         limit: bars left out in a row after which the source is not believed any more.
 
-    ``faults`` counts ``duplicate late malformed off_grid gap`` so far.
+    ``faults`` counts ``duplicate late malformed off_grid ahead gap`` so far.
     """
 
     def __init__(self, step: int, limit: int = 5) -> None:
         self.step, self.limit = integer("step", step, 1), integer("limit", limit, 1)
         self.faults: Counter[str] = Counter()
-        self.newest = -1
+        self.newest = self._ahead = -1
         self.in_a_row = 0
 
     def judge(self, bar: Bar) -> str:
@@ -51,7 +55,7 @@ class BarGuard:
         if fault and fault != "gap":
             self.in_a_row += fault != "duplicate"  # to say a thing twice is no contradiction
             return fault
-        self.in_a_row, self.newest = 0, bar.time
+        self.in_a_row, self.newest, self._ahead = 0, bar.time, -1
         return fault
 
     @property
@@ -71,7 +75,16 @@ class BarGuard:
             return "duplicate"
         if bar.time < self.newest:
             return "late"
-        return "gap" if self.newest >= 0 and bar.time > self.newest + self.step else ""
+        if self.newest < 0 or bar.time == self.newest + self.step:
+            return ""
+        return "gap" if self._follows(bar, self.newest) or self._confirmed(bar) else "ahead"
+
+    def _follows(self, bar: Bar, time: int) -> bool:
+        return 0 < bar.time - time <= (REACH + 1) * self.step
+
+    def _confirmed(self, bar: Bar) -> bool:
+        before, self._ahead = self._ahead, bar.time
+        return before >= 0 and self._follows(bar, before)
 
 
 class KillSwitch:

@@ -20,7 +20,7 @@ from setrade.bybit.brokers.base import Order
 from setrade.bybit.orders import Intent, text
 from setrade.errors import ArgumentError
 
-from .disk import RESERVE, JournalError, JournalFullError, typed
+from .disk import RESERVE, JournalError, JournalFullError, readable, typed
 from .schema import LISTED, OPEN, TABLES, Bar, Wish, pack, unpack
 
 __all__ = ["Journal", "JournalError", "JournalFullError"]
@@ -44,12 +44,11 @@ class Journal:
     ) -> None:
         if not isinstance(path, str | os.PathLike):
             raise ArgumentError("path", path, "the path of a file")
-        self.path, self._lock = os.fspath(path), threading.RLock()
+        self.path, self._lock, self._closed = os.fspath(path), threading.RLock(), False
         with typed():
             # autocommit off by hand: transactions begin with a line and end with `commit`
-            self.db = sqlite3.connect(
-                path, isolation_level=None, timeout=patience, check_same_thread=False
-            )
+            self.db = sqlite3.connect(path, timeout=patience, check_same_thread=False)
+            self.db.isolation_level = None
             self.db.execute("PRAGMA locking_mode=EXCLUSIVE")  # one run, one writer
             self.db.execute("PRAGMA journal_mode=WAL")
             self.db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
@@ -58,7 +57,6 @@ class Journal:
             if self.path != ":memory:":
                 self._reserve.write_bytes(bytes(RESERVE))
         self.lost: JournalError | None = None  # why nothing is written any more
-        self._closed = False
 
     def _write(self, sql: str, *values: Any) -> None:
         if self.lost is not None:
@@ -73,6 +71,10 @@ class Journal:
         with self._lock, typed():
             if self.db.in_transaction and self.lost is None:
                 self.db.execute("COMMIT")
+
+    @readable()
+    def _read(self, sql: str, *values: Any) -> list[tuple]:
+        return self.db.execute(sql, values).fetchall()
 
     def _forget(self) -> None:
         """Take back the lines that are not on disk."""
@@ -104,13 +106,14 @@ class Journal:
             self.db.close()
             self._reserve.unlink(missing_ok=True)
 
+    @readable()
     def setting(self, name: str, value: Any) -> None:
         """Keep a setting of the run; raise `JournalError` if the journal is another run's."""
         mine = pack({"value": value})
         self._write("INSERT OR IGNORE INTO settings VALUES (?, ?)", name, mine)
-        row = self.db.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-        if row[0] != mine:
-            old = unpack(row[0])["value"]
+        kept = self._read("SELECT value FROM settings WHERE name = ?", name)[0][0]
+        if kept != mine:
+            old = unpack(kept)["value"]
             raise JournalError(f"journal {self.path}: made with {name} {old}, not {value}")
 
     def bar(self, bar: Bar, *, history: bool = False) -> None:
@@ -119,18 +122,20 @@ class Journal:
 
     def signal(self, time_ns: int, wish: Wish) -> None:
         """Write what the model said after the bar that opened at ``time_ns``."""
-        row = (time_ns, wish.position, wish.confidence, wish.source)
-        self._write("INSERT OR REPLACE INTO signals VALUES (?,?,?,?)", *row)
+        row = (wish.position, wish.confidence, wish.source)
+        self._write("INSERT OR REPLACE INTO signals VALUES (?,?,?,?)", time_ns, *row)
 
     def decision(self, time_ns: int, kind: str, **figures: Any) -> None:
         """Write what the risk manager decided in the bar that opened at ``time_ns``."""
-        row = (time_ns, kind, pack(figures))
-        self._write("INSERT INTO decisions (time, kind, figures) VALUES (?,?,?)", *row)
+        self._line("decisions", time_ns, kind, figures)
 
     def event(self, kind: str, **figures: Any) -> None:
         """Write something that is not of the market: a start, a fault, a stop."""
-        row = (time.time_ns(), kind, pack(figures))
-        self._write("INSERT INTO events (time, kind, figures) VALUES (?,?,?)", *row)
+        self._line("events", time.time_ns(), kind, figures)
+
+    def _line(self, table: str, at: int, kind: str, figures: dict[str, Any]) -> None:
+        sql = f"INSERT INTO {table} (time, kind, figures) VALUES (?,?,?)"
+        self._write(sql, at, kind, pack(figures))
 
     def intent(self, intent: Intent) -> None:
         """Write an order and put it on disk; only then may it be sent."""
@@ -151,47 +156,44 @@ class Journal:
             self._write("INSERT OR REPLACE INTO fills VALUES (?,?,?)", *row)
         self.outcome(order.link_id, status, order.reason)
 
+    @readable()
     def known(self, link_id: str) -> tuple[Intent, str] | None:
         """Return an order's intent and status; None if there is none of that name."""
         sql = "SELECT record, status FROM intents WHERE link_id = ?"
-        row = self.db.execute(sql, (link_id,)).fetchone()
-        return None if row is None else (Intent.from_record(unpack(row[0])), row[1])
+        found = ((Intent.from_record(unpack(r)), s) for r, s in self._read(sql, link_id))
+        return next(found, None)
 
+    @readable()
     def unfinished(self) -> list[Intent]:
         """Return the orders whose fate is not known, oldest first."""
-        rows = self.db.execute(
-            "SELECT record FROM intents WHERE status = ? ORDER BY time, rowid", (OPEN,)
-        )
-        return [Intent.from_record(unpack(row[0])) for row in rows.fetchall()]
+        sql = "SELECT record FROM intents WHERE status = ? ORDER BY time, rowid"
+        return [Intent.from_record(unpack(row[0])) for row in self._read(sql, OPEN)]
 
     def intents_since(self, time_ns: int) -> int:
         """Return how many orders were decided at or after a time."""
-        sql = "SELECT count(*) FROM intents WHERE time >= ?"
-        return self.db.execute(sql, (time_ns,)).fetchone()[0]
+        return self._read("SELECT count(*) FROM intents WHERE time >= ?", time_ns)[0][0]
 
     def finish(self, time_ns: int, **figures: Any) -> None:
         """Say that the bar that opened at ``time_ns`` is done, and put it on disk."""
         self._write("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", time_ns, pack(figures))
         self.commit()
 
+    @readable()
     def state(self) -> tuple[int, dict[str, Any]] | None:
         """Return the last finished bar and its figures; None in a new journal."""
-        row = self.db.execute("SELECT time, figures FROM state").fetchone()
-        return None if row is None else (row[0], unpack(row[1]))
+        rows = self._read("SELECT time, figures FROM state")
+        return next(((int(at), unpack(figures)) for at, figures in rows), None)
 
     def bars(self, first: int, last: int = 2**62) -> list[Bar]:
         """Return the bars that open in [first, last], oldest first."""
-        columns = ", ".join(Bar._fields)
-        sql = f"SELECT {columns} FROM bars WHERE time BETWEEN ? AND ? ORDER BY time"
-        return [Bar(*row) for row in self.db.execute(sql, (first, last)).fetchall()]
+        sql = f"SELECT {', '.join(Bar._fields)} FROM bars WHERE time BETWEEN ? AND ? ORDER BY time"
+        return [Bar(*row) for row in self._read(sql, first, last)]
 
     def said(self, time_ns: int) -> Wish | None:
         """Return the signal of a bar; None if there is none."""
         sql = "SELECT position, confidence, source FROM signals WHERE time = ?"
-        row = self.db.execute(sql, (time_ns,)).fetchone()
-        return None if row is None else Wish(*row)
+        return next((Wish(*row) for row in self._read(sql, time_ns)), None)
 
     def counts(self) -> dict[str, int]:
         """Return how many lines each table has."""
-        ask = self.db.execute
-        return {t: ask(f"SELECT count(*) FROM {t}").fetchone()[0] for t in LISTED}
+        return {t: self._read(f"SELECT count(*) FROM {t}")[0][0] for t in LISTED}

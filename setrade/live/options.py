@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-EPILOG = """The position is always closed after a fault (no bars, bad bars, a failing model or
-journal), by the kill file and by SIGUSR1; at the end of the run, at Ctrl-C and at SIGTERM, as
---on-exit says. Start again on the same journal to go on where the last run stopped."""
+EPILOG = """The position is closed after a fault (no bars, bad bars, a failing model or journal), by
+the kill file and by SIGUSR1; at the end of the run, at Ctrl-C and at SIGTERM, as --on-exit says.
+What the broker refuses to close is tried again for --closing seconds. Start again on the same
+journal to go on where the last run stopped. Exit status: 0 for an end that was asked for; 2 for
+options that cannot be read; 3 after a fault, or when nothing was begun: this run holds nothing; 4:
+A POSITION MAY BE HELD AND NOBODY CARES FOR IT. It could not be closed, or what the last run left
+cannot be gone on with (a damaged journal, a wrong option), or a new journal meets a broker that
+holds something. Look at the broker then."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +38,8 @@ def _where(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--symbol", default="BTCUSDT", help="what is traded")
     g.add_argument("--interval", default="1min", help="length of a bar (simulator and bybit)")
     g.add_argument("--minutes", type=float, default=30.0,
-                   help="market minutes after which the run ends; 0 for no end")
+                   help="market minutes after which the run ends, rounded up to whole bars; 0 for "
+                        "no end")
     g.add_argument("--speed", type=float, default=60.0,
                    help="market seconds a second (simulator, file; 0: file, no pauses)")
     g.add_argument("--seed", type=int, default=0, help="of the simulator's market")
@@ -84,9 +90,15 @@ def _risk(g: argparse._ArgumentGroup) -> None:
                    help="open nothing after a move of this size; 0 for no limit")
     g.add_argument("--by-confidence", action="store_true",
                    help="scale positions with the signal's confidence")
-    g.add_argument("--kill-file", help="the run ends, flat, as soon as this file exists")
-    g.add_argument("--patience", type=float, default=300.0,
-                   help="market seconds without a bar until all is closed")
+    g.add_argument("--kill-file",
+                   help="the run ends, flat, when this file exists; looked for ten times a second, "
+                        "but not while a model computes (five budgets at most for each level)")
+    g.add_argument("--patience", type=float,
+                   help="market seconds without a good bar until all is closed, a bar's length at "
+                        "least; without it five bars")
+    g.add_argument("--closing", type=float, default=600.0,
+                   help="seconds by our clock in which a position that must be closed is tried to "
+                        "be closed, while broker or network refuse")
 
 
 def _account(g: argparse._ArgumentGroup) -> None:
@@ -99,6 +111,6 @@ def _account(g: argparse._ArgumentGroup) -> None:
                    help="SQLite file; one that exists is gone on with")
     g.add_argument("--metrics-port", type=int,
                    help="serve a status page, and metrics for Prometheus, on 127.0.0.1 (0: any "
-                        "free port)")
+                        "free port); if it is taken a run that holds a position goes on without")
     g.add_argument("--on-exit", choices=("flat", "keep"), default="flat",
                    help="what becomes of the position at the end and at Ctrl-C")

@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT);
 """
 LISTED = ("bars", "signals", "decisions", "intents", "fills", "events")
 OPEN = "open"  # an intent whose fate is not known yet
+FILLED = "filled"  # one that came about
 
 
 class Bar(NamedTuple):

@@ -59,6 +59,7 @@ class Stages:
         self._reason, self._bars, self._passed = "", 0, 0
         self._error: BaseException | None = None
         self._feeding: asyncio.Future[None] | None = None
+        self._listening = 0.0  # our clock when the last good bar had been passed on
 
     @property
     def reason(self) -> str:
@@ -91,9 +92,13 @@ class Stages:
         try:
             for bar in begun:
                 await self._heard.put((Heard(bar, self.source.live), "", time.monotonic()))
+            self._listening = time.monotonic()
             async with aclosing(self.source.bars(self.guard.newest)) as bars:  # type: ignore[type-var]
                 while await self._take(bars):
                     pass
+        except asyncio.CancelledError:
+            self.halt("source_cancelled")  # counts only if it was not we who asked for it
+            raise
         except Exception as error:  # the stream failed for good, or the journal did
             self.halt("source", error)
         finally:
@@ -104,13 +109,26 @@ class Stages:
         if self.limit is not None and self._passed >= self.limit:
             return False
         try:
-            heard: Heard = await asyncio.wait_for(anext(bars), self.patience)  # type: ignore[call-overload]
+            heard: Heard = await asyncio.wait_for(anext(bars), self._patience_left)  # type: ignore[call-overload]
         except StopAsyncIteration:
+            if self.source.live:  # a market does not end
+                self.halt("source_ended")
             return False
         except TimeoutError:
             self.halt("stale")
             return False
-        now, fault = time.monotonic(), self.guard.judge(heard.bar)
+        return await self._judged(heard, time.monotonic())
+
+    @property
+    def _patience_left(self) -> float | None:
+        """Seconds until the source has brought no good bar for too long: faults do not count."""
+        if self.patience is None:
+            return None
+        return max(self._listening + self.patience - time.monotonic(), 0.0)
+
+    async def _judged(self, heard: Heard, now: float) -> bool:
+        """Pass on a bar that can be true; False when the source is not believed any more."""
+        fault = self.guard.judge(heard.bar)
         if fault:
             self._event(fault, bar=list(heard.bar))
             if self.monitor is not None:
@@ -122,6 +140,7 @@ class Stages:
             self._passed += 1
             self.journal.bar(heard.bar)
             await self._heard.put((heard, fault, now))
+            self._listening = time.monotonic()
         return True
 
     async def _decide(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .desk import FIGURES
 from .guards import BarGuard
-from .journal import Journal
+from .journal import Journal, JournalError
 from .schema import Bar
 from .sources import Source
 from .trader import Trader
@@ -42,3 +43,13 @@ def without_holes(bars: list[Bar], step: int) -> list[Bar]:
         if bars[k].time != bars[k - 1].time + step:
             return bars[k:]
     return bars
+
+
+def may_hold(journal: Journal) -> bool:
+    """Tell whether the last run on a journal may have left a position; unreadable: it may."""
+    try:
+        kept = journal.state()
+        held = kept is not None and kept[1]["account"][FIGURES.index("units")] != 0
+        return bool(held or journal.unfinished())
+    except (JournalError, LookupError, TypeError):
+        return True

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 
 from setrade.bybit.brokers import Broker
 from setrade.costs import Costs
+from setrade.errors import number
 from setrade.risk import Risk, exposure
 
+from .closing import Closer, HeldError, UnattendedError
 from .desk import Desk, Move
-from .executor import TICK, Executor, insist
+from .disk import readable
+from .executor import TICK, Executor
 from .journal import Journal, JournalError
+from .patience import insist
 from .schema import Bar, Row, Wish
 
-# Numbers of the legs within one moment: names of orders are made of them.
-INSIDE, OPENING, FLATTEN = 0, 10, 20
+# Numbers of the legs within one moment: names of orders are made of them (20: `closing`).
+INSIDE, OPENING = 0, 10
 PAPER = {OPENING: 1, INSIDE: 20}  # on paper the open comes first
 CLOSE = 99  # the last moment of a bar that a paper broker is shown
 
@@ -30,20 +35,22 @@ class Trader:
     Args:
         journal, broker, symbol: as `Executor` takes them.
         step: length of a bar in ns.
-        equity: money at the start, for the risk manager; an exchange's own figure replaces it.
+        equity: money until the broker has said what there is, which it is asked before anything.
         costs: what trading is expected to cost. risk: limits, stops and guards.
         by_confidence: scale positions with the signal's confidence (`risk.exposure`).
+        settle: as `Executor` takes it. closing: seconds in which `flatten` goes on trying.
     """
 
     def __init__(
         self, journal: Journal, broker: Broker, symbol: str, step: int, *, equity: float,
         costs: Costs | None = None, risk: Risk | None = None, by_confidence: bool = False,
-        settle: float = 5.0,
+        settle: float = 5.0, closing: float = 600.0,
     ) -> None:  # fmt: skip
-        self.journal, self.step, self.by_confidence = journal, step, by_confidence
-        self.risk = risk or Risk()
+        self.journal, self.step, self.risk = journal, step, risk or Risk()
+        self.by_confidence = by_confidence
         self.desk = Desk(equity, costs or Costs(), self.risk)
         self.executor = Executor(journal, broker, symbol, settle=settle)
+        self.closer = Closer(self.executor, journal, number("closing", closing, 0.0))
         self.early = self.executor.market is None
         self.want, self.newest, self.last = 0.0, -1, math.nan
         self._note = ""
@@ -52,21 +59,30 @@ class Trader:
         """Stand where the journal says; return the open of the last finished bar, -1 if none.
 
         Orders of finished bars are settled now. A bar that was begun is worked through again:
-        then the account stays as it was before it, so that it comes to the same orders.
+        then the account stays as it was before it, so that it comes to the same orders. With a
+        new journal the broker must hold nothing: no stop would belong to it (`HeldError`).
         """
         kept = self.journal.state()
         if kept is None:
+            self._begin()
             return -1
         self.newest, figures = kept
-        self.desk.restore(figures)
-        self.want, self.last = figures["want"], figures["previous"]
+        with readable():
+            self.desk.restore(figures)
+            self.want, self.last = figures["want"], figures["previous"]
         begun = self.newest + self.step * (2 if self.early else 1)  # first name of the next bar
         for name in insist(lambda: self.executor.settle_open(begun)):
             self.journal.event("expired", link_id=name)
         if not self.journal.intents_since(begun):
-            held, equity = insist(self.executor.standing)
-            self.desk.adopt(held, equity, self.last)
+            self.desk.adopt(*insist(self.executor.standing), price=self.last)
         return self.newest
+
+    def _begin(self) -> None:
+        """Begin with the money that the broker says there is."""
+        held, equity = insist(self.executor.standing)
+        if held:
+            raise HeldError(self.executor.symbol, held)
+        self.desk.begin(equity)
 
     def warm(self, bar: Bar) -> None:
         """Take in a bar of the past: nothing is decided on it."""
@@ -140,13 +156,15 @@ class Trader:
             return 0
         for move in moves:
             self.journal.decision(bar.time, "move", **move._asdict())
-        # a paper broker must be shown the moments of a bar in order, so that there all orders of
-        # a bar are named after its own open, and the leg tells them apart
+        # a paper broker is shown the moments of a bar in order: there all orders of a bar are
+        # named after its own open, and the leg tells them apart
         at = decided if self.early else bar.time
         first = leg if self.early else PAPER[leg]
         sent = insist(lambda: self.executor.send(moves, at, first))
-        held, equity = insist(self.executor.standing)
-        self.desk.adopt(held, equity, moves[-1].price)
+        self.desk.adopt(*insist(self.executor.standing), price=moves[-1].price)
+        if self.executor.missed is not None:
+            self.desk.missed(self.executor.missed)
+            self._note = self._note or "missed"
         return len(sent)
 
     def standing(self) -> Row:
@@ -155,39 +173,26 @@ class Trader:
         return Row(self.newest, self.last, self.want, units, equity, 0, self._note)
 
     def flatten(self, reason: str) -> Row:
-        """Close everything at the market, now; nothing is opened after it.
+        """Close everything at the market, now, as often as it takes; nothing is opened after it.
 
-        A journal that cannot be written does not hold this up, even if the disk takes nothing
-        with the reserve freed: the order can only close, and its name follows from the bar.
+        A journal that cannot be written does not hold this up: the order can only close.
+
+        Raises:
+            UnattendedError: it could not be closed in time; it is owed then, also after a restart.
         """
-        held, equity = insist(self.executor.standing)
-        sent = 0
-        if held:
-            self.desk.adopt(held, equity, self.last)
-            sent = self._close_all(reason, held)
-            held, equity = insist(self.executor.standing)
-        self.desk.adopt(held, equity, self.last)
-        self.want, self.desk.a["wanted"], self.desk.a["equity"] = 0.0, 0.0, equity
+        self.want, self.desk.a["wanted"] = 0.0, 0.0
+        at = self.newest + (self.step if self.early else (CLOSE + 1) * TICK)  # its last moment
+        try:
+            equity, sent = self.closer.close(reason, self.last, at)
+        except UnattendedError:
+            self.desk.owed = self.desk.owed or reason
+            with suppress(JournalError):
+                self.save()
+            raise
+        self.desk.adopt(0.0, equity, self.last)
+        self.desk.a["equity"] = equity
         try:
             self.save()
         except JournalError as error:
             self.journal.give_up(error)
-        return Row(self.newest, self.last, 0.0, held, equity, sent, reason)
-
-    def _close_all(self, reason: str, held: float) -> int:
-        move = Move(-held, self.last, reason, True)
-        at = self.newest + self.step
-        if not self.early:
-            at = self.newest + (CLOSE + 1) * TICK  # after the bar's last moment
-        try:
-            return self._send_last(move, at)
-        except JournalError:
-            self.journal.release()
-        try:
-            return self._send_last(move, at)
-        except JournalError as error:
-            self.journal.give_up(error)
-        return self._send_last(move, at)
-
-    def _send_last(self, move: Move, at: int) -> int:
-        return len(insist(lambda: self.executor.send([move], at, FLATTEN)))
+        return Row(self.newest, self.last, 0.0, 0.0, equity, sent, reason)

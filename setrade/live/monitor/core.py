@@ -84,6 +84,7 @@ class Monitor:
         self.drifts = Counter(
             "setrade_drift_changes", "Changes of a drift state", ["watch", "state"], registry=r
         )
+        self.tries = Counter("setrade_closing_tries", "Tries to close that failed", registry=r)
         self.errors = Counter("setrade_monitor_errors", "Failures of watching", registry=r)
 
     def attach(self, pipeline: Stages) -> None:
@@ -163,6 +164,10 @@ class Monitor:
     def quantile(self, stage: str, share: float) -> float:
         """Return a quantile of the newest 1,024 durations of a stage; NaN if there is none."""
         return self.latencies.quantile(stage, share)
+
+    def trouble(self, what: str) -> None:
+        """Take in that a try to close the position failed."""
+        self.tries.inc()
 
     def facts(self) -> Facts:
         """Return everything at a glance."""

@@ -1,0 +1,325 @@
+"""What a broker refuses, an exchange that is away, a position that was there before."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+import pytest
+from test_live_guards import BARS, MINUTE, WARM, Run, Scripted, long
+
+from setrade.bybit import ExchangeError, PaperBroker
+from setrade.bybit.brokers import Order, OrderRejectedError
+from setrade.live import (
+    BarGuard,
+    Heard,
+    HeldError,
+    Journal,
+    JournalError,
+    KillSwitch,
+    UnattendedError,
+    Wish,
+)
+from setrade.live.__main__ import limit, main, patience
+from setrade.live.monitor import Monitor
+from setrade.live.options import parser
+from setrade.live.startup import may_hold
+from setrade.risk import Risk
+
+TURN = BARS[WARM + 15].time
+
+
+def then(first: float, second: float):
+    """Wish for one thing, then for another."""
+    return lambda window: Wish(first if window.index[-1].value < TURN else second, 1.0, "rule")
+
+
+class Refusing(PaperBroker):
+    """Refuses the first sells (``how_often``), or all orders while ``away`` says so."""
+
+    def __init__(self, how_often: int = 1, away=lambda: False) -> None:
+        super().__init__("BTCUSDT")
+        self.left, self.away = how_often, away
+        self.asked: list[tuple[str, bool, str]] = []
+
+    def submit(self, intent):
+        if self.away():
+            raise ConnectionError("reset")
+        self.asked.append((intent.side, intent.reduce_only, intent.link_id))
+        if intent.side == "sell" and self.left:
+            self.left -= 1
+            raise OrderRejectedError(intent.link_id, 110007, "not now")
+        return super().submit(intent)
+
+    def position(self, symbol):
+        if self.away():
+            raise ExchangeError("position", 500, "maintenance")
+        return super().position(symbol)
+
+
+class Exchange:
+    """Fills everything at once, as an exchange does; ``worth`` is the account's."""
+
+    def __init__(self, held: float = 0.0, worth: float = 1_000.0, refusals: int = 0) -> None:
+        self.held, self.worth, self.refusals = held, worth, refusals
+        self.orders: dict[str, Order] = {}
+
+    def submit(self, intent):
+        if intent.reduce_only and self.refusals:
+            self.refusals -= 1
+            raise OrderRejectedError(intent.link_id, 110007, "not now")
+        self.held += float(intent.qty) * intent.sign
+        self.orders[intent.link_id] = Order(
+            intent.link_id, "x", intent.symbol, intent.side, intent.qty, None, "filled",
+            filled=intent.qty, average=BARS[WARM].close,
+        )  # fmt: skip
+        return self.orders[intent.link_id]
+
+    def order(self, link_id):
+        return self.orders.get(link_id)
+
+    def position(self, symbol):
+        return self.held
+
+    def equity(self):
+        return self.worth
+
+
+@pytest.mark.parametrize(
+    ("model", "risk", "side"),
+    [(then(0.5, 0.0), None, 0.0), (then(0.5, -0.5), None, -0.5), (then(0.9, 0.1), None, 0.1),
+     (long, Risk(stop_atr=1.0), 0.0), (then(1.0, 1.0), Risk(daily_loss=0.002), 0.0)],
+    ids=["close", "flip", "reduce", "stop", "daily_loss"],
+)  # fmt: skip
+def test_what_was_refused_is_tried_again_at_the_next_open(tmp_path, model, risk, side):
+    """Refused thrice: then the position is the one that a broker who takes all would have."""
+    units = {}
+    for name, refusals in (("takes", 0), ("refuses", 3)):
+        broker, rows = Refusing(refusals), []
+        run = Run(tmp_path / name, BARS[WARM : WARM + 60], model=model, risk=risk, broker=broker,
+                  on_exit="keep", watch=rows.append).go()  # fmt: skip
+        assert run.error is None
+        assert run.held == pytest.approx(rows[-1].units, abs=1e-12)
+        units[name] = [row.units for row in rows]
+    assert broker.left == 0
+    assert len({link for _, _, link in broker.asked}) == len(broker.asked)
+    late = [a - b > 0.01 for a, b in zip(units["refuses"], units["takes"], strict=True)]
+    assert 1 <= sum(late) <= 3  # a stop is tried within a bar and at the next open
+    share = units["refuses"][-1] * BARS[WARM + 15].close / 10_000
+    assert share == pytest.approx(side, abs=0.01)
+
+
+def test_a_refused_close_keeps_its_stop(tmp_path):
+    """A flip that is refused leaves a long: its stop is below, not the short's above."""
+    run = Run(tmp_path, BARS[WARM : WARM + 17], model=then(0.5, -0.5), risk=Risk(stop_atr=20.0),
+              broker=Refusing(99), on_exit="keep").go()  # fmt: skip
+    account = run.line.trader.desk.a
+    assert account["units"] > 0
+    assert account["stop"] < BARS[WARM + 16].low
+    assert account["pending"] == 1.0
+
+
+@pytest.mark.parametrize("make", [lambda: Refusing(3), lambda: Exchange(refusals=3)])
+def test_a_refused_flatten_gets_a_new_name(tmp_path, make):
+    run = Run(tmp_path, BARS[WARM : WARM + 20], broker=make(), on_exit="flat").go()
+    assert (run.error, run.held) == (None, 0.0)
+    states = [r[0] for r in run.journal.db.execute("SELECT status FROM intents ORDER BY rowid")]
+    assert states == ["filled", "rejected", "rejected", "rejected", "filled"]
+
+
+def test_a_flatten_given_up_is_gone_on_with_after_a_restart(tmp_path):
+    broker, bars = Refusing(10**6), BARS[WARM : WARM + 20]
+    run = Run(tmp_path, bars, broker=broker, on_exit="flat", closing=0.3).go()
+    assert isinstance(run.error, UnattendedError)
+    assert run.held > 0
+    run.journal.close()
+    broker.left = 0
+    again = Run(tmp_path, BARS[WARM + 20 : WARM + 22], broker=broker, on_exit="keep",
+                model=lambda window: Wish(0.0, 1.0, "rule")).go()  # fmt: skip
+    assert again.held == 0.0
+    again.journal.close()
+    broker.left = 0
+    switch = KillSwitch()
+    switch.press("kill_file")
+    other = tmp_path / "b"
+    broker = Refusing(10**6)
+    Run(other, bars, broker=broker, on_exit="flat", closing=0.3).go().journal.close()
+    broker.left = 0  # it takes orders again: the kill switch, on the very same bar, works
+    killed = Run(other, [None], broker=broker, switch=switch).go()
+    assert (killed.report.reason, killed.held) == ("kill_file", 0.0)
+
+
+def test_an_attempt_whose_fate_is_unknown_keeps_its_name(tmp_path):
+    """kill -9 between the journal's line and the order: the restart sends that one, not another."""
+    broker = Refusing(2)
+    run = Run(tmp_path, BARS[WARM : WARM + 20], broker=broker, on_exit="keep").go()
+    executor, trader = run.line.trader.executor, run.line.trader
+    at = trader.newest + 100_000
+    broker.left = 1
+    broker.asked.clear()
+    _, sent = trader.closer.close("test", trader.last, at)
+    first, second = (link for _, _, link in broker.asked)
+    assert (first != second, sent, broker.position("BTCUSDT")) == (True, 1, 0.0)
+    run.journal.outcome(second, "open")  # died before the answer was written
+    assert executor.untried(at, 20) == at + 1  # the second name, for it is not known to have ended
+    run.journal.outcome(second, "filled")
+    assert executor.untried(at, 20) == at + 2
+
+
+def test_an_outage_is_waited_for_and_each_try_is_told(tmp_path):
+    """Away for two seconds when an order is due: closed as soon as it is there again."""
+    since: list[float] = []
+    broker = Refusing(0, lambda: bool(since) and time.monotonic() - since[0] < 6.0)
+    monitor = Monitor()
+
+    def watch(row):
+        if row.time == TURN:
+            since.append(time.monotonic())
+
+    run = Run(tmp_path, BARS[WARM : WARM + 40], model=then(0.5, -0.5), broker=broker, watch=watch,
+              monitor=monitor, on_exit="keep", closing=30.0).go()  # fmt: skip
+    assert isinstance(run.error, ExchangeError | ConnectionError)
+    assert run.held == 0.0
+    tries = run.events().count("closing")
+    assert tries >= 2
+    told = {s.name: s.value for family in monitor.registry.collect() for s in family.samples}
+    assert told["setrade_closing_tries_total"] == tries
+
+
+def test_an_untyped_error_of_a_network_is_tried_again(tmp_path):
+    class Odd(Refusing):
+        def submit(self, intent):
+            if intent.reduce_only and self.left:
+                self.left -= 1
+                raise ConnectionError("reset")
+            return PaperBroker.submit(self, intent)
+
+    run = Run(tmp_path, BARS[WARM : WARM + 40], model=then(0.5, 0.0), broker=Odd(2)).go()
+    assert (run.error, run.report.reason, len(run.rows), run.held) == (None, "end", 40, 0.0)
+
+
+def test_a_new_journal_wants_a_broker_that_holds_nothing(tmp_path):
+    broker = Exchange(held=-1.5)
+    run = Run(tmp_path, BARS[WARM : WARM + 20], broker=broker).go()
+    assert isinstance(run.error, HeldError)
+    assert (run.error.units, broker.orders, run.rows) == (-1.5, {}, [])
+    assert "-1.5 BTCUSDT" in str(run.error)
+
+
+def test_the_first_order_is_sized_on_what_the_account_is_worth(tmp_path):
+    broker = Exchange(worth=1_000.0)  # the trader was told 10,000
+    Run(tmp_path, BARS[WARM : WARM + 14], broker=broker, on_exit="keep").go()
+    (order,) = broker.orders.values()
+    assert float(order.qty) * BARS[WARM].close == pytest.approx(500.0, rel=0.01)
+
+
+def test_only_a_good_bar_is_a_sign_of_life(tmp_path):
+    class Stuck(Scripted):
+        async def bars(self, after):
+            import asyncio
+
+            for bar in self.items:
+                yield Heard(bar)
+            for _ in range(60):
+                await asyncio.sleep(0.05)
+                yield Heard(self.items[-1])
+
+    run = Run(tmp_path, [], patience=0.6, on_exit="keep")
+    run.line.source = Stuck(BARS[WARM : WARM + 15])
+    run.go()
+    assert (run.report.reason, run.held) == ("stale", 0.0)
+    assert run.report.faults["duplicate"] < 20
+
+
+def test_a_stamp_far_ahead_is_not_believed_alone(tmp_path):
+    wrong = BARS[WARM + 15]._replace(time=BARS[WARM + 15].time + 10**6 * MINUTE)
+    items = [*BARS[WARM : WARM + 15], wrong, *BARS[WARM + 15 : WARM + 40]]
+    run = Run(tmp_path, items, on_exit="keep").go()
+    assert run.report.faults == {"ahead": 1}
+    assert len(run.rows) == 40
+    guard, far = BarGuard(MINUTE), [b._replace(time=b.time + 10**6 * MINUTE) for b in BARS]
+    told = [guard.judge(bar) for bar in (BARS[0], far[1], BARS[1], far[5], far[6], far[7])]
+    assert told == ["", "ahead", "", "ahead", "gap", ""]  # a second bar confirms it
+
+
+@pytest.mark.parametrize("ends", ["ended", "cancelled"])
+def test_a_market_does_not_end_by_itself(tmp_path, ends):
+    import asyncio
+
+    items = [] if ends == "ended" else [asyncio.CancelledError()]
+    run = Run(tmp_path, [*BARS[WARM : WARM + 15], lambda: None, *items], on_exit="keep")
+    run.line.source.live = True
+    run.go()
+    assert (run.report.reason, run.held) == (f"source_{ends}", 0.0)
+    assert run.rows[-1].units > 0
+
+
+def test_minutes_and_patience_follow_from_the_bar():
+    o = parser().parse_args(["--minutes", "1"])
+    assert [limit(o, k * MINUTE) for k in (1, 5)] == [1, 1]
+    assert limit(parser().parse_args(["--minutes", "0"]), MINUTE) is None
+    assert limit(parser().parse_args(["--minutes", "7"]), 5 * MINUTE) == 2
+    assert [patience(o, k * MINUTE) for k in (1, 5, 60)] == [300.0, 1_500.0, 18_000.0]
+    short = parser().parse_args(["--patience", "300"])
+    for call in (lambda: patience(short, 5 * MINUTE),
+                 lambda: limit(parser().parse_args(["--minutes", "-1"]), MINUTE)):  # fmt: skip
+        with pytest.raises(ValueError, match=r"^(patience|minutes): "):
+            call()
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A run that ended with a position; its options."""
+    bars = tmp_path / "bars.parquet"
+    from test_live_guards import MARKET
+
+    MARKET.to_parquet(bars)
+    options = ["--source", "file", "--file", str(bars), "--speed", "0", "--minutes", "60",
+               "--history", "30", "--model", "rules", "--lookback", "5", "--threshold", "0",
+               "--stop-atr", "0", "--daily-loss", "0", "--on-exit", "keep",
+               "--journal", str(tmp_path / "r.sqlite")]  # fmt: skip
+    assert main(options) == 0
+    journal = Journal(tmp_path / "r.sqlite")
+    assert may_hold(journal)
+    journal.close()
+    return options
+
+
+def test_a_busy_port_hinders_nobody_who_holds_a_position(tmp_path, kept, capsys):
+    port = Monitor().serve(0)
+    new = [*kept[:-1], str(tmp_path / "new.sqlite"), "--metrics-port", str(port)]
+    assert main(new) == 3  # nothing is held yet
+    capsys.readouterr()
+    assert main([*kept[:-3], "flat", *kept[-2:], "--metrics-port", str(port)]) == 0
+    told = capsys.readouterr()
+    assert "NO STATUS PAGE" in told.err
+    assert "held 0.000000" in told.out
+
+
+@pytest.mark.parametrize("harm", ["garbage", "state", "option", "paper"])
+def test_what_cannot_be_gone_on_with_says_that_a_position_may_be_held(tmp_path, kept, capsys, harm):
+    path = tmp_path / "r.sqlite"
+    if harm == "garbage":
+        path.write_bytes(b"not a database " * 100)
+    elif harm == "state":
+        db = sqlite3.connect(path)
+        db.execute("UPDATE state SET figures = '{'")
+        db.commit()
+        db.close()
+    elif harm == "paper":
+        (tmp_path / "r.sqlite.paper").write_text("{\n{}\n")
+    capsys.readouterr()
+    assert main([*kept, *(["--size", "-1"] if harm == "option" else [])]) == 4
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert told[0].startswith("UnattendedError: not begun, a position may be held: ")
+
+
+def test_a_state_that_is_no_state_is_a_journal_error(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    journal._write("INSERT INTO state VALUES (1, 0, ?)", "[1")
+    for ask in (journal.state, lambda: Journal(tmp_path / "j.sqlite")._read("SELECT nothing")):
+        with pytest.raises(JournalError):
+            ask()
+        if ask == journal.state:
+            journal.close()
