@@ -187,7 +187,8 @@ def split(report, workers):
 
 columns = ["wall s", "work a worker s", "no run under way s", "a worker idle s"]
 ways = {"loky_1": 1, "loky_2": 2, "dask_2": 2}
-lost = pd.DataFrame([split(stored["reports"][w], n) for w, n in ways.items()], ways, columns)
+lost = [split(stored["reports"][way], workers) for way, workers in ways.items()]
+lost = pd.DataFrame(lost, ways, columns)
 lost
 
 # %%
@@ -359,7 +360,7 @@ assert report.failed == (~alive).sum()
 # %%
 def hungry(cell):
     if cell["seed"] == 3:
-        os.kill(os.getpid(), signal.SIGKILL)  # what the system does when memory runs out
+        os.kill(os.getpid(), signal.SIGKILL)  # as the system does
     return drift(cell)
 
 
