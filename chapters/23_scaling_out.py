@@ -198,6 +198,18 @@ assert share["loky_1"] < 0.05
 assert lost.loc[["loky_2", "dask_2"], "no run under way s"].min() > 1
 
 # %% [markdown]
+# Seconds are much of a minute, and little of a long study. The one of chapter {ref}`ch-verdict` also
+# ran on two workers (`se_real.json`):
+
+# %%
+machinery = results.load("se_real")["results"]["machinery"]
+busy = machinery["busy_seconds"]
+idle = 1 - machinery["work_seconds"] / (2 * busy)
+print(f"{machinery['runs']} runs in {busy / 60:.0f} minutes, idle {idle:.1%} of them")
+assert busy < 30 * 60
+assert idle < 0.05
+
+# %% [markdown]
 # ## 4 A thousand cores, on paper
 #
 # How far does this go? Amdahl's law {cite:p}`amdahl1967` splits the time into a part that divides

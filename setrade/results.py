@@ -50,8 +50,12 @@ def _git(*args: str) -> str:
 
 
 def commit() -> str:
-    """Return the git commit of the working tree, with ``+`` when tracked files differ."""
-    return _git("rev-parse", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else "")
+    """Return the git commit of the working tree, with ``+`` when its code differs.
+
+    What lies in ``book/`` is made by the code: results, notebooks, the ledger's numbers.
+    """
+    changed = _git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)book")
+    return _git("rev-parse", "HEAD") + ("+" if changed else "")
 
 
 def same_code(record: dict[str, Any], *paths: str) -> bool:

@@ -572,6 +572,13 @@ def test_a_study_is_settled_only_while_its_runs_and_its_code_are_the_same(store,
     assert not settled("x", again, store)  # one run more
 
 
+def test_a_commit_is_marked_when_its_code_differs_and_not_when_its_results_do(repository):
+    (repository / "book/results/x.py").write_text("new")
+    assert len(results.commit()) == 40
+    (repository / "setrade/live/x.py").write_text("new")
+    assert results.commit().endswith("+")
+
+
 def test_a_result_made_between_commits_is_never_settled(store, repository):
     (repository / "setrade/study/x.py").write_text("not committed")
     run(study_work.square, grid(x=[1]), store, say=quiet)
