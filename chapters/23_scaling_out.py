@@ -196,8 +196,13 @@ share = 1 - lost["work a worker s"] / lost["wall s"]
 print("not spent at work:", {way: f"{x:.0%}" for way, x in share.items()})
 assert share["loky_1"] < 0.05
 assert lost.loc[["loky_2", "dask_2"], "no run under way s"].min() > 1
+side_by_side = 2 * lost.loc["loky_2", "work a worker s"]
+assert side_by_side > lost.loc["loky_1", "work a worker s"]
 
 # %% [markdown]
+# Two things cost. Workers start, and the first run goes alone. And the work itself grew: two runs
+# side by side share one memory, so each takes longer than it would alone.
+#
 # Seconds are much of a minute, and little of a long study. The one of chapter {ref}`ch-verdict` also
 # ran on two workers (`se_real.json`):
 
