@@ -139,6 +139,10 @@ def table(
 
 
 def _interval(values: np.ndarray) -> dict[str, Any]:
-    """Return the first value with the 95 % bounds of the others; undefined ones do not count."""
-    low, high = np.nanquantile(values[1:], [0.025, 0.975])
+    """Return the first value with the 95 % bounds of the others; undefined ones do not count.
+
+    Histories without a loss have an infinite profit factor, and a bound may be that.
+    """
+    with np.errstate(invalid="ignore"):
+        low, high = np.nanquantile(values[1:], [0.025, 0.975])
     return {"estimate": float(values[0]), "low": float(low), "high": float(high)}
