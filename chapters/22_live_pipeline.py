@@ -394,8 +394,8 @@ assert [row.units > 0 for row in held[5:11]] == [True] * 4 + [False] * 2
 # When the run itself has to end, there is no next open. Then attempts follow each other, with
 # waits that double up to 15 seconds, for ten minutes (`--closing`). The same holds for an
 # exchange that does not answer. Each try is a line in the journal and a count in the metrics.
-# Only after that the program gives up, says that a position is held, and leaves with an exit
-# status of its own, 4. Started again, it goes on trying.
+# Only after that, or when a person presses Ctrl-C after a refusal, the program gives up, says that
+# a position is held, and leaves with an exit status of its own, 4. Started again, it goes on trying.
 #
 # ### When the disk is full
 #

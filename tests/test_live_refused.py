@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import time
 
@@ -147,6 +149,27 @@ def test_a_flatten_given_up_is_gone_on_with_after_a_restart(tmp_path):
     broker.left = 0  # it takes orders again: the kill switch, on the very same bar, works
     killed = Run(other, [None], broker=broker, switch=switch).go()
     assert (killed.report.reason, killed.held) == ("kill_file", 0.0)
+
+
+@pytest.mark.parametrize(("number", "gives_up"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_ctrl_c_gives_up_a_closing_that_is_tried_again(tmp_path, number, gives_up):
+    """The first one asks for the end; the one after a refusal, for the end of trying."""
+    switch, broker = KillSwitch(), Refusing(3)
+    undo = switch.listen({signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"})
+    again = lambda *_: os.kill(os.getpid(), number)  # noqa: E731
+    items = [*BARS[WARM : WARM + 20], again, None]
+    run = Run(tmp_path, items, broker=broker, switch=switch, on_exit="flat", closing=60.0)
+    run.line.trader.closer.told.append(again)
+    try:
+        run.go()
+    finally:
+        undo()
+    assert isinstance(run.error, UnattendedError) == gives_up
+    assert (run.held > 0) == gives_up
+    if gives_up:
+        assert "given up by hand" in str(run.error)
+        assert broker.left == 2
+    assert broker.asked[0][0] == "buy"
 
 
 def test_an_attempt_whose_fate_is_unknown_keeps_its_name(tmp_path):

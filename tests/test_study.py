@@ -319,6 +319,21 @@ def test_dask_gives_the_table_that_loky_gives_though_a_worker_dies(dask_cluster,
 
 
 @pytest.mark.slow
+def test_a_cluster_without_workers_is_waited_for_aloud(dask_cluster, tmp_path):
+    from distributed import Client
+
+    address, _, workers = dask_cluster
+    for worker in workers:
+        worker.kill()
+        worker.wait(timeout=20)
+    with Client(address) as client:
+        while client.scheduler_info()["workers"]:
+            time.sleep(0.05)
+    with pytest.warns(UserWarning, match=f"{address} has no worker"), connect("dask", address, 1):
+        pass
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("deadly", [0, 3])
 def test_a_run_that_kills_the_workers_of_a_cluster_is_recorded(dask_cluster, tmp_path, deadly):
     """Two workers may die of it; a third one does the rest."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -34,6 +34,7 @@ class Closer:
 
     An attempt that was refused is over; the next one has another name, in the journal before it
     is sent. One whose fate is unknown is asked for, and sent again under the same name.
+    While it has to be tried again, a person may give it up (`heard`).
 
     Args:
         executor, journal: the trader's.
@@ -45,6 +46,12 @@ class Closer:
     def __init__(self, executor: Executor, journal: Journal, patience: float) -> None:
         self.executor, self.journal, self.patience = executor, journal, patience
         self.told: list[Callable[[str], None]] = []
+        self._failing, self._given_up = False, threading.Event()
+
+    def heard(self, reason: str) -> None:
+        """Give up on an interrupt (Ctrl-C) that comes after a try has failed."""
+        if reason == "interrupt" and self._failing:
+            self._given_up.set()
 
     def close(self, reason: str, price: float, at: int) -> tuple[float, int]:
         """Close everything at the market; return the account's worth and the orders sent.
@@ -53,7 +60,8 @@ class Closer:
             reason: for the journal. price: about which. at: time that the names are made of.
 
         Raises:
-            UnattendedError: something is still held, or the broker does not say.
+            UnattendedError: something is still held, or the broker does not say, when time is up
+                or a person gave up.
         """
         sent, trouble = 0, ""
         for k, wait in enumerate(waits(self.patience)):
@@ -63,21 +71,24 @@ class Closer:
                     sent += self._once(Move(-held, price, reason, True), at, k)
                     held, equity = self.executor.standing()
                 if not held:
+                    self._failing = False
                     return equity, sent
                 trouble = f"{held:g} still held"
             except Exception as error:  # whatever it is: nobody else cares for the position
                 trouble = f"{type(error).__name__}: {error}"
             self._tell(reason, k + 1, trouble)
-            time.sleep(wait)
+            if self._given_up.wait(wait):
+                raise UnattendedError(f"after {reason}: given up by hand, not closed: {trouble}")
         raise UnattendedError(f"after {reason}: not closed in {self.patience:g} s: {trouble}")
 
     def _tell(self, reason: str, tries: int, trouble: str) -> None:
+        self._failing = True
         with suppress(JournalError):
             self.journal.event("closing", reason=reason, tries=tries, trouble=trouble)
             self.journal.commit()
         for tell in self.told:
             with suppress(Exception):
-                tell(f"closing after {reason}, try {tries}: {trouble}")
+                tell(f"closing after {reason}, try {tries}: {trouble} (Ctrl-C gives up)")
 
     def _once(self, move: Move, at: int, tries: int) -> int:
         """Send an attempt, if need be without a line in the journal: it can only close."""

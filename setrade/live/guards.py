@@ -92,11 +92,14 @@ class KillSwitch:
 
     Args:
         file: looked for at each `pressed`; None: no file.
+
+    ``told`` are called with the reason of each signal, also of those after the first.
     """
 
     def __init__(self, file: str | os.PathLike[str] | None = None) -> None:
         self.file = None if file is None else Path(file)
         self.reason = ""
+        self.told: list[Callable[[str], None]] = []
 
     def press(self, reason: str) -> None:
         """Stop the run; the first reason is kept."""
@@ -116,10 +119,15 @@ class KillSwitch:
         """
         before = {number: signal.getsignal(number) for number in numbers}
         for number, reason in numbers.items():
-            signal.signal(number, lambda *_, reason=reason: self.press(reason))
+            signal.signal(number, lambda *_, reason=reason: self._heard(reason))
 
         def undo() -> None:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
         return undo
+
+    def _heard(self, reason: str) -> None:
+        self.press(reason)
+        for tell in self.told:
+            tell(reason)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-EPILOG = """The position is closed after a fault (no bars, bad bars, a failing model or journal), by
-the kill file and by SIGUSR1; at the end of the run, at Ctrl-C and at SIGTERM, as --on-exit says.
-What the broker refuses to close is tried again for --closing seconds. Start again on the same
-journal to go on where the last run stopped. Exit status: 0 for an end that was asked for; 2 for
-options that cannot be read; 3 after a fault, or when nothing was begun: this run holds nothing; 4:
-A POSITION MAY BE HELD AND NOBODY CARES FOR IT. It could not be closed, or what the last run left
-cannot be gone on with (a damaged journal, a wrong option), or a new journal meets a broker that
-holds something. Look at the broker then."""
+EPILOG = """The position is closed after a fault (no bars, bad bars, a failing model or journal),
+by the kill file and by SIGUSR1; at the end of the run, at Ctrl-C and at SIGTERM, as --on-exit
+says. What the broker refuses to close is tried again for --closing seconds; Ctrl-C after a refusal
+ends the trying. Start again on the same journal to go on where the last run stopped. Exit status:
+0 for an end that was asked for; 2 for options that cannot be read; 3 after a fault, or when
+nothing was begun: this run holds nothing; 4: A POSITION MAY BE HELD AND NOBODY CARES FOR IT. It
+could not be closed, or what the last run left cannot be gone on with (a damaged journal, a wrong
+option), or a new journal meets a broker that holds something. Look at the broker then."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -66,6 +66,7 @@ class Pipeline(Stages):
             UnattendedError: it could not be closed, or the run could not go on with it.
             HeldError: nothing was begun: the broker holds what a new journal does not know.
         """
+        self.switch.told.append(self.trader.closer.heard)
         begun = await self._begin()
         if self.monitor is not None:
             self.monitor.attach(self)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import Any
+from warnings import warn
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import ProcessPoolExecutor
@@ -109,7 +110,7 @@ def connect(
 ) -> Iterator[Pool]:
     """Reach the backend while the block runs; yield its pool.
 
-    A Dask cluster that lost all its workers is waited for: they may come back.
+    A Dask cluster without workers is waited for, they may come yet; a warning says so.
 
     Raises:
         StudyError: the scheduler at ``address`` does not answer or is lost on the way, the address
@@ -132,7 +133,11 @@ def _reach(
         if backend == "dask":
             from distributed import Client
 
-            return DaskPool(n_jobs, stack.enter_context(Client(address, timeout=timeout)))
+            client = stack.enter_context(Client(address, timeout=timeout))
+            if not client.scheduler_info()["workers"]:
+                warn(f"the cluster at {address} has no worker: runs begin when one joins",
+                     stacklevel=2)  # fmt: skip
+            return DaskPool(n_jobs, client)
         if backend == "ray":
             import ray  # pyright: ignore[reportMissingImports]
             from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
