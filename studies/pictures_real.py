@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from functools import partial
 
 import numpy as np
 
 from setrade import evidence
-from setrade.study import Data, Store, grid, run, summary
+from setrade.study import Data, grid, summary
 from setrade.study.bars import HOURS
-from setrade.study.command import arguments, finish, settled
-from setrade.study.experiment import Setting, run_cell
+from setrade.study.command import arguments, carry_out, finish, settled
+from setrade.study.experiment import Setting
 from setrade.study.views import ENCODERS
 
 # Small batches: the running statistics of batch norm want a few hundred steps.
@@ -31,24 +30,13 @@ SETTING = Setting(
 
 def main() -> None:
     """Run what is missing, then store the table, with candlesticks as the baseline."""
-    args = arguments(__doc__, seeds=2)
-    start, data = time.perf_counter(), {"1h": Data.of(args.data / HOURS)}
+    args, start = arguments(__doc__, seeds=2), time.perf_counter()
+    data = Data.of(args.data / HOURS)
     cells = grid(
         data=["1h"], view=ENCODERS, model=["micro"], seed=range(args.seeds),
         fold=range(SETTING.n_folds), fee_bps=[5.5],
     )  # fmt: skip
-    shas = {HOURS: data["1h"].sha256}
-    store = Store(
-        args.store / "pictures_real.jsonl",
-        "pictures_real",
-        shas,
-        setting=asdict(SETTING),
-        repair=args.repair,
-    )
-    report = run(
-        partial(run_cell, data=data, setting=SETTING), cells, store,
-        n_jobs=args.jobs, backend=args.backend, address=args.address,
-    )  # fmt: skip
+    store, report = carry_out("pictures_real", args, cells, data, SETTING)
     if settled("pictures_real", report, store):
         return
     rows = store.of(cells)

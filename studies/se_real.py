@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from setrade import evidence, metrics
-from setrade.study import Data, Store, grid, run, summary
+from setrade.study import Data, grid, summary
 from setrade.study.bars import HOURS
-from setrade.study.command import arguments, finish, settled
-from setrade.study.experiment import Setting, run_cell
+from setrade.study.command import arguments, carry_out, finish, settled
+from setrade.study.experiment import Setting
 from setrade.study.views import CHANNELS, SQUEEZES
 
 FEE = 5.5  # bps a side
@@ -57,6 +56,7 @@ def verdict(rows: list[dict], bars: pd.DataFrame) -> dict:
         },
         "buy_and_hold": buy_and_hold(bars),
         "pairs": pairs(rows),
+        "accuracy_spread": accuracy_spread(rows),
         "best_seed_sharpe": {
             name: float(np.nanmax(metrics.sharpe(daily[m], 365.0))) for m, name in enumerate(names)
         },
@@ -68,6 +68,17 @@ def pairs(rows: list[dict]) -> dict:
     names, accuracy = summary.cube(rows, "model", "accuracy")
     gap = accuracy[names.index("mean")] - accuracy[names.index("none")]
     return {"least": float(gap.min()), "mean": float(gap.mean()), "largest": float(gap.max())}
+
+
+def accuracy_spread(rows: list[dict]) -> dict:
+    """Return standard deviations: of true accuracies of folds, of seeds within a fold; all nets."""
+    _, accuracy = summary.cube(rows, "model", "accuracy")  # (models, seeds, folds)
+    within = accuracy.var(axis=1, ddof=1).mean()
+    means = accuracy.mean(axis=1).var(axis=-1, ddof=1).mean()  # these still hold some of within
+    return {
+        "folds": float(np.sqrt(means - within / accuracy.shape[1])),
+        "seeds": float(within**0.5),
+    }
 
 
 def buy_and_hold(bars: pd.DataFrame) -> dict:
@@ -83,24 +94,16 @@ def buy_and_hold(bars: pd.DataFrame) -> dict:
 
 def main() -> None:
     """Run what is missing, then store the table."""
-    args = arguments(__doc__, seeds=10)
-    start, setting = time.perf_counter(), Setting()
-    data = {"1h": Data.of(args.data / HOURS)}
+    args, start, setting = arguments(__doc__, seeds=10), time.perf_counter(), Setting()
+    data = Data.of(args.data / HOURS)
     cells = grid(
         data=["1h"], view=["channels"], model=SQUEEZES, seed=range(args.seeds),
         fold=range(setting.n_folds), fee_bps=[FEE],
     )  # fmt: skip
-    shas = {HOURS: data["1h"].sha256}
-    store = Store(
-        args.store / "se_real.jsonl", "se_real", shas, setting=asdict(setting), repair=args.repair
-    )
-    report = run(
-        partial(run_cell, data=data, setting=setting), cells, store,
-        n_jobs=args.jobs, backend=args.backend, address=args.address,
-    )  # fmt: skip
+    store, report = carry_out("se_real", args, cells, data, setting)
     if settled("se_real", report, store):
         return
-    judged = verdict(store.of(cells), data["1h"].read())
+    judged = verdict(store.of(cells), data.read())
     stored = {"channels": CHANNELS, **judged, "tries": summary.tries(store, "model")}
     finish("se_real", stored, report, store, seeds=args.seeds, start=start)
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from setrade.errors import ArgumentError
 
 from .errors import CheckpointError
-from .spec import Spec
+from .spec import Spec, check_pair
 
 FOLDER = Path(__file__).resolve().parent / "checkpoints"
 
@@ -43,9 +43,7 @@ def save(path: str | Path, net: nn.Module, spec: Spec) -> Path:
     """
     if not isinstance(path, str | Path):
         raise ArgumentError("path", path, "text or a Path")
-    if not isinstance(net, nn.Module) or not isinstance(spec, Spec):
-        wrong = ("spec", spec) if isinstance(net, nn.Module) else ("net", net)
-        raise ArgumentError(*wrong, "a module and the Spec that describes it")
+    check_pair(net, spec)
     path, text = Path(path), spec.to_json()
     state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     _try(_fill(spec.build(), state), spec)

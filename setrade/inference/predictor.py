@@ -18,7 +18,7 @@ from setrade.training import device as pick_device
 from .checkpoint import load
 from .inputs import from_candles, to_tensor
 from .runtimes import engine
-from .spec import Spec
+from .spec import Spec, check_pair
 
 
 class Predictor:
@@ -44,9 +44,7 @@ class Predictor:
         runtime: str = "eager",
         batch_size: int = 256,
     ) -> None:
-        if not isinstance(net, nn.Module) or not isinstance(spec, Spec):
-            wrong = ("spec", spec) if isinstance(net, nn.Module) else ("net", net)
-            raise ArgumentError(*wrong, "a module and the Spec that describes it")
+        check_pair(net, spec)
         self.device = pick_device(str(device) if isinstance(device, torch.device) else device)
         self.spec, self.batch_size = spec, integer("batch_size", batch_size, 1)
         self.net = net.to(self.device).eval()

@@ -133,6 +133,13 @@ class Spec:
             raise CheckpointError("spec", str(error), "the fields of Spec") from error
 
 
+def check_pair(net: Any, spec: Any) -> None:
+    """Raise `ArgumentError` unless these are a module and a `Spec`."""
+    for name, value, kind in (("net", net, nn.Module), ("spec", spec, Spec)):
+        if not isinstance(value, kind):
+            raise ArgumentError(name, value, "a module and the Spec that describes it")
+
+
 def _check_format(version: Any) -> None:
     if type(version) is not int or version != FORMAT:  # True and 1.0 are equal to 1
         raise CheckpointError("format", version, f"{FORMAT}: this version reads no other")

@@ -77,7 +77,7 @@ def pipeline(
         journal, broker(o, costs), o.symbol, bars.step, equity=o.equity, costs=costs,
         risk=risk(o), by_confidence=o.by_confidence, closing=o.closing,
     )  # fmt: skip
-    trader.closer.told.append(table.say)
+    trader.closer.told.append(lambda trouble: table.say(f"{trouble} (Ctrl-C gives up)"))
     fast = o.speed if o.source == "simulator" and o.speed else 1.0
     failover, most, least = chain
     return Pipeline(

@@ -76,19 +76,19 @@ class Closer:
                 trouble = f"{held:g} still held"
             except Exception as error:  # whatever it is: nobody else cares for the position
                 trouble = f"{type(error).__name__}: {error}"
+            self._failing = True
             self._tell(reason, k + 1, trouble)
             if self._given_up.wait(wait):
                 raise UnattendedError(f"after {reason}: given up by hand, not closed: {trouble}")
         raise UnattendedError(f"after {reason}: not closed in {self.patience:g} s: {trouble}")
 
     def _tell(self, reason: str, tries: int, trouble: str) -> None:
-        self._failing = True
         with suppress(JournalError):
             self.journal.event("closing", reason=reason, tries=tries, trouble=trouble)
             self.journal.commit()
         for tell in self.told:
             with suppress(Exception):
-                tell(f"closing after {reason}, try {tries}: {trouble} (Ctrl-C gives up)")
+                tell(f"closing after {reason}, try {tries}: {trouble}")
 
     def _once(self, move: Move, at: int, tries: int) -> int:
         """Send an attempt, if need be without a line in the journal: it can only close."""

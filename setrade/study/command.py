@@ -6,14 +6,19 @@ import argparse
 import os
 import time
 from collections import Counter
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from setrade import results
 from setrade.study.bars import REQUESTS
+from setrade.study.data import Data
 from setrade.study.errors import StudyError
+from setrade.study.experiment import Setting, run_cell
+from setrade.study.grid import Cell
 from setrade.study.pool import BACKENDS
-from setrade.study.runner import Report
+from setrade.study.runner import Report, run
 from setrade.study.store import Row, Store
 
 # What makes a table of runs that are stored; each run names the commit it was made at.
@@ -42,6 +47,19 @@ def arguments(
     if args.data is None:
         raise StudyError("no candles: set SETRADE_DATA to a folder of parquet files, or use --data")
     return args
+
+
+def carry_out(
+    name: str, args: argparse.Namespace, cells: list[Cell], data: Data, setting: Setting
+) -> tuple[Store, Report]:
+    """Run what a study of one file of hourly bars lacks; its cells call them ``"1h"``."""
+    store = Store(
+        args.store / f"{name}.jsonl", name, {Path(data.path).name: data.sha256},
+        setting=asdict(setting), repair=args.repair,
+    )  # fmt: skip
+    work = partial(run_cell, data={"1h": data}, setting=setting)
+    report = run(work, cells, store, n_jobs=args.jobs, backend=args.backend, address=args.address)
+    return store, report
 
 
 def settled(name: str, report: Report, store: Store) -> bool:

@@ -31,12 +31,15 @@ class WorkerDiedError(RuntimeError):
 
 
 class Pool:
-    """Workers of this machine; with one of them, everything runs in this process."""
+    """Workers of this machine; with one of them, everything runs in this process.
+
+    ``commit`` is the one that all runs of this pool are made at.
+    """
 
     deaths: tuple[type[Exception], ...] = (TerminatedWorkerError,)
 
     def __init__(self, n_jobs: int) -> None:
-        self.n_jobs = n_jobs
+        self.n_jobs, self.commit = n_jobs, results.commit()
 
     def spread(self, task: Task, cells: list[Cell]) -> Iterator[Row]:
         """Yield ``task(cell)`` of every cell as it ends.
@@ -83,11 +86,11 @@ class DaskPool(Pool):
         """Yield ``task(cell)`` of every cell as it ends; one that kills its workers as failed."""
         from distributed import as_completed
 
-        begun, commit, left = {}, results.commit(), iter(cells)
+        begun, left = {}, iter(cells)
 
         def submit(cell: Cell) -> Any:
             future = self.client.submit(task, cell, pure=False)
-            begun[future.key] = begin(cell, commit)
+            begun[future.key] = begin(cell, self.commit)
             return future
 
         running = as_completed([submit(cell) for cell in islice(left, self.n_jobs)])
@@ -120,8 +123,6 @@ def connect(
         with ExitStack() as stack:
             pool = _reach(stack, backend, address, n_jobs, timeout)
             yield pool
-    except ImportError as error:
-        raise StudyError(f"{backend} is not installed: pip install '.[cluster]'") from error
     except _lost(backend) as error:
         raise StudyError(f"the {backend} scheduler at {address} is lost: {error}") from error
 
@@ -145,6 +146,8 @@ def _reach(
             ray.init(address=address)
             stack.callback(ray.shutdown)
             register_ray()
+    except ImportError as error:
+        raise StudyError(f"{backend} is not installed: pip install '.[cluster]'") from error
     except (OSError, ValueError) as error:  # a timeout is an OSError; a bad address a ValueError
         raise StudyError(f"no {backend} scheduler answers at {address}: {error}") from error
     stack.enter_context(parallel_config(backend))

@@ -15,7 +15,6 @@ from functools import partial
 
 from tqdm import tqdm
 
-from setrade import results
 from setrade.errors import choice, integer
 from setrade.study.grid import Cell, key
 from setrade.study.pool import BACKENDS, Pool, Task, WorkerDiedError, connect
@@ -73,7 +72,7 @@ def run(
         skipped = len(cells) - len(left)
         if left:
             pool = stack.enter_context(connect(backend, address, n_jobs))
-            task = partial(attempt, work, commit=results.commit())
+            task = partial(attempt, work, commit=pool.commit)
             if not store.done():
                 store.add(alone(pool, task, left[0]))
                 left = left[1:]
@@ -108,7 +107,7 @@ def _fill(pool: Pool, task: Task, left: list[Cell], store: Store, say: Callable)
 
 def alone(pool: Pool, task: Task, cell: Cell) -> Row:
     """Return the row of a run that has its worker for itself, failed if it kills it."""
-    begun = begin(cell, results.commit())
+    begun = begin(cell, pool.commit)
     try:
         return pool.alone(task, cell)
     except WorkerDiedError as error:

@@ -1,8 +1,9 @@
 """From runs to a table: folds joined into one history, then intervals over seeds and days.
 
 A figure moves for two reasons: another seed draws other weights, other days hold other markets.
-Every redrawn history takes seeds with replacement and stretches of days (stationary bootstrap),
-the same for all models, so that differences are paired.
+Every redrawn history takes seeds with replacement, the same for all models, so that differences
+are paired. `MONEY` takes stretches of days as well (stationary bootstrap); `FORECAST` and `LEDGER`
+are known fold by fold, and take whole folds.
 """
 
 from __future__ import annotations

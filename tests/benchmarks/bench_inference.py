@@ -63,8 +63,8 @@ def call_eager(side, batch):
 def test_b0_with_onnx_runtime(race, outside, side, batch, kept, fresh):
     """ONNX Runtime on B0 against eager, in this process and in one as a user starts it.
 
-    Under `make` the allocator keeps its memory, and eager on a large batch gains most from that:
-    what is left to win there is about half.
+    Under `make` the allocator keeps its memory. Eager gains most from that on a large batch, and
+    less is left to win there.
     """
     medians = race(
         b0("onnx", side, batch),
