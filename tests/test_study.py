@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -25,7 +26,7 @@ from setrade.costs import Costs
 from setrade.errors import ArgumentError
 from setrade.study import Data, Store, StudyError, grid, key, run, summary, views
 from setrade.study.bars import REQUESTS
-from setrade.study.command import busy_seconds, finish, settled
+from setrade.study.command import arguments, busy_seconds, carry_out, finish, settled
 from setrade.study.experiment import Setting, daily, folds, judge, run_cell
 from setrade.study.pool import connect
 from setrade.study.runner import estimate
@@ -439,6 +440,22 @@ def test_data_changed_under_the_study(tmp_path):
         run_cell(CELL, data={"1h": data}, setting=SMALL)
 
 
+def test_a_study_of_a_file_keeps_its_setting_and_its_data(tmp_path, one_thread):
+    data, cells = saved(hourly(), tmp_path / "a.parquet"), [CELL, CELL | {"fold": 1}]
+    words = ["--data", str(tmp_path), "--store", str(tmp_path / "runs"), "--jobs", "1"]
+    args = arguments("about", seeds=1, argv=words)
+    store, report = carry_out("small", args, cells, data, SMALL)
+    assert (report.ran, report.failed) == (2, 0)
+    assert store.path == tmp_path / "runs" / "small.jsonl"
+    measures = run_cell(CELL, data={"1h": data}, setting=SMALL)
+    assert store.of(cells)[0]["measures"] == measures
+    with pytest.raises(StudyError, match="setting"):
+        carry_out("small", args, cells, data, replace(SMALL, num_epochs=2))
+    other = saved(hourly(seed=4), tmp_path / "a.parquet")
+    with pytest.raises(StudyError, match="data_sha256"):
+        carry_out("small", args, cells, other, SMALL)
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [
@@ -516,6 +533,8 @@ def test_busy_seconds_by_hand():
     """Two runs overlap, a third comes after a pause: 0 to 3 and 10 to 11."""
     rows = [{"started": a, "seconds": b} for a, b in ((10.0, 1.0), (0.0, 2.0), (1.0, 2.0))]
     assert busy_seconds(rows) == 4.0
+    inside = [{"started": a, "seconds": b} for a, b in ((0.0, 5.0), (1.0, 1.0), (3.0, 1.0))]
+    assert busy_seconds(inside) == 5.0
 
 
 def test_every_try_in_the_store_is_counted(tmp_path):
@@ -576,6 +595,7 @@ def test_a_study_is_settled_only_while_its_runs_and_its_code_are_the_same(store,
     again = run(work, cells, store, say=quiet)
     assert not settled("x", again, store)  # nothing is stored yet
     finish("x", {}, again, store, seeds=1, start=time.perf_counter())
+    assert results.load("x")["results"]["machinery"]["commits"] == {results.commit(): 3}
     for other in ("book/results", "setrade/live"):
         (repository / other / "x.py").write_text("new")
         assert settled("x", again, store)
