@@ -123,6 +123,12 @@ def test_a_row_that_lacks_a_field(tmp_path, name):
         claims.ledger(written(tmp_path, {k: v for k, v in GOOD.items() if k != name}))
 
 
+def test_a_file_that_is_no_yaml_is_refused(tmp_path):
+    (tmp_path / "claims.yml").write_text("- id: [1")
+    with pytest.raises(ClaimError, match="not a YAML file"):
+        claims.ledger(tmp_path / "claims.yml")
+
+
 def test_ids_are_unique(tmp_path):
     with pytest.raises(ClaimError, match="used twice: one"):
         claims.ledger(written(tmp_path, GOOD, GOOD))
@@ -270,3 +276,8 @@ def test_the_page_shows_numbers_and_marks_stand_ins():
     for line, row in zip(shown, rows, strict=True):
         assert ("`stand-in`" in line) == bool(row.stand_in)
         assert row.measured is None or re.search(r"\| −?[\d.e+−]+", line)
+    for word in claims.VERDICTS:
+        mine = [row for row in rows if row.verdict == word]
+        marked = [row for row in mine if row.stand_in]
+        assert 0 < len(marked) < len(mine)
+        assert f"`{word}` {len(mine)} ({len(marked)})" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -212,6 +213,16 @@ def test_calibration_that_the_model_cannot_take_is_refused(graph, images, name):
     with pytest.raises(ArgumentError) as caught:
         inference.quantize(graph, images)
     assert caught.value.name == name
+
+
+def test_a_model_with_another_input_is_refused(graph):
+    other = onnx.load_model_from_string(graph)
+    (entry,) = other.graph.input
+    for node in other.graph.node:
+        node.input[:] = ["pixels" if name == entry.name else name for name in node.input]
+    entry.name = "pixels"
+    with pytest.raises(ArgumentError, match=r"^model: .*pixels"):
+        inference.quantize(other.SerializeToString(), np.zeros((4, 10, 48), np.float32))
 
 
 @pytest.mark.parametrize("model", [b"xx", b"\x08\x01" * 50, b"\xff" * 99, "se_trader", None])

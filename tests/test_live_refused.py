@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sqlite3
@@ -12,13 +13,18 @@ from test_live_guards import BARS, MINUTE, WARM, Run, Scripted, long
 
 from setrade.bybit import ExchangeError, PaperBroker
 from setrade.bybit.brokers import Order, OrderRejectedError
+from setrade.costs import Costs
 from setrade.live import (
+    Bar,
     BarGuard,
+    Desk,
+    Executor,
     Heard,
     HeldError,
     Journal,
     JournalError,
     KillSwitch,
+    Move,
     UnattendedError,
     Wish,
 )
@@ -172,6 +178,62 @@ def test_ctrl_c_gives_up_a_closing_that_is_tried_again(tmp_path, number, gives_u
     assert broker.asked[0][0] == "buy"
 
 
+def by_hand(close: float, low: float, k: int) -> Bar:
+    return Bar(k * MINUTE, close, close, low, close, 1.0)
+
+
+def test_a_stop_that_was_refused_is_owed_though_the_price_comes_back():
+    """At 90 the stop is reached and refused; at 100 it is not, and the position still goes."""
+    desk = Desk(1_000.0, Costs(), Risk(stop_atr=1.0))
+    desk.previous, desk.atr = 100.0, 5.0
+    (opened,) = desk.open(by_hand(100.0, 100.0, 1), 0.5)
+    (stop,) = desk.inside(by_hand(100.0, 90.0, 1))
+    assert (stop.closing, stop.units) == (True, -opened.units)
+    desk.adopt(opened.units, 1_000.0, 95.0)  # the broker still has it
+    desk.missed(stop)
+    assert desk.owed == stop.reason
+    (again,) = desk.open(by_hand(100.0, 100.0, 2), 0.5)
+    assert (again.closing, again.units) == (True, pytest.approx(-opened.units))
+    assert again.reason == f"{stop.reason}, again"
+    desk.adopt(0.0, 990.0, 100.0)
+    assert desk.owed == ""
+
+
+def test_a_run_that_ends_before_its_first_bar_has_a_whole_account():
+    desk = Desk(1_000.0, Costs(), Risk())
+    desk.adopt(0.0, 900.0, math.nan)
+    assert (desk.a["cash"], desk.a["units"], desk.a["entry"]) == (900.0, 0.0, 0.0)
+
+
+def test_a_refused_order_met_again_is_still_missed(tmp_path):
+    """The process died after the refusal: the bar that is worked through again knows of it."""
+    journal, broker = Journal(tmp_path / "j.sqlite"), Exchange(held=1.0, refusals=1)
+    executor, move = Executor(journal, broker, "BTCUSDT"), Move(-1.0, 100.0, "stop", True)
+    for _ in range(2):
+        executor.send([move], BARS[WARM].time, 0)
+        assert executor.missed == move
+        executor.missed = None
+    journal.close()
+
+
+def test_a_start_that_fails_does_not_leave_what_the_last_run_holds(tmp_path):
+    """The exchange is away for longer than a start waits; then it is there again."""
+    calls, broker = [0], Refusing(0, lambda: 0 < calls[0] < 7)
+    Run(tmp_path, BARS[WARM : WARM + 20], broker=broker, on_exit="keep").go().journal.close()
+    assert broker.position("BTCUSDT") > 0
+    standing = broker.position
+
+    def position(symbol):
+        calls[0] += 1
+        return standing(symbol)
+
+    broker.position = position
+    again = Run(tmp_path, BARS[WARM + 20 : WARM + 22], broker=broker, on_exit="keep").go()
+    assert isinstance(again.error, ExchangeError)
+    assert (again.held, again.rows) == (0.0, [])
+    assert again.events()[-1] == "stop"
+
+
 def test_an_attempt_whose_fate_is_unknown_keeps_its_name(tmp_path):
     """kill -9 between the journal's line and the order: the restart sends that one, not another."""
     broker = Refusing(2)
@@ -260,6 +322,9 @@ def test_a_stamp_far_ahead_is_not_believed_alone(tmp_path):
     run = Run(tmp_path, items, on_exit="keep").go()
     assert run.report.faults == {"ahead": 1}
     assert len(run.rows) == 40
+    strangers = [b._replace(time=b.time + k * 10**6 * MINUTE) for k, b in enumerate(BARS[:4])]
+    guard = BarGuard(MINUTE)
+    assert [guard.judge(bar) for bar in strangers] == ["", "ahead", "ahead", "ahead"]
     guard, far = BarGuard(MINUTE), [b._replace(time=b.time + 10**6 * MINUTE) for b in BARS]
     told = [guard.judge(bar) for bar in (BARS[0], far[1], BARS[1], far[5], far[6], far[7])]
     assert told == ["", "ahead", "", "ahead", "gap", ""]  # a second bar confirms it

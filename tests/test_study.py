@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -276,6 +277,23 @@ def test_unreachable_cluster_is_named():
 def test_an_address_that_is_none_is_named(address):
     with pytest.raises(StudyError, match=address), connect("dask", address, 1, timeout=1.0):
         pass
+
+
+def test_a_client_that_is_given_no_address_leaves_nothing_behind():
+    """Its loop, ended by the garbage collector while another client starts, hangs the process."""
+
+    def loops() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "IO loop"}
+
+    before = loops()
+    gc.disable()
+    try:
+        for address in ("not-an-address", "foo://bar"):
+            with pytest.raises(StudyError), connect("dask", address, 1, timeout=1.0):
+                pass
+        assert loops() <= before
+    finally:
+        gc.enable()
 
 
 @pytest.fixture

@@ -42,16 +42,10 @@ def try_out(given: Any, kind: str, shape: tuple[int, ...]) -> None:
 def standardizer(state: Any) -> Standardizer:
     """Return the standardizer that a dict describes, or raise `CheckpointError`."""
     try:
-        made = Standardizer.from_dict(state)
+        return Standardizer.from_dict(state)
     except (TypeError, ValueError, OverflowError) as error:  # an ArgumentError is a ValueError
         allowed = error.allowed if isinstance(error, ArgumentError) else f"numbers ({error})"
         raise CheckpointError("standardizer", state, allowed) from error
-    assert made.mean is not None  # from_dict has just set it
-    with np.errstate(over="ignore"):
-        zeros = made.transform(np.zeros((1, len(made.mean)))).astype(np.float32)
-    if not np.isfinite(zeros).all():
-        raise CheckpointError("standardizer", state, "means and scales that float32 can hold")
-    return made
 
 
 def picture_encoder(given: dict[str, Any], side: int) -> Encoder:
@@ -76,8 +70,14 @@ def _try_windows(given: dict[str, Any], shape: tuple[int, ...]) -> None:
         raise CheckpointError("columns", columns, f"{shape[0]} names, one a channel")
     if not isinstance(given["scale_free"], bool):
         raise CheckpointError("scale_free", given["scale_free"], "true or false")
-    if standardizer(given["standardizer"]).columns != tuple(columns):
+    made = standardizer(given["standardizer"])
+    if made.columns != tuple(columns):
         raise CheckpointError("columns", columns, "those of the standardizer, in order")
+    with np.errstate(over="ignore"):
+        zeros = made.transform(np.zeros((1, len(columns)))).astype(np.float32)
+    if not np.isfinite(zeros).all():
+        allowed = "means and scales that float32 can hold"
+        raise CheckpointError("standardizer", given["standardizer"], allowed)
     if shape[1] > MOST_BARS:
         raise CheckpointError("input_shape", shape, f"at most {MOST_BARS} bars")
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import islice
 from typing import Any
-from warnings import warn
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import ProcessPoolExecutor
@@ -19,7 +17,6 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from setrade import results
 from setrade.study.errors import StudyError
 from setrade.study.grid import Cell
-from setrade.study.record import begin, died
 from setrade.study.store import Row
 
 BACKENDS = ("loky", "dask", "ray")
@@ -70,43 +67,6 @@ class Pool:
             return one.submit(task, cell).result()
 
 
-class DaskPool(Pool):
-    """Workers of a Dask cluster; a dead worker's runs go to others, a few times.
-
-    Not through joblib, whose Dask backend waits for ever when a run is given up (joblib 1.6).
-    """
-
-    def __init__(self, n_jobs: int, client: Any) -> None:
-        from distributed import KilledWorker
-
-        super().__init__(n_jobs)
-        self.client, self.deaths = client, (KilledWorker,)
-
-    def spread(self, task: Task, cells: list[Cell]) -> Iterator[Row]:
-        """Yield ``task(cell)`` of every cell as it ends; one that kills its workers as failed."""
-        from distributed import as_completed
-
-        begun, left = {}, iter(cells)
-
-        def submit(cell: Cell) -> Any:
-            future = self.client.submit(task, cell, pure=False)
-            begun[future.key] = begin(cell, self.commit)
-            return future
-
-        running = as_completed([submit(cell) for cell in islice(left, self.n_jobs)])
-        for future in running:
-            start = begun.pop(future.key)
-            try:
-                row = future.result()
-            except self.deaths as error:
-                row = died(start, error)
-            yield row
-            running.update(map(submit, islice(left, 1)))
-
-    def _alone(self, task: Task, cell: Cell) -> Row:
-        return self.client.submit(task, cell, pure=False).result()
-
-
 @contextmanager
 def connect(
     backend: str, address: str | None, n_jobs: int, timeout: float = 10.0
@@ -132,13 +92,9 @@ def _reach(
 ) -> Pool:
     try:
         if backend == "dask":
-            from distributed import Client
+            from setrade.study.cluster import Client, DaskPool
 
-            client = stack.enter_context(Client(address, timeout=timeout))
-            if not client.scheduler_info()["workers"]:
-                warn(f"the cluster at {address} has no worker: runs begin when one joins",
-                     stacklevel=2)  # fmt: skip
-            return DaskPool(n_jobs, client)
+            return DaskPool(n_jobs, stack.enter_context(Client(address, timeout=timeout)))
         if backend == "ray":
             import ray  # pyright: ignore[reportMissingImports]
             from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
