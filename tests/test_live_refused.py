@@ -157,15 +157,18 @@ def test_a_flatten_given_up_is_gone_on_with_after_a_restart(tmp_path):
     assert (killed.report.reason, killed.held) == ("kill_file", 0.0)
 
 
-@pytest.mark.parametrize(("number", "gives_up"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
-def test_ctrl_c_gives_up_a_closing_that_is_tried_again(tmp_path, number, gives_up):
+@pytest.mark.parametrize(
+    ("number", "twice", "gives_up"),
+    [(signal.SIGINT, True, True), (signal.SIGINT, False, False), (signal.SIGTERM, True, False)],
+)
+def test_ctrl_c_gives_up_a_closing_that_is_tried_again(tmp_path, number, twice, gives_up):
     """The first one asks for the end; the one after a refusal, for the end of trying."""
     switch, broker = KillSwitch(), Refusing(3)
     undo = switch.listen({signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"})
     again = lambda *_: os.kill(os.getpid(), number)  # noqa: E731
     items = [*BARS[WARM : WARM + 20], again, None]
     run = Run(tmp_path, items, broker=broker, switch=switch, on_exit="flat", closing=60.0)
-    run.line.trader.closer.told.append(again)
+    run.line.trader.closer.told += [again] * twice
     try:
         run.go()
     finally:
@@ -249,6 +252,18 @@ def test_an_attempt_whose_fate_is_unknown_keeps_its_name(tmp_path):
     assert executor.untried(at, 20) == at + 1  # the second name, for it is not known to have ended
     run.journal.outcome(second, "filled")
     assert executor.untried(at, 20) == at + 2
+
+
+def test_attempts_differ_in_name_where_nothing_can_be_written(tmp_path):
+    broker = Refusing(0)
+    run = Run(tmp_path, BARS[WARM : WARM + 20], broker=broker, on_exit="keep").go()
+    run.journal.give_up(JournalError("the disk is gone"))
+    broker.left = 2
+    broker.asked.clear()
+    trader = run.line.trader
+    trader.closer.close("test", trader.last, trader.newest + 100_000)
+    assert len({link for _, _, link in broker.asked}) == len(broker.asked) == 3
+    assert broker.position("BTCUSDT") == 0.0
 
 
 def test_an_outage_is_waited_for_and_each_try_is_told(tmp_path):
