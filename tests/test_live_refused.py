@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import time
+from dataclasses import replace
 
 import pytest
 from test_live_guards import BARS, MINUTE, WARM, Run, Scripted, long
@@ -216,6 +217,21 @@ def test_a_refused_order_met_again_is_still_missed(tmp_path):
         executor.send([move], BARS[WARM].time, 0)
         assert executor.missed == move
         executor.missed = None
+    journal.close()
+
+
+def test_an_order_that_is_filled_in_part_is_missed(tmp_path):
+    class Half(Exchange):
+        def submit(self, intent):
+            whole = super().submit(intent)
+            self.orders[intent.link_id] = replace(whole, status="cancelled", filled=whole.qty / 2)
+            return self.orders[intent.link_id]
+
+    journal, move = Journal(tmp_path / "j.sqlite"), Move(-1.0, 100.0, "stop", True)
+    for broker, missed in ((Exchange(held=1.0), None), (Half(held=1.0), move)):
+        executor = Executor(journal, broker, "BTCUSDT")
+        executor.send([move], BARS[WARM].time + (missed is move), 0)
+        assert executor.missed == missed
     journal.close()
 
 
