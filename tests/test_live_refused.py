@@ -8,12 +8,15 @@ import signal
 import sqlite3
 import time
 from dataclasses import replace
+from decimal import Decimal
 
+import pandas as pd
 import pytest
 from test_live_guards import BARS, MINUTE, WARM, Run, Scripted, long
 
 from setrade.bybit import ExchangeError, PaperBroker
 from setrade.bybit.brokers import Order, OrderRejectedError
+from setrade.bybit.orders import Intent
 from setrade.costs import Costs
 from setrade.live import (
     Bar,
@@ -29,10 +32,11 @@ from setrade.live import (
     UnattendedError,
     Wish,
 )
-from setrade.live.__main__ import limit, main, patience
+from setrade.live.__main__ import limit, main, patience, pipeline
 from setrade.live.monitor import Monitor
 from setrade.live.options import parser
 from setrade.live.startup import may_hold
+from setrade.live.table import Table
 from setrade.risk import Risk
 
 TURN = BARS[WARM + 15].time
@@ -112,6 +116,8 @@ def test_what_was_refused_is_tried_again_at_the_next_open(tmp_path, model, risk,
         units[name] = [row.units for row in rows]
     assert broker.left == 0
     assert len({link for _, _, link in broker.asked}) == len(broker.asked)
+    said = "halted" if risk is not None and risk.daily_loss else "missed"
+    assert said in {row.note for row in rows}
     late = [a - b > 0.01 for a, b in zip(units["refuses"], units["takes"], strict=True)]
     assert 1 <= sum(late) <= 3  # a stop is tried within a bar and at the next open
     share = units["refuses"][-1] * BARS[WARM + 15].close / 10_000
@@ -347,6 +353,43 @@ def test_only_a_good_bar_is_a_sign_of_life(tmp_path):
     assert run.report.faults["duplicate"] < 20
 
 
+def test_patience_begins_anew_with_each_good_bar(tmp_path):
+    class Slow(Scripted):
+        async def bars(self, after):
+            import asyncio
+
+            for bar in self.items:
+                await asyncio.sleep(0.1)
+                yield Heard(bar)
+
+    run = Run(tmp_path, [], patience=1.0)
+    run.line.source = Slow(BARS[WARM : WARM + 20])
+    run.go()
+    assert (run.report.reason, len(run.rows)) == ("end", 20)
+
+
+def test_an_order_whose_fate_is_open_may_hold_something(tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    assert not may_hold(journal)
+    at = pd.Timestamp(BARS[WARM].time, tz="UTC")
+    journal.intent(Intent("BTCUSDT", "buy", Decimal(1), at, strategy="x", leg=0))
+    assert may_hold(journal)
+    journal.close()
+
+
+def test_a_damaged_journal_moves_nothing(tmp_path):
+    broker = Refusing(0)
+    run = Run(tmp_path, BARS[WARM : WARM + 20], broker=broker, on_exit="keep").go()
+    run.journal.db.execute("UPDATE state SET figures = '{'")
+    run.journal.close()
+    held = broker.position("BTCUSDT")
+    broker.asked.clear()
+    again = Run(tmp_path, BARS[WARM + 20 : WARM + 22], broker=broker).go()
+    assert isinstance(again.error, UnattendedError)
+    assert "a position may be held" in str(again.error)
+    assert (again.held, broker.asked) == (held, [])
+
+
 def test_a_stamp_far_ahead_is_not_believed_alone(tmp_path):
     wrong = BARS[WARM + 15]._replace(time=BARS[WARM + 15].time + 10**6 * MINUTE)
     items = [*BARS[WARM : WARM + 15], wrong, *BARS[WARM + 15 : WARM + 40]]
@@ -384,6 +427,17 @@ def test_minutes_and_patience_follow_from_the_bar():
                  lambda: limit(parser().parse_args(["--minutes", "-1"]), MINUTE)):  # fmt: skip
         with pytest.raises(ValueError, match=r"^(patience|minutes): "):
             call()
+
+
+@pytest.mark.parametrize(("source", "clock"), [("simulator", 240.0), ("bybit", 1.0)])
+def test_patience_is_of_the_market_and_its_clock_may_run_fast(tmp_path, source, clock):
+    words = ["--source", source, "--speed", "240", "--journal", str(tmp_path / "r.sqlite")]
+    o, journal = parser().parse_args(words), Journal(tmp_path / "r.sqlite")
+    bars = Scripted([])
+    bars.live = True
+    line = pipeline(o, bars, journal, KillSwitch(), Table(), (long, 10, 10))
+    assert line.patience == 5 * 60 / clock
+    journal.close()
 
 
 @pytest.fixture
