@@ -58,6 +58,7 @@ def fed(**changes):
         ("se_trader", {"input_shape": [10, True]}, "input_shape"),
         ("se_trader", {"input_shape": [10, 48.0]}, "input_shape"),
         ("se_trader", {"input_shape": [10, 10**12]}, "input_shape"),
+        ("se_trader", {"input_shape": [10, 100_001]}, "input_shape"),  # small enough to be tried
         ("se_trader", {"input_shape": None}, "input_shape"),
         ("se_trader", {"architecture": ["SETrader"]}, "architecture"),
         ("se_trader", fed(scale_free="yes"), "scale_free"),
@@ -80,8 +81,9 @@ def test_preprocessing_that_cannot_be_is_refused_at_load(tmp_path, name, changes
     assert caught.value.allowed
 
 
-def test_columns_that_no_channel_has_are_refused_though_the_standardizer_has_them(tmp_path):
-    names = ["profit", *SCALED["columns"][1:]]
+@pytest.mark.parametrize("first", ["profit", SCALED["columns"][1]])
+def test_columns_that_cannot_be_are_refused_though_the_standardizer_has_them(tmp_path, first):
+    names = [first, *SCALED["columns"][1:]]
     changes = fed(columns=names, standardizer=SCALED | {"columns": names})
     path = inference.FOLDER / "se_trader.safetensors"
     with pytest.raises(CheckpointError, match="^columns: .* out of"):

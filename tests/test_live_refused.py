@@ -9,6 +9,7 @@ import sqlite3
 import time
 from dataclasses import replace
 from decimal import Decimal
+from itertools import islice
 
 import pandas as pd
 import pytest
@@ -35,6 +36,7 @@ from setrade.live import (
 from setrade.live.__main__ import limit, main, patience, pipeline
 from setrade.live.monitor import Monitor
 from setrade.live.options import parser
+from setrade.live.patience import waits
 from setrade.live.startup import may_hold
 from setrade.live.table import Table
 from setrade.risk import Risk
@@ -308,6 +310,12 @@ def test_an_outage_is_waited_for_and_each_try_is_told(tmp_path):
     assert told["setrade_closing_tries_total"] == tries
 
 
+def test_waits_double_up_to_the_longest():
+    found = list(islice(waits(600.0), 9))
+    assert found == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 15.0, 15.0])
+    assert list(waits(0.0)) == [0.0]
+
+
 def test_an_untyped_error_of_a_network_is_tried_again(tmp_path):
     class Odd(Refusing):
         def submit(self, intent):
@@ -431,12 +439,13 @@ def test_minutes_and_patience_follow_from_the_bar():
 
 @pytest.mark.parametrize(("source", "clock"), [("simulator", 240.0), ("bybit", 1.0)])
 def test_patience_is_of_the_market_and_its_clock_may_run_fast(tmp_path, source, clock):
-    words = ["--source", source, "--speed", "240", "--journal", str(tmp_path / "r.sqlite")]
+    words = ["--source", source, "--speed", "240", "--closing", "12"]
+    words += ["--journal", str(tmp_path / "r.sqlite")]
     o, journal = parser().parse_args(words), Journal(tmp_path / "r.sqlite")
     bars = Scripted([])
     bars.live = True
     line = pipeline(o, bars, journal, KillSwitch(), Table(), (long, 10, 10))
-    assert line.patience == 5 * 60 / clock
+    assert (line.patience, line.trader.closer.patience) == (5 * 60 / clock, 12.0)
     journal.close()
 
 

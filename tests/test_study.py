@@ -12,6 +12,7 @@ import threading
 import time
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -31,6 +32,7 @@ from setrade.study.command import arguments, busy_seconds, carry_out, finish, se
 from setrade.study.experiment import Setting, daily, folds, judge, run_cell
 from setrade.study.pool import connect
 from setrade.study.runner import estimate
+from setrade.training import device
 
 HERE = Path(__file__).parent
 
@@ -72,6 +74,14 @@ def test_run_stores_every_cell_with_its_provenance(store):
     wanted = {"key", "cell", "commit", "versions", "machine", "device", "seconds", "status"}
     assert all(wanted <= set(row) for row in rows)
     assert len(rows[0]["commit"].rstrip("+")) == 40
+    here = run(study_work.square, grid(x=[9]), store, say=quiet)  # torch is loaded in this process
+    assert (here.ran, store.rows()[-1]["device"]) == (1, str(device()))
+
+
+@pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
+def test_a_backend_that_is_not_installed_is_named():
+    with pytest.raises(StudyError, match="ray is not installed"), connect("ray", None, 1):
+        pass
 
 
 def test_second_run_does_nothing_and_is_fast(store):
