@@ -238,17 +238,19 @@ for name, (without, with_se) in claimed.items():
 # They do not fail by the same margin. The last number compares two distances from our estimate: to
 # the claimed gain, and to the upper end of the interval. The Sharpe ratio fails by far, the other four
 # narrowly. The win rate and the profit factor have intervals from eight folds, which are too narrow.
-# By how much? For a mean of eight numbers, Student's $t$ knows: redrawing them spreads
-# $\sqrt{7/8}$ as widely as it should, and 1.96 standard errors should be $t_{7}$ of them.
+# By how much? For a mean of eight numbers, redrawing them spreads $\sqrt{7/8}$ as widely as it
+# should. And an interval takes not 1.96 standard errors to each side but $t_7$ of them, from
+# Student's $t$ with seven degrees of freedom:
 
 # %%
-short = student.ppf(0.975, 7) / 1.96 * np.sqrt(8 / 7)
-print(f"eight folds: {short:.2f} times as wide would be right")
+t_7 = student.ppf(0.975, 7)
+short = t_7 / 1.96 * np.sqrt(8 / 7)
+print(f"t_7 is {t_7:.2f}: {short:.2f} times as wide would be right")
 assert max(margin["win_rate"], margin["profit_factor"]) < short
 
 # %% [markdown]
-# So wide, these two intervals would hold the claimed gains, and the verdict would be undecided. In the
-# ledger both rows say so.
+# So wide, these two intervals would hold the claimed gains, and the verdict would be undecided. The
+# notes of both rows in the ledger say that the interval is too narrow.
 #
 # The other four squeezes do no better:
 
