@@ -227,7 +227,8 @@ for name, (without, with_se) in claimed.items():
     words = verdict("above", 0, measured), verdict("interval", said, measured)
     margin[name] = (said - measured.value) / (gap["high"] - measured.value)
     print(f"{name:14} {inside}  above 0: {words[0]}")
-    print(f"{'':14} gain of {said:.2f}: {words[1]}, at {margin[name]:.2f} times the distance")
+    far = f"at {margin[name]:.2f} times the distance"
+    print(f"{'':14} gain of {said:.2f}: {words[1]}, {far}")
     assert words == ("undecided", "fails")
     assert (margin[name] > 2) == (name == "sharpe")
 

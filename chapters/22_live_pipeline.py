@@ -389,7 +389,7 @@ fates = [fate for (fate,) in ask("SELECT status FROM intents")]
 print(fates)
 assert fates == ["filled", "rejected", "rejected", "rejected", "filled"]
 assert [row.units > 0 for row in held[5:11]] == [True] * 4 + [False] * 2
-assert refused.trader.closer.patience == 600  # seconds of trying when the run has to end
+assert refused.trader.closer.patience == 600  # seconds, when the run has to end
 
 # %% [markdown]
 # When the run itself has to end, there is no next open. Then attempts follow each other, with
