@@ -211,6 +211,31 @@ def test_a_stop_that_was_refused_is_owed_though_the_price_comes_back():
     assert desk.owed == ""
 
 
+@pytest.mark.parametrize(("wanted", "left"), [(0.0, 0.0), (-0.5, -5.0)])
+def test_what_is_held_though_it_is_not_wanted_goes_at_the_next_open(wanted, left):
+    """The broker holds 1 at 100; the account, worth 1,000, wants nothing or to be short 5."""
+    desk = Desk(1_000.0, Costs(fee_bps=0.0, slippage_bps=0.0), Risk())
+    desk.a["wanted"] = wanted
+    desk.adopt(1.0, 1_000.0, 100.0)
+    moves = desk.open(by_hand(100.0, 100.0, 1), wanted)
+    assert 1.0 + sum(move.units for move in moves) == pytest.approx(left)
+    assert moves[0].closing
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_a_fill_that_was_learned_late_is_kept_and_has_a_stop(side):
+    """The account knew of no position: neither target nor stop may be at zero."""
+    desk = Desk(1_000.0, Costs(), Risk(stop_atr=2.0, take_profit=1.5))
+    desk.atr, desk.previous, desk.a["wanted"] = 2.0, 100.0, side * 0.5
+    desk.adopt(side * 5.0, 1_000.0, 100.0)
+    assert (desk.a["stop"], desk.a["target"]) == (100.0 - side * 4.0, 100.0 + side * 6.0)
+    assert desk.open(by_hand(100.0, 100.0, 1), side * 0.5) == []
+    bare = Desk(1_000.0, Costs(), Risk())
+    bare.a["wanted"] = side * 0.5
+    bare.adopt(side * 5.0, 1_000.0, 100.0)
+    assert bare.open(by_hand(100.0, 100.0, 1), side * 0.5) == []
+
+
 def test_a_run_that_ends_before_its_first_bar_has_a_whole_account():
     desk = Desk(1_000.0, Costs(), Risk())
     desk.adopt(0.0, 900.0, math.nan)

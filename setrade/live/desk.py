@@ -17,7 +17,7 @@ from setrade.backtest.bar import Bar as Moment
 from setrade.backtest.bar import close_bar, inside_bar, open_bar
 from setrade.costs import Costs
 from setrade.errors import number
-from setrade.risk import REASONS, REFUSALS, SIGNAL, TARGET, Risk, exit_price, refusal
+from setrade.risk import REASONS, REFUSALS, SIGNAL, TARGET, Risk, exit_price, levels, refusal
 
 from .schema import Bar
 
@@ -159,8 +159,16 @@ class Desk:
             a["pending"] = 1.0  # it did not come about: try again at the next open
         if not units or not a["entry"] or units * a["units"] < 0:
             a["entry"] = price if units else 0.0
+            self._set_levels(units, price)
         a["units"], a["cash"] = units, equity - units * (price - a["entry"])
         set_bounds(a, self.rules, self.rates)
+
+    def _set_levels(self, units: float, entry: float) -> None:
+        """Give a position that the account did not open a stop and a target, as an opened one."""
+        loose = math.isinf(self.rules.stop_atr) or math.isnan(self.atr)
+        distance = math.inf if loose else self.rules.stop_atr * self.atr
+        side = math.copysign(1.0, units)
+        self.a["stop"], self.a["target"] = levels(side, entry, distance, self.rules.take_profit)
 
     def figures(self) -> dict[str, object]:
         """Return everything that is needed to go on after a restart."""
