@@ -199,11 +199,12 @@ def test_a_stop_that_was_refused_is_owed_though_the_price_comes_back():
     desk = Desk(1_000.0, Costs(), Risk(stop_atr=1.0))
     desk.previous, desk.atr = 100.0, 5.0
     (opened,) = desk.open(by_hand(100.0, 100.0, 1), 0.5)
+    level = desk.a["stop"]
     (stop,) = desk.inside(by_hand(100.0, 90.0, 1))
     assert (stop.closing, stop.units) == (True, -opened.units)
     desk.adopt(opened.units, 1_000.0, 95.0)  # the broker still has it
     desk.missed(stop)
-    assert desk.owed == stop.reason
+    assert (desk.owed, desk.a["stop"]) == (stop.reason, level)  # the old one, not a new one
     (again,) = desk.open(by_hand(100.0, 100.0, 2), 0.5)
     assert (again.closing, again.units) == (True, pytest.approx(-opened.units))
     assert again.reason == f"{stop.reason}, again"
