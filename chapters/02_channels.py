@@ -143,6 +143,7 @@ assert raw["rsi"].isna().sum() == 14
 # %% [markdown]
 # ## 3 When is a channel known?
 #
+# <!-- number: 14, 50 from setrade/channels/indicators.py -->
 # RSI wants 14 changes, a 50-bar mean wants 50 bars. Before that the honest value is «not
 # known yet», which is NaN. A zero would be a claim: RSI 0 says that the price only fell.
 #
@@ -217,6 +218,7 @@ total = known.sum(axis=1)
 share = known.corrwith(total) ** 2
 print(share.nlargest(3).round(4))
 print(f"smallest RSI: {known['rsi'].min():.1f}")
+assert share["obv"] > 0.999 and len(share) == 31 + 1
 
 # %% [markdown]
 # OBV explains the sum to more than 99.9 %. The other 31 channels might as well be absent. And
@@ -393,6 +395,7 @@ def standardise_all(bars):
 # looks *low*. So low values are followed by rises. The net need not know anything about
 # markets to exploit that.
 #
+# <!-- number: 100 by 600 − 500, the steps in the code below -->
 # Test it where nothing can be known: on random walks. Standardise the level at step 500, and
 # compare it with the move of the next 100 steps.
 
@@ -457,6 +460,7 @@ for scale_free in (False, True):
     assert rows_that_change(every, bars, 2_999) == 0
 
 # %% [markdown]
+# <!-- number: 99 from setrade/channels/indicators.py -->
 # ## Summary
 #
 # - Candles give 32 channels in five groups; a book adds two more.

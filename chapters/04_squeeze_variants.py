@@ -23,7 +23,7 @@ import torch
 from scipy.stats import binomtest
 from torch import nn
 
-from setrade import candles, results, se
+from setrade import candles, races, results, se
 from setrade.plots import gates, use_style
 from setrade.se.switches import PLANTED_HALFLIFE, SWITCHES, draw_switch
 
@@ -38,6 +38,7 @@ LIVE_SEEDS = 2  # seeds recomputed here, beside the 20 stored
 # %% [markdown]
 # ## 1 Every squeeze is a weighted sum
 #
+# <!-- number: 15 from setrade/candles/real.py -->
 # The mean squeeze of {ref}`ch-se-math` treats the newest bar and the oldest alike. For a
 # picture that is right: a cat is a cat in any corner. A market window has a direction, and
 # its newest bar is the one we act on. The chapter we started from lists five ways to squeeze:
@@ -228,6 +229,8 @@ def score(net, draw):
 stored = results.load("squeeze_tasks")["results"]
 scores = stored["scores"]
 live = [("recent", "ewm"), ("recent", "mean"), ("now", "last"), ("spike", "mean")]
+trained = [len(seeds) for task in scores.values() for seeds in task.values()]
+assert trained == [20] * 25 and sum(trained) == 500
 
 # %%
 nets = {}
@@ -285,7 +288,7 @@ assert abs(learned - PLANTED_HALFLIFE) < 0.3
 # {ref}`ch-se-math` named both: hidden units that are all silent, and a gate that has shut.
 
 
-# %%
+# %% tolerance={"decimals": 0.2, "effect": 0.4}
 def draw_spike(n, seed):
     return draw_switch("spike", n, seed=seed)
 
@@ -295,8 +298,8 @@ for seed in (2, 4):
     X, _ = draw_spike(1000, 0)
     active = net.block.excite.reduce(net.block.squeeze(X)) > 0  # (B, hidden)
     gate, share = net.block.gates(X)[:, 0].mean().item(), active.float().mean().item()
-    print(f"seed {seed}: {share:.0%} of hidden units speak, mean gate {gate:.1f}")
-    assert share < 0.01 or gate < 0.05
+    print(f"seed {seed}: {share:.2f} of hidden units speak, mean gate {gate:.2f}")
+    assert share < 0.01 if seed == 2 else gate < 0.05
 
 # %% [markdown]
 # In the first net no unit speaks, so the gate is a constant and the score 0. In the second
@@ -320,6 +323,7 @@ pd.DataFrame(rows).T.round(2)
 # %% [markdown]
 # ## 4 Several scales at once
 #
+# <!-- number: 15 by example, a scale in bars -->
 # Traders look at the last few minutes and at the whole session. A multi-scale block has one
 # SE block for each scale. The one with scale 15 squeezes the newest 15 bars and no others.
 # A learned fusion turns their gates $s^{(k)}$ into one:
@@ -449,12 +453,13 @@ for causal in (True, False):
 # Gates move slowly, since most bars of a window are the same from step to step. The chapter
 # we started from proposes to compute them only every $N$ steps when trading live, and to use
 # the old ones in between. What does that save, and what does it cost? The saving is in
+# <!-- number: 32, 60 from tests/benchmarks/bench_se.py -->
 # `bench.json`: one window of 32 channels and 60 bars, with kept gates against computed ones.
 
 # %%
-race = results.load("bench")["results"]["test_se_cached"]["times_ours"]
-print(f"computing takes {race['computed']:.0f} times as long as using kept gates")
-assert race["computed"] > 2
+saved = races.least("test_se_cached", "computed")
+print("using kept gates is faster than computing them,", saved)
+assert saved.ratio > 2
 
 # %% [markdown]
 # The cost is a gate that lags. On real bars, with four channels made of returns and an
@@ -589,6 +594,8 @@ for halflife, z in ((1.0, 17 / 7), (1e6, 7 / 3)):
 # ```{solution-start} ex-squeeze-2
 # :class: dropdown
 # ```
+# <!-- number: 75 by 5 · 15 -->
+# <!-- number: 2.5 by 240 · 15 over the minutes of a day -->
 # Scales are counted in bars, so they cover 75 minutes, 3.75 hours, 15 hours and 2.5 days. On
 # 15-minute bars, 240 minutes are 16 bars, 60 minutes are 4 and 15 minutes are 1. Five minutes
 # are a third of a bar: no scale can see that.

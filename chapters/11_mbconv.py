@@ -386,6 +386,7 @@ assert count[-4:].sum() / count.sum() > 0.65
 assert (work / work.sum()).between(0.02, 0.1).all()
 
 # %% [markdown]
+# <!-- number: 1,000 from setrade/efficientnet/net.py -->
 # Three things to keep for the trading nets to come.
 #
 # - The gates are 18 % of the blocks' parameters and well below a hundredth of their

@@ -228,8 +228,8 @@ assert rate["resnet152"] > 1.3 * max(rate[n] for n in published)
 #
 # The chapter we started from says that EfficientNet is "8x smaller" and "6x faster". The paper
 # says it of one pair: B7 against GPipe, a net of 557 million parameters and the same accuracy,
-# 8.4 times and, on a processor, 6.1 times. GPipe cannot be run here. ResNet-152 can; the paper
-# puts it beside B1, as 7.6 times larger and 5.7 times slower.
+# 8.4 times and, on a processor, 6.1 times {cite:p}`tan2019`. GPipe cannot be run here. ResNet-152
+# can; the paper puts it beside B1, as 7.6 times larger and 5.7 times slower {cite:p}`tan2019`.
 
 # %%
 claims = record["results"]["claims"]
@@ -405,6 +405,7 @@ print(f"{beats} of 10 intervals above zero, {loses} below, {10 - beats - loses} 
 assert beats == loses == 0
 
 # %% [markdown]
+# <!-- number: 0.05 from setrade/efficientnet/scaling.py -->
 # To name coefficients, smooth first. A quadratic surface over the triangle has six numbers, and
 # the eleven points determine them. `search_coefficients` then walks the paper's own grid, steps
 # of 0.05 under $\alpha \beta^2 \gamma^2 \approx 2$, and asks the surface instead of training
@@ -461,7 +462,7 @@ assert ((product > 1.9 - 1e-9) & (product < 2.1 + 1e-9)).all()
 #
 # The paper's stronger claim is about larger steps. At about 4.6 times the work of B0, it scales
 # depth alone, width alone, resolution alone, and all three; compound wins by 2.0 to 2.2 points
-# of ImageNet accuracy. Our race is at 4 times the base, and every net's work is counted.
+# of ImageNet accuracy {cite:p}`tan2019`. Our race is at 4 times the base, and every net's work is counted.
 
 # %%
 race = {k.removeprefix("4x "): v for k, v in plans.items() if k.startswith("4x")}

@@ -25,7 +25,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from sklearn.linear_model import LogisticRegression
 
-from setrade import results
+from setrade import results, training
 from setrade.attention import maps
 from setrade.charts import candlesticks
 from setrade.compat import import_timm
@@ -101,6 +101,7 @@ assert top == {"china": "palace", "flower": "daisy"}
 assert min(max(p.values()) for p in said.values()) > 0.25
 
 # %% [markdown]
+# <!-- number: 0.001 by one over 1000 -->
 # The tower stands in the Summer Palace in Beijing. The flower is a dahlia. ImageNet has no
 # dahlia, and the daisy is its nearest class. The names come from timm's own list. Among 1000
 # classes chance is 0.001, so these weights are no accident.
@@ -226,7 +227,7 @@ mine = {}
 for name, source in sources.items():
     torch.manual_seed(0)
     for depth in (1, 5):
-        f = extract(source(depth=depth), images["candles"])
+        f = extract(source(depth=depth).to(training.device()), images["candles"])
         mine[name, depth] = probe(f, y)
 
 # %% [markdown]
@@ -271,7 +272,7 @@ table.rename_axis("stage").round(2)
 #
 # Our own run of one draw, with the stored band around it:
 
-# %%
+# %% tolerance={"decimals": 0.04, "effect": 0.08}
 place = {d: i for i, d in enumerate(depths)}
 for (name, depth), value in mine.items():
     stored = probes["candles", name][:, place[str(depth)]]
@@ -298,13 +299,13 @@ assert (probes["gadf", "random"].mean(0)[3:] > g[3:]).all()
 
 # %%
 backbone = backbones.pretrained(depth=5, grid=2).freeze()
-f = extract(backbone, images["candles"])  # once
+f = extract(backbone.to(training.device()), images["candles"])  # once
 cut, val = N_TRAIN, N_TRAIN - 100
 trees = Boosted(seed=0).fit(f[:val], y[:val], (f[val:cut], y[val:cut]))
 p = trees.probabilities(f[cut:])  # sell, hold, buy
 print(f.shape, p.shape)
 
-# %%
+# %% tolerance={"decimals": 0.04, "effect": 0.15}
 hits = (p.argmax(1) == y[cut:]).mean()
 print(f"right: {hits:.2f}")
 assert hits > 0.75
@@ -312,7 +313,7 @@ assert hits > 0.75
 # %% [markdown]
 # Does it find anything where nothing is? The same trees, trained on shuffled answers:
 
-# %%
+# %% tolerance={"decimals": 0.06, "effect": 0.1}
 mixed = np.random.default_rng(0).permutation(y)
 control = Boosted(seed=0).fit(f[:val], mixed[:val], (f[val:cut], mixed[val:cut]))
 chance = (control.probabilities(f[cut:]).argmax(1) == mixed[cut:]).mean()
@@ -445,7 +446,7 @@ def boxes_of(windows, start):
 # %% [markdown]
 # The net is four frozen stages of Lite0 and a linear layer on their pooled features.
 
-# %%
+# %% tolerance={"decimals": 0.03, "effect": 0.1}
 windows, marks, start = marked(1_200, seed=14)
 charts = to_input(candlesticks(windows, SIZE, SIZE, volume=False))
 boxes, cut = boxes_of(windows, start), 1_000
@@ -511,7 +512,7 @@ plt.show()
 # knows where marks tend to lie, but not where this one is, scores what its mass has in the
 # boxes of the *other* pictures: **elsewhere**.
 
-# %%
+# %% tolerance={"decimals": 0.05, "effect": 0.12}
 mine = {"Grad-CAM": cam, "occlusion": covered}
 scores = {k: maps.localisation(v, boxes[shown]).means() for k, v in mine.items()}
 pd.DataFrame(scores).T.drop(columns="empty").round(2)
@@ -659,6 +660,7 @@ assert right.shape == (1, kept.num_features)
 # ```{solution-start} ex-transfer-1
 # :class: dropdown
 # ```
+# <!-- number: 0.485, 0.456, 0.406 from tests/test_backbones.py -->
 # A convolution is linear: three equal channels through three filters are one channel through
 # their sum. The normalisation comes first, and must be the same for all three. B0's means are
 # 0.485, 0.456 and 0.406.
@@ -685,7 +687,7 @@ np.testing.assert_allclose(a, b, atol=1e-3)
 # The drift is in the last quarter. One mean over the whole picture mixes it with three
 # quarters of noise. Four places keep left and right apart.
 
-# %%
+# %% tolerance={"decimals": 0.03, "effect": 0.08}
 by_grid = {
     grid: probe(extract(backbones.pretrained(depth=3, grid=grid), images["candles"]), y)
     for grid in (1, 2)

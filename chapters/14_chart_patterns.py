@@ -231,6 +231,7 @@ print(f"rules right on {rules_right:.2f} of fresh windows")
 # %% [markdown]
 # ## 4 A net that looks
 #
+# <!-- number: 64 from setrade/efficientnet/table.py -->
 # The net is an EfficientNet shrunk for 64-pixel pictures (`"micro"`, {ref}`ch-mbconv`). It
 # sees candlestick pictures without volume, from {ref}`ch-candlestick-images`. A window that
 # was drawn once is enough: training windows, validation windows and test windows come from
@@ -290,7 +291,7 @@ sets = [PictureSet(seen.windows[s], kind[s], draw) for s in parts]
 training.seed_everything(0)
 net = EfficientNet("micro", len(SMALL), drop_connect=0.0)
 plan = training.Plan(num_epochs=4, lr=3e-3, batch_size=64, seed=0)
-training.fit(net, sets[0], plan=plan, device="cpu", progress=False)
+training.fit(net, sets[0], plan=plan, progress=False)
 answers = training.predict(net, sets[1], batch_size=256).argmax(1).numpy()
 small_right = float((answers == kind[cut:]).mean())
 known = stored["small"]["accuracy"]
@@ -331,6 +332,7 @@ assert by_share["accuracy"].iloc[-1] > by_share["accuracy"].iloc[0] + 0.1
 # %% [markdown]
 # ## 6 Does 80 % mean 80 %?
 #
+# <!-- number: 80 by example, a probability that a net may give -->
 # A net gives each class a probability. Collect the windows where it said about 80 %: was it
 # right in 80 % of them? The curve of one against the other is the **reliability curve**, and
 # the mean distance between them the **expected calibration error**.
@@ -468,6 +470,7 @@ print(f"{covers.sum()} of {len(ahead)} intervals cover zero")
 assert covers.all()
 
 # %% [markdown]
+# <!-- number: 11 by twice 5.5, a taker's fee on each side -->
 # A round trip as a taker costs 11 basis points in fees alone ({ref}`ch-backtesting`).
 #
 # One more chance for the net. Perhaps the textbooks have the directions wrong, and its
@@ -490,7 +493,7 @@ assert nb["low"] < nb["up_share"] < nb["high"]
 # %%
 said = patterns.candlestick_labels(sample)
 both = said[(said["hammer"] == 1) & (said["doji"] == 1)]
-assert said.iloc[: patterns.WARM_UP].isna().all().all()
+assert said.iloc[:13].isna().all().all() and patterns.WARM_UP == 13
 print(f"bars with one pattern or more: {(said.sum(axis=1) > 0).mean():.2f}")
 print(f"bars with two or more: {(said.sum(axis=1) > 1).mean():.2f}")
 
@@ -564,6 +567,7 @@ assert report["n"].min() < 5  # some patterns hardly exist here
 
 # %% [markdown]
 # Where `n` is 0 there is nothing to judge. The engulfing patterns are large shapes.
+# <!-- number: 64 from studies/chart_patterns.py -->
 # A doji is a body below a tenth of a range, which in a picture of 64 rows is about one pixel:
 # the picture itself loses part of the truth.
 #

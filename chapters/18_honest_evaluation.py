@@ -221,6 +221,7 @@ for _ in range(N_SAMPLES):
     history = returns[another_history(len(returns), block, rng)]
     drawn.append(metrics.sharpe(history, 35_040))
 low, high = np.quantile(drawn, [0.025, 0.975])
+assert round(len(later) / 96) == 17  # days
 print(f"block of {block:.0f} bars; by hand [{low:.0f}, {high:.0f}]")
 
 
@@ -271,6 +272,7 @@ print(f"probability that it has skill: {evidence.probabilistic_sharpe(best):.3f}
 # $$ \mathrm{SR}_0 = \sqrt{V}\,\Big[(1-\gamma)\,\Phi^{-1}\big(1-\tfrac1N\big)
 #    + \gamma\,\Phi^{-1}\big(1-\tfrac1{N e}\big)\Big] $$
 #
+# <!-- number: 0.577 by definition, Euler's constant -->
 # $V$ is the variance of the ratios over the tries, $\gamma \approx 0.577$ Euler's constant.
 
 # %% mystnb={"figure": {"caption": "Sharpe ratios of 200 coins, and what the best of 200 coins is expected to show.", "name": "fig-coins"}, "image": {"alt": "A histogram of 200 yearly Sharpe ratios, bell-shaped around zero. A dotted line marks what luck gives the best of 200, and the best coin lies close to it."}}

@@ -64,7 +64,7 @@ print(f"drawdown on hourly closes  {hold['max_drawdown']:.1%}")
 assert abs(by_hand - hold["annual_return"]) < 0.01
 
 # %% [markdown]
-# Not 18.4 %, and not −42.1 %. Who bought and held went through a fall of two thirds. A table whose
+# Not the 18.4 % that is claimed, and not −42.1 %. Who bought and held went through a fall of two thirds. A table whose
 # simplest row is wrong deserves to be measured row by row.
 #
 # ## 2 What makes a verdict
@@ -128,6 +128,8 @@ assert stored["setting"]["n_folds"] == 8
 assert (edges[1:] - edges[:-1]).max() < pd.Timedelta("138D")
 
 # %% [markdown]
+# <!-- number: 5.5, 1 from setrade/costs.py -->
+# <!-- number: 2,000 from setrade/study/summary.py -->
 # Six nets, ten seeds, eight folds: 480 trainings. The nets differ in the SE block only: none, or
 # one of five squeezes. All settings were fixed on synthetic markets, in chapter
 # {ref}`ch-se-trader`; nothing was tuned on these bars. Fees are a taker's 5.5 basis points a side, and
@@ -273,6 +275,7 @@ print(len(gaps), "differences to no SE, told from zero:", len(clear))
 assert not clear
 
 # %% [markdown]
+# <!-- number: 16 from book/results/se_real.json -->
 # The last column says why. The **rank correlation** asks whether a higher score of the net goes with
 # a higher return over the next 16 hours; money and costs play no part in it. It is 0.015 or so, with zero
 # inside. A block that reweights channels cannot bring out what the channels do not hold.
@@ -415,6 +418,7 @@ assert abs(agree) < 0.2
 # Two nets that differ in their seed only put the fourteen channels in orders that have nothing to do with each
 # other. A table of weights from one net is a table of that net's luck.
 #
+# <!-- number: 16 from studies/gates_real.py -->
 # The *reason* given for SE blocks is another matter. It says that features matter more in some regimes
 # than in others. That needs no net: take the rank correlation of a channel with the next 16 hours, inside
 # a regime and outside.
@@ -437,6 +441,7 @@ for name, words in said.items():
 #
 # ## 6 Pictures
 #
+# <!-- number: 64 from studies/pictures_real.py -->
 # The second chapter we started from puts an EfficientNet in front of pictures. Its B0, B3 and B5 at
 # 224 pixels want a GPU for a walk forward, and none was at hand. A small sister stands in: «micro», 64
 # pixels. What it cannot do, a larger one might. Five encoders before it, three folds, two seeds
@@ -522,6 +527,7 @@ assert sum(count.values()) == len(rows)
 assert count["holds"] < len(rows) / 2
 
 # %% [markdown]
+# <!-- number: 85 from book/results/book_net.json -->
 # A dot is a **stand-in**: what was measured is not quite what the claim is about. A small net
 # stands in for a large one, 85 seconds of a book for years, a planted market for a real one. Such a
 # verdict is about the stand-in first, so these are counted apart.

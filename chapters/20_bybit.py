@@ -114,6 +114,7 @@ assert len(page) == 3 and len(by_hand) == 2
 assert LIVE or (by_hand["close"] == bars["close"].iloc[-3:-1]).all()
 
 # %% [markdown]
+# <!-- number: 1,000 from setrade/bybit/codes.py -->
 # `bybit.Rest` does that, and what it takes to ask for any span: it pages in windows of at most
 # 1,000 bars, clips, sorts, and checks that nothing is missing or double. A span is half open,
 # $[\text{start}, \text{end})$, as everywhere in this book.
@@ -764,6 +765,7 @@ print(f"in the study: {sent['orders']} orders with lost answers,",
 assert sent["missing"] == sent["doubled"] == 0
 
 # %% [markdown]
+# <!-- number: 500 by the standard of HTTP, a server's error -->
 # Four of six doubled the position. In the other two, the order had not been placed, and sending
 # it again was right. No rule on the error alone can tell the two groups apart: a server that
 # says "500" may have done the work before it fell.

@@ -57,7 +57,7 @@ dump = dump.sort_values("start", ascending=False)
 folder = TemporaryDirectory()
 path = Path(folder.name) / "bars.csv"
 dump.to_csv(path, index=False)
-print(*path.read_text().splitlines()[:3], sep="\n")
+print(*path.read_text(encoding="utf-8").splitlines()[:3], sep="\n")
 
 # %% [markdown]
 # ## 2 Refused
@@ -218,9 +218,10 @@ assert final["10 bars"] < final["672 bars"] < final["hold"]
 # %% [markdown]
 # ## 6 How sure are you?
 #
+# <!-- number: 52 by 5,000 bars of 96 a day -->
 # 52 days are one history. Reshuffling its days and hours in blocks gives other histories that
 # might have been ({ref}`ch-honest-evaluation` explains how). Here is the annual Sharpe ratio
-# with the bounds of 95 percent of them.
+# with its 95 % interval.
 
 
 # %%

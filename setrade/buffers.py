@@ -13,11 +13,19 @@ import numpy as np
 
 from setrade.errors import ArgumentError, array
 
+NARROW = ("mps",)  # kinds of devices without float64
+
 
 def is_tensor(x: Any) -> bool:
     """Return whether ``x`` is a torch tensor."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(x, torch.Tensor)
+
+
+def wide(x: Any) -> Any:
+    """Return a tensor in float64, or in float32 where its device has no other (Apple's GPUs)."""
+    torch = sys.modules["torch"]
+    return x.to(torch.float32 if x.device.type in NARROW else torch.float64)
 
 
 def series(name: str, x: Any, min_length: int = 2) -> Any:

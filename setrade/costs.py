@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numba import njit
 
+from setrade.compiled import kernel
 from setrade.errors import ArgumentError, choice, number
 
 # Division by zero gives infinity as in NumPy; the check for it would cost half the speed.
-compiled = njit(cache=True, error_model="numpy", forceinline=True)
+compiled = kernel(error_model="numpy", forceinline=True)
 
 ORDERS = ("taker", "maker")
 MAX_BPS = 5_000.0  # half the price: whoever asks for more has mistaken the unit

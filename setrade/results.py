@@ -1,6 +1,8 @@
 """Stored results: what took too long for a chapter, with all that is needed to repeat it.
 
 A result is one JSON file in ``book/results``. Chapters render it and recompute a small part.
+An installed copy has no ``book``: it brings the results, reads them from the package, and saves
+its own in ``results`` below the working directory, where they go before those it brought.
 """
 
 from __future__ import annotations
@@ -11,13 +13,23 @@ import math
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-FOLDER = Path(__file__).resolve().parent.parent / "book" / "results"
+from setrade.files import write_atomic
+
+_PACKED = Path(str(files("setrade") / "_book"))  # the wheel's copy; no checkout has it
+INSTALLED = _PACKED.is_dir()
+BOOK = _PACKED if INSTALLED else Path(__file__).resolve().parent.parent / "book"
+STORED = BOOK / "results"  # what came with the package
+FOLDER = Path("results") if INSTALLED else STORED  # where results go, and are looked for first
+ROOT = BOOK.parent  # the project, whose commit a result names
+UNKNOWN = "unknown"  # the commit where git cannot tell: no git, no repository, none it trusts
 PACKAGES = (
     "numpy",
     "pandas",
@@ -27,8 +39,10 @@ PACKAGES = (
     "timm",
     "scikit-learn",
     "xgboost-cpu",
+    "xgboost",
     "captum",
     "onnxruntime",
+    "onnxruntime-gpu",
 )
 DIGITS = 7  # of stored floats: what lies beyond differs between processors
 KEYS = ("command", "seed", "data_sha256", "commit", "versions", "machine", "device", "seconds")
@@ -44,40 +58,73 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _git(*args: str) -> str:
-    command = ["git", "-C", str(FOLDER.parent.parent), *args]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def _git(*args: str) -> str | None:
+    """Return what git says of the project; None where it is not there or refuses."""
+    # a git hook names its own repository in these
+    hidden = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR"}
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    command = ["git", "--no-optional-locks", "-C", str(ROOT), *args]
+    try:
+        done = subprocess.run(
+            command, env=env, capture_output=True, encoding="utf-8", errors="replace",
+            check=True, timeout=60,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.rstrip()
+
+
+def _head() -> str | None:
+    """Return the newest commit; None if git cannot tell, or has another project's.
+
+    A tree that was unpacked inside somebody's repository is not at its top, or not in its commits.
+    """
+    answer = _git("rev-parse", "--show-prefix", "HEAD", "HEAD:setrade")
+    below, head, *_ = [*(answer or "").split("\n"), ""]
+    return head if not below and head else None
 
 
 def commit() -> str:
     """Return the git commit of the working tree, with ``+`` when its code differs.
 
     What lies in ``book/`` is made by the code: results, notebooks, the ledger's numbers.
+    Where git cannot tell (a tree from a ZIP file, no git, one that refuses), `UNKNOWN`.
     """
+    head = _head()
     changed = _git("status", "--porcelain", "-uno", "--", ":/", ":(top,exclude)book")
-    return _git("rev-parse", "HEAD") + ("+" if changed else "")
+    return UNKNOWN if head is None or changed is None else head + ("+" if changed else "")
 
 
 def same_code(record: dict[str, Any], *paths: str) -> bool:
     """Return whether files or folders of the project are now what they were for a loaded result.
 
-    A result made between commits (``+``) is never known to be.
+    A result made between commits (``+``) or at an unknown one is never known to be; nor is any
+    where git cannot tell.
     """
     made = record["commit"]
-    return not made.endswith("+") and not _git("diff", "--name-only", made, "--", *paths)
+    if made.endswith("+") or made == UNKNOWN or _head() is None:
+        return False
+    return _git("diff", "--name-only", made, "--", *paths) == ""
 
 
 def machine() -> str:
     """Return the processor's name and the number of cores this process may use."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [x for x in info.read_text().splitlines() if x.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    name = names[0].split(":")[1].strip() if names else platform.processor()
+    info = Path("/proc/cpuinfo")  # of Linux
+    text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
+    names = [x for x in text.splitlines() if x.startswith("model name")]
+    other = platform.processor() or platform.machine()
+    name = names[0].split(":")[1].strip() if names else other
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{name}, {cores} cores"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of what computes; a package that is absent is left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def save(
@@ -101,7 +148,7 @@ def save(
         "seed": seed,
         "data_sha256": data or {},
         "commit": commit(),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": versions(),
         "machine": machine(),
         "device": device,
         "seconds": round(seconds, 1),
@@ -109,9 +156,7 @@ def save(
     }
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.json"
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    write_atomic(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return path
 
 
@@ -131,11 +176,12 @@ def plain(value: Any) -> Any:
 def load(name: str) -> dict[str, Any]:
     """Return a stored result with its provenance; raise `ResultError` if it is not whole."""
     path = FOLDER / f"{name}.json"
+    path = path if path.is_file() else STORED / path.name
     if not path.is_file():
         raise ResultError(f"book/results/{name}.json is missing: run `make study STUDY={name}`")
     try:
-        record = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text
         raise ResultError(f"book/results/{name}.json is not whole: {error}") from error
     missing = [key for key in (*KEYS, "results") if key not in record]
     if missing:

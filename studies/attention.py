@@ -74,8 +74,8 @@ def train(x, y, split, setting: Setting, seed: int) -> tuple[SETrader, training.
         training.WindowSet(x, y, ends, setting.lookback)
         for ends in (split.train, split.validation, split.test)
     ]
-    training.fit(net, *sets[:2], plan=plan, device="cpu")
-    return net, sets[2]
+    training.fit(net, *sets[:2], plan=plan)
+    return net.cpu(), sets[2]
 
 
 def rank_of(values: np.ndarray, place: int) -> int:
@@ -174,6 +174,7 @@ def main() -> None:
     results.save(
         "attention", stored, command="make study STUDY=attention",
         seed=list(range(args.seeds)), seconds=time.perf_counter() - start,
+        device=training.describe(),
     )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def processor_seconds(net: torch.nn.Module, x: torch.Tensor) -> float:
 
 def peak_kb() -> int:
     """Return the most memory this process has held (Linux; ``ru_maxrss`` counts the parent's)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
 
 
@@ -70,11 +70,12 @@ def load_and_run(file: str, side: int) -> float:
 def megabytes(net: torch.nn.Module, side: int) -> float:
     """Return what `load_and_run` says of ``net``."""
     with (
-        tempfile.NamedTemporaryFile(suffix=".onnx") as file,
+        tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool,
     ):
-        Path(file.name).write_bytes(inference.to_onnx(net, torch.zeros(1, 3, side, side)))
-        return pool.submit(load_and_run, file.name, side).result()
+        file = Path(folder, "net.onnx")
+        file.write_bytes(inference.to_onnx(net, torch.zeros(1, 3, side, side)))
+        return pool.submit(load_and_run, str(file), side).result()
 
 
 @torch.inference_mode()
@@ -151,6 +152,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
     args = parser.parse_args()
+    if not Path("/proc/self/status").exists():
+        parser.error("memory is read from /proc, which only Linux has")
     torch.set_num_threads(1)
     start = time.perf_counter()
     rows = measure(args.rounds)

@@ -93,7 +93,7 @@ def fit_net(problem: Problem, make, sets: dict[str, training.TensorSet], seed: i
     training.seed_everything(seed)
     net = make()
     training.fit(net, sets["train"], sets["validation"], seed=seed, batch_size=64, patience=3,
-                 device="cpu", progress=False, **plan)  # fmt: skip
+                 progress=False, **plan)  # fmt: skip
     return {k: training.predict(net, sets[k]).softmax(1).double().numpy()
             for k in ("validation", "test")}  # fmt: skip
 
@@ -217,7 +217,8 @@ def main() -> None:
     }}  # fmt: skip
     shas = {name: results.sha256(folder / name) for name in (BOOK, TRADES)}
     results.save("book_net", out, command=COMMAND, seed=list(range(args.seeds)),
-                 seconds=time.perf_counter() - begin, data=shas)  # fmt: skip
+                 seconds=time.perf_counter() - begin, data=shas,
+                 device=training.describe())  # fmt: skip
 
 
 if __name__ == "__main__":

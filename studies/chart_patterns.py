@@ -55,7 +55,7 @@ def train(windows, kind, epochs: int, seed: int, val=None, side: int = SIDE, cla
     net = EfficientNet("micro", classes, drop_connect=0.0)
     plan = training.Plan(num_epochs=epochs, lr=3e-3, batch_size=64, seed=seed)
     val = None if val is None else pictures(val.windows, val.kind, side)
-    training.fit(net, pictures(windows, kind, side), val, plan=plan, device="cpu", progress=False)
+    training.fit(net, pictures(windows, kind, side), val, plan=plan, progress=False)
     return net
 
 
@@ -396,7 +396,7 @@ def candle_part(bars: pd.DataFrame, seed: int) -> dict[str, Any]:
     training.seed_everything(seed)
     net = EfficientNet("micro", y.shape[1], drop_connect=0.0)
     plan = training.Plan(num_epochs=3, lr=3e-3, batch_size=64, seed=seed)
-    training.fit(net, Batches(x, y), plan=plan, loss=both, device="cpu", progress=False)
+    training.fit(net, Batches(x, y), plan=plan, loss=both, progress=False)
     vals = [lessons(gappy(6_000, rng)), lessons(past.iloc[-3_000:])]
     vx, vy = (np.concatenate(v) for v in zip(*vals, strict=True))
     z, platt = logits(net, vx), []
@@ -470,7 +470,7 @@ def main() -> None:
     out["candlesticks"] = candle_part(bars, args.seed)
     out["claims"] = claims(out)
     results.save("chart_patterns", out, command=COMMAND, seed=args.seed,
-                 seconds=time.perf_counter() - begin,
+                 seconds=time.perf_counter() - begin, device=training.describe(),
                  data={HOURS: results.sha256(folder / HOURS)})  # fmt: skip
 
 

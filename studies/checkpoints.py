@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from setrade import candles, channels, evidence, inference, labels, pictures, results, training
 from setrade.efficientnet import EfficientNet
+from setrade.files import write_atomic
 from setrade.inference import Spec
 from setrade.models import SETrader
 from setrade.study.bars import sample_file
@@ -68,7 +69,7 @@ def train_se_trader(p: dict[str, Any], epochs: int) -> tuple[SETrader, Spec, Any
     training.seed_everything(SEED)
     net = SETrader(len(CHANNELS), hidden=16)
     plan = training.Plan(num_epochs=epochs, lr=5e-4, patience=4, batch_size=128, seed=SEED)
-    training.fit(net, part["train"], part["validation"], plan=plan, loss=fair(part), device="cpu")
+    training.fit(net, part["train"], part["validation"], plan=plan, loss=fair(part))
     fed = {
         "kind": "windows", "columns": list(CHANNELS), "scale_free": True,
         "standardizer": scaler.to_dict(),
@@ -115,7 +116,7 @@ def train_efficientnet(p: dict[str, Any], epochs: int) -> tuple[EfficientNet, Sp
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.6 times faster
         # Small batches: the norms' running statistics want some hundred steps.
         plan = training.Plan(epochs, rate, batch_size=32, weight_decay=0.05, seed=SEED)
-        training.fit(net, part["train"], plan=plan, loss=fair(part), device="cpu")
+        training.fit(net, part["train"], plan=plan, loss=fair(part))
         nets.append(net)
     outputs = [training.predict(net, part["validation"]) for net in nets]
     net = nets[choose(outputs, part["validation"].y.numpy())]
@@ -218,12 +219,12 @@ def main() -> None:
         net, spec, outputs = make(p, epochs[name])
         path = inference.save(inference.FOLDER / f"{name}.safetensors", net, spec)
         stored[name] = card(name, spec, p, score(outputs, p))
-        path.with_suffix(".json").write_text(json.dumps(stored[name], indent=1) + "\n")
-        path.with_suffix(".md").write_text(markdown(stored[name]))
+        write_atomic(path.with_suffix(".json"), json.dumps(stored[name], indent=1) + "\n")
+        write_atomic(path.with_suffix(".md"), markdown(stored[name]))
     results.save(
         "checkpoints", stored, command="make study STUDY=checkpoints", seed=SEED,
         seconds=time.perf_counter() - start,
-        data=sample_file(),
+        data=sample_file(), device=training.describe(),
     )  # fmt: skip
 
 

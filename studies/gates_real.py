@@ -67,10 +67,10 @@ def gates_of(seed: int, bars: pd.DataFrame) -> dict[str, list[float]]:
         training.WindowSet(x, truth, ends, LOOKBACK)
         for ends in (split.train, split.validation, split.test)
     )
-    training.fit(net, train, validation, plan=plan, device="cpu", progress=False)
+    training.fit(net, train, validation, plan=plan, progress=False)
     with torch.no_grad():
         windows, _ = test.batch(torch.arange(len(test)))
-        gates = net.eval().gates(windows).numpy()
+        gates = net.cpu().gates(windows).numpy()
     regime = regimes.by_rules(bars).iloc[split.test].astype(str).to_numpy()
     return {name: gates[regime == name].mean(axis=0).tolist() for name in CLAIMED}
 
@@ -181,7 +181,7 @@ def main() -> None:
     results.save(
         "gates_real", stored, command="SETRADE_DATA=<folder> make study STUDY=gates_real",
         seed=list(range(args.seeds)), seconds=time.perf_counter() - start,
-        data={HOURS: data.sha256},
+        data={HOURS: data.sha256}, device=training.describe(),
     )  # fmt: skip
 
 

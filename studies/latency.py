@@ -144,7 +144,9 @@ def start(job: tuple[str, str, str], args: argparse.Namespace, folder: str) -> d
         "--calibration", str(args.calibration), "--least", str(args.least),
         *(["--skip"] if memory != "kept" else []),
     ]  # fmt: skip
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
     if done.returncode:
         raise RuntimeError(f"{job}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -225,7 +227,8 @@ def main() -> None:
     if folder := os.environ.get("SETRADE_DATA"):
         stored["bybit"] = bybit(folder, 1_000)
         stored["bybit"]["sha256"] = results.sha256(Path(folder) / QUARTERS)
-    stored |= {"load_average": os.getloadavg()[0], "seconds_a_batch": args.seconds}
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # Windows knows none
+    stored |= {"load_average": load, "seconds_a_batch": args.seconds}
     results.save(
         "latency", stored | {"lines": lines},
         command="make study STUDY=latency", seed=SEED, seconds=time.perf_counter() - begun,

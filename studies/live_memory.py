@@ -42,7 +42,10 @@ WARM = 49
 
 def held_now() -> int:
     """Return the bytes of its own memory that the process holds now."""
-    lines = dict(row.split(":", 1) for row in Path("/proc/self/status").read_text().splitlines())
+    lines = dict(
+        row.split(":", 1)
+        for row in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    )
     return sum(int(lines[name].split()[0]) for name in ("RssAnon", "VmSwap")) * 1024
 
 
@@ -155,6 +158,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10_000, help="messages between two readings")
     parser.add_argument("--bound", type=float, default=1.0, help="MB a million messages may add")
     args = parser.parse_args()
+    if not Path("/proc/self/status").exists():
+        parser.error("memory is read from /proc, which only Linux has")
     torch.set_num_threads(1)
     found: dict[str, Any] = {"bound_mb_a_million": args.bound}
     for name, threshold in (("quiet", 50.0), ("trading", 0.5)):

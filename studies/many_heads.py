@@ -57,7 +57,7 @@ PLANTED: dict[str, Any] = {
     "batch_size": 32,
     "num_epochs": 8,
 }  # 100 steps; 42 had taught nothing
-PLAN: dict[str, Any] = {"lr": 1e-3, "batch_size": 64, "device": "cpu", "progress": False}
+PLAN: dict[str, Any] = {"lr": 1e-3, "batch_size": 64, "progress": False}
 GREY = COLOURS["grey"][:, :1]
 
 
@@ -144,7 +144,9 @@ def ask(net: torch.nn.Module, part: Part) -> np.ndarray:
 @torch.no_grad()
 def embed(net: Siamese, x: Tensor) -> np.ndarray:
     """Return states (n, dim)."""
-    return torch.cat([net.eval().embed(part) for part in x.split(512)]).double().numpy()
+    where = next(net.parameters()).device
+    states = [net.eval().embed(part.to(where)).cpu() for part in x.split(512)]
+    return torch.cat(states).double().numpy()
 
 
 def surprise(p: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -487,7 +489,7 @@ def main() -> None:
     begin -= stored["seconds"]
     out["claims"] = claims(out["real"])
     results.save("many_heads", out, command=COMMAND, seed=list(range(args.seeds)),
-                 seconds=time.perf_counter() - begin,
+                 seconds=time.perf_counter() - begin, device=training.describe(),
                  data={HOURS: results.sha256(folder / HOURS)})  # fmt: skip
 
 

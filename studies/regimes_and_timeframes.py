@@ -124,7 +124,7 @@ def train_temporal(bars: pd.DataFrame, truth: pd.Series, stops: tuple[int, int],
     training.seed_everything(seed)
     net = TemporalRegimes(x.shape[1], len(truth.cat.categories))
     plan = training.Plan(num_epochs=8, lr=2e-3, batch_size=256, patience=3, seed=seed)
-    training.fit(net, *sets, plan=plan, loss=regime_loss, device="cpu", progress=False)
+    training.fit(net, *sets, plan=plan, loss=regime_loss, progress=False)
     return net, x
 
 
@@ -310,7 +310,7 @@ def frame_forecast(
         net = SETrader(len(CHANNELS), hidden=16, dropout=0.1)
         sets = [training.WindowSet(x, y, ends, LOOKBACK) for ends in (train, watch)]
         plan = training.Plan(num_epochs=10, lr=5e-4, batch_size=256, patience=3, seed=seed)
-        history = training.fit(net, *sets, plan=plan, device="cpu", progress=False)
+        history = training.fit(net, *sets, plan=plan, progress=False)
         kept.append(history.best_epoch)
         out = training.predict(net, training.WindowSet(x, y.fillna(1), everything, LOOKBACK))
         total += out.softmax(1).double().numpy() / len(seeds)
@@ -482,7 +482,7 @@ def main() -> None:
     shas = {name: results.sha256(folder / name) for name in (HOURS, QUARTERS)}
     results.save("regimes_and_timeframes", out, command=COMMAND, seed=args.seed,
                  seconds=old.get("seconds", 0.0) + time.perf_counter() - begin,
-                 data=shas)  # fmt: skip
+                 data=shas, device=training.describe())  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from se_trader import (
 )
 from tqdm import tqdm
 
-from setrade import candles, labels, metrics, results
+from setrade import candles, labels, metrics, results, training
 from setrade.backtest import Result
 from setrade.evidence import resample
 from setrade.study.bars import sample_file
@@ -167,7 +167,7 @@ def main() -> None:
     results.save(
         "se_sample", stored, command="make study STUDY=se_sample",
         seed=list(range(args.seeds)), seconds=time.perf_counter() - start,
-        data=sample_file(),
+        data=sample_file(), device=training.describe(),
     )  # fmt: skip
 
 

@@ -97,7 +97,7 @@ def train(problem: Problem, arm: str, seed: int, **options) -> SETrader:
         batch_size=setting.batch_size, seed=seed,
     )  # fmt: skip
     parts = problem.windows("train"), problem.windows("validation")
-    training.fit(net, *parts, plan=plan, device="cpu", progress=False)
+    training.fit(net, *parts, plan=plan, progress=False)
     return net
 
 
@@ -192,6 +192,7 @@ def main() -> None:
     results.save(
         "se_trader", table, command="make study STUDY=se_trader",
         seed=list(range(args.seeds)), seconds=time.perf_counter() - start,
+        device=training.describe(),
     )  # fmt: skip
 
 

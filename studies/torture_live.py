@@ -33,6 +33,7 @@ WARM, WINDOW = 20, 5
 WISHES = (0.5, -0.5, -0.5, 0.0, 0.7, 0.2, -0.3)  # a turn is two orders, one after the other
 SECRET = "loopback-secret"  # of the simulator, worth nothing
 PRELOAD = ["setrade.live", "setrade.bybit.brokers", "setrade.simulator", "setrade.results", "tqdm"]
+KILLED = (-9, -15)  # what `Process.kill` leaves as exit code; on Windows the second
 STOPS = Risk(stop_atr=4.0, daily_loss=0.5)
 
 
@@ -68,8 +69,11 @@ class Torture:
     def __init__(self, bars: int, speed: float, seed: int) -> None:
         self.bars = candles.synthetic(WARM + bars, seed=seed, interval="1min").candles
         self.speed, self.draw = speed, np.random.default_rng(seed)
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(PRELOAD)
+        served = "forkserver" in multiprocessing.get_all_start_methods()
+        get = multiprocessing.get_context
+        self.context = get("forkserver") if served else get("spawn")
+        if served:  # else each process imports everything by itself
+            self.context.set_forkserver_preload(PRELOAD)
         self.counts: Counter[str] = Counter()
         self.longest = math.inf  # seconds of life: half of what a whole run takes
 
@@ -93,7 +97,7 @@ class Torture:
             if process.exitcode == 0:
                 self.longest = min(self.longest, (time.perf_counter() - start) / 2)
                 return done
-            if process.exitcode != -9:
+            if process.exitcode not in KILLED:
                 raise RuntimeError(f"the pipeline failed by itself: exit code {process.exitcode}")
 
     def measure(self, server: simulator.Server, key: str, path: Path) -> list[tuple]:

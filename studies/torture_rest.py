@@ -114,7 +114,9 @@ def forbidden(seed: int) -> dict[str, int]:
 def nursery() -> Iterator[Callable[[dict[str, Any]], subprocess.Popen[str]]]:
     """Start a process that forks a child for each download; it has imported everything once."""
     command, quiet = [sys.executable, __file__, "--nursery"], os.environ | {"TQDM_DISABLE": "1"}
-    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, bufsize=1, env=quiet) as process:
+    with subprocess.Popen(
+        command, stdin=-1, stdout=-1, encoding="utf-8", bufsize=1, env=quiet
+    ) as process:
         try:
             yield lambda job: order(process, job)
         finally:
@@ -246,6 +248,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--nursery", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if not hasattr(os, "fork"):
+        parser.error("downloads are killed in forked processes, which Windows lacks")
     if args.nursery:
         return tend()
     begin, folder, shas = time.perf_counter(), os.environ.get("SETRADE_DATA"), {}

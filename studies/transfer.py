@@ -142,7 +142,7 @@ def trained(
     sets = [training.TensorSet(x[rows], torch.from_numpy(y[rows])) for rows in parts]
     training.fit(
         net, *sets[:2], num_epochs=epochs, lr=LR[arm], batch_size=50, weight_decay=0.01, seed=seed,
-        device="cpu", progress=False,
+        progress=False,
     )  # fmt: skip
     return training.predict(net, sets[2], batch_size=200).softmax(1).double().numpy()
 
@@ -382,6 +382,7 @@ def main() -> None:
     results.save(
         "transfer", stored, command=COMMAND, seed=list(range(n)),
         seconds=time.perf_counter() - start, data={HOURS: results.sha256(path)},
+        device=training.describe(),
     )  # fmt: skip
 
 

@@ -152,7 +152,9 @@ def test_names_are_short_stable_and_different():
     assert buy(strategy="other").link_id != buy().link_id
     code = ("from setrade.bybit.orders import Intent; "
             "print(Intent('BTCUSDT', 'buy', '0.01', '2024-01-01T12:00Z').link_id)")  # fmt: skip
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert run.stdout.strip() == buy().link_id  # in another process too
     assert Intent.from_record(json.loads(json.dumps(buy(price="1").record()))) == buy(price="1")
 

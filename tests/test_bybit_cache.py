@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -154,7 +157,10 @@ def test_a_file_of_another_symbol_is_not_used(source, tmp_path):
 
 def test_what_a_killed_writer_leaves_is_not_in_the_way(get, source, tmp_path):
     get(0, 100)
-    files(tmp_path)[0].with_suffix(".tmp").write_bytes(b"half a file")
+    whole = files(tmp_path)[0]
+    left = whole.with_name(f".{whole.name}.0123.tmp")
+    left.write_bytes(b"half a file")
+    os.utime(left, (0, 0))  # days ago
     assert torture.same_bytes(get(0, 2500)[0], source)
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -190,7 +196,7 @@ def test_two_at_once_ask_for_each_page_once(server, source, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(server, source, tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(OSError, match="file"):
         bybit.Rest(server.http_url).klines(
             "BTCUSDT", "1h", source.index[0], source.index[5], cache=tmp_path / "file"
@@ -215,9 +221,38 @@ def test_whatever_the_order_every_bar_is_kept_once(tmp_path_factory, parts):
         assert got.values[:, 3].tolist() == [k / 7 for k in sorted(known)]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 @pytest.mark.slow
 def test_twelve_kills_lose_and_double_nothing():
     found = torture.kills(12, 6_000, seed=2)
     assert found["kills"] == found["identical"] == 12
     assert found["damaged_files"] == 0
     assert found["resumed_with_least"]
+
+
+HOLDS_THE_LOCK = """
+import sys, time
+from setrade.bybit.cache import Cache
+with Cache(sys.argv[1], ("host", "X", "1h"), "trade").locked():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_waits_and_a_killed_one_leaves_no_lock(tmp_path):
+    entered = threading.Event()
+
+    def enter() -> None:
+        with Cache(tmp_path, ("host", "X", "1h"), "trade").locked():
+            entered.set()
+
+    command = [sys.executable, "-c", HOLDS_THE_LOCK, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"held"
+        waiting = threading.Thread(target=enter)
+        waiting.start()
+        assert not entered.wait(0.3)
+        process.kill()
+        assert entered.wait(10.0)
+        waiting.join()

@@ -626,7 +626,7 @@ def test_fetch_says_in_a_sentence_what_is_wrong(server, tmp_path, capsys, change
 
 def test_fetch_help_from_the_shell():
     command = [sys.executable, "-m", "setrade.bybit", "fetch", "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
     assert "--base-url" in shown
     assert "example:" in shown
 

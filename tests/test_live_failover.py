@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import threading
+import time
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from setrade import candles
 from setrade.bybit import PaperBroker
 from setrade.errors import ArgumentError
+from setrade.inference import Predictor
 from setrade.live import (
     Failover,
     FailoverError,
@@ -27,6 +29,8 @@ from setrade.live import (
     chain,
 )
 from setrade.live.options import parser
+from setrade.signals import rule_based
+from setrade.training import device
 
 MARKET = candles.synthetic(120, seed=5, interval="1min").candles
 MINUTE = 60_000_000_000
@@ -278,3 +282,70 @@ def test_when_the_rules_fail_too_all_is_closed(tmp_path):
     assert c.broker.position("BTCUSDT") == 0.0
     kinds = [r[0] for r in c.journal.db.execute("SELECT kind FROM events")]
     assert kinds == ["start", "failover", "failover", "halt", "stop"]
+
+
+class Compiled:
+    """A model whose first answer takes long, in each thread that asks it, as a compiler's does."""
+
+    needs = 6
+
+    def __init__(self) -> None:
+        self.thread = None
+
+    def __call__(self, window):
+        if self.thread != threading.get_ident():
+            self.thread = threading.get_ident()
+            time.sleep(0.6)
+        return rule_based(window, lookback=3)
+
+
+def test_a_first_answer_that_is_slow_costs_no_level(monkeypatch):
+    """Budgets of 0.05 s: the level would be left after 0.25 s, were it not warm."""
+    monkeypatch.setattr(chain, "_make", lambda name, o, *, first: Compiled())
+    options = parser().parse_args(["--model", "efficientnet", "--budget", "0.05"])
+    changes = []
+    made, _, _ = chain.chain(options, lambda *what: changes.append(what))
+    assert made(MARKET.iloc[-6:]).source == "efficientnet"
+    for _, level in made.levels:
+        level(MARKET.iloc[-6:])  # the others are warm as well
+    assert changes == []
+
+
+def test_a_model_that_fails_when_it_is_warmed_fails_at_its_bar(monkeypatch):
+    def broken(window):
+        raise RuntimeError("no compiler")
+
+    broken.needs = 6  # type: ignore[attr-defined]
+    monkeypatch.setattr(chain, "_make", lambda name, o, *, first: broken if first else Compiled())
+    changes = []
+    options = parser().parse_args(["--model", "se_trader"])
+    made, _, _ = chain.chain(options, lambda *what: changes.append(what))
+    assert made(MARKET.iloc[-6:]).source == "rules"
+    assert changes == [("se_trader", "rules", "RuntimeError: no compiler")]
+
+
+def test_only_the_first_level_runs_as_it_is_told(monkeypatch):
+    """What it was told may be what breaks it: the others are on the CPU, and plain."""
+    asked, load = [], Predictor.load
+
+    def noted(path, device=None, **options):
+        asked.append((path, str(device), options["runtime"]))
+        return load(path, device, **options)
+
+    monkeypatch.setattr(Predictor, "load", noted)
+    words = ["--model", "efficientnet", "--runtime", "folded", "--interval", "15min"]
+    chain.chain(parser().parse_args(words), lambda *what: None)
+    assert asked == [
+        ("efficientnet_micro", str(device()), "folded"), ("se_trader", "cpu", "onnx"),
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_compiled_net_answers_the_first_bar():
+    words = ["--model", "se_trader", "--runtime", "compiled", "--interval", "15min"]
+    changes = []
+    made, most, _ = chain.chain(
+        parser().parse_args([*words, "--device", "cpu"]), lambda *what: changes.append(what)
+    )
+    assert made(candles.sample().iloc[-most:]).source == "se_trader"
+    assert changes == []

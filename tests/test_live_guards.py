@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -213,13 +214,19 @@ def test_the_kill_file_closes_the_position(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "on_exit", "flat"),
-    [(signal.SIGUSR1, "keep", True), (signal.SIGINT, "keep", False), (signal.SIGINT, "flat", True)],
-)
+    [
+        pytest.param(
+            getattr(signal, "SIGUSR1", 0), "keep", True,
+            marks=pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="Windows has none"),
+        ),
+        (signal.SIGINT, "keep", False), (signal.SIGINT, "flat", True),
+    ],
+)  # fmt: skip
 def test_signals_stop_the_run(tmp_path, number, on_exit, flat):
     switch = KillSwitch()
     before = signal.getsignal(signal.SIGINT)  # ignored, where a shell started us in the background
-    undo = switch.listen({signal.SIGUSR1: "kill_signal", signal.SIGINT: "interrupt"})
-    items = [*BARS[20:30], lambda: os.kill(os.getpid(), number), None]
+    undo = switch.listen({number: "kill_signal" if number != signal.SIGINT else "interrupt"})
+    items = [*BARS[20:30], lambda: signal.raise_signal(number), None]
     try:
         run = Run(tmp_path, items, switch=switch, on_exit=on_exit).go()
     finally:
@@ -299,11 +306,12 @@ except JournalError as error:
 
 
 def on_a_full_disk(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
+@pytest.mark.skipif(find_spec("resource") is None, reason="Windows limits no file's length")
 def test_a_disk_that_refuses_closes_the_position(tmp_path):
     """The system's own limit: not even the reserve helps, and the last order goes unwritten."""
     path = str(tmp_path / "r.sqlite")
@@ -313,6 +321,8 @@ def test_a_disk_that_refuses_closes_the_position(tmp_path):
 
 def test_a_full_file_system_closes_the_position(tmp_path):
     """One megabyte and no more: the reserve makes room for the last order's line."""
+    if shutil.which("unshare") is None:
+        pytest.skip("unshare is of Linux")
     mount = f"mount -t tmpfs -o size=1m none {tmp_path} && exec "
     probe = subprocess.run(["unshare", "-rm", "sh", "-c", mount + "true"], check=False)
     if probe.returncode:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import sqlite3
 import time
@@ -174,7 +173,7 @@ def test_ctrl_c_gives_up_a_closing_that_is_tried_again(tmp_path, number, twice, 
     """The first one asks for the end; the one after a refusal, for the end of trying."""
     switch, broker = KillSwitch(), Refusing(3)
     undo = switch.listen({signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"})
-    again = lambda *_: os.kill(os.getpid(), number)  # noqa: E731
+    again = lambda *_: signal.raise_signal(number)  # noqa: E731
     items = [*BARS[WARM : WARM + 20], again, None]
     run = Run(tmp_path, items, broker=broker, switch=switch, on_exit="flat", closing=60.0)
     run.line.trader.closer.told += [again] * twice
@@ -515,7 +514,7 @@ def test_what_cannot_be_gone_on_with_says_that_a_position_may_be_held(tmp_path, 
         db.commit()
         db.close()
     elif harm == "paper":
-        (tmp_path / "r.sqlite.paper").write_text("{\n{}\n")
+        (tmp_path / "r.sqlite.paper").write_text("{\n{}\n", encoding="utf-8")
     capsys.readouterr()
     assert main([*kept, *(["--size", "-1"] if harm == "option" else [])]) == 4
     told = capsys.readouterr().err.strip().splitlines()

@@ -68,6 +68,15 @@ def test_equal_to_the_definition(dim, delay):
         np.testing.assert_array_equal(binary, expected <= 1.5)
 
 
+@pytest.mark.parametrize("scale", [1e-25, 1e-16, 1.0, 1e17, 1e30])
+@pytest.mark.parametrize(("dim", "delay"), EMBEDDINGS)
+def test_any_unit_is_exact_to_the_last_place_of_float32(dim, delay, scale):
+    """Squares of such distances are too small or too large for float32; the distances are not."""
+    mixed = WALKS[0] * np.where(np.arange(40) < 30, 1.0, 1e-6) * scale
+    found = recurrence(mixed, dim, delay)
+    np.testing.assert_allclose(found, by_the_book(mixed, dim, delay), rtol=1.3e-7)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_equal_to_pyts():

@@ -30,6 +30,16 @@ def test_signal_from_probabilities_by_hand():
         got.position = 1.0
 
 
+def test_signals_of_the_same_values_are_equal_on_every_python():
+    when = pd.Timestamp("2024-01-01", tz="UTC")
+    for time in (pd.NaT, when):  # NaT: pictures alone have no time
+        made = [signals.Signal(time, 0.5, 0.6, attention={"roc": 0.1}) for _ in range(2)]
+        assert made[0] == made[1]
+    assert signals.Signal(when, 0.5, 0.6) != signals.Signal(pd.NaT, 0.5, 0.6)
+    assert signals.Signal(when, 0.5, 0.6) != (when, 0.5, 0.6)
+    assert len({signals.Signal(when, 0.5, 0.6), signals.Signal(when, 0.5, 0.6)}) == 1
+
+
 @given(st.lists(st.floats(0.01, 1), min_size=3, max_size=3))
 def test_swapping_sell_and_buy_mirrors_the_position(raw):
     p = np.array(raw) / sum(raw)

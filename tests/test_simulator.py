@@ -7,6 +7,7 @@ to it what an exchange's would.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -1048,6 +1049,7 @@ def test_bad_advances(server, more, names):
 # --- the command line --------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(os.name == "nt", reason="nobody can send Ctrl-C to one process of Windows")
 def test_the_command_serves_a_file_until_it_is_interrupted(tmp_path):
     BARS.to_csv(tmp_path / "bars.csv")
     command = [
@@ -1056,7 +1058,7 @@ def test_the_command_serves_a_file_until_it_is_interrupted(tmp_path):
         "--fault", "http_500:1:/v5/market/time", "--key", "paper:local",
     ]  # fmt: skip
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8")
     assert process.stdout is not None
     http = HTTP()
     http.endpoint = process.stdout.readline().split()[0]

@@ -176,7 +176,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
 
     path = tmp_path / "run.pt"
     checkpoint.save(path, {"epoch": 1})
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(Exception, match="local object"):
         checkpoint.save(path, {"epoch": lambda: 2})
     assert checkpoint.load(path) == {"epoch": 1}
 
@@ -281,7 +281,7 @@ def test_seed_everything_reaches_every_generator():
 
 def test_device():
     assert training.device("cpu") == CPU
-    assert training.device() == torch.device(training.devices.available()[0])
+    assert training.device().type == ("cuda" if torch.cuda.is_available() else "cpu")
     if not torch.cuda.is_available():
         with pytest.raises(ArgumentError, match="a device of this machine: "):
             training.device("cuda")
@@ -308,7 +308,7 @@ def test_progress_bar_obeys_the_environment():
             [sys.executable, "-c", code],
             env=environment,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=True,
         )
         assert (done.stderr == "") == silent

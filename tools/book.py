@@ -1,7 +1,8 @@
 """Execute chapters into notebooks, check them, build the site.
 
 python tools/book.py execute [NAME ...]   chapters whose source or helpers changed
-python tools/book.py check                stale, failed or unexecuted cells
+python tools/book.py check [NAME ...]     stale, failed, unexecuted or edited cells
+python tools/book.py notebooks [NAME ...] run every cell again, compare what it prints
 python tools/book.py build                _build/html, warnings are errors
 """
 
@@ -16,11 +17,26 @@ from typing import Any
 
 import jupytext
 import nbformat
+from compare import Tolerance
+from environments import ENVIRONMENTS, OTHER
+from environments import environment as variables
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from provenance import BOOK, CHAPTERS, ROOT, faults, record
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from provenance import BOOK, CHAPTERS, ROOT, faults, outputs_hash, record
+
+from setrade.files import write_atomic
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+INSTALL = """\
+import importlib.util
+
+if importlib.util.find_spec("setrade") is None:
+    raise ModuleNotFoundError(
+        "This notebook needs the book's package, setrade. In the folder that holds "
+        "the book's pyproject.toml: pip install '.[cpu]' (with a GPU: '.[gpu]'), "
+        "then restart the kernel."
+    )"""
 
 
 def sources(names: list[str]) -> list[Path]:
@@ -38,6 +54,7 @@ def execute(source: Path) -> float:
     """Run one chapter from top to bottom and store it with its outputs; return seconds."""
     notebook: Any = jupytext.read(source)
     notebook["metadata"] = nbformat.from_dict({"kernelspec": KERNEL})
+    notebook.cells = with_install(with_words(notebook.cells))
     start = time.perf_counter()
     where = {"metadata": {"path": str(BOOK)}}
     client = NotebookClient(notebook, timeout=600, resources=where, coalesce_streams=True)
@@ -47,9 +64,27 @@ def execute(source: Path) -> float:
         cell["id"] = f"cell-{number:03d}"  # the same on every machine: small diffs
         cell.metadata.pop("execution", None)
     notebook["metadata"]["language_info"] = {"name": "python"}
-    notebook["metadata"]["setrade"] = record(source, seconds)
-    nbformat.write(notebook, BOOK / f"{source.stem}.ipynb")
+    made = record(source, seconds) | {"outputs_sha256": outputs_hash(notebook.cells)}
+    notebook["metadata"]["setrade"] = made
+    # Whole or not at all: a run that is killed here leaves the notebook that was there.
+    write_atomic(BOOK / f"{source.stem}.ipynb", nbformat.writes(notebook) + "\n")
     return seconds
+
+
+def with_words(cells: list[Any]) -> list[Any]:
+    """Return cells where each declared tolerance is followed by its words, for the reader."""
+    told = []
+    for cell in cells:
+        told.append(cell)
+        if (tolerance := Tolerance.of(cell.metadata)) is not None:
+            told.append(new_markdown_cell(f"*{tolerance.words()} on other processors*"))
+    return told
+
+
+def with_install(cells: list[Any]) -> list[Any]:
+    """Return cells behind a folded first one, which says how to install a missing package."""
+    hidden = {"tags": ["remove-cell"], "jupyter": {"source_hidden": True}}
+    return [new_code_cell(INSTALL, metadata=hidden), *cells]
 
 
 def command_execute(names: list[str], force: bool) -> int:
@@ -74,6 +109,24 @@ def command_check(names: list[str]) -> int:
     return 1 if found else 0
 
 
+def command_notebooks(names: list[str], environment: str, moved: Path | None) -> int:
+    """Execute notebooks again and compare what each cell prints with what is stored.
+
+    Args:
+        names: Chapters by name or number; empty: all.
+        environment: One of `environments.ENVIRONMENTS`.
+        moved: Where to store the numbers that moved, or None.
+    """
+    if command_check(names):
+        return 1
+    books = [str(BOOK / f"{source.stem}.ipynb") for source in sources(names)]
+    flags = ["-n", "2", "--dist", "loadfile", "-q", "-p", "no:cacheprovider", "--nbval"]
+    flags += ["--nbval-current-env", *(["--moved", str(moved)] if moved else [])]
+    print(f"{len(books)} notebooks, environment: {environment}", flush=True)
+    command = [sys.executable, "-m", "pytest", *flags, *books]
+    return subprocess.run(command, cwd=ROOT, env=variables(environment)).returncode
+
+
 def command_build() -> int:
     """Build the site with warnings as errors; print where it is."""
     import site_pages
@@ -88,16 +141,28 @@ def command_build() -> int:
     return code
 
 
-def main() -> int:
-    """Parse the command line and run one command."""
+def arguments() -> argparse.Namespace:
+    """Return what the command line says."""
     style = argparse.RawTextHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
-    parser.add_argument("command", choices=("execute", "check", "build"))
+    parser.add_argument("command", choices=("execute", "check", "notebooks", "build"))
     parser.add_argument("names", nargs="*", help="chapters by name or number; default: all")
     parser.add_argument("--force", action="store_true", help="execute even what is up to date")
-    args = parser.parse_args()
+    several = [*ENVIRONMENTS, "other"]
+    parser.add_argument("--environment", choices=several, default="pinned", metavar="NAME",
+                        help=f"numeric environment of `notebooks`: {several}")  # fmt: skip
+    parser.add_argument("--moved", type=Path, help="where `notebooks` stores what moved")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run one command."""
+    args = arguments()
     if args.command == "execute":
         return command_execute(args.names, args.force)
+    if args.command == "notebooks":
+        chosen = OTHER if args.environment == "other" else args.environment
+        return command_notebooks(args.names, chosen, args.moved)
     return command_check(args.names) if args.command == "check" else command_build()
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import yaml
 
 from setrade.evidence import claims
+from setrade.files import write_atomic
 
 BADGES = {
     "holds": "{bdg-success}`holds`",
@@ -127,9 +128,9 @@ def with_numbers(text: str) -> str:
 
 def update(path: Path) -> list[str]:
     """Write the numbers into the file; return a line for each verdict that no longer follows."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if (new := with_numbers(text)) != text:
-        path.write_text(new)
+        write_atomic(path, new)
     rows = [(claim, claim.judge()) for claim in claims.parse(new)]
     return [
         f"{claim.id}: the row says {claim.verdict}, the evidence {judged}: change it by hand"

@@ -6,11 +6,17 @@ import ast
 import hashlib
 import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+from compare import joined
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS, BOOK, PACKAGE = ROOT / "chapters", ROOT / "book", ROOT / "setrade"
+FORMAT = 4  # of notebooks, the only one that Jupyter writes today
+NETS = ("training.fit(", "training.device(", "Predictor.load(", "run_cell(")  # choose a device
 VERSIONS = ("numpy", "pandas", "numba", "TA-Lib", "torch", "timm", "scikit-learn", "matplotlib")
 
 
@@ -46,7 +52,19 @@ def _code_only(tree: ast.AST) -> str:
             value = body[0].value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 node.body = body[1:]  # type: ignore[attr-defined]
-    return ast.dump(tree)
+    return _told(tree)
+
+
+def _told(node: object) -> str:
+    """Return a syntax tree as text, the same on every Python (`ast.dump` is not)."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_told, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    if isinstance(node, ast.JoinedStr):  # 3.12 ends a nested format with an empty text
+        fields["values"] = [v for v in node.values if getattr(v, "value", None) != ""]
+    return f"{type(node).__name__}({', '.join(f'{n}={_told(v)}' for n, v in fields.items())})"
 
 
 def helpers_of(source: Path) -> list[Path]:
@@ -57,7 +75,7 @@ def helpers_of(source: Path) -> list[Path]:
         file = todo.pop()
         inside = file.relative_to(ROOT).with_suffix("").parts
         package = ".".join(inside[:-1])
-        for name in sorted(_imports(ast.parse(file.read_text()), package)):
+        for name in sorted(_imports(ast.parse(file.read_text(encoding="utf-8")), package)):
             module = _module_file(name)
             if module is not None and module not in seen:
                 seen[module] = None
@@ -75,25 +93,48 @@ def helper_hash(source: Path) -> str:
     digest = hashlib.sha256()
     for file in helpers_of(source):
         digest.update(file.relative_to(ROOT).as_posix().encode())
-        digest.update(_code_only(ast.parse(file.read_text())).encode())
-    text = source.read_text()
+        digest.update(_code_only(ast.parse(file.read_text(encoding="utf-8"))).encode())
+    text = source.read_text(encoding="utf-8")
     for stored in (*sorted((BOOK / "results").glob("*.json")), BOOK / "claims.yml"):
         if stored.name in text:
             digest.update(stored.read_bytes())
     return digest.hexdigest()
 
 
+def outputs_hash(cells: list[Any]) -> str:
+    """Return one sha256 over what the code cells of a notebook hold and show, figures too."""
+    digest = hashlib.sha256()
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            shown = [_shown(output) for output in cell["outputs"]]
+            digest.update(json.dumps([joined(cell["source"]), shown], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _shown(output: Mapping[str, Any]) -> dict[str, str]:
+    """Return an output's texts: a notebook in memory holds strings, a stored one lists of lines."""
+    data = {mime: joined(value) for mime, value in output.get("data", {}).items()}
+    return data | {key: joined(output[key]) for key in ("name", "text", "ename") if key in output}
+
+
+def device_of(source: Path) -> str:
+    """Return the device that a chapter's nets were on; "cpu" if it neither trains nor infers."""
+    from setrade import training
+
+    used = any(word in source.read_text(encoding="utf-8") for word in NETS)
+    return training.describe() if used else "cpu"
+
+
 def record(source: Path, seconds: float) -> dict[str, object]:
     """Return what a notebook says about its own making."""
     import torch
 
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
     return {
         "source": source.relative_to(ROOT).as_posix(),
         "source_sha256": source_hash(source),
         "helpers_sha256": helper_hash(source),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in VERSIONS},
-        "device": device,
+        "device": device_of(source),
         "threads": torch.get_num_threads(),
         "seconds": round(seconds, 1),
     }
@@ -101,27 +142,46 @@ def record(source: Path, seconds: float) -> dict[str, object]:
 
 def faults(source: Path) -> list[str]:
     """Return what is wrong with the executed notebook of a chapter; empty when all is well."""
-    name, fix = source.stem, f"mend it with: make book CHAPTERS={source.stem}"
+    name, fix = source.stem, f"fix it with: make book CHAPTERS={source.stem}"
     path = BOOK / f"{name}.ipynb"
     if not path.is_file():
         return [f"{name}: book/{name}.ipynb is missing; {fix}"]
-    notebook = json.loads(path.read_text())
-    made = notebook["metadata"].get("setrade")
-    if made is None:
+    try:
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        made, version = notebook["metadata"].get("setrade"), notebook["nbformat"]
+        cells = [c for c in notebook["cells"] if c["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return [f"{name}: book/{name}.ipynb is torn or no notebook ({error!r}); {fix}"]
+    if version != FORMAT:
+        return [f"{name}: is in notebook format {version}, the book is in {FORMAT}; {fix}"]
+    if made is None or "outputs_sha256" not in made:
         return [f"{name}: has no provenance, it was not made by `make book`; {fix}"]
+    found = [f"{name}: {text}; {fix}" for text in _stale(source, made)]
+    for number, cell in enumerate(cells, 1):
+        found += [f"{name}: code cell {number} {text}; {fix}" for text in _failed(number, cell)]
+    if not found and made["outputs_sha256"] != outputs_hash(cells):
+        found = [f"{name}: outputs were changed by hand since it was executed; {fix}"]
+    return found
+
+
+def _stale(source: Path, made: Mapping[str, Any]) -> list[str]:
+    """Return which of a notebook's sources changed since it was executed."""
     found = []
     if made["source_sha256"] != source_hash(source):
-        found.append(f"{name}: stale, chapters/{name}.py changed since it was executed; {fix}")
+        found.append(f"stale, chapters/{source.name} changed since it was executed")
     if made["helpers_sha256"] != helper_hash(source):
-        found.append(f"{name}: stale, a helper module or stored result it uses changed; {fix}")
-    cells = [c for c in notebook["cells"] if c["cell_type"] == "code"]
-    for number, cell in enumerate(cells, 1):
-        where = f"{name}: code cell {number}"
-        if cell["source"] and cell["execution_count"] != number:
-            found.append(f"{where} was not executed in order; {fix}")
-        for output in cell["outputs"]:
-            if output["output_type"] == "error":
-                found.append(f"{where} failed with {output['ename']}; {fix}")
-            if output.get("name") == "stderr":
-                found.append(f"{where} wrote to stderr: {''.join(output['text'])[:80]!r}; {fix}")
+        found.append("stale, a helper module or stored result it uses changed")
+    return found
+
+
+def _failed(number: int, cell: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with one executed cell."""
+    found = []
+    if cell["source"] and cell["execution_count"] != number:
+        found.append("was not executed in order")
+    for output in cell["outputs"]:
+        if output["output_type"] == "error":
+            found.append(f"failed with {output['ename']}")
+        if output.get("name") == "stderr":
+            found.append(f"wrote to stderr: {joined(output['text'])[:80]!r}")
     return found

@@ -8,6 +8,8 @@ import json
 import claims_page
 from provenance import BOOK, CHAPTERS, PACKAGE
 
+from setrade.files import write_atomic
+
 FOLDER = BOOK / "generated"
 
 
@@ -18,7 +20,7 @@ def modules() -> dict[str, ast.Module]:
     """
     files = [*PACKAGE.glob("[!_]*.py"), *PACKAGE.glob("*/__init__.py")]
     named = {(f.parent.name if f.stem == "__init__" else f.stem): f for f in files}
-    return {name: ast.parse(named[name].read_text()) for name in sorted(named)}
+    return {name: ast.parse(named[name].read_text(encoding="utf-8")) for name in sorted(named)}
 
 
 def borrowed(name: str, tree: ast.Module) -> list[str]:
@@ -49,7 +51,7 @@ def execution_times() -> str:
     """Return the page of stored timings: how long each chapter took, and on what."""
     rows, total = [], 0.0
     for source in sorted(CHAPTERS.glob("*.py")):
-        notebook = json.loads((BOOK / f"{source.stem}.ipynb").read_text())
+        notebook = json.loads((BOOK / f"{source.stem}.ipynb").read_text(encoding="utf-8"))
         made = notebook["metadata"]["setrade"]
         total += made["seconds"]
         name, v = source.stem, made["versions"]
@@ -75,5 +77,5 @@ def write_all() -> None:
         old.unlink()
     for name, text in pages.items():
         path = FOLDER / f"{name}.md"
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            write_atomic(path, text)

@@ -77,7 +77,7 @@ def grad_cam(
                 raise ArgumentError("layer", layer, "a module whose output is (N, channels, h, w)")
             size = (int(x.shape[2]), int(x.shape[3]))
             wide = LayerAttribution.interpolate(cam.detach(), size, "bilinear")
-            maps.append(wide[:, 0].double().cpu().numpy())
+            maps.append(wide[:, 0].cpu().double().numpy())
     return np.concatenate(maps)
 
 
@@ -116,7 +116,7 @@ def occlusion(
                 x[rows], (x.shape[1], side, side), (x.shape[1], step, step),
                 baselines=shade, target=target[rows],
             )  # fmt: skip
-            maps.append(fall.mean(1).clamp(min=0).double().cpu().numpy())
+            maps.append(fall.mean(1).clamp(min=0).cpu().double().numpy())
     return np.concatenate(maps)
 
 

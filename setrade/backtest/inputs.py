@@ -128,8 +128,8 @@ def position_array(
     if len(values) != len(index):
         raise ArgumentError(name, position, f"{len(index)} values, one a bar")
     values = plain(values.astype(np.float64, copy=False))
-    bad = _first_outside(values, limit)
-    if bad >= 0:
+    if not (-limit <= values.min() and values.max() <= limit):  # NaN fails both
+        bad = _first_outside(values, limit)
         allowed = f"numbers in [{-limit:g}, {limit:g}] (first fault at bar {bad}, {index[bad]})"
         raise ArgumentError(name, float(values[bad]), allowed)
     return values
@@ -153,4 +153,6 @@ def market(
     at_open, inside = (EMPTY, EMPTY) if funding is None else funding_by_bar(candles.index, funding)  # type: ignore[arg-type]
     atr = talib.ATR(high, low, close, risk.atr_bars) if needs_atr else EMPTY
     days = time // day_length(candles.index) if needs_days else EMPTY.astype(np.int64)
-    return Market(first, high, low, close, *map(plain, (atr, days, at_open, inside)))
+    atr, days, at_open, inside = map(plain, (atr, days, at_open, inside))
+    reach = float(low.min()), float(high.max())
+    return Market(first, high, low, close, atr, days, at_open, inside, *reach)

@@ -1,8 +1,4 @@
-"""The loop over bars, compiled: one account, or one account a parameter set on all cores.
-
-Numba's cache looks at this file's date only, though the functions of `costs`, `risk`,
-`account` and `bar` are built in: after a change to those, touch this file.
-"""
+"""The loop over bars, compiled: one account, or one account a parameter set on all cores."""
 
 from __future__ import annotations
 
@@ -10,8 +6,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
+from setrade.compiled import kernel
 from setrade.costs import Rates, compiled
 from setrade.risk import END, Rules
 
@@ -20,7 +17,10 @@ from .bar import Bar, close_bar, inside_bar, open_bar
 
 
 class Market(NamedTuple):
-    """What the loop reads, arrays (n,); days, ATR and the funding arrays may be empty."""
+    """What the loop reads, arrays (n,); days, ATR and the funding arrays may be empty.
+
+    ``lowest`` and ``highest`` are the extremes of all bars: no level beyond them is ever reached.
+    """
 
     open: np.ndarray
     high: np.ndarray
@@ -30,6 +30,8 @@ class Market(NamedTuple):
     day: np.ndarray
     funding_open: np.ndarray
     funding_inside: np.ndarray
+    lowest: float
+    highest: float
 
 
 class Plan(NamedTuple):
@@ -58,16 +60,22 @@ def wanted(score: float, plan: Plan) -> float:
 
 @compiled
 def next_event(
-    a, t: int, score, high, low, fund_open, fund_inside, rules: Rules, plan: Plan
+    a, t: int, score, high, low, reach, fund_open, fund_inside, rules: Rules, plan: Plan
 ) -> int:
     """Return the first bar from t on in which anything but the price can change.
 
-    Between events an account stands still, so that the loop only has to value it.
+    Between events an account stands still, so that the loop only has to value it. ``reach`` is
+    the lowest and the highest price of all bars.
     """
     flat, last = a.units == 0, len(high) - 1  # the last bar is an event: it may close things
     free = flat or len(fund_open) == 0
     watched = rules.daily_loss < math.inf or rules.max_stale < math.inf
     if watched or a.pending != 0 or (plan.rebalance and not flat):
+        last = t
+    if free and (flat or (a.lower < reach[0] and reach[1] < a.upper)):
+        # No price and no funding matters: a fifth of a run's time is saved by not looking.
+        while t < last and wanted(score[t - 1], plan) == a.wanted:
+            t += 1
         last = t
     while (
         t < last
@@ -134,7 +142,7 @@ def simulate(
     n, last, t, count = len(m.close), len(ledger) - 1, 0, 0
     # taken out of the tuple once: to do so in the loop would count references at each bar
     opens, high, low, close, atr, day = m.open, m.high, m.low, m.close, m.atr, m.day
-    fund_open, fund_inside = m.funding_open, m.funding_inside
+    fund_open, fund_inside, reach = m.funding_open, m.funding_inside, (m.lowest, m.highest)
     while t < n:
         known = max(t - 1, 0)
         bar = Bar(
@@ -152,7 +160,9 @@ def simulate(
             close_trade(a, t, bar.close, rates.fee, rates.slippage, END, row)
         event = n
         if t < n - 1:
-            event = next_event(a, t + 1, score, high, low, fund_open, fund_inside, rules, plan)
+            event = next_event(
+                a, t + 1, score, high, low, reach, fund_open, fund_inside, rules, plan
+            )
         a.held += event - t - 1 if a.units != 0 else 0
         if plan.keep_sums:
             add_returns(a, t, event, close)
@@ -171,7 +181,7 @@ def simulate(
     return count
 
 
-@njit(cache=True, parallel=True, error_model="numpy")
+@kernel(parallel=True, error_model="numpy")
 def simulate_many(accounts, scores, series, m, rules, rates, plans, rows, curves) -> None:
     """Run one `simulate` a parameter set, on all cores; no ledger, curves only if asked for.
 

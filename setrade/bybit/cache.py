@@ -1,10 +1,9 @@
 """Downloaded bars kept as one parquet file a month, so that a killed download goes on.
 
-A file is written under a temporary name, flushed to the disk and then renamed, so that a
-name stands for whole contents only. It carries what it holds and a sha256 of its numbers;
-one that is cut short, altered or of another series is not used: it is logged as a warning,
-and its bars are fetched again. Only closed bars are ever stored, as many of a month as are
-known; what is missing is found by listing.
+A file is written atomically, so that a name stands for whole contents only. It carries what it
+holds and a sha256 of its numbers; one that is cut short, altered or of another series is not
+used: it is logged as a warning, and its bars are fetched again. Only closed bars are ever
+stored, as many of a month as are known; what is missing is found by listing.
 """
 
 from __future__ import annotations
@@ -19,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from setrade.errors import ArgumentError
+from setrade.files import atomic_path
 
 from .grid import month
 from .parse import COLUMNS, Bars, join
@@ -58,11 +59,7 @@ class Cache:
             yield
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / ".lock", "w") as file:
-            with contextlib.suppress(ImportError):  # no fcntl on Windows: one process, then
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX)
+        with FileLock(self.folder / ".lock"):
             yield
 
     def get(self, opens: np.ndarray) -> Bars:
@@ -101,21 +98,12 @@ def digest(bars: Bars) -> bytes:
 
 
 def write(path: Path, bars: Bars, columns: tuple[str, ...], key: str) -> None:
-    """Put a file in place whole, or not at all: temporary name, fsync, rename, fsync."""
+    """Put a file in place whole, or not at all."""
     arrays = [pa.array(bars.stamps), *(pa.array(bars.values[:, k]) for k in range(len(columns)))]
     marks = {"setrade.series": key.encode(), "setrade.sha256": digest(bars)}
     table = pa.table(arrays, names=["time", *columns], metadata=marks)
-    temporary = path.with_suffix(".tmp")  # one name: the lock lets one writer in
-    with open(temporary, "wb") as file:
-        pq.write_table(table, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
 
 
 def read(path: Path, columns: tuple[str, ...], key: str) -> Bars:

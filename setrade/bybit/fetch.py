@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from datetime import date
@@ -14,6 +13,7 @@ import requests
 
 from setrade import candles
 from setrade.errors import ArgumentError
+from setrade.files import atomic_path
 
 from . import codes
 from .errors import ExchangeError
@@ -67,9 +67,8 @@ def fetch(args: argparse.Namespace) -> pd.DataFrame:
         gaps="keep" if args.keep_gaps else "raise",
     )  # fmt: skip
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = args.out.with_suffix(".part")
-    bars.to_parquet(temporary)
-    os.replace(temporary, args.out)
+    with atomic_path(args.out) as temporary:
+        bars.to_parquet(temporary)
     return bars if args.keep_gaps else candles.read(args.out)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ..compiled import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def valid_prices(open_, high, low, close):
     """Say whether every bar is finite, positive and inside its own range; arrays (n,)."""
     bad = 0
@@ -17,7 +18,7 @@ def valid_prices(open_, high, low, close):
     return bad == 0
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def valid_amounts(x):
     """Say whether every amount (n,) is finite and not negative."""
     bad = 0
@@ -26,7 +27,7 @@ def valid_amounts(x):
     return bad == 0
 
 
-@njit(cache=True, nogil=True)
+@kernel(nogil=True)
 def even_steps(stamps, step):
     """Say whether the integers (n,) rise by ``step`` throughout."""
     bad = 0

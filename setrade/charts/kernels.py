@@ -8,12 +8,12 @@ much as a short one, and the pass runs at the speed of memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import numpy as np
-from numba import get_num_threads, njit, prange, set_num_threads
+from numba import prange
 
+from ..compiled import at_most, kernel
 from .colours import AVERAGE, BODY, VOLUME, WICK
 
 FAULTS = (
@@ -24,22 +24,16 @@ FAULTS = (
 )
 
 
-@contextmanager
-def threads_for(n: int) -> Iterator[None]:
+def threads_for(n: int) -> AbstractContextManager[None]:
     """Let parallel loops inside use one thread for each four of ``n`` pictures, at most all.
 
     On a busy machine a second thread may wait milliseconds for a core. A batch earns that
     back; a single picture, which takes microseconds, does not.
     """
-    before = get_num_threads()
-    set_num_threads(max(1, min(before, n // 4)))
-    try:
-        yield
-    finally:
-        set_num_threads(before)
+    return at_most(max(1, n // 4))
 
 
-@njit(cache=True)
+@kernel
 def row_of(price, low, high, rows):
     """Return the row of a price: the nearest, ties away from the middle, top = high.
 
@@ -54,13 +48,13 @@ def row_of(price, low, high, rows):
     return half - 1 + odd - steps if u >= 0.0 else half + steps
 
 
-@njit(cache=True)
+@kernel
 def inside_row(price, low, high, rows):
     """Return the row of a price, the edge's for one outside (which the caller allowed)."""
     return row_of(min(max(price, low), high), low, high, rows)
 
 
-@njit(cache=True)
+@kernel
 def _geometry(window, low, high, shape, volume_rows):
     """Return (n, 8): kind, left, right, rows of high, body (first, end), low + 1, volume top."""
     (height, width), n = shape, window.shape[1]
@@ -81,7 +75,7 @@ def _geometry(window, low, high, shape, volume_rows):
     return parts
 
 
-@njit(cache=True)
+@kernel
 def _candle(plane, part, inks):
     """Mark the edges of the wick above and below the body, the body and the volume bar."""
     kind, left, right, top = part[0], part[1], part[2], part[3]
@@ -104,7 +98,7 @@ def _candle(plane, part, inks):
             plane[volume_top, column] ^= volume
 
 
-@njit(cache=True)
+@kernel
 def _fill_down(plane, ground):
     """Turn edges into areas: each row takes over the row above; row 0 the background."""
     for column in range(plane.shape[1]):
@@ -115,7 +109,7 @@ def _fill_down(plane, ground):
             here[column] ^= above[column]
 
 
-@njit(cache=True)
+@kernel
 def _average(plane, closes, length, low, high, colour, rows):
     """Paint one moving average as a connected line over the columns of each candle."""
     n, width, previous = closes.shape[0], plane.shape[1], -1
@@ -129,7 +123,7 @@ def _average(plane, closes, length, low, high, colour, rows):
         previous = row
 
 
-@njit(cache=True)
+@kernel
 def _picture(picture, window, low, high, inks, lengths, volume_rows):
     """Paint one window into one picture (channels, height, width)."""
     shape = picture.shape[1], picture.shape[2]
@@ -146,7 +140,7 @@ def _picture(picture, window, low, high, inks, lengths, volume_rows):
             _average(plane, window[3], lengths[k], low, high, ink, rows)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def paint(windows, limits, inks, lengths, volume_rows, out):
     """Paint windows (N, 5, n) in ``inks`` (channels, inks) into out (N, channels, H, W)."""
     for k in prange(windows.shape[0]):
@@ -154,7 +148,7 @@ def paint(windows, limits, inks, lengths, volume_rows, out):
         _picture(out[k], windows[k], low, high, inks, lengths, volume_rows)
 
 
-@njit(cache=True)
+@kernel
 def _fault(window, i):
     """Return the number of the first entry of FAULTS that candle i breaks, or -1."""
     first, high, low, last, volume = window[:, i]
@@ -165,7 +159,7 @@ def _fault(window, i):
     return 2 if volume < 0.0 else -1
 
 
-@njit(cache=True)
+@kernel
 def find_faults(windows):
     """Return (N,): 0, or 1 + fault * n + candle for the first faulty candle of a window."""
     n = windows.shape[2]
@@ -179,7 +173,7 @@ def find_faults(windows):
     return found
 
 
-@njit(cache=True)
+@kernel
 def find_outside(windows, limits):
     """Return (N,): 0, or the code of the first candle that leaves its price range."""
     n = windows.shape[2]

@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from setrade import results
+from setrade import races, results
 from setrade.errors import ArgumentError
 
-FILE = results.FOLDER.parent / "claims.yml"
+FILE = results.BOOK / "claims.yml"
 VERDICTS = ("holds", "fails", "undecided", "not testable")
 RULES = ("equals", "interval", "above", "below", "test", "counterexample", "none")
 BY_TEST = {"test": "holds", "counterexample": "fails", "none": "not testable"}
@@ -75,7 +75,7 @@ class Claim:
     claim: str
     claimed: float | None
     rule: str
-    evidence: str  # "<result>#<path.of.keys>", "tests/test_x.py::name", or empty
+    evidence: str  # "<result>#<path.of.keys>", "bench#<race>.<peer>", "tests/test_x.py::name", ""
     verdict: str
     chapter: str  # label of the chapter that measures it
     tolerance: float = 0.0
@@ -85,8 +85,15 @@ class Claim:
     measured: float | None = None
     interval: list[float] | None = None
 
+    @property
+    def needs_checkout(self) -> bool:
+        """Whether a test of the project is the evidence: an installed copy can't look at it."""
+        return "::" in self.evidence
+
     def found(self) -> Measured | None:
         """Return what the evidence says now; None where no number is measured.
+
+        Of a race it is the least ratio of all processors that ran it.
 
         Raises:
             ClaimError: the evidence does not exist.
@@ -95,9 +102,7 @@ class Claim:
             return None
         name, _, path = self.evidence.partition("#")
         try:
-            value: Any = results.load(name)["results"]
-            for step in path.split("."):
-                value = value[int(step) if isinstance(value, list) else step]
+            value = _stored(name, path)
         except (results.ResultError, KeyError, IndexError, TypeError, ValueError) as error:
             raise ClaimError(f"{self.id}: no evidence at {self.evidence}: {error!r}") from error
         return _measured(self.id, value)
@@ -110,6 +115,17 @@ class Claim:
         assert found is not None
         assert self.claimed is not None
         return verdict(self.rule, self.claimed, found, self.tolerance)
+
+
+def _stored(name: str, path: str) -> Any:
+    """Return what a stored result has at a path of keys, or the least ratio of a race."""
+    if name == races.NAME:
+        row, _, peer = path.rpartition(".")
+        return races.least(row, peer).ratio
+    value = results.load(name)["results"]
+    for step in path.split("."):
+        value = value[int(step) if isinstance(value, list) else step]
+    return value
 
 
 def _measured(name: str, value: Any) -> Measured:
@@ -148,10 +164,13 @@ def verdict(rule: str, claimed: float, found: Measured, tolerance: float = 0.0) 
 def ledger(path: Path = FILE) -> list[Claim]:
     """Return every claim, checked: evidence exists, numbers are its numbers, verdicts follow.
 
+    A row shown by a test (``Claim.needs_checkout``) takes its verdict from its rule; that the
+    test exists and passes is checked by the tests of the checkout, never by an installed copy.
+
     Raises:
         ClaimError: names the row and what is wrong with it.
     """
-    claims = parse(Path(path).read_text())
+    claims = parse(Path(path).read_text(encoding="utf-8"))
     for claim in claims:
         found = claim.found()
         evidence = (None, None) if found is None else found.written()

@@ -12,21 +12,24 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import os
 import shutil
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from setrade.buffers import is_tensor, output, series
+from setrade.compiled import kernel
 from setrade.errors import ArgumentError, array, number
 from setrade.gramian.scaling import angles, angles_tensor, check_scale, segments
 
 BLOCK = 8  # pictures that a core takes at a time
 
 
-@njit(cache=True)
+@kernel
 def _outer(a, b, cosine, sine, out):
     """Fill out[i, j] = a[i] cosine[j] - b[i] sine[j] of one picture, within [-1, 1]."""
     for i in range(cosine.size):
@@ -37,7 +40,7 @@ def _outer(a, b, cosine, sine, out):
             out[i, j] = value if value > np.float32(-1) else np.float32(-1)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _fill(x, edges, low, high, start, difference, out):
     """Fill pictures (N, size, size) of series (N, n), some pictures at a time a core."""
     size = edges.size - 1
@@ -59,9 +62,14 @@ def _pixels(a: Any, b: Any, cosine: Any, sine: Any) -> Any:
 
 
 @functools.cache
-def _can_fuse() -> bool:
-    """Return whether torch can compile for CUDA here: it needs triton and a C compiler."""
-    return importlib.util.find_spec("triton") is not None and shutil.which("gcc") is not None
+def _can_fuse(device: Any) -> bool:
+    """Return whether torch can compile for this GPU: it needs triton and a C compiler.
+
+    Triton takes what ``CC`` names, or gcc, clang or cc, and cards from Volta (7.0) on.
+    """
+    compilers = (os.environ.get("CC", ""), "gcc", "clang", "cc")
+    found = importlib.util.find_spec("triton") is not None and any(map(shutil.which, compilers))
+    return found and sys.modules["torch"].cuda.get_device_capability(device) >= (7, 0)
 
 
 @functools.cache
@@ -80,11 +88,27 @@ def _products_tensor(out: Any, *parts: Any) -> Any:
     if torch.is_grad_enabled() and parts[0].requires_grad:
         return _pixels(*parts)
     with torch.no_grad():
-        if out.is_cuda and _can_fuse():
-            _fused()(out, *parts)
-        else:
+        if not (out.is_cuda and _can_fuse(out.device) and _filled(out, *parts)):
             out.copy_(_pixels(*parts))
     return out
+
+
+def _filled(out: Any, *parts: Any) -> bool:
+    """Fill ``out`` by the compiled kernel; False where it cannot be compiled, told once."""
+    if _Broken.told:
+        return False
+    try:
+        _fused()(out, *parts)
+    except Exception as error:  # of many kinds: no headers, a full disk, a driver too old
+        _Broken.told = True
+        warnings.warn(f"pictures are drawn by plain torch, slower: {error}", stacklevel=5)
+    return not _Broken.told
+
+
+class _Broken:
+    """Whether the compiler has failed in this process: it is not tried again."""
+
+    told = False
 
 
 def _field(x: Any, size: int | None, out: Any, bounds: Any, rescale: str, difference: bool) -> Any:

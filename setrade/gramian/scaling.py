@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from setrade.buffers import is_tensor
+from setrade.buffers import is_tensor, wide
+from setrade.compiled import kernel
 from setrade.errors import ArgumentError, choice, integer, number
 
 RANGES = {"signed": -1.0, "unit": 0.0}  # the lower end of x~; the upper end is 1
@@ -53,7 +53,7 @@ def check_scale(x: Any, bounds: Any, rescale: str) -> tuple[float, float, float]
     return low, high, start
 
 
-@njit(cache=True)
+@kernel
 def angles(x, edges, low, high, start, means, cosine, sine):
     """Fill (size,) float32 cosines x~ and sines of one series ``x`` (n,); ``means`` is scratch."""
     for k in range(means.size):
@@ -76,8 +76,7 @@ def angles(x, edges, low, high, start, means, cosine, sine):
 def angles_tensor(x: Any, edges: np.ndarray, low: float, high: float, start: float) -> Any:
     """Do what `angles` does to a tensor (..., n) on its device, with gradients."""
     torch = sys.modules["torch"]
-    # Apple's GPUs have no float64.
-    x = x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+    x = wide(x)
     if len(edges) - 1 < x.shape[-1]:
         x = x @ _averaging(edges).to(x)  # (..., n) @ (n, size)
     lo = x.amin(-1, keepdim=True) if np.isnan(low) else torch.full_like(x[..., :1], low)

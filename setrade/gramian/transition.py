@@ -10,14 +10,15 @@ import sys
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from setrade.buffers import is_tensor, output, series
+from setrade.buffers import is_tensor, output, series, wide
+from setrade.compiled import kernel
 from setrade.errors import integer
 from setrade.gramian.scaling import segments
 
 
-@njit(cache=True)
+@kernel
 def _edges(x, places):
     """Return the quantiles of one window at fractional ranks ``places`` (NumPy's linear rule)."""
     ordered = np.sort(x)
@@ -30,7 +31,7 @@ def _edges(x, places):
     return out
 
 
-@njit(cache=True)
+@kernel
 def _matrix(bins, n_bins):
     """Return the (n_bins, n_bins) shares of the moves that leave each bin."""
     counts = np.zeros((n_bins, n_bins), np.float32)
@@ -43,7 +44,7 @@ def _matrix(bins, n_bins):
     return counts
 
 
-@njit(cache=True)
+@kernel
 def _columns(matrix, bins, edges):
     """Return (n_bins, size): P(segment j | bin a), the mean over the segment's bars."""
     out = np.zeros((len(matrix), edges.size - 1), np.float32)
@@ -55,7 +56,7 @@ def _columns(matrix, bins, edges):
     return out
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _fill(x, edges, places, out):
     size = edges.size - 1
     for w in prange(len(x)):
@@ -74,7 +75,7 @@ def _fill(x, edges, places, out):
 def _fill_tensor(x: Any, edges: np.ndarray, places: np.ndarray, out: Any) -> None:
     """Do what `_fill` does to a tensor (N, n) on its device."""
     torch = sys.modules["torch"]
-    x = x.detach().to(torch.float32 if x.device.type == "mps" else torch.float64)
+    x = wide(x.detach())
     ranks = torch.from_numpy(places).to(x)
     below = ranks.long()
     ordered = x.sort(-1).values

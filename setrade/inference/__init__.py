@@ -5,14 +5,15 @@ file of weights does not say: which net, fed how, answering what; and refuses wh
 """
 
 from .checkpoint import FOLDER, load, save
-from .errors import CheckpointError, QuantizationRefused
-from .export import OnnxNet, providers, to_onnx
+from .errors import CheckpointError, MissingRuntimeError, QuantizationRefused
+from .export import OnnxNet, to_onnx
 from .fold import fold_batch_norms
 from .inputs import from_candles, to_tensor
 from .predictor import Predictor
 from .quantize import agreement, quantize, require_agreement
 from .recipes import RECIPES, Recipe
-from .runtimes import RUNTIMES, engine
+from .runtimes import RUNTIMES, engine, plain
+from .sessions import providers
 from .spec import Spec
 from .timing import CachedTrader, Latency, measure
 
@@ -23,6 +24,7 @@ __all__ = [
     "CachedTrader",
     "CheckpointError",
     "Latency",
+    "MissingRuntimeError",
     "OnnxNet",
     "Predictor",
     "QuantizationRefused",
@@ -34,6 +36,7 @@ __all__ = [
     "from_candles",
     "load",
     "measure",
+    "plain",
     "providers",
     "quantize",
     "require_agreement",

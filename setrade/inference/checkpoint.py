@@ -7,8 +7,8 @@ and tensors, lie in its metadata.
 from __future__ import annotations
 
 import hashlib
-import os
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -17,11 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from setrade.errors import ArgumentError
+from setrade.files import atomic_path
 
 from .errors import CheckpointError
 from .spec import Spec, check_pair
 
-FOLDER = Path(__file__).resolve().parent / "checkpoints"
+FOLDER = Path(str(files("setrade.inference") / "checkpoints"))
 
 
 def digest(spec: str, state: dict[str, Tensor]) -> str:
@@ -47,10 +48,8 @@ def save(path: str | Path, net: nn.Module, spec: Spec) -> Path:
     path, text = Path(path), spec.to_json()
     state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
     _try(_fill(spec.build(), state), spec)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(state, temporary, metadata={"spec": text, "sha256": digest(text, state)})
-    temporary.chmod(0o644)  # safetensors writes for the owner alone
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"spec": text, "sha256": digest(text, state)})
     return path
 
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a checkpoint, and with eight bits."""
+"""What can be wrong with a checkpoint, with a runtime, and with eight bits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from setrade.errors import ArgumentError
 
 class CheckpointError(ArgumentError):
     """A checkpoint is damaged, of another version, or contradicts itself; ``name`` says where."""
+
+
+class MissingRuntimeError(ArgumentError):
+    """What was asked for is not installed, or cannot be used here; ``allowed`` says what to do."""
 
 
 class QuantizationRefused(ValueError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,32 @@ from setrade.signals import Signal, from_probabilities
 from setrade.training import device as pick_device
 
 from .checkpoint import load
+from .export import OnnxNet
 from .inputs import from_candles, to_tensor
 from .runtimes import engine
 from .spec import Spec, check_pair
+
+
+def placed(net: nn.Module, device: torch.device) -> nn.Module:
+    """Return the net where it all lies on ``device``; else a copy of it that does."""
+    there = torch.empty(0, device=device).device  # "cuda" is the current card, which has a number
+    same = all(value.device == there for value in chain(net.parameters(), net.buffers()))
+    return net if same else deepcopy(net).to(device)
 
 
 class Predictor:
     """A net, its preprocessing and an engine. `Predictor.load` is the usual way in.
 
     Args:
-        net: in eval mode.
+        net: left where it is; on another device a copy of it works.
         spec: how it is fed and what it answers.
-        device: default the fastest here; "cpu", "cuda" or "mps".
+        device: default what `training.device` gives; "cpu", "cuda", "cuda:1", ... or "mps".
         runtime: one of ``RUNTIMES``.
         batch_size: most examples in one call of the net; more are split.
 
     Raises:
         ArgumentError: no module or no `Spec`, an unknown runtime, or a device that is not here.
+        MissingRuntimeError: a runtime that is not installed; names the extra that brings it.
     """
 
     def __init__(
@@ -47,9 +58,11 @@ class Predictor:
         check_pair(net, spec)
         self.device = pick_device(str(device) if isinstance(device, torch.device) else device)
         self.spec, self.batch_size = spec, integer("batch_size", batch_size, 1)
-        self.net = net.to(self.device).eval()
+        self.net = placed(net.eval(), self.device)
         example = torch.zeros(2, *spec.input_shape, device=self.device)
-        self.engine = engine(self.net, example, runtime)
+        self.engine = engine(self.net, example, runtime, most=self.batch_size)
+        # ONNX Runtime takes a batch from the CPU to its GPU by itself, and brings the answers back.
+        self.feed = torch.device("cpu") if isinstance(self.engine, OnnxNet) else self.device
 
     @classmethod
     def load(
@@ -59,7 +72,7 @@ class Predictor:
 
         Args:
             path: of a file that `save` wrote, or "se_trader", "efficientnet_micro".
-            device: default the fastest here.
+            device: default what `training.device` gives.
             options: ``runtime`` and ``batch_size``.
 
         Raises:
@@ -77,7 +90,7 @@ class Predictor:
     def answers(self, images: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray | None]:
         """Return probabilities (B, 3), float64, of sell, hold and buy, and gates (B, C) or None."""
         x = to_tensor(images, self.spec)
-        made = [self.engine(part.to(self.device)) for part in x.split(self.batch_size)]
+        made = [self.engine(part.to(self.feed)) for part in x.split(self.batch_size)]
         columns = [torch.cat(parts).cpu() for parts in zip(*made, strict=True)]
         probabilities = columns[0].double().softmax(1).numpy()
         return probabilities, columns[1].double().numpy() if len(columns) > 1 else None

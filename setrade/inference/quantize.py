@@ -16,33 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnxruntime.quantization import (
-    CalibrationDataReader,
-    QuantFormat,
-    QuantType,
-    quantize_dynamic,
-    quantize_static,
-)
-from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor
 
 from setrade.errors import ArgumentError, array, choice, number
 
 from .arrays import to_numpy
 from .errors import QuantizationRefused
-from .export import open_session, providers
 from .recipes import ACTIVATIONS, METHODS, RECIPES, WEIGHTS, Recipe, left_in_float
+from .sessions import onnxruntime, open_session
 
 
-class _Reader(CalibrationDataReader):
+class _Reader:
     """Calibration images in batches of one size, at most 16: histograms are stacked."""
 
     def __init__(self, images: np.ndarray) -> None:
         size = max(k for k in range(1, 17) if len(images) % k == 0)
         self.parts = iter(np.split(images, len(images) // size))
 
-    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+    def get_next(self) -> dict[str, np.ndarray] | None:
         """Return the next feed, or None at the end."""
         part = next(self.parts, None)
         return None if part is None else {"images": part}
@@ -75,29 +66,41 @@ def quantize(
     Raises:
         ArgumentError: no model, an unknown recipe, or images that are empty, not finite, no
             floats, or of another shape than the model takes.
+        MissingRuntimeError: ONNX Runtime, whose converter this is, is not installed.
     """
     how = recipe if isinstance(recipe, Recipe) else RECIPES[choice("recipe", recipe, RECIPES)]
+    onnxruntime("INT8")
     images = _calibration(model, calibration)
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, ready, result = (Path(folder) / f"{name}.onnx" for name in "abc")
         source.write_bytes(model)
-        quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-        shared: dict[str, Any] = {
-            "per_channel": how.per_channel, "reduce_range": how.reduce_range,
-            "nodes_to_exclude": left_in_float(
-                [node.name for node in onnx.load(ready).graph.node], how
-            ),
-        }  # fmt: skip
-        if how.activations == 0:
-            quantize_dynamic(str(ready), str(result), weight_type=QuantType.QInt8, **shared)
-        else:
-            quantize_static(
-                str(ready), str(result), _Reader(images), quant_format=QuantFormat.QDQ,
-                activation_type=ACTIVATIONS[how.activations], weight_type=WEIGHTS[how.weights],
-                calibrate_method=METHODS[how.calibration],
-                extra_options={"CalibPercentile": 99.99}, **shared,
-            )  # fmt: skip
+        _convert(source, ready, result, how, images)
         return result.read_bytes()
+
+
+def _convert(source: Path, ready: Path, result: Path, how: Recipe, images: np.ndarray) -> None:
+    """Write the rounded model to ``result``, by way of a tidied one."""
+    import onnx
+    from onnxruntime import quantization as q
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+    names = [node.name for node in onnx.load(ready).graph.node]
+    shared: dict[str, Any] = {
+        "per_channel": how.per_channel, "reduce_range": how.reduce_range,
+        "nodes_to_exclude": left_in_float(names, how),
+    }  # fmt: skip
+    if how.activations == 0:
+        q.quantize_dynamic(str(ready), str(result), weight_type=q.QuantType.QInt8, **shared)
+        return
+    q.quantize_static(
+        str(ready), str(result), _Reader(images),  # type: ignore[arg-type]
+        quant_format=q.QuantFormat.QDQ,
+        activation_type=q.QuantType[ACTIVATIONS[how.activations]],
+        weight_type=q.QuantType[WEIGHTS[how.weights]],
+        calibrate_method=q.CalibrationMethod[METHODS[how.calibration]],
+        extra_options={"CalibPercentile": 99.99}, **shared,
+    )  # fmt: skip
 
 
 def _calibration(model: bytes, images: Any) -> np.ndarray:
@@ -105,7 +108,7 @@ def _calibration(model: bytes, images: Any) -> np.ndarray:
     x = array("calibration", to_numpy("calibration", images, ("float32", "float64")))
     with np.errstate(over="ignore"):
         x = array("calibration", np.ascontiguousarray(x, np.float32))
-    wanted = open_session(model, 1, providers()).get_inputs()
+    wanted = open_session(model, 1).get_inputs()
     if [entry.name for entry in wanted] != ["images"]:
         raise ArgumentError("model", [entry.name for entry in wanted], "one input, images")
     shape = wanted[0].shape[1:]  # a name where any length will do

@@ -5,17 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from onnxruntime.quantization import CalibrationMethod, QuantType
-
 from setrade.errors import ArgumentError, choice
 
-METHODS = {
-    "minmax": CalibrationMethod.MinMax,
-    "percentile": CalibrationMethod.Percentile,
-    "entropy": CalibrationMethod.Entropy,
-}
-ACTIVATIONS = {8: QuantType.QUInt8, 16: QuantType.QUInt16}
-WEIGHTS = {8: QuantType.QInt8, 16: QuantType.QInt16}
+# As ONNX Runtime names them, which is imported only where something is rounded.
+METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
+ACTIVATIONS = {8: "QUInt8", 16: "QUInt16"}
+WEIGHTS = {8: "QInt8", 16: "QInt16"}
 
 
 @dataclass(frozen=True)

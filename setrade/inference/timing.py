@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from setrade.errors import ArgumentError, array, integer, number
 from setrade.models import SETrader
 from setrade.se import CachedSE
+
+STEADY, MOST_WARM = 2.0, 10  # a call that takes so many times another is not steady yet
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,34 @@ class Latency:
         return cls(float(p50), float(p95), float(p99), float(rate), len(s))
 
 
+def waiting(device: torch.device) -> Callable[[], None]:
+    """Return what waits until a device has done all that it was told."""
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    return torch.mps.synchronize if device.type == "mps" else lambda: None
+
+
+def warm_up(call: Callable[[], Any], wait: Callable[[], None]) -> None:
+    """Call at least twice, and until one call is no slower than twice the one before.
+
+    A compiler may begin anew at the second call, or the third, when it meets another shape.
+    """
+    before = math.inf
+    for count in range(1, MOST_WARM + 1):
+        start = time.perf_counter()
+        call()
+        wait()
+        now = time.perf_counter() - start
+        if count > 1 and before / STEADY <= now <= STEADY * before:
+            return
+        before = now
+
+
 def measure(
     call: Callable[[], Any], *, batch: int = 1, seconds: float = 3.0, least: int = 5,
     device: str | torch.device = "cpu",
 ) -> Latency:  # fmt: skip
-    """Return the `Latency` of a call, after two that warm up.
+    """Return the `Latency` of a call, after some that warm up.
 
     Time one runtime a process: the thread pools of two disturb each other.
 
@@ -50,12 +76,11 @@ def measure(
         batch: examples in one call.
         seconds: how long to go on.
         least: calls in any case.
-        device: a GPU is waited for, before and after.
+        device: a GPU is waited for, before and after; it has to be the one that computes.
     """
     limit, least = number("seconds", seconds, 0, above=True), integer("least", least, 1)
-    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
-    for _ in range(2):
-        call()
+    wait = waiting(torch.device(device))
+    warm_up(call, wait)
     taken: list[float] = []
     while len(taken) < least or (sum(taken) < limit and len(taken) < 100_000):
         wait()

@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import talib
-from numba import njit
 
+from setrade.compiled import kernel
 from setrade.errors import ArgumentError, array, integer, number
 from setrade.labels.targets import prices
 
 
-@njit(cache=True)
+@kernel
 def _scan(opens, highs, lows, width, above, below, horizon):
     """Walk from each entry to the first barrier; NaN rows where the future is not complete."""
     n = len(opens)

@@ -31,7 +31,13 @@ from .table import Table
 from .trader import Trader
 
 BROKERS = {"testnet": TestnetBroker, "demo": DemoBroker}
-SIGNALS = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated", signal.SIGUSR1: "kill_signal"}
+REASONS = {
+    "SIGINT": "interrupt", "SIGTERM": "terminated",
+    "SIGUSR1": "kill_signal",  # not on Windows
+    "SIGBREAK": "terminated",  # on Windows alone: Ctrl-Break, since nobody can send SIGTERM there
+}  # fmt: skip
+SIGNALS = {getattr(signal, name): reason for name, reason in REASONS.items()
+           if hasattr(signal, name)}  # fmt: skip
 BARS = 5  # without a good one for so long, all is closed
 FAULT, HELD = 3, 4  # exit status: this run holds nothing; a position may be held, unattended
 

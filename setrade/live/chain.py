@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from setrade import candles
 from setrade.candles.intervals import parse_interval
 from setrade.errors import ArgumentError
-from setrade.inference import CheckpointError, Predictor, providers
+from setrade.inference import CheckpointError, Predictor, plain
 from setrade.training import device as pick_device
 
 from .failover import Failover
@@ -28,6 +29,7 @@ CHAINS = {
 CHECKPOINTS = {"se_trader": "se_trader", "efficientnet": "efficientnet_micro"}
 FRAMES = ("1min", "5min")
 PATIENCE = 5.0  # budgets after which an answer is not waited for any more
+WARM = 600.0  # seconds that the very first answer may take, before the first bar
 WITHIN, PAUSE = 60, 15  # bars: the nets work at the closes of long ones, every fifteenth or so
 
 
@@ -67,7 +69,9 @@ def chain(
 ) -> tuple[Failover, int, int]:  # fmt: skip
     """Return the chain that the options ask for, and the most and least bars that it needs.
 
-    The first level is on the fastest device here (or ``o.device``), the others on the CPU.
+    The first level is on the device that `training.device` gives (or ``o.device``) and runs as
+    ``o.runtime`` says; the others are on the CPU, with the plain runtime. All have answered once
+    when this returns: what is compiled at a first answer would not be ready at the first bar.
 
     Args:
         o: options, as `options.parser` makes them.
@@ -85,28 +89,32 @@ def chain(
     needs: list[int] = []
     for place, name in enumerate(CHAINS[o.model]):
         try:
-            model: Any = _make(name, o, o.device if place == 0 else "cpu", first=place == 0)
+            model: Any = _make(name, o, first=place == 0)
         except CheckpointError as error:
             if not resumed:
                 raise
             model = Broken(error)
         needs.append(model.needs)
-        levels.append((name, Worker(Sized(name, model, o.size), PATIENCE * o.budget)))
+        worker = Worker(Sized(name, model, o.size), PATIENCE * o.budget)
+        if model.needs:
+            worker.warm(candles.synthetic(model.needs, seed=0, interval=o.interval).candles, WARM)
+        levels.append((name, worker))
     made = Failover(
         levels, budget=o.budget, within=WITHIN, pause=PAUSE, changed=changed, clock=clock
     )
     return made, max(needs), needs[-1]
 
 
-def _make(name: str, o: argparse.Namespace, device: str | None, *, first: bool) -> Any:
+def _make(name: str, o: argparse.Namespace, *, first: bool) -> Any:
     """Return one level."""
+    where = (o.device, o.runtime) if first else ("cpu", None)
     rule = {"lookback": o.lookback, "threshold": o.threshold}
     if name == "rules":
         return Rule(o.interval, **rule)
     if name == "ensemble":
-        nets = [_net(member, o, device) for member in CHECKPOINTS.values()]
+        nets = [_net(member, o, *where) for member in CHECKPOINTS.values()]
         return Ensemble([*nets, *(Rule(o.interval, interval=f, **rule) for f in _frames(o))])
-    return _net(o.checkpoint if first and o.checkpoint else CHECKPOINTS[name], o, device)
+    return _net(o.checkpoint if first and o.checkpoint else CHECKPOINTS[name], o, *where)
 
 
 def _frames(o: argparse.Namespace) -> list[str]:
@@ -117,11 +125,10 @@ def _frames(o: argparse.Namespace) -> list[str]:
     return [f for f in FRAMES if not parse_interval("frames", f).value % own] or [o.interval]
 
 
-def _net(file: str, o: argparse.Namespace, device: str | None) -> Net:
+def _net(file: str, o: argparse.Namespace, device: str | None, runtime: str | None) -> Net:
     """Return a net on bars of the length that it was trained on."""
     on = pick_device(device)
-    quick = on.type == "cpu" or len(providers(gpu=True)) > 1
-    predictor = Predictor.load(file, device, runtime=o.runtime or ("onnx" if quick else "eager"))
+    predictor = Predictor.load(file, on, runtime=runtime or plain(on), batch_size=1)
     try:
         return Net(predictor, o.interval)
     except ArgumentError as error:

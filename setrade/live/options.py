@@ -62,11 +62,14 @@ def _model(g: argparse._ArgumentGroup) -> None:
                    help="bar lengths, comma separated, on which the rule has a vote in the "
                         "ensemble; without it 1min and 5min, as far as the stream's bars allow")
     g.add_argument("--device", choices=("cpu", "cuda", "mps"),
-                   help="of the first model; without it the fastest one here")
+                   help="of the first model; without it a CUDA GPU if there is one, else the CPU "
+                        "(SETRADE_DEVICE in the environment decides as well)")
     g.add_argument("--runtime",
-                   choices=("eager", "channels_last", "folded", "compiled", "bf16", "onnx"),
-                   help="what runs the nets; without it ONNX Runtime, or PyTorch as it is on a "
-                        "GPU that the installed ONNX Runtime cannot use")
+                   choices=("eager", "channels_last", "folded", "compiled", "bf16", "onnx",
+                            "tensorrt"),
+                   help="what runs the first model's nets; without it, and for the others, ONNX "
+                        "Runtime, or PyTorch as it is where that is not installed or cannot use "
+                        "the GPU. What is compiled or built is made before the first bar")
     g.add_argument("--threads", type=int, default=1,
                    help="threads of a net on the CPU: for one picture a second one only waits")
     g.add_argument("--budget", type=float, default=1.0,

@@ -137,7 +137,7 @@ def machine(f: Facts) -> list[Row]:
         there = bool(f.stream["connected"])
         rows.append(("stream", mark("good" if there else "bad", "up" if there else "down")))
         rows += [(told, f"{f.stream.get(name, 0):.0f}") for name, told in COUNTED.items()]
-    if f.gpu:
+    if "memory_used" in f.gpu:
         used = f"{f.gpu['memory_used'] / 2**30:.1f} of {f.gpu['memory_total'] / 2**30:.1f} GiB"
         busy = figure(f.gpu.get("utilization", math.nan), ".0%")
         rows.append(("GPU", f"{busy} busy, {used}"))

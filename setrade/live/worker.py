@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from typing import Any
 
 from setrade.errors import number
@@ -42,8 +43,20 @@ class Worker:
                 answer = None, error
             self._out.put(answer)
 
+    def warm(self, x: Any, limit: float) -> None:
+        """Ask a question whose answer does not matter, and wait ``limit`` seconds for it.
+
+        A first answer may take minutes: code is compiled, an engine built, and kept for the
+        thread that asked, which is this one's. A model that fails will do so again, when asked.
+        """
+        with suppress(Exception):
+            self._ask(x, limit)
+
     def __call__(self, x: Any) -> Signal:
         """Return the model's answer, or raise what it raised; `HangError` after ``limit``."""
+        return self._ask(x, self.limit)
+
+    def _ask(self, x: Any, limit: float) -> Signal:
         if self._busy and self._out.empty():
             raise HangError("still busy with an earlier question")
         if self._busy:
@@ -51,9 +64,9 @@ class Worker:
         self._in.put(x)
         self._busy = True
         try:
-            signal, error = self._out.get(timeout=self.limit)
+            signal, error = self._out.get(timeout=limit)
         except queue.Empty:
-            raise HangError(f"no answer within {self.limit:g} s") from None
+            raise HangError(f"no answer within {limit:g} s") from None
         self._busy = False
         if error is not None:
             raise error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from ..compiled import kernel
 
-@numba.njit(cache=True)
+
+@kernel
 def episodes(ticks, size, min_size):
     """Return ``start, end, grown, level`` of every large order that came and went.
 

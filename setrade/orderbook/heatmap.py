@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
+from numba import prange
 
+from ..compiled import kernel
 from ..errors import ArgumentError, array, choice, integer, number
 from .snapshots import Snapshots
 
@@ -85,10 +86,10 @@ def _fits(out: object, shape: tuple[int, ...]) -> bool:
     return out.dtype in (np.float32, np.float64) and out.flags.c_contiguous and out.flags.writeable
 
 
-@numba.njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _fill(bid_price, bid_size, ask_price, ask_size, mid, ends, span, fixed, out, outside):
     rows, window = out.shape[2], out.shape[3]
-    for b in numba.prange(len(ends)):
+    for b in prange(len(ends)):
         out[b] = 0.0
         for j in range(window):
             i = ends[b] - window + 1 + j

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import pandas as pd
 
+from ..compiled import kernel
 from ..errors import ArgumentError, integer, number
 from .planting import plant
 from .snapshots import Snapshots
@@ -128,7 +128,7 @@ def _sizes(bid, pressure, planted: pd.DataFrame, levels: int, rng) -> np.ndarray
     return np.round(sizes * LOT, 3)
 
 
-@numba.njit(cache=True)
+@kernel
 def _background(bid, pressure, noise, shocks, draws, sizes):
     """Sizes that fall with distance; each tick has its own noise and changes now and then."""
     seen, shown = np.full(noise.shape, -1), np.zeros(noise.shape)

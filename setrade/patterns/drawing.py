@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from ..compiled import kernel
 
 MEMORY = 0.8  # autocorrelation of the deviations from the ideal line
 JITTER = 0.04  # standard deviation of a knot's level, in pattern heights
@@ -18,7 +19,7 @@ BLOCKS = np.array([1, 4, 8, 12])  # bars that stay together when «none» is shu
 WICK = 0.4  # half-normal scale of a wick, in standard deviations of a bar's return
 
 
-@njit(cache=True)
+@kernel
 def zigzag(rng, times, levels, span, warp, tilt, flip, out):
     """Fill ``out[:span]`` with a shape: legs of warped length between knots of jittered level."""
     legs = len(times) - 1
@@ -37,7 +38,7 @@ def zigzag(rng, times, levels, span, warp, tilt, flip, out):
         out[j] = level[leg] + share * (level[leg + 1] - level[leg]) + tilt * (j / (span - 1) - 0.5)
 
 
-@njit(cache=True)
+@kernel
 def blur(rng, path, span, noise):
     """Add mean-reverting deviations of standard deviation ``noise`` to ``path[:span]``."""
     deviation = noise * rng.standard_normal()
@@ -47,7 +48,7 @@ def blur(rng, path, span, noise):
         deviation = MEMORY * deviation + fresh * rng.standard_normal()
 
 
-@njit(cache=True)
+@kernel
 def embed(rng, path, span, visible, end, steps):
     """Fill ``steps`` (L,): a lead-in, the visible part of ``path`` ending at bar ``end``, a rest.
 
@@ -70,7 +71,7 @@ def embed(rng, path, span, visible, end, steps):
         steps[t] += drift
 
 
-@njit(cache=True)
+@kernel
 def shuffle(rng, steps):
     """Shuffle ``steps[1:]`` in blocks: the same bars, return and volatility, no pattern left."""
     n, block = len(steps) - 1, BLOCKS[rng.integers(0, len(BLOCKS))]
@@ -92,7 +93,7 @@ def shuffle(rng, steps):
             t += 1
 
 
-@njit(cache=True)
+@kernel
 def candles(rng, steps, vol, out):
     """Write candles (5, L) whose log returns are ``steps`` scaled to a mean square of vol²."""
     n, square = len(steps), 0.0
@@ -110,7 +111,7 @@ def candles(rng, steps, vol, out):
         out[4, t] = 100.0 * math.exp(busy)
 
 
-@njit(cache=True)
+@kernel
 def draw(rng, shape, span, noise, warp, tilt, share, after, vol, tables, out):
     """Draw one window (5, L) of shape number ``shape``; -1: of none. Return first and last bar."""
     times, levels, counts, two_sided = tables
@@ -128,7 +129,7 @@ def draw(rng, shape, span, noise, warp, tilt, share, after, vol, tables, out):
     return (end - visible + 1, end) if shape >= 0 else (-1, -1)
 
 
-@njit(cache=True)
+@kernel
 def draw_all(rng, kinds, spans, noise, warp, tilt, share, after, vol, tables, out, ends):
     """Draw every window of ``kinds`` (N,), 0 is none; spans to vol are its settings, (N,) each."""
     for i in range(len(kinds)):

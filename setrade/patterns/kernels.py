@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ..compiled import kernel
 from . import rules
 
 # Columns of the result; the bearish or inverse twin follows its shape.
 HS, _, TOP, _, ASCENDING, DESCENDING, SYMMETRIC, BULL, BEAR, PENNANT, CUP = range(11)
 
 
-@njit(cache=True)
+@kernel
 def smooth(x, bandwidth):
     """Return ``x`` (n,) under a Gaussian kernel of that standard deviation in bars."""
     n, reach = len(x), int(4 * bandwidth) + 1
@@ -28,7 +28,7 @@ def smooth(x, bandwidth):
     return out
 
 
-@njit(cache=True)
+@kernel
 def extrema(path, threshold):
     """Return the bars of alternating extrema: each lies ``threshold`` beyond the one before.
 
@@ -53,14 +53,14 @@ def extrema(path, threshold):
     return bars[: count + 1] if direction else bars[:0]
 
 
-@njit(cache=True)
+@kernel
 def note(found, spans, kind, first, last):
     """Mark a pattern; of several of one kind the first asked, the most recent, stays."""
     if not found[kind]:
         found[kind], spans[kind, 0], spans[kind, 1] = True, first, last
 
 
-@njit(cache=True)
+@kernel
 def tail(x, count, m, sign):
     """Return the last m of the first ``count`` levels, times ``sign``."""
     out = np.empty(m)
@@ -69,7 +69,7 @@ def tail(x, count, m, sign):
     return out
 
 
-@njit(cache=True)
+@kernel
 def judge_tops(x, bar, count, tol, found, spans):
     """Ask for head and shoulders and double tops among the last extrema, either way up."""
     for m in (6, 5):
@@ -84,7 +84,7 @@ def judge_tops(x, bar, count, tol, found, spans):
                 note(found, spans, TOP + way, first, last)
 
 
-@njit(cache=True)
+@kernel
 def judge_poles(x, bar, count, tol, n, found, spans):
     """Ask for a pole and then a channel or a wedge of 4 to 8 extrema."""
     for m in range(9, 4, -1):
@@ -100,7 +100,7 @@ def judge_poles(x, bar, count, tol, n, found, spans):
                 note(found, spans, BULL if sign > 0 else BEAR, first, last)
 
 
-@njit(cache=True)
+@kernel
 def judge_triangles(x, bar, count, tol, found, spans):
     """Ask for triangles of 5 to 7 extrema."""
     for m in range(7, 4, -1):
@@ -115,7 +115,7 @@ def judge_triangles(x, bar, count, tol, found, spans):
             note(found, spans, DESCENDING, first, last)
 
 
-@njit(cache=True)
+@kernel
 def judge_cup(path, bar, tol, found, spans):
     """Ask for a cup between any earlier high and the last one, and a shallow dip after it."""
     n, count = len(path), len(bar)
@@ -132,7 +132,7 @@ def judge_cup(path, bar, tol, found, spans):
                 note(found, spans, CUP, left, n - 1)
 
 
-@njit(cache=True)
+@kernel
 def find_one(close, bandwidth, swing, tol, fresh, found, spans):
     """Mark the patterns of one window of closes (n,) in ``found`` (11,) and ``spans`` (11, 2)."""
     path = smooth(np.log(close), bandwidth)
@@ -150,7 +150,7 @@ def find_one(close, bandwidth, swing, tol, fresh, found, spans):
         judge_cup(path, bar, tol, found, spans)
 
 
-@njit(cache=True)
+@kernel
 def find_all(close, bandwidth, swing, tol, fresh, found, spans):
     """Mark the patterns of each row of ``close`` (N, n)."""
     for i in range(len(close)):

@@ -11,13 +11,14 @@ Source: A. Lo, H. Mamaysky and J. Wang, Foundations of Technical Analysis, Journ
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from ..compiled import kernel
 
 STEP = 0.08  # least fall or rise from one extremum to the next of its kind, in heights
 POLE = 1.6  # a pole is this much higher than what follows it
 
 
-@njit(cache=True)
+@kernel
 def head_and_shoulders(x, bar, tol):
     """Judge left shoulder, neck, head, neck, right shoulder, and a fall after it: (6,)."""
     left, neck_1, head, neck_2, right, last = x[0], x[1], x[2], x[3], x[4], x[5]
@@ -31,7 +32,7 @@ def head_and_shoulders(x, bar, tol):
     return even and tall and 0.4 < lean < 2.5 and last < right - 0.7 * (right - neck)
 
 
-@njit(cache=True)
+@kernel
 def double_top(x, bar, tol):
     """Judge a rise, a top, a valley, an equal top, a fall of most of the valley's depth: (5,)."""
     start, first, valley, second, last = x[0], x[1], x[2], x[3], x[4]
@@ -44,7 +45,7 @@ def double_top(x, bar, tol):
     return deep and equal and 0.3 < lean < 3.0 and last < second - 0.7 * depth
 
 
-@njit(cache=True)
+@kernel
 def edges(x):
     """Return the least and the largest step between like extrema: highs, then lows, in heights."""
     top = 0 if x[0] > x[1] else 1
@@ -59,7 +60,7 @@ def edges(x):
     return steps / (high - low)
 
 
-@njit(cache=True)
+@kernel
 def ascending_triangle(x, tol):
     """Judge level highs over rising lows, at least two of each: (5,) or more."""
     steps = edges(x)
@@ -67,14 +68,14 @@ def ascending_triangle(x, tol):
     return level and steps[2] > STEP
 
 
-@njit(cache=True)
+@kernel
 def converging(x):
     """Judge falling highs over rising lows."""
     steps = edges(x)
     return steps[1] < -STEP and steps[2] > STEP
 
 
-@njit(cache=True)
+@kernel
 def falling_channel(x, tol):
     """Judge highs and lows that fall alike."""
     steps = edges(x)
@@ -82,7 +83,7 @@ def falling_channel(x, tol):
     return falls and abs((steps[0] + steps[1]) - (steps[2] + steps[3])) < 2 * tol
 
 
-@njit(cache=True)
+@kernel
 def has_pole(x, bar, n_bars):
     """Judge whether the first leg is a pole: high, quick, and not given back by the rest."""
     low = high = x[1]
@@ -93,7 +94,7 @@ def has_pole(x, bar, n_bars):
     return leg > POLE * (high - low) and quick and low > x[0] + 0.35 * leg
 
 
-@njit(cache=True)
+@kernel
 def cup(path, left, right, low, high, tol):
     """Judge closes between two rims: equal rims, and a parabola that explains 85 % of them."""
     if right - left < 14:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from setrade.charts.kernels import row_of
+from setrade.compiled import kernel
 
 
-@njit(cache=True)
+@kernel
 def _spread(profile, volume, high, low, top, bottom):
     """Add one candle's volume to the rows (float64) that it passes through, evenly."""
     rows = profile.shape[0]
@@ -27,7 +28,7 @@ def _spread(profile, volume, high, low, top, bottom):
         profile[row] += volume * share
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def fill_profile(windows, limits, profile):
     """Fill profile (N, rows) with the volume of windows (N, 5, n) by price level."""
     for k in prange(windows.shape[0]):
@@ -39,13 +40,13 @@ def fill_profile(windows, limits, profile):
             _spread(profile[k], windows[k, 4, i], high, low, top, bottom)
 
 
-@njit(cache=True)
+@kernel
 def _nearest(x):
     """Return the nearest whole number, halves away from zero."""
     return int(x + 0.5) if x >= 0.0 else -int(0.5 - x)
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def paint_profile(profile, plane_number, out):
     """Paint rows of out (N, C, H, W) in 255 * volume / the window's largest row."""
     for k in prange(out.shape[0]):
@@ -55,7 +56,7 @@ def paint_profile(profile, plane_number, out):
             out[k, plane_number, row] = np.uint8(_nearest(255.0 * share))
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def paint_imbalance(imbalance, plane_number, out):
     """Paint imbalance (N, levels, n) into out: level 1 on top, 128 balanced, 1 and 255 ends."""
     levels, n = imbalance.shape[1], imbalance.shape[2]

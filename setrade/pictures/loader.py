@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import get_num_threads, set_num_threads
 from torch import Tensor
 
+from setrade.compiled import at_most
 from setrade.errors import ArgumentError, array, integer
 from setrade.pictures.stacks import Encoder, Stack
 
@@ -19,9 +19,9 @@ class PictureSet:
 
     It can be handed to ``training.fit`` as it is. A batch is drawn on one thread: that takes a
     fraction of a training step, and a second pool of threads, spinning beside torch's, would
-    cost the step more than the drawing. There are no worker processes either: a forked one
-    would be killed by OpenMP. A batch is a view of kept buffers and holds until the next
-    one is asked for; clone it to keep it. The memory is ``stack.nbytes``: for B pictures of C
+    cost the step more than the drawing. It starts no worker processes, though it may be used in
+    some, forked or spawned. A batch is a view of kept buffers and holds until the next one is
+    asked for; clone it to keep it. The memory is ``stack.nbytes``: for B pictures of C
     channels B * C * H * W * (4 + b) bytes, b = 1 for charts and 4 for float encoders, whatever
     the number of windows; while a batch is drawn, its windows are copied twice as float64.
 
@@ -69,12 +69,8 @@ class PictureSet:
             targets ``(B,)``, int64 or float32.
         """
         chosen = self.rows[_checked_rows(rows, len(self))]
-        threads = get_num_threads()
-        set_num_threads(1)
-        try:
+        with at_most(1):
             pictures = self.stack(self.windows[chosen], *(x[chosen] for x in self.extras))
-        finally:
-            set_num_threads(threads)
         return pictures, self.targets[torch.from_numpy(chosen)]
 
     def stream(

@@ -7,7 +7,7 @@ a hatch says it again, so that nothing is told by colour alone.
 
 from __future__ import annotations
 
-from pathlib import Path
+from importlib.resources import as_file, files
 
 __all__ = ["CLASS_COLOURS", "DOWN", "NEUTRAL", "UP", "use_style"]
 
@@ -19,4 +19,5 @@ def use_style() -> None:
     """Apply the book's Matplotlib style and sharp, small PNG figures in notebooks."""
     import matplotlib.pyplot as plt
 
-    plt.style.use(Path(__file__).with_name("book.mplstyle"))
+    with as_file(files("setrade.plots") / "book.mplstyle") as style:
+        plt.style.use(style)

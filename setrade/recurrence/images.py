@@ -8,15 +8,18 @@ Letters 4, 1987), for the picture.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from setrade.buffers import is_tensor, output, series
+from setrade.buffers import is_tensor, output, series, wide
+from setrade.compiled import kernel
 from setrade.errors import ArgumentError, integer, number
 
 BLOCK = 32  # rows of one picture that a core takes at a time
+AT_ONCE = 2**24  # pixels of pictures that tensors are made of at a time: float64, a few copies
 
 
 def embed(x: Any, dim: int = 1, delay: int = 1) -> Any:
@@ -51,42 +54,77 @@ def _states(n: int, dim: Any, delay: Any) -> int:
     return m
 
 
-@njit(cache=True)
-def _distances(x, i, dim, delay, row):
-    """Fill ``row`` with the distances from state i of one series to its states 0, 1, ..."""
-    if dim == 1:
-        for j in range(row.size):
-            row[j] = abs(x[i] - x[j])
-        return
+@kernel
+def _gaps(x, i, out):
+    """Fill ``out`` with the distances from value i of one series to its values 0, 1, ..."""
+    here = x[i]
+    for j in range(out.size):
+        out[j] = abs(here - x[j])
+
+
+@kernel
+def _squares(x, i, dim, delay, row):
+    """Fill ``row`` with squared distances from state i of one series to its states 0, 1, ..."""
     row[:] = 0.0
     for k in range(dim):
         here = x[i + k * delay]
         there = x[k * delay : k * delay + row.size]
         for j in range(row.size):
             row[j] += (here - there[j]) * (here - there[j])
+
+
+@kernel
+def _distances(x, i, dim, delay, row):
+    """Fill ``row`` with the distances from state i of one series to its states 0, 1, ..."""
+    if dim == 1:
+        _gaps(x, i, row)
+        return
+    _squares(x, i, dim, delay, row)
     for j in range(row.size):
         row[j] = np.sqrt(row[j])
 
 
-@njit(cache=True, parallel=True)
+@kernel
+def _distances32(x, i, dim, delay, rest, out):
+    """Fill ``out``, float32, with `_distances` of a ``dim`` above 1; return False if that failed.
+
+    Sums in float64, roots in float32: these are the dear part, and fail only where a square
+    is too large or too small for float32. The last three squares are added in registers, for a
+    pass over memory costs as much as their arithmetic; ``rest`` takes the others, zero if none.
+    """
+    first, fits = max(dim - 3, 0), True
+    if first > 0:
+        _squares(x, i, first, delay, rest)
+    a = x[first * delay :]
+    b = x[min(first + 1, dim - 1) * delay :]
+    c = x[min(first + 2, dim - 1) * delay :]
+    here, there, yonder, third = a[i], b[i], c[i], 1.0 if dim > 2 else 0.0
+    for j in range(out.size):
+        total = rest[j] + (here - a[j]) ** 2 + (there - b[j]) ** 2 + third * (yonder - c[j]) ** 2
+        fits &= (total == 0.0) | ((total > 1e-30) & (total < 1e37))
+        out[j] = np.sqrt(np.float32(total))
+    return fits
+
+
+@kernel(parallel=True)
 def _fill(x, dim, delay, eps, out):
     """Fill ``out`` (N, m, m) with distances, or with 0 and 1 where ``eps`` (N,) is a number."""
     n, m = out.shape[0], out.shape[1]
     blocks = (m + BLOCK - 1) // BLOCK
     for block in prange(n * blocks):
         w, first = block // blocks, block % blocks * BLOCK
-        row = np.empty(m)
+        row, rest, plain = np.empty(m), np.zeros(m), np.isnan(eps[w])
+        values, picture = x[w], out[w]
         for i in range(first, min(first + BLOCK, m)):
-            _distances(x[w], i, dim, delay, row)
-            if np.isnan(eps[w]):
+            if plain and dim == 1:
+                _gaps(values, i, picture[i])
+            elif not (plain and _distances32(values, i, dim, delay, rest, picture[i])):
+                _distances(values, i, dim, delay, row)
                 for j in range(m):
-                    out[w, i, j] = row[j]
-            else:
-                for j in range(m):
-                    out[w, i, j] = row[j] <= eps[w]
+                    picture[i, j] = row[j] if plain else row[j] <= eps[w]
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _quantiles(x, dim, delay, m, rank):
     """Return for each series the distance of that rank among its pairs i < j."""
     out = np.empty(len(x))
@@ -100,10 +138,26 @@ def _quantiles(x, dim, delay, m, rank):
     return out
 
 
+def _pictures_tensor(x: Any, m: int, out: Any, make: Callable[[Any], Any]) -> Any:
+    """Return ``make`` of a tensor (..., n), as many pictures at a time as memory should hold.
+
+    Where gradients flow all are made at once, for torch keeps what it needs in any case.
+    """
+    torch = sys.modules["torch"]
+    if torch.is_grad_enabled() and x.requires_grad:
+        return make(x)
+    image = output(out, (*x.shape[:-1], m, m), x.detach())
+    rows, flat = x.detach().reshape(-1, x.shape[-1]), image.view(-1, m, m)
+    step = max(1, AT_ONCE // (m * m))
+    for part, place in zip(rows.split(step), flat.split(step), strict=True):
+        place.copy_(make(part))
+    return image
+
+
 def _recurrence_tensor(x: Any, dim: int, delay: int, eps: float | None, rank: int | None) -> Any:
     """Do what `_fill` does to a tensor (..., n), with gradients of the distances."""
     torch = sys.modules["torch"]
-    x = x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+    x = wide(x)
     squared: Any = 0.0
     for part in embed(x, dim, delay).unbind(-1):  # (..., m), one for each value of a state
         squared = squared + (part[..., :, None] - part[..., None, :]).square()
@@ -116,8 +170,15 @@ def _recurrence_tensor(x: Any, dim: int, delay: int, eps: float | None, rank: in
     limit = eps
     if rank is not None:
         i, j = torch.triu_indices(*distance.shape[-2:], offset=1, device=distance.device)
-        limit = distance[..., i, j].kthvalue(rank + 1, -1).values[..., None, None]
+        limit = _ranked(distance[..., i, j], rank)[..., None, None]
     return (distance <= limit).float()
+
+
+def _ranked(pairs: Any, rank: int) -> Any:
+    """Return the value of that rank, from 0, along the last axis."""
+    if sys.modules["torch"].are_deterministic_algorithms_enabled():
+        return pairs.sort(-1).values[..., rank]  # CUDA's kthvalue is refused there
+    return pairs.kthvalue(rank + 1, -1).values
 
 
 def _threshold(eps: Any, quantile: Any, m: int) -> tuple[float | None, int | None]:
@@ -157,8 +218,9 @@ def recurrence(
 
     Returns:
         float32, shape (..., m, m) with m = n - (dim - 1) delay, same kind and device as
-        ``x``. Computed in float64; gradients flow through distances (0 between equal
-        states), not through thresholds.
+        ``x``. Computed in float64, the last root of a distance in float32 (one unit of its
+        last place); gradients flow through distances (0 between equal states), not through
+        thresholds.
 
     Raises:
         ArgumentError: A bad argument, by name.
@@ -166,11 +228,11 @@ def recurrence(
     x = series("x", x)
     m = _states(x.shape[-1], dim, delay)
     limit, rank = _threshold(eps, quantile, m)
-    shape = (*x.shape[:-1], m, m)
     if is_tensor(x):
-        result = _recurrence_tensor(x, dim, delay, limit, rank)
-        return result if out is None else output(out, shape, x).copy_(result)
-    image = output(out, shape, x)
+        if out is not None:
+            output(out, (*x.shape[:-1], m, m), x)  # refused before work, and where gradients flow
+        return _pictures_tensor(x, m, out, lambda p: _recurrence_tensor(p, dim, delay, limit, rank))
+    image = output(out, (*x.shape[:-1], m, m), x)
     rows = np.ascontiguousarray(x, np.float64).reshape(-1, x.shape[-1])
     limits = np.full(len(rows), np.nan if limit is None else limit)
     if rank is not None:

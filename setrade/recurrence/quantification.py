@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from setrade.buffers import is_tensor
+from setrade.compiled import kernel
 from setrade.errors import ArgumentError, array, integer
 
 MEASURES = ("rr", "det", "lam", "entropy")
 
 
-@njit(cache=True)
+@kernel
 def _diagonal_lines(image, theiler, lengths):
     """Count diagonal lines by length on both sides, at least ``theiler`` off the main one."""
     m = len(image)
@@ -34,7 +35,7 @@ def _diagonal_lines(image, theiler, lengths):
             lengths[length] += 1
 
 
-@njit(cache=True)
+@kernel
 def _vertical_lines(image, theiler, lengths):
     """Count vertical lines by length; pixels nearer the diagonal than ``theiler`` end one."""
     m = len(image)
@@ -49,7 +50,7 @@ def _vertical_lines(image, theiler, lengths):
         lengths[length] += 1
 
 
-@njit(cache=True)
+@kernel
 def _share(lengths, shortest):
     """Return the share of recurrent pixels that lie in lines of at least ``shortest``."""
     inside = total = 0
@@ -60,7 +61,7 @@ def _share(lengths, shortest):
     return inside / total if total else 0.0
 
 
-@njit(cache=True)
+@kernel
 def _entropy(lengths, shortest):
     """Return the Shannon entropy (nats) of the lengths of lines of at least ``shortest``."""
     count, out = lengths[shortest:].sum(), 0.0
@@ -70,7 +71,7 @@ def _entropy(lengths, shortest):
     return out
 
 
-@njit(cache=True, parallel=True)
+@kernel(parallel=True)
 def _measure(images, l_min, v_min, theiler, out):
     m = images.shape[1]
     for w in prange(len(images)):

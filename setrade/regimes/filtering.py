@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from ..compiled import kernel
 
 
-@njit(cache=True)
+@kernel
 def emission(x: np.ndarray, mean: np.ndarray, whiten: np.ndarray, norm: float) -> float:
     """Return the log density of one row ``(d,)`` of a normal distribution.
 
@@ -24,7 +25,7 @@ def emission(x: np.ndarray, mean: np.ndarray, whiten: np.ndarray, norm: float) -
     return norm - 0.5 * square
 
 
-@njit(cache=True)
+@kernel
 def log_sum(values: np.ndarray) -> float:
     """Return log(sum(exp(values))) without overflow."""
     top = values.max()
@@ -36,7 +37,7 @@ def log_sum(values: np.ndarray) -> float:
     return top + math.log(total)
 
 
-@njit(cache=True)
+@kernel
 def forward(
     x: np.ndarray, start: np.ndarray, move: np.ndarray, means: np.ndarray, whiten: np.ndarray,
     norm: np.ndarray, out: np.ndarray, evidence: np.ndarray,

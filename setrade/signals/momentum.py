@@ -54,7 +54,7 @@ class SEMomentum(nn.Module):
         threshold = number("threshold", threshold, 0, 0.999)
         if len(times) != len(x) or len(features) != x.shape[1]:
             raise ArgumentError("times", times, f"{len(x)} times and {x.shape[1]} features")
-        strength = self(x).double().numpy()
+        strength = self(x).cpu().double().numpy()  # in this order: Apple's GPUs have no float64
         made = []
         for time, s, gate in zip(times, strength, self.se.gates(x).tolist(), strict=True):
             position = float(np.sign(s)) if abs(s) > threshold else 0.0

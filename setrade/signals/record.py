@@ -34,6 +34,10 @@ class Signal:
         number("confidence", self.confidence, 0, 1)
         choice("source", self.source, SOURCES)
 
+    def __eq__(self, other: object) -> bool:
+        # From 3.13 on a dataclass asks each field, and NaT (pictures alone have no time) says no.
+        return vars(self) == vars(other) if isinstance(other, Signal) else NotImplemented
+
     @property
     def direction(self) -> str:
         """Return "sell", "hold" or "buy", by the sign of the position."""

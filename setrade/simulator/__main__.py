@@ -95,8 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with server(options) as exchange:
             print(f"{exchange.http_url} {exchange.ws_url}", flush=True)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, lambda *_: stop.set())
+            for name in ("SIGINT", "SIGTERM", "SIGBREAK"):  # the last on Windows alone
+                if hasattr(signal, name):
+                    signal.signal(getattr(signal, name), lambda *_: stop.set())
             while not stop.wait(0.2):
                 pass
             for path, count in sorted(exchange.requests.items()):

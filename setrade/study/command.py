@@ -6,12 +6,11 @@ import argparse
 import os
 import time
 from collections import Counter
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from setrade import results
+from setrade import results, training
 from setrade.study.bars import REQUESTS
 from setrade.study.data import Data
 from setrade.study.errors import StudyError
@@ -23,6 +22,8 @@ from setrade.study.store import Row, Store
 
 # What makes a table of runs that are stored; each run names the commit it was made at.
 CODE = ("setrade/study", "setrade/evidence", "setrade/candles", "setrade/metrics.py")
+
+ON_A_GPU = 4  # each run keeps a context of half a gigabyte there; more only wait for each other
 
 
 def arguments(
@@ -37,7 +38,7 @@ def arguments(
     parser = argparse.ArgumentParser(description=about, formatter_class=form)
     add = parser.add_argument
     add("--seeds", type=int, default=seeds, help="random seeds of each model (%(default)s)")
-    add("--jobs", type=int, default=os.cpu_count(), help="runs at a time (all cores)")
+    add("--jobs", type=int, default=at_a_time(), help="runs at a time (%(default)s)")
     add("--backend", choices=BACKENDS, default="loky", help="where runs go (%(default)s)")
     add("--address", help="scheduler of a Dask or Ray cluster, such as tcp://host:8786")
     add("--data", type=Path, default=os.environ.get("SETRADE_DATA"), help="folder of candles")
@@ -49,13 +50,23 @@ def arguments(
     return args
 
 
+def at_a_time() -> int:
+    """Return how many runs go on at once: one a core, but on one GPU few."""
+    cores = os.cpu_count() or 1
+    return cores if training.device().type == "cpu" else min(cores, ON_A_GPU)
+
+
 def carry_out(
     name: str, args: argparse.Namespace, cells: list[Cell], data: Data, setting: Setting
 ) -> tuple[Store, Report]:
-    """Run what a study of one file of hourly bars lacks; its cells call them ``"1h"``."""
+    """Run what a study of one file of hourly bars lacks; its cells call them ``"1h"``.
+
+    All runs are on one kind of device, which the header names: a table does not mix them.
+    """
+    setting = setting.here()
     store = Store(
         args.store / f"{name}.jsonl", name, {Path(data.path).name: data.sha256},
-        setting=asdict(setting), repair=args.repair,
+        setting=setting.header(), repair=args.repair,
     )  # fmt: skip
     work = partial(run_cell, data={"1h": data}, setting=setting)
     report = run(work, cells, store, n_jobs=args.jobs, backend=args.backend, address=args.address)

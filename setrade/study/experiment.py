@@ -7,7 +7,7 @@ is the same for all; chapters 19 and 23 fix it before any real bar is looked at.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +17,7 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.metrics import precision_recall_fscore_support
 
-from setrade import backtest, labels, metrics
+from setrade import backtest, labels, metrics, training
 from setrade.costs import Costs
 from setrade.errors import choice, integer
 from setrade.study import views
@@ -48,6 +48,21 @@ class Setting:
     patience: int = 4
     batch_size: int = 512
     size: int = 64  # of pictures, pixels
+    device: str | None = None  # of nets; None: what `training.device` gives
+    amp: bool = True  # mixed precision, on CUDA only
+
+    def here(self) -> Setting:
+        """Return the same on a device that is named, as all runs of one table have to be."""
+        return replace(self, device=str(training.device(self.device)))
+
+    def header(self) -> dict[str, Any]:
+        """Return what a store's header holds: on a GPU also its kind and the precision.
+
+        A CPU knows one precision and goes unnamed, as in the stores that were begun on one.
+        """
+        fields = asdict(self)
+        where, amp = training.device(fields.pop("device")).type, fields.pop("amp")
+        return fields if where == "cpu" else fields | {"device": where, "amp": amp}
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,8 @@ def _reach(
             stack.callback(ray.shutdown)
             register_ray()
     except ImportError as error:
-        raise StudyError(f"{backend} is not installed: pip install '.[cluster]'") from error
+        wanted = {"dask": ".[cluster]", "ray": "ray[default]"}[backend]
+        raise StudyError(f"{backend} is not installed: pip install '{wanted}'") from error
     except (OSError, ValueError) as error:  # a timeout is an OSError; a bad address a ValueError
         raise StudyError(f"no {backend} scheduler answers at {address}: {error}") from error
     stack.enter_context(parallel_config(backend))

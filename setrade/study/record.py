@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import version
 from typing import Any
 
 from setrade import results
@@ -25,21 +22,24 @@ def begin(cell: Cell, commit: str) -> Row:
     return {"key": key(cell), "cell": cell, "commit": commit, "started": round(time.time(), 3)}
 
 
-def attempt(work: Work, cell: Cell, commit: str) -> Row:
-    """Return the row of one run, done or failed, with what is needed to repeat it."""
+def attempt(work: Work, cell: Cell, commit: str, device: str = "cpu") -> Row:
+    """Return the row of one run, done or failed, with what is needed to repeat it.
+
+    ``device`` is the kind that the study's header names.
+    """
     row = begin(cell, commit)
     start = time.perf_counter()
     try:
         row |= {"status": "ok", "measures": storable(work(cell))}
     except Exception:  # recorded with its traceback: one bad run must not stop a thousand
         row |= {"status": "failed", "error": traceback.format_exc(limit=8)}
-    return row | {"seconds": round(time.perf_counter() - start, 3)} | surroundings()
+    return row | {"seconds": round(time.perf_counter() - start, 3)} | surroundings(device)
 
 
 def died(begun: Row, error: Exception) -> Row:
     """Return the row of a run that `begin` began and that took its worker with it."""
     why = {"status": "failed", "error": f"its worker died: {error}"}
-    return begun | why | {"seconds": round(time.time() - begun["started"], 3)} | surroundings()
+    return begun | why | {"seconds": round(time.time() - begun["started"], 3)} | surroundings(None)
 
 
 def storable(measures: dict[str, Any]) -> dict[str, Any]:
@@ -52,18 +52,15 @@ def storable(measures: dict[str, Any]) -> dict[str, Any]:
     return measures
 
 
-def surroundings() -> dict[str, Any]:
-    """Return versions, machine and device of this process; without torch it is a CPU."""
-    where = "cpu"
-    if "torch" in sys.modules:  # slow to import, and a run that used it has done so
-        from setrade.training import device
+def surroundings(device: str | None) -> dict[str, Any]:
+    """Return versions, machine and device: a GPU's name, "cpu", or "unknown" for None."""
+    if device in (None, "cpu"):  # torch is slow to import
+        return {**_versions(), "device": device or "unknown"}
+    from setrade.training import describe
 
-        where = str(device())
-    return {**_versions(), "device": where}
+    return {**_versions(), "device": describe(device)}
 
 
 @cache
 def _versions() -> dict[str, Any]:
-    versions = {"python": platform.python_version()}
-    versions |= {name: version(name) for name in results.PACKAGES}
-    return {"versions": versions, "machine": results.machine()}
+    return {"versions": results.versions(), "machine": results.machine()}

@@ -72,7 +72,8 @@ def run(
         skipped = len(cells) - len(left)
         if left:
             pool = stack.enter_context(connect(backend, address, n_jobs))
-            task = partial(attempt, work, commit=pool.commit)
+            device = store.header["setting"].get("device", "cpu")
+            task = partial(attempt, work, commit=pool.commit, device=device)
             if not store.done():
                 store.add(alone(pool, task, left[0]))
                 left = left[1:]

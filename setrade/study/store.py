@@ -7,7 +7,6 @@ only come from a full disk or a power cut; it is reported, and moved aside when 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from setrade.files import write_atomic
 from setrade.study.errors import StudyError
 from setrade.study.grid import Cell, key
 
@@ -96,16 +98,17 @@ class Store:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the study for one process; a second one is refused."""
-        with open(self.path.with_suffix(".lock"), "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StudyError(f"another process is running the study {self.path}") from None
+        try:
+            held = FileLock(self.path.with_suffix(".lock")).acquire(blocking=False)
+        except Timeout:
+            raise StudyError(f"another process is running the study {self.path}") from None
+        with held:
             yield
 
     def _append(self, row: Mapping[str, Any]) -> None:
         line = (json.dumps(row, allow_nan=False) + "\n").encode()
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        binary = getattr(os, "O_BINARY", 0)  # else Windows puts a carriage return into each line
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | binary, 0o644)
         try:
             size = os.fstat(handle).st_size
             try:
@@ -157,5 +160,5 @@ class Store:
         raw = self.path.read_bytes()
         whole = raw.rfind(b"\n") + 1
         if whole < len(raw):
-            self.path.with_suffix(".torn").write_bytes(raw[whole:])
+            write_atomic(self.path.with_suffix(".torn"), raw[whole:])
             os.truncate(self.path, whole)

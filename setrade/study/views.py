@@ -56,8 +56,9 @@ def train(fold: Fold, view: str, model: str, seed: int) -> Answer:
 def _plan(fold: Fold, seed: int) -> training.Plan:
     s = fold.setting
     return training.Plan(
-        num_epochs=s.num_epochs, lr=s.lr, patience=s.patience, batch_size=s.batch_size, seed=seed
-    )
+        num_epochs=s.num_epochs, lr=s.lr, patience=s.patience, batch_size=s.batch_size, seed=seed,
+        amp=s.amp,
+    )  # fmt: skip
 
 
 def _channels(fold: Fold, options: dict[str, Any], seed: int) -> Answer:
@@ -92,12 +93,12 @@ def _planes(view: str, every: np.ndarray, size: int) -> int:
 
 
 def _fitted(fold: Fold, net, windows: Callable, seed: int) -> Answer:
-    device = training.device()
+    device = training.device(fold.setting.device)
     sets = windows("train"), windows("validation")
     training.fit(net, *sets, plan=_plan(fold, seed), device=device, progress=False)
 
     def answer(part: str) -> np.ndarray:
         logits = training.predict(net, windows(part), device=device)
-        return logits.softmax(1).double().cpu().numpy()
+        return logits.softmax(1).double().numpy()
 
     return answer

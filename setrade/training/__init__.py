@@ -2,7 +2,7 @@
 
 from setrade.training.checkpoint import CheckpointError
 from setrade.training.data import Examples, TensorSet, WindowSet
-from setrade.training.devices import device, seed_everything
+from setrade.training.devices import describe, device, seed_everything
 from setrade.training.loop import TrainingError, fit, predict
 from setrade.training.losses import PositionLoss, class_weights
 from setrade.training.plan import History, Plan
@@ -17,6 +17,7 @@ __all__ = [
     "TrainingError",
     "WindowSet",
     "class_weights",
+    "describe",
     "device",
     "fit",
     "predict",

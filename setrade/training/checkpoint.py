@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from setrade.files import atomic_path
 
 
 class CheckpointError(ValueError):
@@ -14,14 +15,10 @@ class CheckpointError(ValueError):
 
 
 def save(path: str | Path, state: dict[str, Any]) -> None:
-    """Write ``state`` to ``path`` atomically: a temporary file beside it, then a rename."""
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    """Write ``state`` to ``path`` atomically."""
+    # an open file, since torch writes a path's own name into what it saves
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -32,15 +29,18 @@ def load(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
 
 
-def random_state(shuffle: torch.Generator) -> dict[str, Any]:
-    """Return the states of the generators that training draws from."""
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+def random_state(shuffle: torch.Generator, device: torch.device) -> dict[str, Any]:
+    """Return the states of the generators that training on ``device`` draws from.
+
+    Of GPUs only the one in use is asked: asking begins to use it.
+    """
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
     return {"torch": torch.get_rng_state(), "cuda": cuda, "shuffle": shuffle.get_state()}
 
 
-def set_random_state(state: dict[str, Any], shuffle: torch.Generator) -> None:
-    """Put the generators back where `random_state` saw them."""
+def set_random_state(state: dict[str, Any], shuffle: torch.Generator, device: torch.device) -> None:
+    """Put the generators back where `random_state` saw them, on any number of GPUs."""
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"][0], device)
     shuffle.set_state(state["shuffle"])

@@ -125,7 +125,9 @@ def _finite_windows(x: np.ndarray, ends: np.ndarray, lookback: int) -> None:
 def move(value: Any, device: torch.device) -> Any:
     """Return tensors, also inside tuples, lists and dicts, on ``device``."""
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        # Elsewhere it gains nothing, or (on MPS) lets the buffer change while it is copied.
+        pinned = device.type == "cuda" and value.device.type == "cpu" and value.is_pinned()
+        return value.to(device, non_blocking=pinned)
     if isinstance(value, dict):
         return {key: move(item, device) for key, item in value.items()}
     if isinstance(value, list | tuple):

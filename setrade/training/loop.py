@@ -2,7 +2,8 @@
 
 Early stopping on validation with the best weights restored, mixed precision on CUDA, clipped
 gradients, a progress bar (off under ``TQDM_DISABLE=1``), and checkpoints from which a run that
-was cut short goes on exactly as if it had not been.
+was cut short goes on. On a CPU it goes on exactly as if it had not been cut. On CUDA no two runs
+agree bit by bit, cut or not, unless ``seed_everything(seed, deterministic=True)`` asked for it.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def fit(
         loss: of outputs and targets, averaged over the batch; default cross-entropy. For class
             weights: ``nn.CrossEntropyLoss(weight=class_weights(y))``.
         optimizer: from parameters to an optimiser; default AdamW with the plan's lr and decay.
-        device: default the fastest here.
+        device: default what `training.device` gives: a CUDA GPU if there is one, else the CPU.
         checkpoint: file written atomically after each epoch; if it exists the run goes on from it.
         on_epoch: called as ``on_epoch(epoch, net)`` after each epoch, e.g. to watch the gates.
         progress: False shows no bar, for studies that have their own.

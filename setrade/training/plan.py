@@ -18,7 +18,7 @@ class Plan:
     patience: int = 5  # epochs without a better validation loss before stopping
     clip: float = 1.0  # largest norm of the gradient
     seed: int = 0  # of the shuffling
-    amp: bool = True  # mixed precision, on CUDA only
+    amp: bool = True  # on CUDA: bfloat16 forward passes (float16 on old cards); else no effect
 
     def __post_init__(self) -> None:
         integer("num_epochs", self.num_epochs, 1)
@@ -40,3 +40,4 @@ class History:
     best_epoch: int = 0
     stopped_early: bool = False
     device: str = "cpu"
+    precision: str = "float32"  # of the forward pass: mixed precision on CUDA says which

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,16 @@ class Run:
         )
         self.scaler = torch.amp.GradScaler("cuda", enabled=half and self.dtype == torch.float16)
         self.half = half
-        self.history = History(device=str(device))
+        self.history = History(device=str(device), precision=self._precision())
         self.best: dict[str, Tensor] = {}
+
+    def _precision(self) -> str:
+        """Return the name of the type in which forward passes multiply."""
+        return str(self.dtype).removeprefix("torch.") if self.half else "float32"
 
     def precision(self) -> AbstractContextManager[Any]:
         """Return the context of the forward pass: autocast on CUDA, nothing elsewhere."""
-        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.half)
+        return torch.autocast("cuda", dtype=self.dtype) if self.half else nullcontext()
 
     def identity(self) -> dict[str, Any]:
         """Return what must agree between a checkpoint and the run that resumes it."""
@@ -50,7 +54,7 @@ class Run:
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "random": store.random_state(self.shuffle),
+            "random": store.random_state(self.shuffle, self.device),
             "history": asdict(self.history),
         }
 
@@ -70,4 +74,6 @@ class Run:
         self.scaler.load_state_dict(state["scaler"])
         self.best = {name: value.to(self.device) for name, value in state["best"].items()}
         self.history = History(**state["history"])
-        store.set_random_state(state["random"], self.shuffle)
+        # The epochs to come are made here, whatever made those before.
+        self.history.device, self.history.precision = str(self.device), self._precision()
+        store.set_random_state(state["random"], self.shuffle, self.device)

@@ -66,8 +66,9 @@ def test_candlesticks_224(race):
         pillow_of_16=lambda: [pillow(w) for w in x[: N // 16]],
         refill=lambda: out.fill(0),
     )
-    assert 16 * times["pillow_of_16"] >= 15 * times["ours"]
-    assert times["ours"] <= 4 * times["refill"]
+    race.bound("pillow", 16 * times["pillow_of_16"] / times["ours"], 15)
+    race.bound("refill", times["refill"] / times["ours"], 0.25)
+    race.note("pictures_a_second", N / times["ours"])
 
 
 def test_candlesticks_against_mplfinance(race):
@@ -80,7 +81,7 @@ def test_candlesticks_against_mplfinance(race):
     times = race(
         lambda: charts.candlesticks(x, out=out), mplfinance_1=lambda: mplfinance_chart(frame)
     )
-    assert N * times["mplfinance_1"] >= 1000 * times["ours"]
+    race.bound("mplfinance", N * times["mplfinance_1"] / times["ours"], 1000)
 
 
 def test_candlesticks_64(race):

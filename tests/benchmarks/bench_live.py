@@ -12,19 +12,14 @@ from studies.live_speed import latency, replay
     ("name", "wanted"),
     [("rules", 1_000), ("SETrader in batches", 1_000), ("EfficientNet each minute", 200)],
 )
-def test_replay_against_real_time(benchmark, name, wanted):
+def test_replay_against_real_time(race, name, wanted):
     """Issue: 1,000 times real time with rules or SETrader, 200 with an EfficientNet at 64 px."""
     torch.set_num_threads(1)
-    found = benchmark.pedantic(lambda: replay(name, 2_000), rounds=1)
-    print(f"\n{name}: {found['times_real_time']:.0f} times real time")
-    benchmark.extra_info.update(found)
-    assert found["times_real_time"] >= wanted
+    race.bound("times_real_time", replay(name, 2_000)["times_real_time"], wanted)
 
 
-def test_from_bar_to_order(benchmark):
+def test_from_bar_to_order(race):
     """Issue: p99 within 1.3 times, or 10 ms, of the p99 of the bare calls of the net."""
     torch.set_num_threads(1)
-    found = benchmark.pedantic(lambda: latency(300), rounds=1)
-    print(f"\n{found}")
-    benchmark.extra_info.update(found)
-    assert found["kept"]
+    found = latency(300)
+    race.bound("within_the_limit", found["limit_ms"] / found["bar_to_order_ms"]["p99"], 1)

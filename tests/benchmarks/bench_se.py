@@ -44,7 +44,8 @@ def test_se_block_no_slower_than_timm(race, shape):
         timm_column=step(peer, x_column),
         multiply_only=step(Multiply(channels), x),
     )
-    assert medians["ours"] <= min(medians["timm_row"], medians["timm_column"])
+    timm = min(medians["timm_row"], medians["timm_column"])
+    race.bound("timm", timm / medians["ours"], 1)
 
 
 class Multiply(nn.Module):

@@ -1,13 +1,21 @@
-"""A stale, failed or unexecuted cell is found, and the message says how to mend it."""
+"""A stale, failed or unexecuted cell is found, and the message says how to fix it."""
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import shutil
+import subprocess
+import sys
+import time
 
 import provenance
 import pytest
+from compare import Tolerance
 from provenance import BOOK, CHAPTERS, faults
+
+import book
 
 SOURCES = sorted(CHAPTERS.glob("*.py"))
 
@@ -34,9 +42,9 @@ def copy(tmp_path, monkeypatch):
 
 
 def spoil(path, change):
-    notebook = json.loads(path.read_text())
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     change(notebook, [c for c in notebook["cells"] if c["cell_type"] == "code"])
-    path.write_text(json.dumps(notebook))
+    path.write_text(json.dumps(notebook), encoding="utf-8")
 
 
 def test_an_untouched_copy_is_clean(copy):
@@ -45,7 +53,7 @@ def test_an_untouched_copy_is_clean(copy):
 
 def test_a_changed_source_is_stale(copy):
     source, _ = copy
-    source.write_text(source.read_text() + "\n# changed\n")
+    source.write_text(source.read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
     (fault,) = faults(source)
     assert "stale" in fault
     assert f"make book CHAPTERS={source.stem}" in fault
@@ -76,6 +84,20 @@ CHANGES = {
         "a helper module or stored result it uses changed",
     ),
     "no provenance": (lambda nb, code: nb["metadata"].pop("setrade"), "has no provenance"),
+    "an edited number": (
+        lambda nb, code: next(o for c in code for o in c["outputs"] if "text" in o).update(
+            text=["0.99\n"]
+        ),
+        "changed by hand",
+    ),
+    "an edited figure": (
+        lambda nb, code: next(
+            o["data"] for c in code for o in c["outputs"] if "image/png" in o.get("data", {})
+        ).update({"image/png": "AAAA"}),
+        "changed by hand",
+    ),
+    "an edited cell": (lambda nb, code: code[2].update(source=["1"]), "changed by hand"),
+    "another format": (lambda nb, code: nb.update(nbformat=3), "is in notebook format 3"),
 }
 
 
@@ -90,18 +112,87 @@ def test_a_spoiled_notebook_is_found(copy, name):
     assert "make book CHAPTERS=" in found[0]
 
 
+@pytest.mark.parametrize("text", ["", "{", '{"cells": [', "[]", '{"metadata": {}}'])
+def test_a_torn_notebook_is_named_and_executed_again(copy, text):
+    copy[1].write_text(text, encoding="utf-8")
+    (found,) = faults(copy[0])
+    assert f"book/{copy[1].name} is torn or no notebook" in found
+    assert f"make book CHAPTERS={copy[0].stem}" in found  # `execute` runs whatever has a fault
+
+
+def test_a_killed_execution_leaves_the_old_notebook_whole(copy):
+    """`tools/book.py execute` is killed while a chapter runs."""
+    before = copy[1].read_bytes()
+    folder = copy[1].parent.parent
+    for name in ("tools", "pyproject.toml", "jupytext.toml"):
+        (folder / name).symlink_to(provenance.ROOT / name)
+    copy[0].write_text("# %%\nimport time\ntime.sleep(60)\n", encoding="utf-8")
+    code = (
+        "import sys, pathlib; sys.path[:0] = ['tools', '.']; import provenance, book; "
+        "root = pathlib.Path('.').resolve(); provenance.ROOT = root; "
+        "provenance.BOOK = book.BOOK = root / 'book'; "
+        "provenance.CHAPTERS = book.CHAPTERS = root / 'chapters'; "
+        "print('ready', flush=True); book.command_execute([], force=False)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, stdout=subprocess.PIPE)
+    assert process.stdout.readline().strip() == b"ready"
+    assert process.stdout.readline(5).startswith(b"[1/1]")
+    time.sleep(3)
+    process.kill()
+    process.wait()
+    assert copy[1].read_bytes() == before
+    assert [p.name for p in copy[1].parent.iterdir() if p.suffix == ".tmp"] == []
+
+
+def test_the_first_cell_says_how_to_install_the_package():
+    for source in SOURCES:
+        notebook = json.loads((BOOK / f"{source.stem}.ipynb").read_text(encoding="utf-8"))
+        first = notebook["cells"][0]
+        assert first["metadata"]["jupyter"]["source_hidden"] is True
+        assert "".join(first["source"]) == book.INSTALL
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", book.INSTALL], capture_output=True, text=True,
+        encoding="utf-8", cwd="/",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "pip install '.[cpu]'" in done.stderr
+
+
+def test_a_declared_tolerance_is_told_to_the_reader():
+    told = 0
+    for source in SOURCES:
+        notebook = json.loads((BOOK / f"{source.stem}.ipynb").read_text(encoding="utf-8"))
+        cells = notebook["cells"]
+        for cell, after in itertools.pairwise(cells):
+            if tolerance := Tolerance.of(cell["metadata"]):
+                assert "".join(after["source"]) == f"*{tolerance.words()} on other processors*"
+                told += 1
+    assert told > 0
+
+
 def test_prose_in_a_helper_does_not_make_a_chapter_stale(tmp_path, monkeypatch):
     (tmp_path / "setrade").mkdir()
     (tmp_path / "book" / "results").mkdir(parents=True)
     helper = tmp_path / "setrade" / "idea.py"
-    (tmp_path / "setrade" / "__init__.py").write_text("")
+    (tmp_path / "setrade" / "__init__.py").write_text("", encoding="utf-8")
     source = tmp_path / "01_x.py"
-    source.write_text("from setrade import idea\n")
+    source.write_text("from setrade import idea\n", encoding="utf-8")
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     monkeypatch.setattr(provenance, "BOOK", tmp_path / "book")
-    helper.write_text('"""One."""\nX = 1  # a number\n')
+    helper.write_text('"""One."""\nX = 1  # a number\n', encoding="utf-8")
     before = provenance.helper_hash(source)
-    helper.write_text('"""Another."""\nX = 1\n')
+    helper.write_text('"""Another."""\nX = 1\n', encoding="utf-8")
     assert provenance.helper_hash(source) == before
-    helper.write_text('"""One."""\nX = 2\n')
+    helper.write_text('"""One."""\nX = 2\n', encoding="utf-8")
     assert provenance.helper_hash(source) != before
+
+
+def test_a_syntax_tree_reads_the_same_on_every_python():
+    """What `ast.dump` says differs: 3.12 has more fields, 3.13 leaves empty lists out."""
+    tree = ast.parse('class A:\n    """Doc."""\n\n    x = f"{1:>{2}}"\n')
+    assert provenance._code_only(tree) == (
+        "Module(body=[ClassDef(name='A', body=[Assign(targets=[Name(id='x', ctx=Store())], "
+        "value=JoinedStr(values=[FormattedValue(value=Constant(value=1), conversion=-1, "
+        "format_spec=JoinedStr(values=[Constant(value='>'), FormattedValue("
+        "value=Constant(value=2), conversion=-1)]))]))])])"
+    )

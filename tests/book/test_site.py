@@ -24,7 +24,7 @@ NOT_FETCHED = {"canonical", "next", "prev", "search", "index", "author", "copyri
 
 @cache
 def page(name: str) -> BeautifulSoup:
-    return BeautifulSoup((HTML / name).read_text(), "html.parser")
+    return BeautifulSoup((HTML / name).read_text(encoding="utf-8"), "html.parser")
 
 
 def test_the_site_is_built():
@@ -53,7 +53,7 @@ def test_nothing_is_loaded_from_elsewhere(name):
 
 def test_no_stylesheet_loads_from_elsewhere():
     for css in HTML.rglob("*.css"):
-        text = css.read_text(errors="replace")
+        text = css.read_text(errors="replace", encoding="utf-8")
         outside = re.findall(r"(?:url\(|@import)\s*['\"]?((?:https?:)?//[^)'\"\s]+)", text)
         assert not outside, f"{css.name}: {outside}"
 
@@ -83,10 +83,9 @@ def test_notebooks_can_be_downloaded_and_searched():
     name = sorted(CHAPTERS.glob("*.py"))[0].stem
     links = [a["href"] for a in page(f"book/{name}.html").select("a[href$='.ipynb']")]
     assert any((HTML / "book" / link).resolve().is_file() for link in links)
-    assert (
-        "Squeeze" in (HTML / "searchindex.js").read_text()
-        or "squeez" in (HTML / "searchindex.js").read_text()
-    )
+    assert "Squeeze" in (HTML / "searchindex.js").read_text(encoding="utf-8") or "squeez" in (
+        HTML / "searchindex.js"
+    ).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", CONTENT)

@@ -1,0 +1,90 @@
+"""Inference on a GPU: what an engine gains on eager PyTorch, and whether it decides alike.
+
+GASF against the copy bandwidth is in `bench_gramian`, a training step against timm's in
+`bench_efficientnet`. ONNX Runtime and TensorRT take part where they are installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from setrade import inference, training
+from setrade.efficientnet import EfficientNet
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+SIDES = {"b0": 224, "b3": 300, "b5": 456}
+ENGINES = ("channels_last", "compiled", "bf16", "onnx", "tensorrt")
+BATCHES = (1, 64)
+PICTURES = 256  # on which decisions are compared
+ALIKE = {"bf16": None, "tensorrt": None}  # they round; of the others nearly all is asked
+STEADY = {"seconds": 3.0, "least": 50}  # of calls timed for the quantiles
+
+
+@cache
+def ready(variant: str, device: str = "cuda") -> tuple[nn.Module, Tensor, Tensor]:
+    """Return a net whose answers vary, pictures, and its logits for them in float32."""
+    training.seed_everything(0)
+    net = EfficientNet(variant, 3, drop_connect=0.0).to(device)
+    x = torch.rand(PICTURES, 3, SIDES[variant], SIDES[variant], device=device)
+    with torch.no_grad():
+        net.train()
+        for part in x.split(32):  # norms that fit the pictures
+            net(part)
+        net.eval()
+        centre = torch.cat([net(part) for part in x.split(32)]).mean(0)
+        net.classifier.bias -= centre  # type: ignore[operator, assignment]
+    return net, x, answers(lambda part: (net(part),), x)
+
+
+@torch.inference_mode()
+def answers(call: Callable[[Tensor], tuple[Tensor, ...]], x: Tensor) -> Tensor:
+    """Return the logits of all pictures, on the CPU; TF32 is off."""
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        return torch.cat([call(part)[0].float().cpu() for part in x.split(64)])
+
+
+def compare(race, variant: str, runtime: str, batch: int, device: str = "cuda") -> None:
+    """Time an engine beside eager PyTorch, and note its quantiles, its rate and its decisions."""
+    net, x, exact = ready(variant, device)
+    assert len(exact.argmax(1).unique()) > 1, "a net that always decides alike compares nothing"
+    try:
+        call = inference.engine(net, x[:2], runtime, most=max(BATCHES))
+    except inference.MissingRuntimeError as error:
+        pytest.skip(str(error))
+    eager, part, wait = inference.engine(net, x[:2]), x[:batch].clone(), waits(device)
+    name = torch.cuda.get_device_name() if device == "cuda" else None
+    race(lambda: wait(call(part)), eager=lambda: wait(eager(part)), on=name)
+    found = inference.measure(lambda: call(part), batch=batch, device=device, **STEADY)
+    for figure in ("p50", "p95", "p99"):
+        race.note(f"{figure}_ms", getattr(found, figure))
+    race.note("images_a_second", found.throughput)
+    alike = float((answers(call, x).argmax(1) == exact.argmax(1)).float().mean())
+    race.bound("decisions_alike", alike, ALIKE.get(runtime, 0.99))
+
+
+def waits(device: str) -> Callable[[object], None]:
+    """Return what waits for the device after a call."""
+    return lambda made: torch.cuda.synchronize() if device == "cuda" else None
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("runtime", ENGINES)
+@pytest.mark.parametrize("variant", SIDES)
+def test_inference_on_a_gpu_against_eager(race, variant, runtime, batch):
+    compare(race, variant, runtime, batch)
+
+
+def test_a_batch_that_lies_on_the_gpu_against_one_that_is_copied(race):
+    """ONNX Runtime reads it where it is: two copies and a wait are saved."""
+    net, x, _ = ready("b0")
+    try:
+        call = inference.OnnxNet(inference.to_onnx(net, x[:1]), provider="cuda")
+    except inference.MissingRuntimeError as error:
+        pytest.skip(str(error))
+    there, here = x[:64].clone(), x[:64].cpu()
+    race(lambda: call(there), copied=lambda: call(here), on=torch.cuda.get_device_name())
