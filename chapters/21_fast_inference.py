@@ -226,7 +226,8 @@ assert list(gates) == list(trader.spec.preprocessing["columns"])
 #
 # `torch.compile` writes and compiles code for the net on this machine. It needs a compiler and
 # a minute. On a GPU there is more to win: bfloat16 halves the traffic (`runtime="bf16"`), and
-# TensorRT stands behind ONNX Runtime as a provider that is asked first where it exists.
+# TensorRT stands behind ONNX Runtime for whoever asks for it by name (`runtime="tensorrt"`),
+# because it takes minutes to build an engine for a net before it answers once.
 #
 # An engine has to earn trust before speed. We ask for equal answers on real charts.
 

@@ -82,7 +82,9 @@ def _compile(function: Callable[..., Any], options: dict[str, Any], twin: str = 
     folder = _folder()
     if made is not function and folder is not None:  # NUMBA_DISABLE_JIT leaves a plain function
         with suppress(Exception), _caching_in(folder / twin):  # none costs time, not the kernel
-            made._cache = _Cache(function)
+            cache = _Cache(function)
+            if Path(cache.cache_path).is_relative_to(folder):  # else a place of numba's choice
+                made._cache = cache
     return made
 
 

@@ -13,7 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from numba.core.dispatcher import Dispatcher
 
@@ -202,6 +201,18 @@ def test_an_unwritable_package_is_cached_for_its_user(toy, tmp_path):
     elsewhere = {"NUMBA_CACHE_DIR": str(tmp_path / "asked")}
     assert answer(MAIN, toy, **home, **elsewhere) == "2.0 0"
     assert len(cached(tmp_path / "asked" / "setrade")) == 6
+
+
+def test_a_place_of_numbas_own_choice_is_not_used(toy, tmp_path):
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    chosen = {**home, "NUMBA_CACHE_LOCATOR_CLASSES": "InTreeCacheLocator"}
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", toy))
+    assert answer(MAIN, packed, **home) == "2.0 0"
+    assert answer(MAIN, toy, **chosen) == "2.0 0"
+    edit(toy, "toy/rates.py", "RATE = 0.5", "RATE = 2.5")
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", toy))
+    assert answer(MAIN, packed, **home) == "10.0 0"
+    assert answer(MAIN, toy, **chosen) == "10.0 0"
 
 
 def test_damaged_files_are_compiled_over(toy):
