@@ -28,7 +28,7 @@ def borrowed(name: str, tree: ast.Module) -> list[str]:
     found = []
     for node in tree.body:
         source = (getattr(node, "module", "") or "").split(".")
-        if isinstance(node, ast.ImportFrom) and source[0] == "setrade" and source[1] != name:
+        if isinstance(node, ast.ImportFrom) and source[0] == "setrade" and source[1:2] != [name]:
             found += [alias.asname or alias.name for alias in node.names]
     return found
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import provenance
 import pytest
@@ -125,7 +126,7 @@ def test_a_killed_execution_leaves_the_old_notebook_whole(copy):
     before = copy[1].read_bytes()
     folder = copy[1].parent.parent
     for name in ("tools", "pyproject.toml", "jupytext.toml"):
-        (folder / name).symlink_to(provenance.ROOT / name)
+        (folder / name).symlink_to(Path(book.__file__).parent.parent / name)
     copy[0].write_text("# %%\nimport time\ntime.sleep(60)\n", encoding="utf-8")
     code = (
         "import sys, pathlib; sys.path[:0] = ['tools', '.']; import provenance, book; "
