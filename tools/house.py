@@ -1,0 +1,177 @@
+"""Count the package: files, lines, import circles, class names that stand twice.
+
+    python tools/house.py            # one line a figure; exit 1 when one is above its bound
+    python tools/house.py --arrows   # and the imports between the files of each folder
+
+The bounds keep the package small enough to hold in one head. Who must raise one says why in the
+commit that does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import sys
+import tokenize
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "setrade"
+# What may stand in the package as a whole, and how many files in a folder.
+BOUNDS = {"files": 110, "lines": 24_500, "lines of code": 14_500, "lines of the largest file": 600}
+FOLDERS = {"live": 14, "bybit": 20, "simulator": 9}
+FOLDER = 9  # files of any other folder
+
+
+def sources() -> list[Path]:
+    """Return the files of the package, in order."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def dotted(file: Path) -> str:
+    """Return the name under which a file is imported."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def code_lines(text: str) -> int:
+    """Return how many lines hold code: no blank lines, comments or docstrings."""
+    kept: set[int] = set()
+    skip = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in skip and token.type != tokenize.ENDMARKER:
+            kept.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                kept -= set(range(first.lineno, (first.end_lineno or first.lineno) + 1))
+    return len(kept)
+
+
+def imported(file: Path, names: set[str]) -> Iterator[str]:
+    """Yield the modules of the package that a file imports: in functions and for types too."""
+    inside = dotted(file).split(".")
+    package = inside if file.stem == "__init__" else inside[:-1]
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*base, *filter(None, [node.module])])
+            for alias in node.names:
+                inner = f"{source}.{alias.name}"
+                if inner in names:
+                    yield inner
+                elif source in names:
+                    yield source
+
+
+def arrows() -> dict[str, set[str]]:
+    """Return for each module which others it imports."""
+    names = {dotted(file): file for file in sources()}
+    return {n: set(imported(f, set(names))) - {n} for n, f in names.items()}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules that import one another, by Tarjan's algorithm."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in sorted(graph[name]):
+            if other not in index:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            group = stack[stack.index(name) :]
+            del stack[stack.index(name) :]
+            found.extend([sorted(group)] if len(group) > 1 else [])
+
+    for name in graph:
+        if name not in index:
+            visit(name)
+    return found
+
+
+def twice() -> dict[str, list[str]]:
+    """Return the class names that stand in more than one place, with the places."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for file in sources():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(f"{dotted(file)}:{node.lineno}")
+    return {name: where for name, where in sorted(places.items()) if len(where) > 1}
+
+
+def figures() -> list[tuple[str, int, int, str]]:
+    """Return every figure with its bound, and what stands behind it."""
+    texts = {file: file.read_text(encoding="utf-8") for file in sources()}
+    lines = {file: text.count("\n") for file, text in texts.items()}
+    largest = max(lines, key=lambda file: lines[file])
+    measured = {
+        "files": len(texts),
+        "lines": sum(lines.values()),
+        "lines of code": sum(map(code_lines, texts.values())),
+        "lines of the largest file": lines[largest],
+    }
+    rows = [(name, value, BOUNDS[name], "") for name, value in measured.items()]
+    rows[-1] = (*rows[-1][:3], dotted(largest))
+    counts = Counter(f.relative_to(PACKAGE).parts[0] for f in texts if f.parent != PACKAGE)
+    for folder, count in sorted(counts.items()):
+        rows.append((f"files of {folder}", count, FOLDERS.get(folder, FOLDER), ""))
+    deep = sorted(
+        {
+            f.parent.relative_to(ROOT).as_posix()
+            for f in texts
+            if len(f.relative_to(PACKAGE).parts) > 2
+        }
+    )
+    rows.append(("folders in folders", len(deep), 0, ", ".join(deep)))
+    groups = circles(arrows())
+    rows.append(("import circles", len(groups), 0, "; ".join(" ~ ".join(g) for g in groups)))
+    names = twice()
+    shown = "; ".join(f"{name} ({', '.join(where)})" for name, where in names.items())
+    rows.append(("class names twice", len(names), 0, shown))
+    return rows
+
+
+def show_arrows() -> None:
+    """Print how many imports stand between the files of each folder."""
+    graph = arrows()
+    inside: Counter[str] = Counter()
+    for name, others in graph.items():
+        folder = name.split(".")[1] if "." in name else ""
+        inside[folder] += sum(other.split(".")[1:2] == [folder] for other in others)
+    for folder, count in sorted(inside.items()):
+        if count:
+            print(f"imports inside {folder}: {count}")
+
+
+def main() -> int:
+    """Print the figures; return 1 when one is above its bound."""
+    kind = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=kind)
+    parser.add_argument("--arrows", action="store_true", help="count imports inside each folder")
+    args = parser.parse_args()
+    above = 0
+    for name, value, bound, behind in figures():
+        mark = "" if value <= bound else "  ABOVE"
+        above += value > bound
+        print(f"{name}: {value:,} (at most {bound:,}){mark}{': ' + behind if behind else ''}")
+    if args.arrows:
+        show_arrows()
+    return int(above > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
