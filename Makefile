@@ -78,7 +78,7 @@ notebooks: $(READY) ## execute chapters, compare every printed number with the s
 	@$(OFFLINE) $(BIN)/python tools/book.py notebooks $(CHAPTERS)
 
 .PHONY: robust
-robust: $(READY) ## the same under ten numeric environments: what moves, and how far (half an hour)
+robust: $(READY) ## the same under ten numeric environments: what moves, and how far (long)
 	@$(OFFLINE) $(BIN)/python studies/robust.py $(CHAPTERS)
 
 .PHONY: test

@@ -6,7 +6,7 @@ three differences.
 *Nothing stale.* Numba minds the file that a kernel stands in, and not what it calls: a fee formula
 or a constant of another file can change while the old machine code goes on. Here the code lies
 in a folder whose name is a hash of all sources of the package and of numba's settings. To compile
-all again after any change costs a minute; to charge yesterday's fee costs more.
+all again after any change costs time; to charge yesterday's fee costs money.
 
 *Threads.* Without OpenMP or TBB numba aborts the process when two threads run parallel loops
 at once: there they take turns.

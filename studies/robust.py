@@ -1,6 +1,6 @@
 """Compare all chapters under many numeric environments: what moves, and how far.
 
-    make robust                    # ten environments, about half an hour on two cores
+    make robust                    # ten environments, ten times as long as make notebooks
     make robust CHAPTERS="05 13"   # some chapters: shown, not stored
 
 Every environment runs each notebook from top to bottom and compares what it prints with what is
