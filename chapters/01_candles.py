@@ -23,9 +23,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from setrade import candles
+from setrade import candles, plots
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
-from setrade.plots import candles as figures
 
 use_style()
 
@@ -212,7 +211,7 @@ fig, ax = plt.subplots(figsize=(7.2, 2.6))
 zero = once.index[once["volume"] == 0]
 dirt = {"repeated": first.index, "off the grid": time[off]}
 dirt |= {"missing": missing, "volume zero": zero}
-figures.draw_timeline(ax, dirt)
+plots.draw_timeline(ax, dirt)
 kept = pd.to_datetime(["2021-09-27 13:45", "2021-11-24 03:45"])
 ax.axvspan(*kept, color=NEUTRAL, alpha=0.2, lw=0)
 plt.show()
@@ -286,8 +285,8 @@ day = sample.loc["2021-10-06 06:00":"2021-10-06 20:45"]
 fig, (top, low) = plt.subplots(
     2, 1, sharex=True, figsize=(7.2, 4.4), height_ratios=[3, 1]
 )
-figures.draw_bars(top, day)
-figures.draw_volume(low, day)
+plots.draw_bars(top, day)
+plots.draw_volume(low, day)
 top.set_xlabel("")
 plt.show()
 

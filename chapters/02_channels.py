@@ -22,8 +22,7 @@ import pandas as pd
 
 from setrade import candles, channels
 from setrade.orderbook import Snapshots
-from setrade.plots import DOWN, NEUTRAL, UP, use_style
-from setrade.plots.channels import correlations
+from setrade.plots import DOWN, NEUTRAL, UP, correlations, use_style
 
 use_style()
 
@@ -143,7 +142,7 @@ assert raw["rsi"].isna().sum() == 14
 # %% [markdown]
 # ## 3 When is a channel known?
 #
-# <!-- number: 14, 50 from setrade/channels/indicators.py -->
+# <!-- number: 14, 50 from setrade/channels.py -->
 # RSI wants 14 changes, a 50-bar mean wants 50 bars. Before that the honest value is «not
 # known yet», which is NaN. A zero would be a claim: RSI 0 says that the price only fell.
 #
@@ -460,7 +459,7 @@ for scale_free in (False, True):
     assert rows_that_change(every, bars, 2_999) == 0
 
 # %% [markdown]
-# <!-- number: 99 from setrade/channels/indicators.py -->
+# <!-- number: 99 from setrade/channels.py -->
 # ## Summary
 #
 # - Candles give 32 channels in five groups; a book adds two more.

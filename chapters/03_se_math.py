@@ -23,8 +23,8 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
-from setrade import candles, channels, races, se
-from setrade.plots import gates, use_style
+from setrade import candles, channels, plots, races, se
+from setrade.plots import use_style
 
 use_style()
 
@@ -321,7 +321,7 @@ with torch.no_grad():
 shown = G.iloc[-N_DAYS * 96 :]
 
 # %% mystnb={"figure": {"caption": "Bitcoin in dollars, and the gates of an SE block that has learned nothing.", "name": "fig-se-gates-untrained"}, "image": {"alt": "Above, ten days of the Bitcoin price. Below, a strip of eight gates over the same days. The gates move smoothly with the market, some rise while others fall, although the block is untrained."}}
-gates.gates_over_time(bars.close[shown.index], shown)
+plots.gates_over_time(bars.close[shown.index], shown)
 plt.show()
 
 # %% [markdown]

@@ -23,9 +23,9 @@ import torch
 from scipy.stats import binomtest
 from torch import nn
 
-from setrade import candles, races, results, se
-from setrade.plots import gates, use_style
-from setrade.se.switches import PLANTED_HALFLIFE, SWITCHES, draw_switch
+from setrade import candles, plots, races, results, se
+from setrade.plots import use_style
+from setrade.toys import PLANTED_HALFLIFE, SWITCHES, draw_switch
 
 use_style()
 torch.set_num_threads(1)  # the nets of this chapter are too small to share
@@ -38,7 +38,7 @@ LIVE_SEEDS = 2  # seeds recomputed here, beside the 20 stored
 # %% [markdown]
 # ## 1 Every squeeze is a weighted sum
 #
-# <!-- number: 15 from setrade/candles/real.py -->
+# <!-- number: 15 from setrade/candles/files.py -->
 # The mean squeeze of {ref}`ch-se-math` treats the newest bar and the oldest alike. For a
 # picture that is right: a cat is a cat in any corner. A market window has a direction, and
 # its newest bar is the one we act on. The chapter we started from lists five ways to squeeze:
@@ -90,7 +90,7 @@ for name, make in se.SQUEEZES.items():
     np.testing.assert_allclose(squeeze(X)[0, 0].detach(), x @ weights[name], atol=1e-5)
 
 # %% mystnb={"figure": {"caption": "One window of real returns and the weight that each squeeze gives to its bars.", "name": "fig-squeeze-weights"}, "image": {"alt": "Above, forty returns of Bitcoin. Below, five rows of bars: equal weights for the mean, a single bar for the maximum, one bar at the right end for last, weights growing to the right for the exponential squeeze, and weights that are higher where the return is higher for attention."}}
-gates.squeeze_weights(x, weights)
+plots.squeeze_weights(x, weights)
 plt.show()
 
 # %%

@@ -23,8 +23,7 @@ import torch
 
 from setrade import attention, candles, channels, labels, regimes, results, training
 from setrade.models import SETrader
-from setrade.plots import use_style
-from setrade.plots.attention import heat_map, regime_strip
+from setrade.plots import heat_map, regime_strip, use_style
 
 use_style()
 torch.set_num_threads(1)  # nets this small lose time by sharing

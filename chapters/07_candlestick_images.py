@@ -219,7 +219,7 @@ print(f"a row is ${step:.2f}; largest error {np.abs(error).max():.2f} rows")
 assert np.abs(error).max() <= 0.5
 
 # %% [markdown]
-# <!-- number: 15 from setrade/candles/real.py -->
+# <!-- number: 15 from setrade/candles/files.py -->
 # <!-- number: 0.01 by definition of a basis point -->
 # Half a row, as promised, and nothing else: the chart *is* the series, rounded. Whether that
 # is fine or coarse depends on how much the market moves. Let us compare the height of a row
@@ -459,7 +459,7 @@ assert common[1] > 4 * common[0]
 # know it. A net that gets both scales, as channels, need not choose.
 
 # %% [markdown]
-# <!-- number: 15 from setrade/candles/real.py -->
+# <!-- number: 15 from setrade/candles/files.py -->
 # ## Summary
 #
 # - A chart is the series rounded to rows; at 224 pixels the rounding is a ninth of a typical

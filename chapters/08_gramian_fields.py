@@ -26,8 +26,7 @@ from torch import nn
 from setrade import candles, races
 from setrade.errors import ArgumentError
 from setrade.gramian import gadf, gasf, gasf_inverse
-from setrade.plots import DOWN, NEUTRAL, UP, use_style
-from setrade.plots.fields import field
+from setrade.plots import DOWN, NEUTRAL, UP, field, use_style
 
 use_style()
 
@@ -98,7 +97,7 @@ assert gasf(prices)[0].round(3).tolist() == [1, 0.5, -0.5, -1]
 # The functions of `setrade.gramian` agree with the four lines above. They also take any
 # number of windows at once, NumPy arrays or torch tensors.
 #
-# <!-- number: 15 from setrade/candles/real.py -->
+# <!-- number: 15 from setrade/candles/files.py -->
 # Here is one window of real 15-minute bars, its angles on a half circle, and both pictures.
 
 # %%

@@ -24,8 +24,7 @@ from scipy.stats import spearmanr
 
 from setrade import candles
 from setrade.gramian import transition_field
-from setrade.plots import DOWN, NEUTRAL, UP, use_style
-from setrade.plots.fields import field
+from setrade.plots import DOWN, NEUTRAL, UP, field, use_style
 from setrade.recurrence import embed, quantify, recurrence
 
 use_style()

@@ -21,9 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from setrade import orderbook, races, results
+from setrade import orderbook, plots, races, results
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
-from setrade.plots import books as figures
 
 use_style()
 
@@ -59,7 +58,7 @@ row = int(planted[planted.kind == "wall"].iloc[0].start)
 sides = [x[row, :10] for x in (books.bid_price, books.ask_price)]
 sizes = [x[row, :10] for x in (books.bid_size, books.ask_size)]
 fig, ax = plt.subplots(figsize=(7.2, 4.4))
-figures.draw_ladder(ax, np.r_[tuple(sides)], np.r_[tuple(sizes)], np.arange(20) < 10)
+plots.draw_ladder(ax, np.r_[tuple(sides)], np.r_[tuple(sizes)], np.arange(20) < 10)
 plt.show()
 
 # %%
@@ -161,8 +160,8 @@ print("outside the fixed span:", f"{fixed.outside.sum() / total:.1%}")
 
 # %% mystnb={"figure": {"caption": "The same 100 seconds drawn twice: around each column's own mid (left) and around the newest mid (right).", "name": "fig-book-two-references"}, "image": {"alt": "Two heat maps of one book: on the left bids and asks meet on a straight middle line, on the right the boundary wanders with the price and a wall is a straight line."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.4))
-figures.draw_heatmap(axes[0], by_mid.volume[0], 100, 24 * tick)
-picture = figures.draw_heatmap(axes[1], fixed.volume[0], 100, 36 * tick)
+plots.draw_heatmap(axes[0], by_mid.volume[0], 100, 24 * tick)
+picture = plots.draw_heatmap(axes[1], fixed.volume[0], 100, 36 * tick)
 axes[0].set_title("each column's own mid")
 axes[1].set(title="newest mid", ylabel="")
 fig.colorbar(picture, ax=axes, label="log(1+bids) − log(1+asks)")
@@ -421,7 +420,7 @@ fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.4))
 for ax, stored_map in zip(axes, study["real"]["heatmaps"], strict=True):
     sides = [[line.split() for line in stored_map[side]] for side in ("bids", "asks")]
     volume = np.array(sides, float)
-    figures.draw_heatmap(ax, volume, stored_map["seconds"], stored_map["span_bps"])
+    plots.draw_heatmap(ax, volume, stored_map["seconds"], stored_map["span_bps"])
 axes[1].set_ylabel("")
 plt.show()
 

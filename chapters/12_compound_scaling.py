@@ -22,12 +22,11 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from setrade import charts, results
+from setrade import charts, results, toys
 from setrade import efficientnet as en
-from setrade.efficientnet import formations, small
 from setrade.efficientnet.scaling import candidates
-from setrade.efficientnet.trial import run_trial
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
+from setrade.toys import run_trial
 
 use_style()
 torch.set_num_threads(1)  # the nets of this chapter are too small to share
@@ -266,7 +265,7 @@ assert table.loc["b2", "seconds"] < resnet50 < table.loc["b4", "seconds"]
 
 # %%
 sides = (80, 34, 24)
-pictures = {s: formations.draw_pictures(200, s, seed=5) for s in sides}
+pictures = {s: toys.draw_pictures(200, s, seed=5) for s in sides}
 
 # %% mystnb={"figure": {"caption": "Four of the eight classes (columns), drawn at 80 pixels and averaged down to 34 and 24.", "name": "fig-scaling-task"}, "image": {"alt": "A grid of twelve small candlestick charts, four classes by three resolutions. At 80 pixels the wicks are sharp lines; at 24 pixels they are pale smears beside the bodies."}}
 fig, axes = plt.subplots(3, 4, figsize=(7.2, 5.6))
@@ -276,7 +275,7 @@ for row, (side, (x, y)) in zip(axes, pictures.items(), strict=True):
         ax.imshow(x[place].permute(1, 2, 0))
         ax.set(xticks=[], yticks=[])
         if side == sides[0]:
-            ax.set_title(formations.CLASSES[label], fontsize="x-small")
+            ax.set_title(toys.CLASSES[label], fontsize="x-small")
     row[0].set_ylabel(f"{side} pixels")
 plt.show()
 
@@ -295,7 +294,7 @@ assert torch.equal(pictures[80][1], pictures[24][1])
 # "resolution only". The published coefficients are a point inside.
 
 # %%
-shares = small.shares(one)
+shares = toys.shares(one)
 print("published shares:", [f"{s:.0%}" for s in shares])
 by_hand = np.log([1.2, 1.1**2, 1.15**2])
 np.testing.assert_allclose(shares, by_hand / by_hand.sum(), rtol=1e-12)
@@ -315,7 +314,7 @@ knobs.assign(work=[v["cost"] for v in grid.values()])
 # %%
 assert knobs["blocks"].max() == 10  # depth alone: twice the five blocks of the base
 assert all(abs(v["cost"] / 2 - 1) < 0.04 for v in grid.values())
-blocks, width, side = small.spend((1.0, 0.0, 0.0), 2.0)
+blocks, width, side = toys.spend((1.0, 0.0, 0.0), 2.0)
 assert [blocks, width, side] == grid["2x grid 9"]["knobs"]
 
 # %% [markdown]
@@ -351,7 +350,7 @@ for (u, v), m, mark in zip(at, mean, marks, strict=True):
     shade = plt.cm.cividis((m - mean.min()) / np.ptp(mean))
     ax.plot(u, v, mark, ms=16 if mark == "*" else 11, color=shade, mec="black")
     ax.annotate(f"{m:.1f}", (u, v), xytext=(9, 5), textcoords="offset points")
-for name, (u, v) in zip(small.KNOBS, corners, strict=True):
+for name, (u, v) in zip(toys.KNOBS, corners, strict=True):
     ax.text(u, v - 0.09 if v == 0 else v + 0.06, name, ha="center")
 ax.set(xlim=(-0.15, 1.2), ylim=(-0.15, 1))
 ax.axis("off")
@@ -361,7 +360,7 @@ plt.show()
 assert len(at) == 11
 assert np.isfinite(mean).all()
 assert mean.min() > 100 * np.mean(base)  # every way of growing pays
-weight = pd.DataFrame([v["shares"] for v in grid.values()], columns=small.KNOBS)
+weight = pd.DataFrame([v["shares"] for v in grid.values()], columns=toys.KNOBS)
 pays = weight.corrwith(pd.Series(mean))
 pays.round(1) + 0.0
 
@@ -421,7 +420,7 @@ def terms(shares):
 def found(accuracy):
     X = terms([v["shares"] for v in grid.values()])
     surface, *_ = np.linalg.lstsq(X, accuracy, rcond=None)
-    score = lambda scale: float(terms([small.shares(scale)])[0] @ surface)  # noqa: E731
+    score = lambda scale: float(terms([toys.shares(scale)])[0] @ surface)  # noqa: E731
     return en.search_coefficients(score)
 
 
@@ -437,7 +436,7 @@ pd.DataFrame(search, index=["alpha", "beta", "gamma"]).T.round(2)
 
 # %%
 for seed in range(n_seeds):
-    assert small.smooth_coefficients(points, scores[:, seed]) == search[f"seed {seed}"]
+    assert toys.smooth_coefficients(points, scores[:, seed]) == search[f"seed {seed}"]
 assert stored["results"]["claims"]["alpha"]["measured"] == search["all seeds"][0]
 every = np.array(list(search.values())[1:])
 assert (every.min(0) <= search["paper"]).all()
@@ -474,19 +473,19 @@ knobs
 
 # %% mystnb={"figure": {"caption": "Four times the base's work: compound minus each single knob, in points, paired by seed, with 95 % intervals; crosses: the paper's differences on ImageNet.", "name": "fig-scaling-race"}, "image": {"alt": "Three intervals for compound minus depth, minus width and minus resolution, with a line at zero and crosses near two, the published differences."}}
 fig, ax = plt.subplots(figsize=(6.4, 2.6))
-for row, name in enumerate(small.KNOBS):
+for row, name in enumerate(toys.KNOBS):
     gain_4x, half_4x = paired(race["published"], race[name])
     ax.errorbar(gain_4x, row, xerr=half_4x, fmt="o", color=UP, capsize=4)
     claim = stored["results"]["claims"][f"compound_over_{name}"]["claimed"]
     ax.plot(claim, row, "x", color=DOWN, ms=8)
 ax.axvline(0, color=NEUTRAL, ls="--", lw=1)
-ax.set_yticks(range(3), [f"minus {name} only" for name in small.KNOBS])
+ax.set_yticks(range(3), [f"minus {name} only" for name in toys.KNOBS])
 ax.set(xlabel="accuracy of compound, points", ylim=(-0.5, 2.5))
 plt.show()
 
 # %%
 claimed = pd.DataFrame(stored["results"]["claims"]).T.filter(like="over", axis=0)
-for name in small.KNOBS:
+for name in toys.KNOBS:
     middle, half = paired(race["published"], race[name])
     row = claimed.loc[f"compound_over_{name}"]
     np.testing.assert_allclose(
@@ -557,11 +556,11 @@ assert rows["b2"]["parameters"] == 9_109_994
 # neighbouring columns.
 
 # %%
-windows, _ = formations.draw_formations(200, seed=0)
+windows, _ = toys.draw_formations(200, seed=0)
 chart = charts.candlesticks(windows, 80, 80, volume=False)  # 20 candles of 4 columns
 contrast = {}
 for side in (20, 21, 24, 27, 33, 40):
-    small_chart = formations.averaged(chart, side)
+    small_chart = toys.averaged(chart, side)
     contrast[side] = float(small_chart.diff(dim=3).abs().mean() * side / 20)
 pd.Series(contrast, name="contrast a candle").rename_axis("side").round(3)
 

@@ -25,8 +25,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_image
 from sklearn.linear_model import LogisticRegression
 
-from setrade import results, training
-from setrade.attention import maps
+from setrade import attention, results, training
 from setrade.charts import candlesticks
 from setrade.compat import import_timm
 from setrade.gramian import gadf
@@ -482,7 +481,7 @@ logits[torch.arange(len(shown)), target].sum().backward()
 alpha = a.grad.mean((2, 3), keepdim=True)
 m = (alpha * a).sum(1, keepdim=True).clamp(min=0).detach()
 m = torch.nn.functional.interpolate(m, (SIZE, SIZE), mode="bilinear")[:, 0]
-cam = maps.grad_cam(net, seen, target, layer)
+cam = attention.grad_cam(net, seen, target, layer)
 np.testing.assert_allclose(cam, m.numpy(), atol=1e-4)
 
 # %% [markdown]
@@ -490,7 +489,7 @@ np.testing.assert_allclose(cam, m.numpy(), atol=1e-4)
 # how far the logit falls. It costs one pass a patch.
 
 # %%
-covered = maps.occlusion(net, seen, target, window=16, stride=8)
+covered = attention.occlusion(net, seen, target, window=16, stride=8)
 
 # %% mystnb={"figure": {"caption": "Three charts with a planted mark (box), and what each method says the net looked at.", "name": "fig-transfer-maps"}, "image": {"alt": "Three rows of three panels. Left, candle charts with a box around a peak or a trough. Middle, Grad-CAM maps, coarse, brighter near the box in some rows. Right, occlusion maps, whose bright patch lies on the box."}}
 fig, axes = plt.subplots(3, 3, figsize=(6.6, 6.6))
@@ -514,7 +513,7 @@ plt.show()
 
 # %% tolerance={"decimals": 0.05, "effect": 0.12}
 mine = {"Grad-CAM": cam, "occlusion": covered}
-scores = {k: maps.localisation(v, boxes[shown]).means() for k, v in mine.items()}
+scores = {k: attention.localisation(v, boxes[shown]).means() for k, v in mine.items()}
 pd.DataFrame(scores).T.drop(columns="empty").round(2)
 
 # %%
@@ -712,9 +711,9 @@ assert by_grid[2] > by_grid[1]
 # elsewhere by more than its own box's part in the mean.
 
 # %%
-inside = maps.boxes_mask(boxes[shown], SIZE, SIZE).astype(float)
+inside = attention.boxes_mask(boxes[shown], SIZE, SIZE).astype(float)
 cheat = np.repeat(inside.mean(0)[None], len(shown), axis=0)
-s = maps.localisation(cheat, boxes[shown]).means()
+s = attention.localisation(cheat, boxes[shown]).means()
 print({k: round(s[k], 2) for k in ("share", "elsewhere", "area")})
 assert s["share"] > 1.2 * s["area"]
 assert s["share"] - s["elsewhere"] < 0.05

@@ -24,12 +24,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeClassifier
 
-from setrade import candles, patterns, results, training
+from setrade import candles, patterns, plots, results, training
 from setrade.efficientnet import EfficientNet
-from setrade.patterns.kernels import extrema, smooth
+from setrade.patterns.detect import extrema, smooth
 from setrade.pictures import PictureSet, encoder
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
-from setrade.plots import patterns as figures
 
 use_style()
 torch.set_num_threads(1)
@@ -89,10 +88,10 @@ fig, axes = plt.subplots(4, 3, figsize=(7.4, 7.4))
 order = [*range(1, len(patterns.NAMES)), 0]
 for ax, k in zip(axes.flat, order, strict=True):
     i = int(np.flatnonzero(clear.kind == k)[0])
-    figures.window(ax, clear.windows[i])
+    plots.window(ax, clear.windows[i])
     if k:
         place = clear.start[i], clear.end[i], clear.low[i], clear.high[i]
-        figures.box(ax, *place)
+        plots.box(ax, *place)
     ax.set_title(patterns.NAMES[k].replace("_", " "), fontsize=8)
     ax.set(xticks=[], yticks=[])
 fig.supxlabel("bar (64 in each window)", fontsize=9)
@@ -202,12 +201,12 @@ assert patterns.NAMES[found.kind[0]] == "head_and_shoulders"
 
 # %% mystnb={"figure": {"caption": "What the rules see: the smoothed path and its extrema. The box is where the rules place the pattern.", "name": "fig-patterns-rules"}, "image": {"alt": "A candlestick chart of 64 bars with a smooth line and diamonds at its turning points. The last six diamonds are a left shoulder, a neck, a higher head, a neck, a right shoulder and a fall; a grey box encloses them."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.4))
-figures.window(ax, one[0])
+plots.window(ax, one[0])
 ax.plot(np.exp(path), color="black", lw=1, label="smoothed close")
 ax.plot(turns, np.exp(path)[turns], "D", ms=5, color="black", label="extrema")
 first, last = int(found.start[0, 0]), int(found.end[0, 0])
 part = one[0][:, first : last + 1]
-figures.box(ax, first, last, part[2].min(), part[1].max())
+plots.box(ax, first, last, part[2].min(), part[1].max())
 ax.set(xlabel="bar", ylabel="price, no unit")
 ax.legend()
 plt.show()
@@ -231,7 +230,7 @@ print(f"rules right on {rules_right:.2f} of fresh windows")
 # %% [markdown]
 # ## 4 A net that looks
 #
-# <!-- number: 64 from setrade/efficientnet/table.py -->
+# <!-- number: 64 from setrade/efficientnet/net.py -->
 # The net is an EfficientNet shrunk for 64-pixel pictures (`"micro"`, {ref}`ch-mbconv`). It
 # sees candlestick pictures without volume, from {ref}`ch-candlestick-images`. A window that
 # was drawn once is enough: training windows, validation windows and test windows come from
@@ -250,7 +249,7 @@ pd.DataFrame(rows, ["right", "low", "high"]).T.round(2)
 # %% mystnb={"figure": {"caption": "What the net answers, in percent of each true class, on drawn test windows with noise from 0.02 to 0.25.", "name": "fig-patterns-confusion"}, "image": {"alt": "A twelve by twelve matrix of percentages. Large numbers stand on the diagonal; answers off the diagonal are mistakes."}}
 fig, ax = plt.subplots(figsize=(6.4, 5.6))
 counts = np.array(stored["drawn"]["net"]["counts"])
-figures.confusion(ax, counts, patterns.NAMES)
+plots.confusion(ax, counts, patterns.NAMES)
 plt.show()
 
 # %%
@@ -352,7 +351,7 @@ pd.DataFrame(
 
 # %% mystnb={"figure": {"caption": "Reliability of the net's most likely class on drawn test windows, before and after temperature scaling.", "name": "fig-patterns-reliability"}, "image": {"alt": "Two lines with error bars near the diagonal of a square: share of right answers against forecast probability, before and after temperature scaling. Both rise with the forecast."}}
 fig, ax = plt.subplots(figsize=(4.4, 4.0))
-figures.reliability(ax, {name: cal[name]["table"] for name in ("raw", "scaled")})
+plots.reliability(ax, {name: cal[name]["table"] for name in ("raw", "scaled")})
 plt.show()
 
 # %%
@@ -519,7 +518,7 @@ hammers = quality["hammer"][said["hammer"] == 1].sort_values()
 fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.8))
 for ax, stamp in zip(axes, hammers.index[[0, len(hammers) // 2, -1]], strict=True):
     row = int(sample.index.get_loc(stamp))
-    figures.window(ax, sample.iloc[row - 9 : row + 1, :5].to_numpy().T)
+    plots.window(ax, sample.iloc[row - 9 : row + 1, :5].to_numpy().T)
     ax.set_title(f"quality {hammers[stamp]:.2f}", fontsize=9)
     ax.set(xlabel="bar", xticks=[0, 9])
     ax.ticklabel_format(axis="y", useOffset=False)
@@ -578,7 +577,7 @@ assert report["n"].min() < 5  # some patterns hardly exist here
 # %% mystnb={"figure": {"caption": "Reliability of all twelve labels on real bars of 2024: raw, and after a line fitted to each output on validation bars.", "name": "fig-patterns-labels"}, "image": {"alt": "Two reliability curves in a square: the raw forecasts and those after the fitted lines. The raw curve lies on the side where forecasts are larger than what happened; the mended one is closer to the diagonal."}}
 fig, ax = plt.subplots(figsize=(4.4, 4.0))
 kept = stored["candlesticks"]["real"]["calibration"]
-figures.reliability(ax, {name: kept[name]["table"] for name in ("raw", "platt")})
+plots.reliability(ax, {name: kept[name]["table"] for name in ("raw", "platt")})
 plt.show()
 
 # %%

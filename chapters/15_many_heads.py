@@ -25,15 +25,14 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from setrade import orderbook, results, training
-from setrade.charts import candlesticks
-from setrade.charts.scale import reference_range
+from setrade import orderbook, plots, results, training
+from setrade.charts import candlesticks, reference_range
+from setrade.efficientnet.net import PictureNet
 from setrade.models import multitask, siamese
 from setrade.models.book_net import BookNet, BookSet
-from setrade.models.picture_net import PictureNet
-from setrade.models.planted import STATES, planted
 from setrade.pictures import to_input
-from setrade.plots import DOWN, NEUTRAL, UP, heads, use_style
+from setrade.plots import DOWN, NEUTRAL, UP, use_style
+from setrade.toys import STATES, planted
 
 use_style()
 torch.set_num_threads(1)  # nets this small lose time by sharing
@@ -50,11 +49,11 @@ NUM_EPOCHS = 4
 
 # %% mystnb={"figure": {"caption": "The four strategies: what goes in, what looks at it, what comes out.", "name": "fig-four-ways"}, "image": {"alt": "A diagram of four rows. One: picture, EfficientNet, sell hold buy. Two: picture, frozen EfficientNet, boosted trees. Three: picture, EfficientNet, three heads. Four: two pictures, one EfficientNet used twice, a distance."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.6))
-heads.four_ways(ax)
+plots.four_ways(ax)
 plt.show()
 
 # %%
-assert [title[0] for title, _ in heads.WAYS] == list("1234")
+assert [title[0] for title, _ in plots.WAYS] == list("1234")
 
 # %% [markdown]
 # The part that is shared is the **trunk**. What reads its features is a **head**. Strategy 2
@@ -478,7 +477,7 @@ for name, each in table.items():
 # %% mystnb={"figure": {"caption": "Rank correlation with the move of the next half second, test parts, 95 % block-bootstrap intervals.", "name": "fig-book-net"}, "image": {"alt": "Two panels of intervals. In both, the imbalance of one level has the highest rank correlation, the book net comes close behind it, and the EfficientNet lies near zero."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.6), sharey=True)
 for ax, kind in zip(axes, ("synthetic", "real"), strict=True):
-    heads.forest(ax, {name: table[name][kind] for name in arms})
+    plots.forest(ax, {name: table[name][kind] for name in arms})
     ax.set(title=f"{kind} book", xlabel="rank correlation")
 plt.show()
 
@@ -539,7 +538,7 @@ print(f"always the most frequent class: {alone:.3f}")
 
 # %% mystnb={"figure": {"caption": "Log loss saved against the shares of the classes, 2024, with 95 % intervals over seeds and stretches of time; right of the line is better.", "name": "fig-four-measured"}, "image": {"alt": "Five intervals of log loss saved. All five values lie left of zero; those of strategies two and four reach across the line, those of one and three do not."}}
 fig, ax = plt.subplots(figsize=(6.4, 2.8))
-heads.forest(ax, {name: real["table"][name]["gain"] for name in chosen})
+plots.forest(ax, {name: real["table"][name]["gain"] for name in chosen})
 ax.set_xlabel("log loss saved (nats)")
 plt.show()
 

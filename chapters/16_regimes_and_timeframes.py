@@ -24,9 +24,8 @@ import torch
 
 from setrade import candles, channels, regimes, results, training
 from setrade.models import TemporalRegimes, TimeframeEnsemble, timeframes
-from setrade.models.temporal import NowAndLater, regime_loss
-from setrade.plots import use_style
-from setrade.plots.regimes import interval_rows, probability_bands, share_table
+from setrade.models.se_trader import NowAndLater, regime_loss
+from setrade.plots import interval_rows, probability_bands, share_table, use_style
 
 use_style()
 torch.set_num_threads(1)  # nets this small lose time by sharing

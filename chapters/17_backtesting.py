@@ -20,10 +20,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from setrade import backtest, candles, metrics, races, risk
+from setrade import backtest, candles, metrics, plots, races, risk
 from setrade.backtest import Costs, Risk
 from setrade.costs import FREE
-from setrade.plots import backtests, use_style
+from setrade.plots import use_style
 
 use_style()
 
@@ -250,7 +250,7 @@ assert counts["signal"] > 3 * (counts["stop"] + counts["target"])
 # %% mystnb={"figure": {"caption": "Entries, exits and what lay between, on two days of real bars.", "name": "fig-backtest-trades"}, "image": {"alt": "Two days of 15-minute bitcoin candles with the trades of the guarded momentum rule: triangles mark entries, up for long and down for short, crosses mark exits, and dotted lines join them. Short-lived trades crowd where the rule keeps changing its mind; the long ways end at their targets."}}
 shown = bars.iloc[1_200:1_392]
 fig, ax = plt.subplots(figsize=(7.2, 4.0))
-backtests.trades_on_candles(ax, shown, guarded.trades)
+plots.trades_on_candles(ax, shown, guarded.trades)
 plt.show()
 
 # %%
@@ -335,7 +335,7 @@ table.round(2)
 
 # %% mystnb={"figure": {"caption": "Momentum against buy-and-hold, with the fall from the last peak underneath.", "name": "fig-backtest-equity"}, "image": {"alt": "Equity and drawdown from late September to late November 2021: buy-and-hold ends well above its start with a fall of about nineteen per cent in November, while momentum after costs sinks through most of the span and ends below its start."}}
 fig, axes = plt.subplots(2, 1, figsize=(7.2, 4.8), sharex=True, height_ratios=(2, 1))
-backtests.equity_and_drawdown(
+plots.equity_and_drawdown(
     *axes, {"momentum": theirs.equity, "buy and hold": theirs.buy_and_hold.equity}
 )
 axes[1].set_xlabel("date, UTC")
@@ -353,7 +353,7 @@ assert theirs.buy_and_hold.equity.iloc[-1] > 1.2
 # %% mystnb={"figure": {"caption": "Returns of the momentum rule in per cent, by month.", "name": "fig-backtest-months"}, "image": {"alt": "A table of one row, 2021, with returns of the momentum rule in September, October and November, all three negative; the other months are empty."}}
 months = metrics.monthly_returns(theirs.equity)
 fig, ax = plt.subplots(figsize=(7.2, 1.5))
-backtests.monthly_table(ax, months)
+plots.monthly_table(ax, months)
 plt.show()
 
 # %%

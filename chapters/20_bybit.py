@@ -31,8 +31,9 @@ from pybit.unified_trading import HTTP, WebSocket
 
 # %%
 from setrade import backtest, bybit, candles, orderbook, results, simulator
-from setrade.bybit.brokers import ExchangeBroker, PaperBroker, TestnetBroker
+from setrade.bybit.broker import ExchangeBroker, TestnetBroker
 from setrade.bybit.orders import Intent
+from setrade.bybit.paper import PaperBroker
 from setrade.bybit.stream import Backoff, BookUpdate, Gap, Kline, Stream
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 from setrade.simulator import Fault
@@ -114,7 +115,7 @@ assert len(page) == 3 and len(by_hand) == 2
 assert LIVE or (by_hand["close"] == bars["close"].iloc[-3:-1]).all()
 
 # %% [markdown]
-# <!-- number: 1,000 from setrade/bybit/codes.py -->
+# <!-- number: 1,000 from setrade/bybit/constants.py -->
 # `bybit.Rest` does that, and what it takes to ask for any span: it pages in windows of at most
 # 1,000 bars, clips, sorts, and checks that nothing is missing or double. A span is half open,
 # $[\text{start}, \text{end})$, as everywhere in this book.

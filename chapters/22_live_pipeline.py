@@ -31,12 +31,12 @@ import pandas as pd
 # %%
 from setrade import backtest, candles, results
 from setrade.bybit import PaperBroker
-from setrade.bybit.brokers import OrderRejectedError
+from setrade.bybit.orders import OrderRejectedError
 from setrade.live import Failover, Heard, Journal, Pipeline, Recorded, Trader, Wish
-from setrade.live.disk import JournalError
 from setrade.live.drift import Drift, inputs, psi, spacing
+from setrade.live.journal import JournalError
 from setrade.live.monitor import Monitor
-from setrade.live.window import bars_of
+from setrade.live.types import bars_of
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 from setrade.risk import Risk
 
@@ -392,7 +392,7 @@ assert [row.units > 0 for row in held[5:11]] == [True] * 4 + [False] * 2
 assert refused.trader.closer.patience == 600  # seconds, when the run has to end
 
 # %% [markdown]
-# <!-- number: 15 from setrade/live/patience.py -->
+# <!-- number: 15 from setrade/live/trader.py -->
 # When the run itself has to end, there is no next open. Then attempts follow each other, with
 # waits that double up to 15 seconds, for ten minutes (`--closing`). The same holds for an
 # exchange that does not answer. Each try is a line in the journal and a count in the metrics.
@@ -401,7 +401,7 @@ assert refused.trader.closer.patience == 600  # seconds, when the run has to end
 #
 # ### When the disk is full
 #
-# <!-- number: 256 from setrade/live/disk.py -->
+# <!-- number: 256 from setrade/live/journal.py -->
 # No order goes out that the journal does not have. What if the journal can take nothing more?
 # Then nothing may be opened, but what is held must still be closed. A reserve of 256 kB is
 # given back to the disk, which is room enough for the last order's line. If even that does not
@@ -442,7 +442,7 @@ assert before[-1] != 0 and broker.position("BTCUSDT") == 0.0  # and held until t
 # CPU, rules. We add a fourth, which is the most important: **flat, and stop**. A program that
 # no longer knows what to do must not hold a position.
 #
-# <!-- number: 0.8 from setrade/live/failover.py -->
+# <!-- number: 0.8 from setrade/live/models.py -->
 # Going down is quick. A level that raises an error is left at once, and the next one answers
 # the same bar. A level that is **late**, three times in a row, is left too. (The command line
 # counts three times among sixty bars: its nets work only at the close of long bars, every
@@ -651,7 +651,7 @@ assert told[-1][1].reading.state == "alarm" and told[-1][0] - PLANTED <= 300
 assert watch.lines[1] > 0.25
 
 # %% [markdown]
-# <!-- number: 0.8 from setrade/live/drift/drift.py -->
+# <!-- number: 0.8 from setrade/live/drift.py -->
 # First KS is sure that something moved: *watch*. Then PSI says that it moved far: *alarm*. Each
 # is told once, and not at every test. A state is left only at 0.8 of the line where it
 # was entered: hysteresis again. The alarm took about 300 bars, because the ring holds 60

@@ -29,7 +29,8 @@ import pandas as pd
 
 from setrade import results
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
-from setrade.study import Store, StudyError, grid, key, run
+from setrade.study import Store, StudyError, key, run
+from setrade.study.store import grid
 
 use_style()
 folder = Path(tempfile.mkdtemp())

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from setrade import compat, inference, results
 from setrade.efficientnet import VARIANTS, EfficientNet, compound_scale
-from setrade.efficientnet.cost import count_parameters, multiply_adds
+from setrade.efficientnet.scaling import count_parameters, multiply_adds
 
 PUBLISHED = {  # Tan and Le (2019), table 2: million parameters, billion FLOPS, top-1 in percent
     "b0": (5.3, 0.39, 77.1), "b1": (7.8, 0.70, 79.1), "b2": (9.2, 1.0, 80.1),

@@ -30,7 +30,7 @@ from torch import nn
 from setrade import candles, evidence, labels, patterns, results, training
 from setrade.efficientnet import EfficientNet
 from setrade.pictures import PictureSet, encoder
-from setrade.study.bars import HOURS, REQUESTS
+from setrade.study.store import HOURS, REQUESTS
 
 COMMAND = "SETRADE_DATA=<folder> make study STUDY=chart_patterns"
 TEST_YEAR, LENGTH, SIDE = pd.Timestamp("2024-01-01", tz="UTC"), 64, 64

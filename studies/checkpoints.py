@@ -25,7 +25,7 @@ from setrade.efficientnet import EfficientNet
 from setrade.files import write_atomic
 from setrade.inference import Spec
 from setrade.models import SETrader
-from setrade.study.bars import sample_file
+from setrade.study.store import sample_file
 
 LOOKBACK, HORIZON, SIDE = 48, 16, 64  # bars, bars, pixels
 SEED = 0

@@ -18,15 +18,15 @@ from tqdm import tqdm
 
 from setrade import results
 from setrade.efficientnet import Scale
-from setrade.efficientnet.small import (
+from setrade.toys import (
     BASE_SIDE,
     BLOCKS,
     relative_cost,
+    run_trial,
     shares,
     smooth_coefficients,
     spend,
 )
-from setrade.efficientnet.trial import run_trial
 
 PUBLISHED = shares(Scale(1.2, 1.1, 1.15))
 THIRDS = [(a / 3, b / 3, (3 - a - b) / 3) for a in range(4) for b in range(4 - a)]

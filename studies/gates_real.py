@@ -26,7 +26,7 @@ from tqdm import tqdm
 from setrade import channels, evidence, labels, regimes, results, training
 from setrade.models import SETrader
 from setrade.study import Data
-from setrade.study.bars import HOURS, REQUESTS
+from setrade.study.store import HOURS, REQUESTS
 
 CHANNELS = (
     "rsi", "macd", "macd_hist", "roc", "adx", "plus_di", "minus_di", "atr", "bollinger_percent_b",

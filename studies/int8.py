@@ -25,7 +25,7 @@ from setrade import inference, results
 from setrade.errors import ArgumentError
 from setrade.inference import RECIPES, OnnxNet, Recipe
 from setrade.models.backbones import imagenet
-from setrade.study.bars import sample_file
+from setrade.study.store import sample_file
 
 SEED = 0
 KINDS = {  # a ReLU6 belongs to the layer before it: else the range would be that of what it cuts

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from setrade import candles, inference, labels, pictures, results, training
 from setrade.efficientnet import EfficientNet
 from setrade.inference import CachedTrader, OnnxNet
-from setrade.study.bars import QUARTERS, REQUESTS, sample_file
+from setrade.study.store import QUARTERS, REQUESTS, sample_file
 
 BARS, HORIZON, SEED = 48, 16, 0
 NETS = {"b0_224": (1, 32), "b0_64": (1, 32), "micro_64": (1, 32), "se_trader": (1, 256)}

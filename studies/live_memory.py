@@ -28,11 +28,11 @@ from tqdm import tqdm
 
 from setrade import candles, results
 from setrade.bybit import PaperBroker, Stream
-from setrade.bybit.stream.link import Link
+from setrade.bybit.connection import Link
 from setrade.live import Bar, Heard, Journal, Pipeline, Trader
 from setrade.live.models import Rule
 from setrade.live.monitor import Monitor
-from setrade.live.window import bars_of
+from setrade.live.types import bars_of
 from setrade.risk import Risk
 
 MINUTE, SYMBOL, A_BAR = 60_000_000_000, "BTCUSDT", 60

@@ -29,8 +29,7 @@ from setrade import candles, results, simulator
 from setrade.bybit import PaperBroker, TestnetBroker
 from setrade.inference import Predictor
 from setrade.live import Heard, Journal, Pipeline, Recorded, Trader, Wish
-from setrade.live.foretold import Foretold
-from setrade.live.models import Net, Rule
+from setrade.live.models import Foretold, Net, Rule
 
 MINUTE, SYMBOL, REAL = 60_000_000_000, "BTCUSDT", 60.0  # seconds of a bar
 KEY, SECRET = "loopback-key", "loopback-secret"  # of the simulator, worth nothing

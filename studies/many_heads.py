@@ -2,7 +2,7 @@
 
     SETRADE_DATA=<folder with bybit_btcusdt_perp_1h.parquet> make study STUDY=many_heads
 
-Planted windows first (``setrade.models.planted``), where Bayes' rule gives the best answer there
+Planted windows first (``setrade.toys``), where Bayes' rule gives the best answer there
 is. Then Bybit BTCUSDT perpetual, one hour: windows of 32 bars every 8 bars, targets over the next
 8, so that neither labels nor test examples overlap. Train to June 2023, stop early on the second
 half of 2023, test on 2024, once. Nets: EfficientNet "micro", 32 px. Sizes and rates were fixed
@@ -29,8 +29,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from setrade import candles, regimes, results, training
-from setrade.charts import COLOURS, candlesticks
-from setrade.charts.scale import reference_range, smallest_span
+from setrade.charts import COLOURS, candlesticks, reference_range, smallest_span
+from setrade.efficientnet.net import PictureNet
 from setrade.evidence import resample
 from setrade.gramian import gadf
 from setrade.models.multitask import (
@@ -41,12 +41,11 @@ from setrade.models.multitask import (
     task_targets,
     task_weights,
 )
-from setrade.models.picture_net import PictureNet
-from setrade.models.planted import Planted, planted
 from setrade.models.siamese import ContrastiveLoss, PairSet, Siamese, anomaly, draw_pairs, nearest
 from setrade.pictures import Encoder, Stack, encoder
 from setrade.regimes.rules import efficiency
-from setrade.study.bars import HOURS, REQUESTS
+from setrade.study.store import HOURS, REQUESTS
+from setrade.toys import Planted, planted
 
 COMMAND = f"SETRADE_DATA=<folder with {HOURS}> make study STUDY=many_heads"
 LENGTH, STRIDE, HORIZON, MULTIPLE, SIZE = 32, 8, 8, 4.0, 32

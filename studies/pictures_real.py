@@ -16,11 +16,10 @@ from dataclasses import asdict
 import numpy as np
 
 from setrade import evidence
-from setrade.study import Data, grid, summary
-from setrade.study.bars import HOURS
+from setrade.study import Data, summary
 from setrade.study.command import arguments, carry_out, finish, settled
-from setrade.study.experiment import Setting
-from setrade.study.views import ENCODERS
+from setrade.study.experiment import ENCODERS, Setting
+from setrade.study.store import HOURS, grid
 
 # Small batches: the running statistics of batch norm want a few hundred steps.
 SETTING = Setting(

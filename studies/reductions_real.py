@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 
-from setrade.study import Data, grid, summary
-from setrade.study.bars import HOURS
+from setrade.study import Data, summary
 from setrade.study.command import arguments, carry_out, finish, settled
 from setrade.study.experiment import Setting
+from setrade.study.store import HOURS, grid
 
 MODELS = ("mean/16", "mean", "mean/2")
 

@@ -40,9 +40,9 @@ from setrade import (
     training,
 )
 from setrade.models import SETrader
-from setrade.models.temporal import NowAndLater, TemporalRegimes, regime_loss
+from setrade.models.se_trader import NowAndLater, TemporalRegimes, regime_loss
 from setrade.models.timeframes import TimeframeEnsemble, agreement_rate, align
-from setrade.study.bars import HOURS, QUARTERS, REQUESTS
+from setrade.study.store import HOURS, QUARTERS, REQUESTS
 
 COMMAND = "SETRADE_DATA=<folder> make study STUDY=regimes_and_timeframes"
 CHANNELS = (

@@ -24,9 +24,10 @@ from functools import partial
 from pathlib import Path
 
 from setrade import candles, results
-from setrade.study import Data, Store, grid, run
+from setrade.study import Data, Store, run
 from setrade.study.command import busy_seconds
 from setrade.study.experiment import Setting, run_cell
+from setrade.study.store import grid
 
 SETTING = Setting(
     lookback=32, horizon=8, n_folds=2, validation=480, embargo=8, num_epochs=12, batch_size=128,

@@ -17,11 +17,10 @@ import numpy as np
 import pandas as pd
 
 from setrade import evidence, metrics
-from setrade.study import Data, grid, summary
-from setrade.study.bars import HOURS
+from setrade.study import Data, summary
 from setrade.study.command import arguments, carry_out, finish, settled
-from setrade.study.experiment import Setting
-from setrade.study.views import CHANNELS, SQUEEZES
+from setrade.study.experiment import CHANNELS, SQUEEZES, Setting
+from setrade.study.store import HOURS, grid
 
 FEE = 5.5  # bps a side
 

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from setrade import candles, labels, metrics, results, training
 from setrade.backtest import Result
 from setrade.evidence import resample
-from setrade.study.bars import sample_file
+from setrade.study.store import sample_file
 
 CLAIMED = {
     "annual_return": (0.473, 0.312),

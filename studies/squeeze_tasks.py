@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from setrade import results, se
-from setrade.se.switches import CHANNELS, CONTEXT, SIGNAL, SWITCHES, draw_switch
+from setrade.toys import CHANNELS, CONTEXT, SIGNAL, SWITCHES, draw_switch
 
 
 class Gated(nn.Module):

@@ -32,7 +32,7 @@ SYMBOL, STEP = "BTCUSDT", int(pd.Timedelta("1min").value)
 WARM, WINDOW = 20, 5
 WISHES = (0.5, -0.5, -0.5, 0.0, 0.7, 0.2, -0.3)  # a turn is two orders, one after the other
 SECRET = "loopback-secret"  # of the simulator, worth nothing
-PRELOAD = ["setrade.live", "setrade.bybit.brokers", "setrade.simulator", "setrade.results", "tqdm"]
+PRELOAD = ["setrade.live", "setrade.bybit.broker", "setrade.simulator", "setrade.results", "tqdm"]
 KILLED = (-9, -15)  # what `Process.kill` leaves as exit code; on Windows the second
 STOPS = Risk(stop_atr=4.0, daily_loss=0.5)
 

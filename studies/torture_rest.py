@@ -29,8 +29,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from setrade import bybit, candles, results, simulator
-from setrade.bybit.cache import DamagedError, read
-from setrade.bybit.parse import COLUMNS
+from setrade.bybit.history import DamagedError, read
+from setrade.bybit.http import COLUMNS
 
 SAMPLE = "bybit_xrpusdt_ob500_raw_sample_20241201.zip"
 COMMAND = "SETRADE_DATA=<folder> make study STUDY=torture_rest"

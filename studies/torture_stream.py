@@ -22,11 +22,10 @@ from tqdm import tqdm
 
 from setrade import candles, orderbook, results, simulator
 from setrade.bybit import Retry
-from setrade.bybit.brokers import TestnetBroker
+from setrade.bybit.broker import TestnetBroker
+from setrade.bybit.events import BookKeeper, parse
 from setrade.bybit.orders import Intent
 from setrade.bybit.stream import Backoff, BookUpdate, Gap, Stream
-from setrade.bybit.stream.books import BookKeeper
-from setrade.bybit.stream.topics import parse
 
 TOPIC, LEVELS, STEP = "orderbook.50.BTCUSDT", 50, 5
 AT_SUBSCRIPTION = ("nack", "delta_first", "instant_ack")

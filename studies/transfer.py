@@ -30,13 +30,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from setrade import candles, evidence, labels, results, training
-from setrade.attention import maps
+from setrade import attention, candles, evidence, labels, results, training
 from setrade.charts import candlesticks
 from setrade.gramian import gadf
 from setrade.models.backbones import Boosted, Transfer, extract, pretrained, untrained
 from setrade.pictures import to_input
-from setrade.study.bars import HOURS, REQUESTS
+from setrade.study.store import HOURS, REQUESTS
 
 BARS, SIZE = 32, 64  # two columns of pixels a bar
 DEPTH, GRID = 5, 2  # of the backbone, from the probe on planted data
@@ -290,11 +289,11 @@ def maps_part(
         net = makers[name]()
         hits = training.predict(net, training.TensorSet(x[n:], torch.from_numpy(y[n:]))).argmax(1)
         drawn = {
-            "grad_cam": maps.grad_cam(net, seen, target, net.backbone.stages[2]),
-            "occlusion": maps.occlusion(net, seen, target, window=16, stride=8),
+            "grad_cam": attention.grad_cam(net, seen, target, net.backbone.stages[2]),
+            "occlusion": attention.occlusion(net, seen, target, window=16, stride=8),
         }
         out[name] = {"accuracy": float((hits.numpy() == y[n:]).mean())} | {
-            kind: maps.localisation(m, boxes[rows]).means() for kind, m in drawn.items()
+            kind: attention.localisation(m, boxes[rows]).means() for kind, m in drawn.items()
         }
     return out
 

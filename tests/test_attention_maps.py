@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from setrade.attention import maps
+from setrade import attention
 from setrade.training import seed_everything
 
 
@@ -32,7 +32,7 @@ def test_grad_cam_by_hand():
     """The gradient of logit c by map k is w_ck over the pixels, at every pixel."""
     net = Pooled([[3.0, 1.0], [0.0, 2.0]])
     x = torch.tensor([[[[1.0, -2.0], [0.0, 4.0]]]]).repeat(2, 1, 1, 1)
-    got = maps.grad_cam(net, x, torch.tensor([0, 1]), net.conv)
+    got = attention.grad_cam(net, x, torch.tensor([0, 1]), net.conv)
     first = np.maximum(0, (3 - 1) / 4 * x[0, 0].numpy())
     second = np.maximum(0, -2 / 4 * x[0, 0].numpy())
     np.testing.assert_allclose(got, [first, second], atol=1e-6)
@@ -54,14 +54,14 @@ def test_grad_cam_equals_hooks():
     net[3:](kept)[torch.arange(5), target].sum().backward()
     cam = F.relu((kept.grad.mean((2, 3), keepdim=True) * kept).sum(1, keepdim=True)).detach()
     wanted = F.interpolate(cam, (16, 16), mode="bilinear", align_corners=False)[:, 0]
-    got = maps.grad_cam(net, x, target, net[2], batch_size=2)
+    got = attention.grad_cam(net, x, target, net[2], batch_size=2)
     np.testing.assert_allclose(got, wanted.numpy(), atol=1e-6)
 
 
 def test_grad_cam_of_a_frozen_net():
     net, x, target = small_net(), torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
-    wanted = maps.grad_cam(net, x, target, net[2])
-    got = maps.grad_cam(net.requires_grad_(False), x, target, net[2])
+    wanted = attention.grad_cam(net, x, target, net[2])
+    got = attention.grad_cam(net.requires_grad_(False), x, target, net[2])
     assert np.array_equal(got, wanted)
 
 
@@ -77,7 +77,7 @@ def test_occlusion_equals_a_loop():
                 fall = (base - net(covered)[torch.arange(2), target]).numpy()
                 total[:, top : top + 4, left : left + 4] += fall[:, None, None]
                 count[:, top : top + 4, left : left + 4] += 1
-    got = maps.occlusion(net, x, target, window=4, stride=4, baseline=0.25)
+    got = attention.occlusion(net, x, target, window=4, stride=4, baseline=0.25)
     np.testing.assert_allclose(got, np.maximum(0, total / count), atol=1e-6)
 
 
@@ -85,8 +85,8 @@ def test_the_net_is_left_as_it_was():
     net, x, target = small_net().train(), torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
     net[0].eval()
     before, kept = [m.training for m in net.modules()], x.clone()
-    maps.grad_cam(net, x, target, net[2])
-    maps.occlusion(net, x, target)
+    attention.grad_cam(net, x, target, net[2])
+    attention.occlusion(net, x, target)
     assert [m.training for m in net.modules()] == before
     assert torch.equal(x, kept)
     assert not x.requires_grad
@@ -98,7 +98,7 @@ def test_localisation_by_hand():
     m[0, 0, 0], m[0, 3, 3] = 3, 1  # three quarters of the mass top left
     m[1, 3, 2:] = 1  # two equal maxima, one of them in the box
     boxes = np.array([[0, 2, 0, 2], [2, 4, 3, 4]])
-    got = maps.localisation(m, boxes)
+    got = attention.localisation(m, boxes)
     assert got.share.tolist() == [0.75, 0.5]
     assert got.area.tolist() == [4 / 16, 2 / 16]
     assert got.elsewhere.tolist() == [0.25, 0.0]  # each map in the other's box
@@ -116,17 +116,17 @@ def random_case(seed: int) -> tuple[np.ndarray, np.ndarray]:
 @settings(max_examples=40, deadline=None)
 def test_localisation_laws(seed):
     m, boxes = random_case(seed)
-    got, scaled = maps.localisation(m, boxes), maps.localisation(7.5 * m, boxes)
+    got, scaled = attention.localisation(m, boxes), attention.localisation(7.5 * m, boxes)
     for name in ("share", "elsewhere", "hit"):
         values = getattr(got, name)
         assert ((values >= 0) & (values <= 1 + 1e-12)).all()
         np.testing.assert_allclose(getattr(scaled, name), values, atol=1e-12)
-    inside = maps.boxes_mask(boxes, 8, 8)
+    inside = attention.boxes_mask(boxes, 8, 8)
     mass = np.einsum("ihw,jhw->ij", m, inside) / m.sum((1, 2))[:, None]
     others = [np.delete(row, i).mean() for i, row in enumerate(mass)]
     np.testing.assert_allclose(got.elsewhere, others, atol=1e-12)
     for flat in (np.ones_like(m), np.zeros_like(m)):  # a map that says nothing scores as chance
-        chance = maps.localisation(flat, boxes)
+        chance = attention.localisation(flat, boxes)
         np.testing.assert_allclose(chance.share, chance.area, atol=1e-12)
         np.testing.assert_allclose(chance.hit, chance.area, atol=1e-12)
     assert chance.empty.all()
@@ -139,7 +139,7 @@ def test_a_map_that_loves_one_place_beats_the_area_but_not_the_others():
     rng = np.random.default_rng(0)
     corner = rng.integers(4, 7, (20, 2))
     boxes = np.stack([corner[:, 0], corner[:, 0] + 6, corner[:, 1], corner[:, 1] + 6], 1)
-    got = maps.localisation(m, boxes)
+    got = attention.localisation(m, boxes)
     assert got.share.mean() > 4 * got.area.mean()
     assert abs(got.share.mean() - got.elsewhere.mean()) < 0.01
 
@@ -161,24 +161,24 @@ def test_a_planted_mark_is_found_and_an_untrained_net_finds_nothing(one_thread):
 NET, X, T = small_net(), torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
 M, B = np.ones((2, 8, 8)), np.array([[0, 2, 0, 2], [1, 3, 1, 3]])
 BAD = [
-    (lambda: maps.grad_cam(None, X, T, NET[2]), "net"),
-    (lambda: maps.grad_cam(NET, X[0], T, NET[2]), "x"),
-    (lambda: maps.grad_cam(NET, X, T[:1], NET[2]), "target"),
-    (lambda: maps.grad_cam(NET, X, T.float(), NET[2]), "target"),
-    (lambda: maps.grad_cam(NET, X, T, nn.Conv2d(3, 3, 1)), "layer"),
-    (lambda: maps.grad_cam(NET, X, T, NET[6]), "layer"),
-    (lambda: maps.grad_cam(NET, X, T, NET[2], batch_size=0), "batch_size"),
-    (lambda: maps.occlusion(NET, X, T, window=17), "window"),
-    (lambda: maps.occlusion(NET, X, T, window=4, stride=5), "stride"),
-    (lambda: maps.occlusion(NET, X, T, baseline=np.nan), "baseline"),
-    (lambda: maps.localisation(-M, B), "maps"),
-    (lambda: maps.localisation(M[:1], B[:1]), "maps"),
-    (lambda: maps.localisation(M * np.nan, B), "maps"),
-    (lambda: maps.localisation(M, B[:1]), "boxes"),
-    (lambda: maps.localisation(M, B * 5), "boxes"),
-    (lambda: maps.localisation(M, B[:, :3]), "boxes"),
-    (lambda: maps.localisation(M, B * 1.0), "boxes"),
-    (lambda: maps.localisation(M, B[:, [1, 0, 2, 3]]), "boxes"),
+    (lambda: attention.grad_cam(None, X, T, NET[2]), "net"),
+    (lambda: attention.grad_cam(NET, X[0], T, NET[2]), "x"),
+    (lambda: attention.grad_cam(NET, X, T[:1], NET[2]), "target"),
+    (lambda: attention.grad_cam(NET, X, T.float(), NET[2]), "target"),
+    (lambda: attention.grad_cam(NET, X, T, nn.Conv2d(3, 3, 1)), "layer"),
+    (lambda: attention.grad_cam(NET, X, T, NET[6]), "layer"),
+    (lambda: attention.grad_cam(NET, X, T, NET[2], batch_size=0), "batch_size"),
+    (lambda: attention.occlusion(NET, X, T, window=17), "window"),
+    (lambda: attention.occlusion(NET, X, T, window=4, stride=5), "stride"),
+    (lambda: attention.occlusion(NET, X, T, baseline=np.nan), "baseline"),
+    (lambda: attention.localisation(-M, B), "maps"),
+    (lambda: attention.localisation(M[:1], B[:1]), "maps"),
+    (lambda: attention.localisation(M * np.nan, B), "maps"),
+    (lambda: attention.localisation(M, B[:1]), "boxes"),
+    (lambda: attention.localisation(M, B * 5), "boxes"),
+    (lambda: attention.localisation(M, B[:, :3]), "boxes"),
+    (lambda: attention.localisation(M, B * 1.0), "boxes"),
+    (lambda: attention.localisation(M, B[:, [1, 0, 2, 3]]), "boxes"),
 ]
 
 

@@ -17,17 +17,16 @@ from setrade import candles, pictures
 from setrade.compat import import_timm
 from setrade.efficientnet import WeightError
 from setrade.errors import ArgumentError
+from setrade.models import backbones
 from setrade.models.backbones import (
     Backbone,
-    Boosted,
     Transfer,
     WeightsUnavailable,
-    extract,
     imagenet,
     pretrained,
-    sources,
     untrained,
 )
+from setrade.models.boosted import Boosted, extract
 from setrade.training import TensorSet, fit, seed_everything
 
 
@@ -80,7 +79,7 @@ def test_random_weights_know_nothing():
 
 def test_equal_to_timm(classifier, x):
     net = import_timm().create_model("tf_efficientnet_lite0").eval()
-    state = sources._in_order(sources._from_package(), net.state_dict())
+    state = backbones._in_order(backbones._from_package(), net.state_dict())
     net.load_state_dict(state)
     with torch.no_grad():
         theirs, ours = net((x - 0.5) / 0.5), classifier(x)
@@ -90,9 +89,9 @@ def test_equal_to_timm(classifier, x):
 def test_the_order_of_weights_is_checked():
     wanted = {"a.weight": torch.zeros(2), "a.bias": torch.zeros(2)}
     with pytest.raises(WeightError, match=r"^b\.bias: stands in the place of a\.weight"):
-        sources._in_order({"b.bias": torch.ones(2), "b.weight": torch.ones(2)}, wanted)
+        backbones._in_order({"b.bias": torch.ones(2), "b.weight": torch.ones(2)}, wanted)
     with pytest.raises(WeightError, match="1 of 2 tensors"):
-        sources._in_order({"b.weight": torch.ones(2)}, wanted)
+        backbones._in_order({"b.weight": torch.ones(2)}, wanted)
 
 
 def test_one_picture_keeps_its_batch_axis(classifier, x):

@@ -21,27 +21,34 @@ from hypothesis import strategies as st
 
 from setrade import backtest, candles, orderbook, simulator
 from setrade.bybit import AccessError, Retry
-from setrade.bybit.brokers import (
-    Broker,
+from setrade.bybit.broker import (
     DemoBroker,
     ExchangeBroker,
     Journal,
     JournalError,
-    KeysError,
     MainnetRefusedError,
+    TestnetBroker,
+)
+from setrade.bybit.order_client import KeysError
+from setrade.bybit.orders import (
+    Broker,
+    Instrument,
+    Intent,
     OrderConflictError,
     OrderError,
     OrderNotFoundError,
     OrderRejectedError,
+    OrderRuleError,
     OrderUnknownError,
-    PaperBroker,
-    TestnetBroker,
+    decimal,
+    legs,
+    text,
 )
-from setrade.bybit.orders import Instrument, Intent, OrderRuleError, decimal, legs, text
+from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs, funding_by_bar
 from setrade.errors import ArgumentError
-from setrade.simulator.instruments import Instrument as Listed
-from setrade.simulator.orders import read as exchange_reads
+from setrade.simulator.account import read as exchange_reads
+from setrade.simulator.wire import Instrument as Listed
 from setrade.simulator.wire import Refused
 from studies import torture_stream
 
@@ -725,7 +732,7 @@ def test_unusable_keys_are_refused_without_being_shown(monkeypatch):
 
 
 def test_an_echoed_key_is_taken_out_of_messages(keys):
-    from setrade.bybit.brokers.keys import Keys
+    from setrade.bybit.order_client import Keys
 
     made = Keys.from_environment("testnet")
     assert made.clean(f"bad key {KEY} and {SECRET}") == "bad key *** and ***"

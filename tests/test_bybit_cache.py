@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from setrade import bybit, candles, simulator
-from setrade.bybit.cache import Cache
-from setrade.bybit.parse import Bars
+from setrade.bybit.history import Cache
+from setrade.bybit.http import Bars
 from studies import torture_rest as torture
 
 KLINES = "/v5/market/kline"
@@ -232,7 +232,7 @@ def test_twelve_kills_lose_and_double_nothing():
 
 HOLDS_THE_LOCK = """
 import sys, time
-from setrade.bybit.cache import Cache
+from setrade.bybit.history import Cache
 with Cache(sys.argv[1], ("host", "X", "1h"), "trade").locked():
     print("held", flush=True)
     time.sleep(60)

@@ -22,11 +22,17 @@ from hypothesis import strategies as st
 from pybit.exceptions import FailedRequestError, InvalidRequestError
 
 from setrade import bybit, candles, orderbook, simulator
-from setrade.bybit import archives, codes, fetch, grid, parse
-from setrade.bybit.download import Series
-from setrade.bybit.pages import all_instruments, funding_history
-from setrade.bybit.retry import MalformedAnswerError, is_passing, reset_wait
-from setrade.bybit.session import Session, _Http
+from setrade.bybit import __main__, archives, constants, history, http
+from setrade.bybit.history import Series
+from setrade.bybit.http import (
+    MalformedAnswerError,
+    Session,
+    _Http,
+    all_instruments,
+    funding_history,
+    is_passing,
+    reset_wait,
+)
 from setrade.errors import ArgumentError
 from studies import torture_rest as torture
 
@@ -74,10 +80,10 @@ def test_a_page_by_hand():
         ["1704070800000", "2", "4", "1.5", "3", "7", "21.5"],
         ["1704067200000", "1.1", "2", "1", "2", "0.1", "0.2"],
     ]
-    page = parse.klines(rows, "trade")
+    page = http.klines(rows, "trade")
     assert page.stamps.tolist() == [1704067200000, 1704070800000]
     assert page.values.tolist() == [[1.1, 2, 1, 2, 0.1, 0.2], [2, 4, 1.5, 3, 7, 21.5]]
-    frame = parse.frame(page, "trade")
+    frame = http.frame(page, "trade")
     assert frame.index[0] == START
     candles.check(frame, "1h")
 
@@ -176,7 +182,7 @@ def test_a_dead_symbol_ends_where_it_ended(source):
 
 # --- answers that are wrong -------------------------------------------------------------------
 
-SERIES = Series("BTCUSDT", codes.interval("1h"), "linear", "trade")
+SERIES = Series("BTCUSDT", constants.interval("1h"), "linear", "trade")
 T0 = START.value // 10**6
 
 
@@ -219,9 +225,9 @@ def test_an_answer_about_another_symbol_is_refused():
 @given(st.sets(st.integers(0, 400), min_size=1), st.integers(1, 60))
 @settings(max_examples=60, deadline=None)
 def test_windows_cover_what_is_missing_exactly_once(missing, size):
-    interval = codes.interval("1h")
+    interval = constants.interval("1h")
     opens = np.array(sorted(missing)) * HOUR
-    asked = list(grid.windows(opens, interval, size))
+    asked = list(history.windows(opens, interval, size))
     covered = [t for first, last in asked for t in range(first, last + 1, HOUR)]
     assert covered == opens.tolist()
     assert all((last - first) // HOUR < size for first, last in asked)
@@ -388,10 +394,14 @@ def test_a_symbol_that_does_not_exist(rest, method):
 
 
 def test_every_interval_has_one_code():
-    assert [codes.interval(name).code for name in codes.CODES] == list(codes.CODES.values())
-    assert codes.interval("60min") == codes.interval(pd.Timedelta("1h")) == ("1h", "60", HOUR)
-    assert codes.from_code("60") == codes.from_code("1h") == "1h"
-    assert codes.from_code("D") == "1D"
+    assert [constants.interval(name).code for name in constants.CODES] == list(
+        constants.CODES.values()
+    )
+    assert (
+        constants.interval("60min") == constants.interval(pd.Timedelta("1h")) == ("1h", "60", HOUR)
+    )
+    assert constants.from_code("60") == constants.from_code("1h") == "1h"
+    assert constants.from_code("D") == "1D"
 
 
 # --- faults -----------------------------------------------------------------------------------
@@ -591,14 +601,14 @@ def test_sessions_leave_no_log_handlers_behind():
 def test_fetch_writes_what_candles_read_takes(server, source, tmp_path, capsys, interval):
     out = tmp_path / "deep" / "bars.parquet"
     command = ["fetch", "BTCUSDT", interval, "2024-01-01", "2024-01-08T00:00Z", "--out", str(out)]
-    assert fetch.main([*command, "--base-url", server.http_url]) == 0
+    assert __main__.main([*command, "--base-url", server.http_url]) == 0
     assert "168 bars" in capsys.readouterr().out
     got = candles.read(out, "1h")
     truth = candles.resample(source, "1h").iloc[:168]
     assert np.allclose(got, truth, rtol=1e-12)
     assert sorted(p.name for p in out.parent.iterdir()) == ["bars.parquet", "cache"]
     before = server.requests[KLINES]
-    assert fetch.main([*command, "--base-url", server.http_url]) == 0
+    assert __main__.main([*command, "--base-url", server.http_url]) == 0
     assert server.requests[KLINES] == before  # all in the cache
 
 
@@ -617,7 +627,7 @@ def test_fetch_says_in_a_sentence_what_is_wrong(server, tmp_path, capsys, change
     for place, text in change.items():
         command[place] = text
     command[6] = str(tmp_path / command[6])
-    assert fetch.main([*command, "--base-url", server.http_url]) == 1
+    assert __main__.main([*command, "--base-url", server.http_url]) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith("fetch: ")
     assert says in captured.err

@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from pybit.unified_trading import WebSocket
 
 from setrade import candles, orderbook, simulator
+from setrade.bybit.connection import Inbox, Lost, Message
+from setrade.bybit.events import BookKeeper, KlineKeeper, TradeKeeper, parse, requests
 from setrade.bybit.stream import (
     Backoff,
     BookUpdate,
@@ -28,10 +30,6 @@ from setrade.bybit.stream import (
     Trade,
     to_candles,
 )
-from setrade.bybit.stream.bars import KlineKeeper, TradeKeeper
-from setrade.bybit.stream.books import BookKeeper
-from setrade.bybit.stream.inbox import Inbox, Lost, Message
-from setrade.bybit.stream.topics import parse, requests
 from setrade.errors import ArgumentError
 from studies import torture_stream
 

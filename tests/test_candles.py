@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from laws import assert_causal
 
 from setrade import candles
-from setrade.candles.checks import spotless
-from setrade.candles.faults import find_faults
+from setrade.candles.checks import find_faults, spotless
 from setrade.errors import ArgumentError
 
 SHA256 = "eb82265cd8141d4955965ce01e9fc282270c8e5dc6ac8a330935bb3bf49c5da6"

@@ -559,7 +559,7 @@ def test_other_compatibility_of_the_library_is_refused(monkeypatch):
 def test_the_heat_map_shows_the_correlations(frame):
     from matplotlib.figure import Figure
 
-    from setrade.plots.channels import correlations
+    from setrade.plots import correlations
 
     table = compute(frame, scale_free=True)
     image = correlations(table, Figure().subplots())

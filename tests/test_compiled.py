@@ -307,12 +307,12 @@ def test_all_kernels_of_the_package_are_cached():
 
 
 def test_a_parallel_kernel_looks_like_its_function():
-    from setrade.charts.kernels import paint
+    from setrade.charts import paint
 
     assert list(inspect.signature(paint).parameters)[:2] == ["windows", "limits"]
     assert inspect.getdoc(paint) == inspect.getdoc(paint.py_func)
     assert inspect.getsource(paint).startswith("@kernel(parallel=True)\ndef paint")
-    code = "from setrade.charts.kernels import paint; print(type(paint).__name__, paint.__name__)"
+    code = "from setrade.charts import paint; print(type(paint).__name__, paint.__name__)"
     assert answer(code, PACKAGE.parent, NUMBA_DISABLE_JIT="1") == "function paint"
 
 

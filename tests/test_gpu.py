@@ -21,20 +21,32 @@ import torch
 from standin import DEVICE, OnDevice, standin
 from torch import nn
 
-from setrade import attention, buffers, candles, inference, pictures, se, signals, training
-from setrade.attention import maps
+from setrade import (
+    attention,
+    buffers,
+    candles,
+    gramian,
+    inference,
+    pictures,
+    se,
+    signals,
+    training,
+)
+from setrade import recurrence as images
 from setrade.efficientnet import EfficientNet
 from setrade.errors import ArgumentError
-from setrade.gramian import fields, gadf, gasf, gasf_inverse, transition_field
-from setrade.inference import MissingRuntimeError, Predictor, predictor, sessions, timing
-from setrade.live.monitor import Monitor, facts, gpu
+from setrade.gramian import gadf, gasf, gasf_inverse, transition_field
+from setrade.inference import MissingRuntimeError, Predictor, predictor, runtimes, timing
+from setrade.live import monitor
+from setrade.live.monitor import Monitor
 from setrade.models import SETrader, TemporalRegimes, backbones, multitask, siamese
 from setrade.models.book_net import BookNet
-from setrade.models.temporal import regime_loss
-from setrade.recurrence import images, recurrence
+from setrade.models.se_trader import regime_loss
+from setrade.recurrence import recurrence
 from setrade.study import command
 from setrade.study.experiment import Setting
-from setrade.training import checkpoint, devices
+from setrade.training import data as devices
+from setrade.training import loop
 from setrade.training.data import move
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -239,11 +251,14 @@ def test_maps_on_a_device(apple):
     net, x, y = small(), torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 2])
     layer = list(net.children())[1]
     layer = layer[0] if isinstance(layer, nn.Sequential) else layer
-    wanted = maps.grad_cam(net, x, y, layer), maps.occlusion(net, x, y, window=16, stride=16)
+    wanted = (
+        attention.grad_cam(net, x, y, layer),
+        attention.occlusion(net, x, y, window=16, stride=16),
+    )
     net.to(apple)
     there = x.to(apple), y.to(apple)
-    np.testing.assert_allclose(maps.grad_cam(net, *there, layer), wanted[0], atol=1e-5)
-    found = maps.occlusion(net, *there, window=16, stride=16)
+    np.testing.assert_allclose(attention.grad_cam(net, *there, layer), wanted[0], atol=1e-5)
+    found = attention.occlusion(net, *there, window=16, stride=16)
     np.testing.assert_allclose(found, wanted[1], atol=1e-5)
 
 
@@ -334,13 +349,13 @@ def test_recurrence_under_deterministic_algorithms(monkeypatch):
 
 
 def test_a_kernel_that_cannot_be_compiled_is_done_without(monkeypatch):
-    monkeypatch.setattr(fields._Broken, "told", False)
-    monkeypatch.setattr(fields, "_fused", lambda: lambda *a: 1 / 0)
+    monkeypatch.setattr(gramian._Broken, "told", False)
+    monkeypatch.setattr(gramian, "_fused", lambda: lambda *a: 1 / 0)
     with pytest.warns(UserWarning, match="plain torch, slower: division"):
-        assert not fields._filled(None)
+        assert not gramian._filled(None)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not fields._filled(None)  # told once, and not tried again
+        assert not gramian._filled(None)  # told once, and not tried again
 
 
 @pytest.mark.parametrize(
@@ -349,13 +364,13 @@ def test_a_kernel_that_cannot_be_compiled_is_done_without(monkeypatch):
      (False, "gcc", (9, 0), False), (True, "gcc", (6, 1), False)],
 )  # fmt: skip
 def test_when_pictures_are_drawn_by_a_compiled_kernel(monkeypatch, triton, compiler, card, fuses):
-    fields._can_fuse.cache_clear()
+    gramian._can_fuse.cache_clear()
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(fields.importlib.util, "find_spec", lambda n: triton or None)
-    monkeypatch.setattr(fields.shutil, "which", lambda n: n == compiler)
+    monkeypatch.setattr(gramian.importlib.util, "find_spec", lambda n: triton or None)
+    monkeypatch.setattr(gramian.shutil, "which", lambda n: n == compiler)
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: card)
-    assert fields._can_fuse("cuda") == fuses
-    fields._can_fuse.cache_clear()
+    assert gramian._can_fuse("cuda") == fuses
+    gramian._can_fuse.cache_clear()
 
 
 # Which device
@@ -430,13 +445,13 @@ def test_a_checkpoint_asks_only_the_card_in_use(monkeypatch):
     for name in ("get_rng_state_all", "set_rng_state_all"):
         monkeypatch.setattr(torch.cuda, name, lambda *a: pytest.fail("asked every card"))
     shuffle, card = torch.Generator(), torch.device("cuda:1")
-    state = checkpoint.random_state(shuffle, card)
+    state = loop.random_state(shuffle, card)
     assert len(state["cuda"]) == 1
     old = state | {"cuda": [torch.ones(1), torch.ones(1) * 2]}  # as written on two cards
-    checkpoint.set_random_state(old, shuffle, card)
+    loop.set_random_state(old, shuffle, card)
     assert list(told) == [card]
-    assert checkpoint.random_state(shuffle, torch.device("cpu"))["cuda"] == []
-    checkpoint.set_random_state(old, shuffle, torch.device("cpu"))
+    assert loop.random_state(shuffle, torch.device("cpu"))["cuda"] == []
+    loop.set_random_state(old, shuffle, torch.device("cpu"))
 
 
 def test_algorithms_that_repeat_are_asked_for_and_given_back(monkeypatch):
@@ -518,8 +533,8 @@ for what in (lambda: Predictor.load("se_trader", "cpu", runtime="onnx"),
         print(error.name, error.value, "[cpu]" in str(error), "[gpu]" in str(error))
 import torch
 assert inference.plain(torch.device("cpu")) == "eager"
-from setrade.live.chain import chain
-from setrade.live.options import parser
+from setrade.live.models import chain
+from setrade.live.__main__ import parser
 made, most, _ = chain(parser().parse_args(["--interval", "15min"]), lambda *a: None)
 print("answer by", made(bars.iloc[-most:]).source)
 """
@@ -564,13 +579,13 @@ def test_a_fall_back_is_told(graph):
 
 def test_a_provider_that_its_wheel_names_may_not_be_in_use(graph, monkeypatch):
     """The wheel for GPUs names TensorRT and CUDA whatever is installed."""
-    names = [*sessions.PROVIDERS.values()]
-    package = sessions.onnxruntime()
+    names = [*runtimes.PROVIDERS.values()]
+    package = runtimes.onnxruntime()
     monkeypatch.setattr(package, "get_available_providers", lambda: names)
     assert inference.providers(gpu=True) == names[1:]
     assert inference.providers() == names[2:]
-    asked, opened = [], sessions.open_session(graph, 1)
-    monkeypatch.setattr(sessions, "open_session", lambda m, t, names: asked.append(names) or opened)
+    asked, opened = [], runtimes.open_session(graph, 1)
+    monkeypatch.setattr(runtimes, "open_session", lambda m, t, names: asked.append(names) or opened)
     with pytest.raises(MissingRuntimeError, match="which this machine fell back to"):
         inference.OnnxNet(graph, provider="tensorrt", batches=(1, 64), card=1)
     (trt, options), (cuda, place), _ = asked[0]
@@ -586,7 +601,7 @@ def test_an_engine_is_kept_for_its_weights(graph, monkeypatch, tmp_path):
     other = small()
     nn.init.zeros_(other.classifier.weight)  # type: ignore[union-attr, arg-type]
     again = inference.to_onnx(other, torch.rand(1, 3, 32, 32))
-    folders = [sessions.tensorrt_options(m, 1, 8)["trt_engine_cache_path"] for m in (graph, again)]
+    folders = [runtimes.tensorrt_options(m, 1, 8)["trt_engine_cache_path"] for m in (graph, again)]
     assert folders[0] != folders[1]
     assert all(folder.startswith(str(tmp_path)) for folder in folders)
 
@@ -596,7 +611,7 @@ def test_a_batch_is_read_where_it_lies(name):
     net, spec = inference.load(name)
     call = inference.OnnxNet(inference.to_onnx(net, torch.rand(1, *spec.input_shape)), threads=1)
     x = torch.rand(5, *spec.input_shape)
-    from setrade.inference.export import bound
+    from setrade.inference.runtimes import bound
 
     for mine, theirs in zip(bound(call.session, x), call(x), strict=True):
         torch.testing.assert_close(mine, theirs)
@@ -627,9 +642,10 @@ class Cuda:
 
 @pytest.mark.parametrize("memory", [True, False])
 def test_a_slice_of_a_card_costs_no_page(monkeypatch, memory):
-    told = gpu(SimpleNamespace(cuda=Cuda(memory=memory)))
+    told = monitor.gpu(SimpleNamespace(cuda=Cuda(memory=memory)))
     assert told == ({"memory_used": 2.0**30, "memory_total": 4.0 * 2**30} if memory else {})
-    monkeypatch.setattr(facts, "gpu", lambda: gpu(SimpleNamespace(cuda=Cuda(memory=memory))))
+    found = monitor.gpu
+    monkeypatch.setattr(monitor, "gpu", lambda: found(SimpleNamespace(cuda=Cuda(memory=memory))))
     port = Monitor().serve(0)
     for path in ("", "panels", "metrics"):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
@@ -662,10 +678,10 @@ def test_inputs_on_a_gpu(dtype):
 def test_onnx_runtime_on_a_gpu():
     pytest.importorskip("onnxruntime")
     net, x = small(), torch.rand(5, 3, 32, 32)
-    if sessions.PROVIDERS["cuda"] not in inference.providers(gpu=True):
+    if runtimes.PROVIDERS["cuda"] not in inference.providers(gpu=True):
         pytest.skip("this onnxruntime has no CUDA")
     call = inference.OnnxNet(inference.to_onnx(net, x), provider="cuda", batches=(1, 2))
-    assert call.session.get_providers()[0] == sessions.PROVIDERS["cuda"]
+    assert call.session.get_providers()[0] == runtimes.PROVIDERS["cuda"]
     for given in (x, x.cuda()):  # copied by ONNX Runtime, and read where it lies
         (logits,) = call(given)
         assert logits.device.type == given.device.type
@@ -678,7 +694,7 @@ def test_tensorrt_on_a_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     net, x = small(), torch.rand(5, 3, 32, 32)
     call = inference.OnnxNet(inference.to_onnx(net, x), provider="tensorrt", batches=(1, 8))
-    assert call.session.get_providers()[0] == sessions.PROVIDERS["tensorrt"]
+    assert call.session.get_providers()[0] == runtimes.PROVIDERS["tensorrt"]
     torch.testing.assert_close(call(x)[0], net(x).detach(), atol=2e-2, rtol=2e-2)
     assert list(tmp_path.rglob("*.engine"))
 
@@ -750,5 +766,5 @@ def test_momentum_and_maps_on_a_gpu():
     times = pd.date_range("2024-01-01", periods=6, freq="1h", tz="UTC")
     assert len(net.signals(windows(6).cuda(), times, list("abcd"))) == 6
     drawn, y = torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 2])
-    seen = maps.occlusion(small().cuda(), drawn.cuda(), y.cuda(), window=16, stride=16)
+    seen = attention.occlusion(small().cuda(), drawn.cuda(), y.cuda(), window=16, stride=16)
     assert seen.shape == (3, 32, 32)

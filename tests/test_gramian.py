@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from laws import assert_causal
 
-from setrade import candles
+from setrade import candles, gramian
 from setrade.errors import ArgumentError
-from setrade.gramian import fields, gadf, gasf, gasf_inverse, transition_field
+from setrade.gramian import gadf, gasf, gasf_inverse, transition_field
 
 ENCODERS = {"gasf": gasf, "gadf": gadf, "transition_field": transition_field}
 rng = np.random.default_rng(0)
@@ -390,8 +390,8 @@ def test_what_a_gpu_compiles_fills_the_same_pixels_compiled_for_a_cpu():
     # Compiled for the CPU here, without vectors: `make` pins ATen below what the processor has,
     # and the compiler's vector code, which asks the processor, then writes wrong pixels.
     with torch._inductor.config.patch({"cpp.simdlen": 1}):
-        fields._fused()(out, *parts)
-    torch.testing.assert_close(out, fields._pixels(*parts), rtol=0, atol=1e-6)
+        gramian._fused()(out, *parts)
+    torch.testing.assert_close(out, gramian._pixels(*parts), rtol=0, atol=1e-6)
 
 
 def test_range_beyond_float64():

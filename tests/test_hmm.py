@@ -13,7 +13,7 @@ from laws import assert_causal
 from scipy.stats import multivariate_normal
 
 from setrade import backtest, candles, regimes
-from setrade.regimes.filtering import forward, log_sum
+from setrade.regimes.hmm import forward, log_sum
 
 MARKET = regimes.planted(4000, seed=1, volatility=(0.001, 0.003))
 

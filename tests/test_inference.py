@@ -322,7 +322,7 @@ def test_a_large_batch_in_pieces_answers_in_order(tiny, monkeypatch):
     net = inference.OnnxNet(inference.to_onnx(tiny, x[:1]), threads=2)
     (whole,) = net(x)
     for size in (1, 3, 10):  # pictures that a piece may hold
-        monkeypatch.setattr("setrade.inference.export.PIECE", size * x[0].nbytes)
+        monkeypatch.setattr("setrade.inference.runtimes.PIECE", size * x[0].nbytes)
         (pieces,) = net(x)
         torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(whole, tiny(x).detach(), atol=1e-4, rtol=1e-4)

@@ -124,7 +124,7 @@ def test_triple_barrier_against_a_slow_peer(scale):
     candles = walk(400, seed=3)
     got = labels.triple_barrier(candles, upper=1.5, lower=1.0, horizon=12, scale=scale)
     warm = got["label"].first_valid_index()
-    from setrade.labels.barriers import _widths
+    from setrade.labels import _widths
 
     width = _widths(candles, scale, 14)
     np.testing.assert_array_equal(

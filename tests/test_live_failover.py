@@ -26,9 +26,9 @@ from setrade.live import (
     Recorded,
     Trader,
     Wish,
-    chain,
+    models,
 )
-from setrade.live.options import parser
+from setrade.live.__main__ import parser
 from setrade.signals import rule_based
 from setrade.training import device
 
@@ -197,7 +197,7 @@ class Chain:
             ["--interval", "15min", "--runtime", "onnx", "--budget", "3.0", *told]
         )
         self.now = 0.0
-        made, most, least = chain.chain(
+        made, most, least = models.chain(
             options, lambda *what: self.journal.event("failover", what=what),
             clock=lambda: self.now,
         )  # fmt: skip
@@ -301,10 +301,10 @@ class Compiled:
 
 def test_a_first_answer_that_is_slow_costs_no_level(monkeypatch):
     """Budgets of 0.05 s: the level would be left after 0.25 s, were it not warm."""
-    monkeypatch.setattr(chain, "_make", lambda name, o, *, first: Compiled())
+    monkeypatch.setattr(models, "_make", lambda name, o, *, first: Compiled())
     options = parser().parse_args(["--model", "efficientnet", "--budget", "0.05"])
     changes = []
-    made, _, _ = chain.chain(options, lambda *what: changes.append(what))
+    made, _, _ = models.chain(options, lambda *what: changes.append(what))
     assert made(MARKET.iloc[-6:]).source == "efficientnet"
     for _, level in made.levels:
         level(MARKET.iloc[-6:])  # the others are warm as well
@@ -316,10 +316,10 @@ def test_a_model_that_fails_when_it_is_warmed_fails_at_its_bar(monkeypatch):
         raise RuntimeError("no compiler")
 
     broken.needs = 6  # type: ignore[attr-defined]
-    monkeypatch.setattr(chain, "_make", lambda name, o, *, first: broken if first else Compiled())
+    monkeypatch.setattr(models, "_make", lambda name, o, *, first: broken if first else Compiled())
     changes = []
     options = parser().parse_args(["--model", "se_trader"])
-    made, _, _ = chain.chain(options, lambda *what: changes.append(what))
+    made, _, _ = models.chain(options, lambda *what: changes.append(what))
     assert made(MARKET.iloc[-6:]).source == "rules"
     assert changes == [("se_trader", "rules", "RuntimeError: no compiler")]
 
@@ -334,7 +334,7 @@ def test_only_the_first_level_runs_as_it_is_told(monkeypatch):
 
     monkeypatch.setattr(Predictor, "load", noted)
     words = ["--model", "efficientnet", "--runtime", "folded", "--interval", "15min"]
-    chain.chain(parser().parse_args(words), lambda *what: None)
+    models.chain(parser().parse_args(words), lambda *what: None)
     assert asked == [
         ("efficientnet_micro", str(device()), "folded"), ("se_trader", "cpu", "onnx"),
     ]  # fmt: skip
@@ -344,7 +344,7 @@ def test_only_the_first_level_runs_as_it_is_told(monkeypatch):
 def test_a_compiled_net_answers_the_first_bar():
     words = ["--model", "se_trader", "--runtime", "compiled", "--interval", "15min"]
     changes = []
-    made, most, _ = chain.chain(
+    made, most, _ = models.chain(
         parser().parse_args([*words, "--device", "cpu"]), lambda *what: changes.append(what)
     )
     assert made(candles.sample().iloc[-most:]).source == "se_trader"

@@ -19,7 +19,7 @@ from test_live_journal import full
 
 from setrade import candles
 from setrade.bybit import ExchangeError, PaperBroker
-from setrade.bybit.brokers import OrderRejectedError
+from setrade.bybit.orders import OrderRejectedError
 from setrade.errors import ArgumentError
 from setrade.live import (
     Bar,
@@ -36,7 +36,7 @@ from setrade.live import (
     Window,
     Wish,
 )
-from setrade.live.window import bars_of
+from setrade.live.types import bars_of
 from setrade.risk import Risk
 
 MINUTE = 60_000_000_000

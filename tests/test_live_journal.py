@@ -68,7 +68,7 @@ def test_only_what_was_committed_survives(tmp_path):
     """A line that nothing was done about may be lost; an order's line may not."""
     script = (
         "import os, sys, signal; from setrade.live.journal import Journal\n"
-        "from setrade.bybit.orders import Intent; from setrade.live.schema import Bar\n"
+        "from setrade.bybit.orders import Intent; from setrade.live.types import Bar\n"
         "j = Journal(sys.argv[1]); j.bar(Bar(1, 1., 1., 1., 1., 1.))\n"
         "j.intent(Intent('BTCUSDT', 'buy', '1', '2024-01-01T00:00Z')); j.bar(Bar(2, *[1.] * 5))\n"
         "assert 'torch' not in sys.modules\n"

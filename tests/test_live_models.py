@@ -17,12 +17,10 @@ from hypothesis import strategies as st
 from setrade import candles
 from setrade.errors import ArgumentError
 from setrade.inference import CheckpointError, Predictor
-from setrade.live import Window, chain, models
-from setrade.live.foretold import Foretold
-from setrade.live.options import parser
-from setrade.live.timeframe import Timeframe
-from setrade.live.window import bars_of
-from setrade.live.worker import HangError, Worker
+from setrade.live import Window, models
+from setrade.live.__main__ import parser
+from setrade.live.models import Foretold, HangError, Timeframe, Worker
+from setrade.live.types import bars_of
 from setrade.models.timeframes import known_at
 from setrade.signals import Signal
 
@@ -207,12 +205,12 @@ def options(*told: str):
 
 
 def test_the_chain_by_name():
-    for name, levels in chain.CHAINS.items():
-        made, most, least = chain.chain(options("--model", name), print)
+    for name, levels in models.CHAINS.items():
+        made, most, least = models.chain(options("--model", name), print)
         assert tuple(n for n, _ in made.levels) == levels
         assert least == 49
         assert most == (49 if name == "rules" else 3_704)
-    made, _, _ = chain.chain(options("--size", "0.5"), print)
+    made, _, _ = models.chain(options("--size", "0.5"), print)
     signal = made(MINUTES.iloc[-3_704:])
     assert 0 <= made.agreement <= 1
     assert signal.source == "ensemble"
@@ -222,11 +220,11 @@ def test_the_chain_by_name():
 
 def test_an_hour_is_no_bar_for_these_nets():
     with pytest.raises(ArgumentError, match="15min ones can be made, or --model rules"):
-        chain.chain(options("--interval", "1h"), print)
-    made, _, _ = chain.chain(options("--interval", "15min", "--frames", "30min,1h"), print)
+        models.chain(options("--interval", "1h"), print)
+    made, _, _ = models.chain(options("--interval", "15min", "--frames", "30min,1h"), print)
     ensemble = made.levels[0][1].model.model
     assert [m.frame.interval for m in ensemble.members] == ["15min", "15min", "30min", "1h"]
-    made, _, _ = chain.chain(options("--interval", "1h", "--model", "rules"), print)
+    made, _, _ = models.chain(options("--interval", "1h", "--model", "rules"), print)
 
 
 def test_a_model_file_cut_short(tmp_path):
@@ -237,9 +235,9 @@ def test_a_model_file_cut_short(tmp_path):
     file.write_bytes((FOLDER / "efficientnet_micro.safetensors").read_bytes()[:300_000])
     told = options("--model", "efficientnet", "--checkpoint", str(file))
     with pytest.raises(CheckpointError, match="whole safetensors file"):
-        chain.chain(told, print)
+        models.chain(told, print)
     changes = []
-    made, _, _ = chain.chain(told, lambda *what: changes.append(what), resumed=True)
+    made, _, _ = models.chain(told, lambda *what: changes.append(what), resumed=True)
     assert made(MINUTES).source == "se_trader"
     assert changes[0][:2] == ("efficientnet", "se_trader")
     assert "whole safetensors file" in changes[0][2]

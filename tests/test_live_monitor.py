@@ -22,8 +22,7 @@ from setrade.bybit import PaperBroker
 from setrade.errors import ArgumentError
 from setrade.live import Failover, Journal, Pipeline, Recorded, Streamed, Trader, Wish
 from setrade.live.drift import Drift, Reading, Watch, inputs
-from setrade.live.monitor import Facts, Line, Monitor, gpu
-from setrade.live.monitor.latencies import Latencies
+from setrade.live.monitor import Facts, Latencies, Line, Monitor, gpu
 from setrade.live.status import page, panels
 from setrade.live.trader import Row
 from setrade.risk import Risk

@@ -15,8 +15,7 @@ import pytest
 from test_live_guards import BARS, MINUTE, WARM, Run, Scripted, long
 
 from setrade.bybit import ExchangeError, PaperBroker
-from setrade.bybit.brokers import Order, OrderRejectedError
-from setrade.bybit.orders import Intent
+from setrade.bybit.orders import Intent, Order, OrderRejectedError
 from setrade.costs import Costs
 from setrade.live import (
     Bar,
@@ -32,12 +31,10 @@ from setrade.live import (
     UnattendedError,
     Wish,
 )
-from setrade.live.__main__ import limit, main, patience, pipeline
+from setrade.live.__main__ import Table, limit, main, parser, patience, pipeline
 from setrade.live.monitor import Monitor
-from setrade.live.options import parser
-from setrade.live.patience import waits
-from setrade.live.startup import may_hold
-from setrade.live.table import Table
+from setrade.live.pipeline import may_hold
+from setrade.live.trader import waits
 from setrade.risk import Risk
 
 TURN = BARS[WARM + 15].time

@@ -19,9 +19,8 @@ from setrade import candles, simulator
 from setrade.bybit import TestnetBroker
 from setrade.inference import FOLDER
 from setrade.live import Journal, Pipeline, Recorded, Streamed, Trader, Wish
-from setrade.live.__main__ import main
-from setrade.live.options import parser
-from setrade.live.window import bars_of
+from setrade.live.__main__ import main, parser
+from setrade.live.types import bars_of
 from setrade.risk import Risk
 
 MINUTE = 60_000_000_000

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from setrade import labels, training
 from setrade.candles import synthetic
-from setrade.charts import candlesticks
-from setrade.charts.scale import reference_range
+from setrade.charts import candlesticks, reference_range
 from setrade.efficientnet import EfficientNet
+from setrade.efficientnet.net import CLASSES, PictureNet
 from setrade.errors import ArgumentError
 from setrade.models.multitask import (
     TASKS,
@@ -29,9 +29,8 @@ from setrade.models.multitask import (
     task_targets,
     task_weights,
 )
-from setrade.models.picture_net import CLASSES, PictureNet
-from setrade.models.planted import Planted, planted
 from setrade.pictures import Encoder, PictureSet, encoder, to_input
+from setrade.toys import Planted, planted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

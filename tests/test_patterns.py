@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeClassifier
 
 from setrade import candles, patterns
-from setrade.patterns.kernels import extrema
+from setrade.patterns.detect import extrema
 
 DRAWN = patterns.synthetic(3_000, seed=0)
 SAMPLE = candles.sample().iloc[:1_500]

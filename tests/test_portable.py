@@ -158,7 +158,7 @@ warnings.filterwarnings("error", category=EncodingWarning, module="setrade|[a-z_
 """
 READS = """
 from setrade import candles, evidence, inference, plots, results, simulator
-from setrade.bybit.brokers.journal import Journal as Lines
+from setrade.bybit.broker import Journal as Lines
 from setrade.evidence import claims
 from setrade.files import write_atomic
 from setrade.live import Journal
@@ -192,10 +192,10 @@ with simulator.serve(bars) as server:
 """
 COMMANDS = """
 import contextlib
-from setrade.bybit import fetch
-from setrade.live import options
+from setrade.bybit import __main__ as bybit
+from setrade.live import __main__ as live
 from setrade.simulator import __main__ as simulator
-for parser in (options.parser(), fetch.parser(), simulator.parser()):
+for parser in (live.parser(), bybit.parser(), simulator.parser()):
     with contextlib.suppress(SystemExit):
         parser.parse_args(["--help"])
 """

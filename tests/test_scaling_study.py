@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from setrade import efficientnet as en
+from setrade import toys
 from setrade.charts import candlesticks
-from setrade.efficientnet import formations, small, trial
 
 
 def test_multiply_adds_of_a_convolution_by_hand():
@@ -41,8 +41,8 @@ def test_wrong_stem_of_b2_costs_more():
     [((1.0, 0.0, 0.0), 0), ((0.0, 1.0, 0.0), 1), ((0.0, 0.0, 1.0), 2)],
 )
 def test_a_budget_spent_on_one_knob_leaves_the_others(shares, knob):
-    spent, base = small.spend(shares, 2.0), (small.BLOCKS, 1.0, small.BASE_SIDE)
-    assert small.relative_cost(*spent) == pytest.approx(2.0, rel=0.04)
+    spent, base = toys.spend(shares, 2.0), (toys.BLOCKS, 1.0, toys.BASE_SIDE)
+    assert toys.relative_cost(*spent) == pytest.approx(2.0, rel=0.04)
     for i in range(3):
         if i == knob:
             assert spent[i] > 1.3 * base[i]
@@ -52,25 +52,25 @@ def test_a_budget_spent_on_one_knob_leaves_the_others(shares, knob):
 
 def test_shares_of_the_published_coefficients_by_hand():
     """ln 1.2, 2 ln 1.1 and 2 ln 1.15 over ln 1.920."""
-    got = small.shares(en.compound_scale(1))
+    got = toys.shares(en.compound_scale(1))
     np.testing.assert_allclose(got, [0.1823 / 0.6525, 0.1906 / 0.6525, 0.2795 / 0.6525], atol=1e-3)
 
 
 @given(st.floats(0.2, 3))
 def test_shares_do_not_depend_on_phi(phi):
-    one = small.shares(en.compound_scale(1))
-    np.testing.assert_allclose(small.shares(en.compound_scale(phi)), one, rtol=1e-9)
+    one = toys.shares(en.compound_scale(1))
+    np.testing.assert_allclose(toys.shares(en.compound_scale(phi)), one, rtol=1e-9)
 
 
 def test_formations_are_what_their_class_says():
-    windows, y = formations.draw_formations(400, seed=0)
+    windows, y = toys.draw_formations(400, seed=0)
     opened, high, low, close, _ = windows.transpose(1, 0, 2)
     body, top, bottom = close - opened, np.maximum(opened, close), np.minimum(opened, close)
     sizes = np.stack([bottom - low, high - top, body, -body], -1)  # as in FORMS
-    late = sizes[:, formations.N_BARS // 2 : -2]
+    late = sizes[:, toys.N_BARS // 2 : -2]
     form = y.numpy() // 2
     planted = late[np.arange(400), :, form].max(1)
-    assert (planted >= 0.7 * formations.LENGTH - 1e-9).all()
+    assert (planted >= 0.7 * toys.LENGTH - 1e-9).all()
     assert np.bincount(y, minlength=8).min() > 25
     assert candlesticks(windows[:2], 80, 80, volume=False).shape == (2, 3, 80, 80)
 
@@ -78,47 +78,47 @@ def test_formations_are_what_their_class_says():
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([20, 31, 80]))
 def test_smaller_pictures_keep_the_mean(seed, side):
-    x, y = formations.draw_pictures(3, side, seed=seed)
-    whole, same = formations.draw_pictures(3, formations.SIDE, seed=seed)
+    x, y = toys.draw_pictures(3, side, seed=seed)
+    whole, same = toys.draw_pictures(3, toys.SIDE, seed=seed)
     assert torch.equal(y, same)
     assert x.shape == (3, 3, side, side)
-    if formations.SIDE % side == 0:
+    if toys.SIDE % side == 0:
         torch.testing.assert_close(x.mean((2, 3)), whole.mean((2, 3)))
     assert 0 <= float(x.min()) <= float(x.max()) <= 1
 
 
 def test_a_trial_repeats_and_learns():
     torch.set_num_threads(1)
-    first = trial.run_trial(3, 1.0, 24, seed=3, steps=80)
-    assert trial.run_trial(3, 1.0, 24, seed=3, steps=80) == first
+    first = toys.run_trial(3, 1.0, 24, seed=3, steps=80)
+    assert toys.run_trial(3, 1.0, 24, seed=3, steps=80) == first
     assert first.loss < 2.07  # below ln 8, what knowing nothing costs
-    assert trial.run_trial(3, 1.0, 24, seed=4, steps=80) != first
+    assert toys.run_trial(3, 1.0, 24, seed=4, steps=80) != first
 
 
 def test_smooth_search_finds_a_planted_optimum():
     """A surface with its top at the published shares gives the published coefficients."""
     points = np.array([(a, b, 3 - a - b) for a in range(4) for b in range(4 - a)]) / 3
-    top = np.array(small.shares(en.compound_scale(1)))
+    top = np.array(toys.shares(en.compound_scale(1)))
     accuracy = 0.5 - ((points - top) ** 2).sum(1)
-    assert small.smooth_coefficients(points, accuracy) == pytest.approx((1.2, 1.1, 1.15))
+    assert toys.smooth_coefficients(points, accuracy) == pytest.approx((1.2, 1.1, 1.15))
 
 
 BAD = [
-    (lambda: small.smooth_coefficients(np.ones((5, 3)), np.ones(5)), "points"),
-    (lambda: small.smooth_coefficients(np.ones((7, 3)), np.ones(6)), "points"),
-    (lambda: small.smooth_coefficients(np.ones((7, 3)), np.full(7, np.nan)), "accuracy"),
-    (lambda: small.spend((0.5, 0.5, 0.5)), "shares"),
-    (lambda: small.spend((1.5, -0.5, 0.0)), "shares"),
-    (lambda: small.spend((1.0, 0.0, 0.0), 1.0), "budget"),
-    (lambda: small.shares(en.Scale(1.0, 1.0, 1.0)), "scale"),
-    (lambda: small.SmallNet(1), "blocks"),
-    (lambda: small.SmallNet(width=0.0), "width"),
-    (lambda: small.SmallNet(num_classes=0), "num_classes"),
+    (lambda: toys.smooth_coefficients(np.ones((5, 3)), np.ones(5)), "points"),
+    (lambda: toys.smooth_coefficients(np.ones((7, 3)), np.ones(6)), "points"),
+    (lambda: toys.smooth_coefficients(np.ones((7, 3)), np.full(7, np.nan)), "accuracy"),
+    (lambda: toys.spend((0.5, 0.5, 0.5)), "shares"),
+    (lambda: toys.spend((1.5, -0.5, 0.0)), "shares"),
+    (lambda: toys.spend((1.0, 0.0, 0.0), 1.0), "budget"),
+    (lambda: toys.shares(en.Scale(1.0, 1.0, 1.0)), "scale"),
+    (lambda: toys.SmallNet(1), "blocks"),
+    (lambda: toys.SmallNet(width=0.0), "width"),
+    (lambda: toys.SmallNet(num_classes=0), "num_classes"),
     (lambda: en.multiply_adds(nn.Conv2d(3, 3, 1), 0), "side"),
-    (lambda: formations.draw_formations(0, seed=0), "n"),
-    (lambda: formations.draw_pictures(1, 81, seed=0), "side"),
-    (lambda: formations.averaged(np.zeros((1, 3, 8, 8)), 4), "pictures"),
-    (lambda: trial.run_trial(5, 1.0, 24, seed=0, steps=1), "steps"),
+    (lambda: toys.draw_formations(0, seed=0), "n"),
+    (lambda: toys.draw_pictures(1, 81, seed=0), "side"),
+    (lambda: toys.averaged(np.zeros((1, 3, 8, 8)), 4), "pictures"),
+    (lambda: toys.run_trial(5, 1.0, 24, seed=0, steps=1), "steps"),
 ]
 
 

@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from laws import assert_causal
 from torch import nn
 
-from setrade import se
+from setrade import plots, se
 from setrade.compat import import_timm
 from setrade.errors import ArgumentError
-from setrade.plots import gates
-from setrade.se.switches import PLANTED_HALFLIFE, SWITCHES, draw_switch
+from setrade.toys import PLANTED_HALFLIFE, SWITCHES, draw_switch
 
 C, T = 8, 70
 
@@ -545,15 +544,15 @@ def test_figures_show_what_they_are_given():
     index = pd.date_range("2024-01-01", periods=50, freq="15min", tz="UTC")
     table = pd.DataFrame(np.random.default_rng(0).uniform(0.4, 0.7, (50, 3)), index, list("abc"))
     close = pd.Series(np.arange(50.0), index)
-    fig = gates.gates_over_time(close, table)
+    fig = plots.gates_over_time(close, table)
     assert [t.get_text() for t in fig.axes[1].get_yticklabels()] == ["a", "b", "c"]
     np.testing.assert_array_equal(fig.axes[1].images[0].get_array(), table.T)
     with pytest.raises(ArgumentError, match=r"^gates: got "):
-        gates.gates_over_time(close[1:], table)
-    fig = gates.squeeze_weights(np.arange(4.0), {"mean": np.full(4, 0.25)})
+        plots.gates_over_time(close[1:], table)
+    fig = plots.squeeze_weights(np.arange(4.0), {"mean": np.full(4, 0.25)})
     assert [bar.get_height() for bar in fig.axes[1].patches] == [0.25] * 4
     with pytest.raises(ArgumentError, match=r"^weights: got "):
-        gates.squeeze_weights(np.arange(4.0), {"mean": np.full(3, 1 / 3)})
+        plots.squeeze_weights(np.arange(4.0), {"mean": np.full(3, 1 / 3)})
 
 
 # --- bad input ---------------------------------------------------------------------------

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from setrade import training
 from setrade.candles import synthetic
-from setrade.charts import candlesticks
-from setrade.charts.scale import reference_range
+from setrade.charts import candlesticks, reference_range
 from setrade.errors import ArgumentError
-from setrade.models.planted import planted
 from setrade.models.siamese import (
     ContrastiveLoss,
     PairSet,
@@ -27,6 +25,7 @@ from setrade.models.siamese import (
     nearest,
 )
 from setrade.pictures import to_input
+from setrade.toys import planted
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -31,7 +31,7 @@ from setrade import candles, orderbook, simulator
 from setrade.errors import ArgumentError
 from setrade.simulator import Clock, Fault, Instrument, SimulatorError, serve
 from setrade.simulator.__main__ import main
-from setrade.simulator.tape import Tape, part
+from setrade.simulator.market import Tape, part
 from setrade.simulator.wire import plain, positive, text
 
 BARS = candles.synthetic(400, seed=1, interval="15min").candles

@@ -29,12 +29,11 @@ from hypothesis import strategies as st
 from setrade import candles, results
 from setrade.costs import Costs
 from setrade.errors import ArgumentError
-from setrade.study import Data, Store, StudyError, grid, key, run, summary, views
-from setrade.study.bars import REQUESTS
+from setrade.study import Data, Store, StudyError, experiment, key, run, summary
 from setrade.study.command import arguments, busy_seconds, carry_out, finish, settled
 from setrade.study.experiment import Setting, daily, folds, judge, run_cell
-from setrade.study.pool import connect
-from setrade.study.runner import estimate
+from setrade.study.runner import connect, estimate
+from setrade.study.store import REQUESTS, grid
 
 HERE = Path(__file__).parent
 
@@ -446,7 +445,7 @@ def test_a_model_knows_nothing_of_what_follows_its_test(tmp_path, one_thread, vi
     late = slice(fold.split.test[-1] + SMALL.horizon + 2, None)
     other.iloc[late] = bars.iloc[late].to_numpy() * 3.0
     altered = folds(saved(other, tmp_path / "b.parquet"), SMALL)[0]
-    before, after = (views.train(f, view, model, seed=0)("test") for f in (fold, altered))
+    before, after = (experiment.train(f, view, model, seed=0)("test") for f in (fold, altered))
     assert np.ptp(before, axis=0).min() > 1e-5  # the scores say something
     np.testing.assert_allclose(after, before, atol=1e-7)
     coin = np.full_like(before, 1 / 3)

@@ -172,13 +172,13 @@ def test_a_checkpoint_of_another_run_or_cut_short_is_refused(tmp_path):
 
 
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
-    from setrade.training import checkpoint
+    from setrade.training import loop
 
     path = tmp_path / "run.pt"
-    checkpoint.save(path, {"epoch": 1})
+    loop.save(path, {"epoch": 1})
     with pytest.raises(Exception, match="local object"):
-        checkpoint.save(path, {"epoch": lambda: 2})
-    assert checkpoint.load(path) == {"epoch": 1}
+        loop.save(path, {"epoch": lambda: 2})
+    assert loop.load(path) == {"epoch": 1}
 
 
 def test_class_weights_by_hand_and_against_sklearn():

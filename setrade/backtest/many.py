@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 
 from setrade import metrics
+from setrade.backtest.engine import LEDGER, new_accounts, simulate_many
+from setrade.backtest.result import instance, market, plain, position_array
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, array, number
 from setrade.risk import Risk
 
-from .account import LEDGER, new_accounts
-from .inputs import instance, market, plain, position_array
-from .loop import simulate_many
 from .result import METRICS
 
 PLAN = ("series", "threshold", "size")

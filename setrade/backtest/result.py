@@ -1,18 +1,176 @@
-"""What a backtest returns: curves, ledger, figures, and buy-and-hold beside them."""
+"""What a backtest is given, checked and turned into arrays.
+
+The checks run once over compiled arrays; only a frame that fails them is handed to
+`candles.check`, which names every fault, so that a good frame costs next to nothing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import talib
 
+from setrade import candles as bars
 from setrade import metrics
-from setrade.costs import Costs
-from setrade.risk import OPEN, REASONS, Risk
+from setrade.backtest.engine import (
+    LEDGER,
+    LEDGER_COLUMNS,
+    Market,
+    Plan,
+    expand,
+    new_accounts,
+    scratch,
+    simulate,
+)
+from setrade.costs import Costs, compiled, funding_by_bar
+from setrade.errors import ArgumentError, array, number
+from setrade.risk import OPEN, REASONS, Risk, by_confidence
 
-from .loop import expand
+Given = TypeVar("Given", Costs, Risk)
+COLUMNS = pd.Index(bars.COLUMNS)
+NS_PER_DAY = 86_400_000_000_000
+
+
+def plain(x: np.ndarray) -> np.ndarray:
+    """Return a contiguous read-only view: one kind of array, so that code compiles once."""
+    view = np.ascontiguousarray(x).view()
+    view.flags.writeable = False
+    return view
+
+
+EMPTY = plain(np.empty(0))
+
+
+def instance(name: str, value: Given | None, kind: type[Given]) -> Given:
+    """Return ``value``, or the default for None; raise if it is of another class."""
+    if value is not None and not isinstance(value, kind):
+        raise ArgumentError(name, value, f"a {kind.__name__} or None")
+    return kind() if value is None else value
+
+
+@compiled
+def _regular(time: np.ndarray) -> bool:
+    """Tell whether stamps are evenly spaced and rising (no early exit: it would not vectorise)."""
+    step, good = time[1] - time[0], True
+    for t in range(1, len(time)):
+        good &= time[t] - time[t - 1] == step
+    return good and step > 0
+
+
+@compiled
+def _sound(first, high, low, close, volume) -> bool:
+    """Tell whether every bar is finite, positive and has its extremes outside its body."""
+    good = True
+    for t in range(len(first)):
+        good &= (low[t] > 0) & (low[t] <= first[t]) & (low[t] <= close[t])
+        good &= (high[t] >= first[t]) & (high[t] >= close[t]) & (high[t] < np.inf)
+        good &= (volume[t] >= 0) & (volume[t] < np.inf)
+    return good
+
+
+@compiled
+def _first_outside(x: np.ndarray, limit: float) -> int:
+    """Return where |x| first exceeds the limit or is NaN; −1 if nowhere."""
+    for t in range(len(x)):
+        if not abs(x[t]) <= limit:
+            return t
+    return -1
+
+
+def frame_arrays(candles: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return stamps (n,) and open, high, low, close (n,) of candles that pass `candles.check`.
+
+    Raises:
+        CandleError: the frame has faults; all are named.
+        ArgumentError: fewer than two bars: a decision needs a next open.
+    """
+    quick = (
+        isinstance(candles, pd.DataFrame)
+        and isinstance(candles.index, pd.DatetimeIndex)
+        and candles.index.name == "time"
+        and str(candles.index.tz) == "UTC"
+        and candles.columns.equals(COLUMNS)
+        and len(candles) > 1
+    )
+    if quick and (table := candles.to_numpy()).dtype == np.float64:
+        time, columns = plain(candles.index.asi8), [plain(column) for column in table.T]  # type: ignore[union-attr]
+        if _regular(time) and _on_grid(candles.index) and _sound(*columns):
+            return time, columns[:4]
+    bars.check(candles)
+    if len(candles) < 2:
+        raise ArgumentError("candles", candles, "at least two bars: a decision needs a next open")
+    columns = [plain(candles[name].to_numpy(np.float64)) for name in bars.COLUMNS[:4]]
+    return plain(candles.index.asi8), columns  # type: ignore[union-attr]
+
+
+def _on_grid(index: pd.Index) -> bool:
+    """Tell whether bars start on multiples of their own length, which divides a day."""
+    day = day_length(index)
+    first, step = index.asi8[0], index.asi8[1] - index.asi8[0]  # type: ignore[attr-defined]
+    return day % step == 0 and first % step == 0
+
+
+def day_length(index: pd.Index) -> int:
+    """Return a day in the index's own unit of time."""
+    return NS_PER_DAY // pd.Timedelta(1, unit=index.unit).as_unit("ns")._value  # type: ignore[attr-defined]
+
+
+def position_array(
+    position: Any, index: pd.Index, limit: float, *, name: str = "position"
+) -> np.ndarray:
+    """Return positions (n,) as float64, one a bar, none outside the limit.
+
+    Args:
+        position: a Series on the candles' own index, or an array of their length.
+        index: of the candles. limit: ``Risk.max_position``. name: for errors.
+
+    Raises:
+        ArgumentError: another length or index, NaN, or a position outside [−limit, limit].
+    """
+    if isinstance(position, pd.Series) and not (
+        position.index is index or position.index.equals(index)
+    ):
+        raise ArgumentError(name, position, "a Series on the candles' own index")
+    values = array(name, position, ndim=1, finite=False)
+    if len(values) != len(index):
+        raise ArgumentError(name, position, f"{len(index)} values, one a bar")
+    values = plain(values.astype(np.float64, copy=False))
+    if not (-limit <= values.min() and values.max() <= limit):  # NaN fails both
+        bad = _first_outside(values, limit)
+        allowed = f"numbers in [{-limit:g}, {limit:g}] (first fault at bar {bad}, {index[bad]})"
+        raise ArgumentError(name, float(values[bad]), allowed)
+    return values
+
+
+def market(
+    candles: pd.DataFrame,
+    funding: pd.Series | None,
+    risk: Risk,
+    *,
+    needs_atr: bool,
+    needs_days: bool,
+) -> Market:
+    """Return what the loop reads; the average true range is Wilder's, NaN while it warms up.
+
+    Raises:
+        CandleError, ArgumentError: as `frame_arrays` and `costs.funding_by_bar`; or fewer bars
+            than the average true range needs.
+    """
+    time, (first, high, low, close) = frame_arrays(candles)
+    at_open, inside = (EMPTY, EMPTY) if funding is None else funding_by_bar(candles.index, funding)  # type: ignore[arg-type]
+    atr = talib.ATR(high, low, close, risk.atr_bars) if needs_atr else EMPTY
+    days = time // day_length(candles.index) if needs_days else EMPTY.astype(np.int64)
+    atr, days, at_open, inside = map(plain, (atr, days, at_open, inside))
+    reach = float(low.min()), float(high.max())
+    return Market(first, high, low, close, atr, days, at_open, inside, *reach)
+
+
+# ---- What a backtest returns: curves, ledger, figures, and buy-and-hold beside them.
+
 
 METRICS = (
     "annual_return", "volatility", "sharpe", "sortino", "calmar", "max_drawdown",
@@ -126,8 +284,6 @@ class Result:
     @cached_property
     def buy_and_hold(self) -> Result:
         """The same candles, costs and funding, everything bought once and kept."""
-        from . import run
-
         return run(
             self.candles, np.ones(len(self.candles)), costs=self.costs,
             funding=self.funding_rates, equity=float(self.curves[0, 0]), order=self.order,
@@ -137,3 +293,68 @@ class Result:
         """Return `metrics` with buy-and-hold beside them, one row a figure."""
         columns = {"strategy": self.metrics(), "buy_and_hold": self.buy_and_hold.metrics()}
         return pd.DataFrame(columns).loc[list(METRICS)]
+
+
+def run(
+    candles: pd.DataFrame,
+    position: Any,
+    *,
+    costs: Costs | None = None,
+    funding: pd.Series | None = None,
+    risk: Risk | None = None,
+    rebalance: bool = False,
+    confidence: Any = None,
+    order: str = "taker",
+    equity: float = 1.0,
+    close_at_end: bool = False,
+) -> Result:
+    """Backtest positions on candles.
+
+    What is bought is sized after its fee: from flat, position f spends f · equity, the fee
+    included. A change of sign closes first, then opens with what is left. A position is held,
+    not rebalanced, while ``position`` does not change, unless ``rebalance`` asks for it; after
+    a stop, target, liquidation or daily halt the account stays flat until it does change.
+    What a guard refuses is tried again at the next open.
+
+    Args:
+        candles: (n bars) that pass `candles.check`, at least two.
+        position: (n,) or a Series on the candles' index: fraction of equity wanted after
+            bar t, in [−max_position, max_position].
+        costs: fees and slippage; default ``Costs()``.
+        funding: Series of decimal rates by funding time (UTC); longs pay when positive. At a
+            bar's open it is charged on what was held into that bar, inside a bar on what is
+            held after its open; always on the value at that bar's open.
+        risk: limits, stops and guards; default ``Risk()``: no stop, positions within ±1,
+            liquidation when nothing is left.
+        rebalance: trade back to the wanted fraction at every open.
+        confidence: (n,) in [0, 1] to scale positions with (`risk.by_confidence`).
+        order: "taker", or "maker": maker fee, no slippage, and the assumption that the order
+            is filled at the open all the same, which flatters.
+        equity: the account's money at the start, above zero.
+        close_at_end: close what is open at the last close, at its cost. Otherwise the open
+            position is valued at the last close and listed with reason "open".
+
+    Returns:
+        `Result`.
+
+    Raises:
+        CandleError: the candles have faults.
+        ArgumentError: names the argument; positions of another length or index, NaN or outside
+            the limits are never clipped.
+    """
+    charged, limits = instance("costs", costs, Costs), instance("risk", risk, Risk)
+    stops, days = limits.stop_atr is not None, limits.daily_loss is not None
+    m = market(candles, funding, limits, needs_atr=stops, needs_days=days)
+    wanted = position_array(position, candles.index, limits.max_position)
+    if confidence is not None:
+        part = position_array(confidence, candles.index, 1.0, name="confidence")
+        wanted = plain(by_confidence(wanted, part, limits))
+    n = len(wanted)
+    plan = Plan(-1.0, 1.0, bool(rebalance), bool(close_at_end), False)
+    accounts = new_accounts(1, number("equity", equity, 0.0, above=True))
+    ledger, book = scratch.room(n)
+    rules, rates = limits.rules(), charged.rates(order)
+    count = simulate(accounts[0], wanted, m, rules, rates, plan, ledger, book, np.empty(0))
+    rows = ledger.view((np.float64, len(LEDGER_COLUMNS)))[: int(accounts["trades"][0])].copy()
+    ledger, book = rows.view(LEDGER)[:, 0], book[:count].copy()
+    return Result(candles, charged, funding, limits, order, ledger, book, accounts[0])

@@ -12,8 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import archives
-from .errors import (
+from setrade.bybit.constants import (
     AccessError,
     ArchiveError,
     DataError,
@@ -21,18 +20,21 @@ from .errors import (
     GapError,
     UnreachableError,
 )
+from setrade.bybit.http import Retry, Session
+
+from . import archives
 from .rest import Rest
-from .retry import Retry
-from .session import Session
 
 if TYPE_CHECKING:
-    from .brokers import DemoBroker, PaperBroker, TestnetBroker
+    from setrade.bybit.broker import DemoBroker, TestnetBroker
+    from setrade.bybit.paper import PaperBroker
+
     from .orders import Instrument, Intent
     from .stream import Backoff, Stream
 
 # Imported when first asked for: they bring numba and the backtest's kernels.
 _LATER: dict[str, str] = dict.fromkeys(("Backoff", "Stream"), "stream")
-_LATER |= dict.fromkeys(("DemoBroker", "PaperBroker", "TestnetBroker"), "brokers")
+_LATER |= dict.fromkeys(("DemoBroker", "TestnetBroker"), "broker") | {"PaperBroker": "paper"}
 _LATER |= dict.fromkeys(("Instrument", "Intent"), "orders")
 
 

@@ -22,9 +22,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from setrade.bybit.constants import ArchiveError
 from setrade.errors import ArgumentError, integer
-
-from .errors import ArchiveError
 
 if TYPE_CHECKING:
     from setrade.orderbook import Snapshots

@@ -10,16 +10,11 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
+from setrade.bybit import constants, http
+from setrade.bybit.constants import DataError
+from setrade.bybit.history import Cache, Series, assemble, closed_opens, download
+from setrade.bybit.http import Retry, Session, all_instruments, funding_history
 from setrade.errors import ArgumentError, choice, integer
-
-from . import codes, parse
-from .cache import Cache
-from .download import Series, assemble, download
-from .errors import DataError
-from .grid import closed_opens
-from .pages import all_instruments, funding_history
-from .retry import Retry
-from .session import Session
 
 if TYPE_CHECKING:
     from setrade.orderbook import Snapshots
@@ -99,10 +94,10 @@ class Rest:
             ExchangeError: refused, or still failing after the last try.
             DataError, CandleError: an answer that is not what was asked for.
         """
-        symbol, step = codes.symbol(symbol), codes.interval(interval)
-        category = codes.category(category, having=("linear", "inverse", "spot"))
-        price, gaps = codes.price(price, category), choice("gaps", gaps, ("raise", "keep"))
-        first, last = codes.span(start, end)
+        symbol, step = constants.symbol(symbol), constants.interval(interval)
+        category = constants.category(category, having=("linear", "inverse", "spot"))
+        price, gaps = constants.price(price, category), choice("gaps", gaps, ("raise", "keep"))
+        first, last = constants.span(start, end)
         host = urlsplit(self.session.endpoint).netloc.replace(":", "-")
         kept = Cache(cache, (host, category, symbol, step.name), price)
         opens = closed_opens(first, last, self.server_time().value // 1_000_000, step)
@@ -127,8 +122,8 @@ class Rest:
         """
         from setrade.orderbook import OrderBook  # brings numba
 
-        symbol, category = codes.symbol(symbol), codes.category(category)
-        depth = codes.depth(depth, category)
+        symbol, category = constants.symbol(symbol), constants.category(category)
+        depth = constants.depth(depth, category)
         answer = self.session.about(symbol, "get_orderbook", category=category, limit=depth)
         result, book = answer["result"], OrderBook(depth, strict=True)
         try:
@@ -149,13 +144,13 @@ class Rest:
             limit: 1 to 1000, spot 1 to 60; None: as many as there are. No way to page back.
             category: ``"linear"``, ``"inverse"``, ``"spot"`` or ``"option"``.
         """
-        symbol, category = codes.symbol(symbol), codes.category(category)
-        most = codes.MOST_TRADES[category]
+        symbol, category = constants.symbol(symbol), constants.category(category)
+        most = constants.MOST_TRADES[category]
         limit = most if limit is None else integer("limit", limit, 1, most)
         answer = self.session.about(
             symbol, "get_public_trade_history", category=category, limit=limit
         )
-        return parse.trades(answer["result"].get("list") or [])
+        return http.trades(answer["result"].get("list") or [])
 
     def funding(
         self, symbol: str, start: str | datetime, end: str | datetime, *, category: str = "linear"
@@ -168,9 +163,9 @@ class Rest:
         Returns:
             A Series by funding time (UTC), as `backtest.run` takes it.
         """
-        symbol = codes.symbol(symbol)
-        category = codes.category(category, having=("linear", "inverse"))
-        first, last = (-(-ns // 1_000_000) for ns in codes.span(start, end))
+        symbol = constants.symbol(symbol)
+        category = constants.category(category, having=("linear", "inverse"))
+        first, last = (-(-ns // 1_000_000) for ns in constants.span(start, end))
 
         def ask(method: str, **more: int) -> dict[str, Any]:
             return self.session.about(symbol, method, category=category, **more)["result"]
@@ -179,7 +174,7 @@ class Rest:
         stamps, rates = funding_history(partial(ask, "get_funding_rate_history"), first, last)
         if not info and not len(stamps):  # some hosts answer an unknown symbol with nothing
             raise ArgumentError("symbol", symbol, "a symbol that the exchange lists")
-        series = pd.Series(rates, index=parse.times(stamps), name="funding")
+        series = pd.Series(rates, index=http.times(stamps), name="funding")
         series.attrs["interval_minutes"] = int(info[0]["fundingInterval"]) if info else None
         return series
 
@@ -191,4 +186,4 @@ class Rest:
             funding_minutes launched``. Steps and minima stay decimal strings, as the exchange
             wrote them; what an instrument has not is None.
         """
-        return all_instruments(self.session.get, codes.category(category))
+        return all_instruments(self.session.get, constants.category(category))

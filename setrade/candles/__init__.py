@@ -8,13 +8,12 @@ passes it. Chapter 01 writes each of them out by hand.
 
 from __future__ import annotations
 
+from setrade.candles.checks import COLUMNS, CandleError, Fault, bar_interval
+from setrade.candles.files import resample, sample, windows
+
 from .checks import check
-from .faults import COLUMNS, CandleError, Fault
 from .files import read
-from .frames import resample, windows
-from .intervals import bar_interval
 from .market import Market, synthetic
-from .real import sample
 
 __all__ = [
     "COLUMNS",

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from setrade.candles.checks import parse_interval, stamps
 from setrade.compiled import kernel
 from setrade.errors import integer
-
-from .intervals import parse_interval, stamps
 
 REGIMES = ("trending", "ranging", "accumulating")
 INFORMATIVE = {"trending": "roc", "ranging": "bollinger_percent_b", "accumulating": "volume_ma"}

@@ -4,12 +4,22 @@ Source: M. Tan and Q. V. Le, EfficientNet: Rethinking Model Scaling for Convolut
 Networks (2019).
 """
 
-from .blocks import DropConnect, MBConv, SqueezeExcite2d, same_pad
-from .convert import WeightError, from_timm
-from .cost import count_parameters, multiply_adds
+from setrade.efficientnet.net import (
+    STAGES,
+    VARIANTS,
+    DropConnect,
+    MBConv,
+    SqueezeExcite2d,
+    Stage,
+    Variant,
+    WeightError,
+    from_timm,
+    same_pad,
+)
+from setrade.efficientnet.scaling import count_parameters, multiply_adds
+
 from .net import EfficientNet
 from .scaling import Scale, compound_scale, round_channels, round_repeats, search_coefficients
-from .table import STAGES, VARIANTS, Stage, Variant
 
 __all__ = [
     "STAGES",

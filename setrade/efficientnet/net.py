@@ -2,16 +2,205 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from setrade.efficientnet.scaling import round_channels, round_repeats
 from setrade.errors import ArgumentError, choice, integer, number
 
-from .blocks import ConvNorm, MBConv, init_weights
-from .scaling import round_channels, round_repeats
-from .table import HEAD, STAGES, STEM, VARIANTS, Stage, Variant
+# ---- The architecture as data: the stages of B0 and how each variant scales them.
+#
+# Source: Tan and Le (2019), table 1; the factors of B1 to B7 are those of the authors' code, which
+# are not exact powers of the paper's coefficients.
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A run of MBConv blocks: expansion, kernel, first stride, B0's width and repeats."""
+
+    expand: int
+    kernel: int
+    stride: int
+    channels: int
+    repeats: int
+
+
+STAGES = (
+    Stage(1, 3, 1, 16, 1),
+    Stage(6, 3, 2, 24, 2),
+    Stage(6, 5, 2, 40, 2),
+    Stage(6, 3, 2, 80, 3),
+    Stage(6, 5, 1, 112, 3),
+    Stage(6, 5, 2, 192, 4),
+    Stage(6, 3, 1, 320, 1),
+)
+STEM, HEAD = 32, 1280
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Factors on B0's width and depth, the picture's side in pixels, and the head's dropout."""
+
+    width: float
+    depth: float
+    resolution: int
+    dropout: float
+    stem_stride: int = 2
+
+
+VARIANTS = {
+    "b0": Variant(1.0, 1.0, 224, 0.2),
+    "b1": Variant(1.0, 1.1, 240, 0.2),
+    "b2": Variant(1.1, 1.2, 260, 0.3),
+    "b3": Variant(1.2, 1.4, 300, 0.3),
+    "b4": Variant(1.4, 1.8, 380, 0.4),
+    "b5": Variant(1.6, 2.2, 456, 0.4),
+    "b6": Variant(1.8, 2.6, 528, 0.5),
+    "b7": Variant(2.0, 3.1, 600, 0.5),
+    # Ours, for small pictures on two cores: the law run backwards, and a stem that keeps size.
+    "mini": Variant(0.5, 0.5, 64, 0.2),
+    "micro": Variant(0.25, 0.3, 64, 0.1),
+    "nano": Variant(0.25, 0.3, 32, 0.1, stem_stride=1),
+}
+
+
+# ---- The parts of a mobile inverted bottleneck with squeeze and excitation.
+#
+# Sources: Sandler et al. (2018), MobileNetV2; Hu et al. (2018) for the gate; Tan and Le (2019).
+
+
+def same_pad(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return TensorFlow's padding before and after: ceil(size / stride) outputs, odd pixel last."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+class Conv2dSame(nn.Conv2d):
+    """A convolution padded as TensorFlow does, which for stride 2 is not symmetric."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (B, C, H, W) to (B, C', ceil(H / stride), ceil(W / stride))."""
+        top, bottom = same_pad(input.shape[2], self.kernel_size[0], self.stride[0])
+        left, right = same_pad(input.shape[3], self.kernel_size[1], self.stride[1])
+        return super().forward(F.pad(input, (left, right, top, bottom)))
+
+
+class DropConnect(nn.Module):
+    """Drop a block's whole branch for a random part of the batch while training.
+
+    Source: Huang et al. (2016), Deep Networks with Stochastic Depth; Tan and Le's drop connect.
+
+    Args:
+        rate: probability of dropping an example's branch, in [0, 1).
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = number("rate", rate, 0, 0.999)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, ...) to the same shape; kept examples are scaled so that the mean stays."""
+        if not self.training or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        mask = x.new_empty((len(x),) + (1,) * (x.ndim - 1)).bernoulli_(keep)
+        return x * mask / keep
+
+
+class SqueezeExcite2d(nn.Module):
+    """Mean over pixels, two linear layers with a swish between, a sigmoid gate a channel.
+
+    Args:
+        channels: of the picture to gate.
+        reduced: hidden units: a quarter of the *block's input* channels (not of ``channels``).
+    """
+
+    def __init__(self, channels: int, reduced: int) -> None:
+        super().__init__()
+        self.reduce, self.expand = nn.Linear(channels, reduced), nn.Linear(reduced, channels)
+
+    def gates(self, x: Tensor) -> Tensor:
+        """Return gates (B, C) in (0, 1) for a picture (B, C, H, W)."""
+        return self.expand(F.silu(self.reduce(x.mean((2, 3))))).sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        return x * self.gates(x)[:, :, None, None]
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, batch norm and, unless told otherwise, swish."""
+
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1,
+        *, act: bool = True, same_padding: bool = False,
+    ) -> None:  # fmt: skip
+        # A stride of 1 pads the same either way: only strided ones need TensorFlow's rule.
+        if same_padding and stride > 1:
+            conv = Conv2dSame(c_in, c_out, kernel, stride, groups=groups, bias=False)
+        else:
+            conv = nn.Conv2d(
+                c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False
+            )  # fmt: skip
+        # As published: TensorFlow's momentum 0.99 is torch's 0.01.
+        norm = (
+            nn.BatchNorm2d(c_out, eps=1e-3, momentum=0.01)
+            if same_padding
+            else nn.BatchNorm2d(c_out)
+        )
+        super().__init__(conv, norm, *([nn.SiLU(inplace=True)] if act else []))
+
+
+class MBConv(nn.Module):
+    """Expand, look around, gate, project: a bottleneck turned inside out.
+
+    Args:
+        c_in: input channels.
+        c_out: output channels.
+        expand: factor on the input channels inside; 1 has no expansion layer.
+        kernel: of the depthwise convolution, odd.
+        stride: of the depthwise convolution; with 1 and equal channels the input is added back.
+        drop_connect: rate at which the branch is dropped while training.
+        same_padding: as published (TensorFlow's padding and eps 1e-3), else PyTorch's.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, expand: int = 6, kernel: int = 3, stride: int = 1,
+        drop_connect: float = 0.0, same_padding: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        c_in, c_out = integer("c_in", c_in, 1), integer("c_out", c_out, 1)
+        inside = c_in * integer("expand", expand, 1)
+        kernel, stride = integer("kernel", kernel, 1), integer("stride", stride, 1)
+        same = {"same_padding": same_padding}
+        self.expand = ConvNorm(c_in, inside, 1, **same) if expand > 1 else nn.Identity()
+        self.depthwise = ConvNorm(inside, inside, kernel, stride, inside, **same)
+        self.se = SqueezeExcite2d(inside, max(1, c_in // 4))
+        self.project = ConvNorm(inside, c_out, 1, act=False, **same)
+        self.residual = stride == 1 and c_in == c_out
+        self.drop = DropConnect(drop_connect)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
+        out = self.project(self.se(self.depthwise(self.expand(x))))
+        return x + self.drop(out) if self.residual else out
+
+
+@torch.no_grad()
+def init_weights(net: nn.Module) -> None:
+    """Draw weights as published: normal by fan-out for convolutions, uniform for the classifier."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            fan = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+            module.weight.normal_(0, (2 / (fan / module.groups)) ** 0.5)
+        elif isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            module.bias.zero_()
 
 
 def plan(variant: Variant) -> list[Stage]:
@@ -95,3 +284,132 @@ class EfficientNet(nn.Module):
             raise ArgumentError("x", x, allowed)
         if min(x.shape[2:]) < low or not len(x):
             raise ArgumentError("x", x, allowed)
+
+
+# ---- Weights from timm's names to ours; the first tensor that does not fit is named.
+
+
+TOP = {"conv_stem": "stem.0", "bn1": "stem.1", "conv_head": "head.0", "bn2": "head.1"}
+# timm names the layers of a block by their place; a block without expansion starts later.
+PLAIN = {"conv_dw": "depthwise.0", "bn1": "depthwise.1", "conv_pw": "project.0", "bn2": "project.1"}
+EXPANDED = {
+    "conv_pw": "expand.0", "bn1": "expand.1", "conv_dw": "depthwise.0", "bn2": "depthwise.1",
+    "conv_pwl": "project.0", "bn3": "project.1",
+}  # fmt: skip
+GATE = {"se.conv_reduce": "se.reduce", "se.conv_expand": "se.expand"}
+BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.(.+)\.(\w+)")
+
+
+class WeightError(ValueError):
+    """Weights do not fit; ``tensor`` is the first that does not."""
+
+    def __init__(self, tensor: str, problem: str) -> None:
+        self.tensor = tensor
+        super().__init__(f"{tensor}: {problem}")
+
+
+def _rename(key: str, number: dict[tuple[int, int], int], expanded: set[tuple[int, int]]) -> str:
+    """Return our name for timm's; raise `WeightError` for one that no EfficientNet has."""
+    found = BLOCK.fullmatch(key)
+    if found:
+        place, layer = (int(found[1]), int(found[2])), found[3]
+        ours = (GATE | (EXPANDED if place in expanded else PLAIN)).get(layer)
+        if ours:
+            return f"blocks.{number[place]}.{ours}.{found[4]}"
+    layer, _, leaf = key.rpartition(".")
+    if layer in TOP:
+        return f"{TOP[layer]}.{leaf}"
+    if layer == "classifier":
+        return key
+    raise WeightError(key, "no EfficientNet has a tensor of this name")
+
+
+def _reference(weights: Mapping[str, Tensor], n_blocks: int) -> dict[str, Tensor]:
+    """Return the shapes of the variant whose stem, head and number of blocks are nearest."""
+    for name in ("conv_stem.weight", "conv_head.weight", "classifier.weight"):
+        if name not in weights:
+            raise WeightError(name, "is missing")
+    stem, head = weights["conv_stem.weight"].shape, weights["conv_head.weight"].shape[0]
+    classes = weights["classifier.weight"].shape[0]
+    with torch.device("meta"):
+        nets = [EfficientNet(v, classes, stem[1]) for v in VARIANTS]
+    shapes = [dict(net.state_dict()) for net in nets]
+    fits = [
+        (abs(len(net.blocks) - n_blocks), shape)
+        for net, shape in zip(nets, shapes, strict=True)
+        if shape["stem.0.weight"].shape[0] == stem[0] and net.num_features == head
+    ]
+    if not fits:
+        raise WeightError("conv_stem.weight", f"no variant has a stem of {stem[0]}, head of {head}")
+    return min(fits, key=lambda fit: fit[0])[1]
+
+
+def from_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return timm's EfficientNet weights under the names of our `EfficientNet`.
+
+    Args:
+        state_dict: of timm's ``efficientnet_b*`` or ``tf_efficientnet_b*``.
+
+    Returns:
+        A state dict that loads strictly; gates change from 1x1 convolutions to linear layers.
+
+    Raises:
+        WeightError: names the first tensor that is unknown, missing or of another shape.
+    """
+    places = sorted({(int(m[1]), int(m[2])) for k in state_dict if (m := BLOCK.fullmatch(k))})
+    number = {place: i for i, place in enumerate(places)}
+    expanded = {(int(m[1]), int(m[2])) for k in state_dict
+                if (m := BLOCK.fullmatch(k)) and m[3] == "conv_pwl"}  # fmt: skip
+    wanted, found = _reference(state_dict, len(places)), {}
+    for key, value in state_dict.items():
+        name = _rename(key, number, expanded)
+        if ".se." in name and value.ndim == 4:
+            value = value[:, :, 0, 0]
+        if name not in wanted or wanted[name].shape != value.shape:
+            shape = tuple(wanted[name].shape) if name in wanted else "no such tensor"
+            raise WeightError(key, f"has shape {tuple(value.shape)}, wanted {shape}")
+        found[name] = value
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise WeightError(missing[0], "is missing")
+    return found
+
+
+# ---- Strategy 1, end to end: a picture goes in, probabilities of sell, hold and buy come out.
+#
+# Source: Tan and Le (2019) for the net; the classes are the book's, in the book's order.
+
+
+CLASSES = ("sell", "hold", "buy")  # 0, 1, 2, everywhere
+
+
+class PictureNet(EfficientNet):
+    """An EfficientNet whose outputs are the logits of sell, hold and buy.
+
+    Args:
+        variant: a name in ``efficientnet.VARIANTS``, or a `Variant`.
+        in_channels: of the picture: 3 for candles, one more for each Gramian field stacked on.
+        classes: what the outputs mean; given by a file or a config, checked against the order
+            that labels, signals and backtest share.
+        drop_connect: as in `EfficientNet`.
+
+    Raises:
+        ArgumentError: names the argument; ``classes`` in any other order.
+    """
+
+    def __init__(
+        self,
+        variant: str | Variant = "micro",
+        in_channels: int = 3,
+        *,
+        classes: Sequence[str] = CLASSES,
+        drop_connect: float = 0.0,
+    ) -> None:
+        if isinstance(classes, str) or tuple(classes) != CLASSES:
+            raise ArgumentError("classes", classes, f"{CLASSES}, in this order")
+        super().__init__(variant, len(CLASSES), in_channels, drop_connect)
+        self.classes = CLASSES
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Map pictures (B, in_channels, H, W) to probabilities (B, 3) of sell, hold, buy."""
+        return self(x).softmax(1)

@@ -4,14 +4,20 @@ A figure without its interval is an anecdote, and the best of many tries is a bi
 Chapter 18 uses these on a strategy that looks wonderful.
 """
 
-from .bootstrap import Interval, block_length, interval, paired_difference, resample
-from .figures import break_even_fee, cost_sensitivity, metric_intervals
-from .selection import (
+from setrade.evidence.statistics import (
+    Interval,
     SuperiorAbility,
+    block_length,
+    break_even_fee,
+    cost_sensitivity,
     deflated_sharpe,
     expected_best_sharpe,
+    interval,
+    metric_intervals,
     overfitting_probability,
+    paired_difference,
     probabilistic_sharpe,
+    resample,
     sharpe,
     superior_ability,
 )

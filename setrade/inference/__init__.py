@@ -4,17 +4,20 @@ Chapter 21 writes the folding and the rounding out by hand. A `Predictor` carrie
 file of weights does not say: which net, fed how, answering what; and refuses what contradicts.
 """
 
+from setrade.inference.checkpoint import (
+    CheckpointError,
+    MissingRuntimeError,
+    QuantizationRefused,
+    Spec,
+)
+from setrade.inference.predictor import from_candles, to_tensor
+from setrade.inference.quantize import RECIPES, Recipe
+from setrade.inference.runtimes import OnnxNet, fold_batch_norms, providers, to_onnx
+
 from .checkpoint import FOLDER, load, save
-from .errors import CheckpointError, MissingRuntimeError, QuantizationRefused
-from .export import OnnxNet, to_onnx
-from .fold import fold_batch_norms
-from .inputs import from_candles, to_tensor
 from .predictor import Predictor
 from .quantize import agreement, quantize, require_agreement
-from .recipes import RECIPES, Recipe
 from .runtimes import RUNTIMES, engine, plain
-from .sessions import providers
-from .spec import Spec
 from .timing import CachedTrader, Latency, measure
 
 __all__ = [

@@ -1,26 +1,299 @@
-"""Weights and their `Spec` in one safetensors file, which can hold no code.
-
-Source: https://github.com/huggingface/safetensors (the format); the spec, and a sha256 over spec
-and tensors, lie in its metadata.
-"""
+"""What can be wrong with a checkpoint, with a runtime, and with eight bits."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from setrade.errors import ArgumentError
+from setrade.candles.checks import parse_interval
+from setrade.channels import GROUPS, Standardizer
+from setrade.efficientnet import EfficientNet
+from setrade.errors import ArgumentError, choice, integer
 from setrade.files import atomic_path
+from setrade.models import SETrader
+from setrade.pictures import ENCODERS, Encoder, encoder
+from setrade.signals import CLASSES
 
-from .errors import CheckpointError
-from .spec import Spec, check_pair
+
+class CheckpointError(ArgumentError):
+    """A checkpoint is damaged, of another version, or contradicts itself; ``name`` says where."""
+
+
+class MissingRuntimeError(ArgumentError):
+    """What was asked for is not installed, or cannot be used here; ``allowed`` says what to do."""
+
+
+class QuantizationRefused(ValueError):
+    """An INT8 model decides too often unlike the net that it was made from.
+
+    Attributes:
+        agreement: share of examples decided alike, in [0, 1].
+        at_least: the share that was asked for.
+    """
+
+    def __init__(self, agreement: float, at_least: float) -> None:
+        self.agreement, self.at_least = agreement, at_least
+        super().__init__(
+            f"INT8 refused: {agreement:.1%} of decisions as in float32, at least {at_least:.1%} "
+            "wanted; exclude layers, quantise weights per channel, or stay with float32"
+        )
+
+
+# ---- Preprocessing as a checkpoint describes it, tried out before anything is fed to a net.
+
+
+CHANNELS = tuple(name for group in GROUPS if group != "order_flow" for name in GROUPS[group])
+FIELDS = {
+    "windows": {"kind", "columns", "scale_free", "standardizer"},
+    "pictures": {"kind", "encoder", "options", "bars"},
+}
+MOST_BARS, MOST_PIXELS = 100_000, 4_096  # of a window, and of a side: a damaged file asks for more
+
+
+def try_out(given: Any, kind: str, shape: tuple[int, ...]) -> None:
+    """Build what a checkpoint's preprocessing describes, and run it once.
+
+    Args:
+        given: the field ``preprocessing`` of a `Spec`.
+        kind: "windows" or "pictures", as the net wants.
+        shape: of one example that the net is given.
+
+    Raises:
+        CheckpointError: it cannot be built, fails, or gives another shape; ``name`` is the field.
+    """
+    if not isinstance(given, dict) or set(given) != FIELDS[kind] or given["kind"] != kind:
+        raise CheckpointError("preprocessing", given, f"kind {kind!r} with {sorted(FIELDS[kind])}")
+    if kind == "windows":
+        _try_windows(given, shape)
+    else:
+        _try_pictures(given, shape)
+
+
+def standardizer(state: Any) -> Standardizer:
+    """Return the standardizer that a dict describes, or raise `CheckpointError`."""
+    try:
+        return Standardizer.from_dict(state)
+    except (TypeError, ValueError, OverflowError) as error:  # an ArgumentError is a ValueError
+        allowed = error.allowed if isinstance(error, ArgumentError) else f"numbers ({error})"
+        raise CheckpointError("standardizer", state, allowed) from error
+
+
+def picture_encoder(given: dict[str, Any], side: int) -> Encoder:
+    """Return the encoder of a checkpoint's pictures, or raise `CheckpointError`."""
+    name, options = given["encoder"], given["options"]
+    try:
+        choice("encoder", name, ENCODERS)
+    except ArgumentError as error:
+        raise CheckpointError("encoder", name, error.allowed) from error
+    try:
+        return encoder(name, side, **options)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError("options", options, f"those of {name!r} ({error})") from error
+
+
+def _try_windows(given: dict[str, Any], shape: tuple[int, ...]) -> None:
+    columns = given["columns"]
+    known = isinstance(columns, list | tuple) and all(c in CHANNELS for c in columns)
+    if not known or len(set(columns)) != len(columns):
+        raise CheckpointError("columns", columns, f"different names out of {list(CHANNELS)}")
+    if len(columns) != shape[0]:
+        raise CheckpointError("columns", columns, f"{shape[0]} names, one a channel")
+    if not isinstance(given["scale_free"], bool):
+        raise CheckpointError("scale_free", given["scale_free"], "true or false")
+    made = standardizer(given["standardizer"])
+    if made.columns != tuple(columns):
+        raise CheckpointError("columns", columns, "those of the standardizer, in order")
+    with np.errstate(over="ignore"):
+        zeros = made.transform(np.zeros((1, len(columns)))).astype(np.float32)
+    if not np.isfinite(zeros).all():
+        allowed = "means and scales that float32 can hold"
+        raise CheckpointError("standardizer", given["standardizer"], allowed)
+    if shape[1] > MOST_BARS:
+        raise CheckpointError("input_shape", shape, f"at most {MOST_BARS} bars")
+
+
+def _try_pictures(given: dict[str, Any], shape: tuple[int, ...]) -> None:
+    if shape[1] != shape[2] or shape[1] > MOST_PIXELS:
+        allowed = f"height and width alike, as encoders draw, at most {MOST_PIXELS} pixels"
+        raise CheckpointError("input_shape", shape, allowed)
+    try:
+        bars = integer("bars", given["bars"], 1, MOST_BARS)
+    except ArgumentError as error:
+        raise CheckpointError("bars", error.value, error.allowed) from error
+    made = picture_encoder(given, shape[-1])
+    try:
+        drawn = made.draw(zigzag(bars, given["options"].get("price_range")))
+    except Exception as error:  # whatever foreign options make of a drawing
+        field = "options" if isinstance(error, TypeError) else "preprocessing"
+        allowed = f"bars and options with which {given['encoder']!r} can draw ({error})"
+        raise CheckpointError(field, given.get(field, given), allowed) from error
+    gives = drawn.shape[1:] if drawn.ndim == 4 else (1, *drawn.shape[1:])
+    if gives != shape:
+        raise CheckpointError("input_shape", shape, f"{gives}, as {given['encoder']!r} draws it")
+
+
+def zigzag(bars: int, limits: Any = None) -> np.ndarray:
+    """Return one window (1, 5, bars) of candles that go up and down in turns.
+
+    Args:
+        bars: how many.
+        limits: a price range to stay within; anything but two numbers is for the encoder to judge.
+    """
+    two = isinstance(limits, list | tuple) and len(limits) == 2
+    fits = two and all(isinstance(v, int | float) for v in limits)
+    low, high = sorted(limits) if fits else (1.0, 2.0)
+    first, second = (low + share * (high - low) for share in (0.4, 0.6))
+    up = np.arange(bars) % 2 == 0
+    opens, closes = np.where(up, first, second), np.where(up, second, first)
+    ends = np.full(bars, second), np.full(bars, first)
+    return np.stack([opens, *ends, closes, np.ones(bars)])[None]
+
+
+# ---- What a file of weights does not say by itself: which net, fed how, answering what.
+
+
+FORMAT = 1
+NETS = {"SETrader": ("windows", "channels"), "EfficientNet": ("pictures", "in_channels")}
+AXES = {"windows": ("channels", "bars"), "pictures": ("channels", "height", "width")}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All that a `Predictor` has to know beside the weights.
+
+    Args:
+        architecture: "SETrader" or "EfficientNet".
+        arguments: of its constructor.
+        preprocessing: ``kind`` "windows" with ``columns`` (names of channels, in order),
+            ``scale_free`` and ``standardizer`` (as ``Standardizer.to_dict`` gives it); or
+            ``kind`` "pictures" with ``encoder`` (a name in ``pictures.ENCODERS``), its
+            ``options`` and ``bars``, the bars of a picture.
+        input_shape: of one example: (C, T), or (C, H, W).
+        interval: of the bars that it was trained on, as a pandas offset.
+        classes: what the outputs mean: sell, hold, buy, in this order.
+        format: version of this layout.
+
+    What can be tried without weights is tried at once: the preprocessing is built, and draws one
+    picture, whose shape has to be ``input_shape``.
+
+    Raises:
+        CheckpointError: names the field that is wrong or contradicts another.
+    """
+
+    architecture: str
+    arguments: dict[str, Any]
+    preprocessing: dict[str, Any]
+    input_shape: tuple[int, ...]
+    interval: str
+    classes: tuple[str, ...] = CLASSES
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        _check_format(self.format)
+        if not isinstance(self.architecture, str) or self.architecture not in NETS:
+            raise CheckpointError("architecture", self.architecture, f"one of {sorted(NETS)}")
+        if not isinstance(self.classes, list | tuple) or tuple(self.classes) != CLASSES:
+            raise CheckpointError("classes", self.classes, f"{CLASSES}, in this order")
+        self._check_interval()
+        shape = self._checked_shape()
+        try_out(self.preprocessing, NETS[self.architecture][0], shape)
+
+    def _check_interval(self) -> None:
+        try:
+            if not isinstance(self.interval, str):
+                raise ArgumentError("interval", self.interval, "text such as '15min'")
+            parse_interval("interval", self.interval)
+        except ArgumentError as error:
+            raise CheckpointError("interval", error.value, error.allowed) from error
+
+    def _checked_shape(self) -> tuple[int, ...]:
+        """Return the shape of one example, which the net's first argument has to fit."""
+        kind, argument = NETS[self.architecture]
+        if not isinstance(self.arguments, dict):
+            raise CheckpointError("arguments", self.arguments, f"those of {self.architecture}")
+        shape, channels, rank = self.input_shape, self.arguments.get(argument, 3), len(AXES[kind])
+        axes = ", ".join((f"{channels} {argument} as in the net's arguments", *AXES[kind][1:]))
+        allowed = f"whole numbers: {axes}"
+        if not isinstance(shape, list | tuple) or len(shape) != rank or shape[0] != channels:
+            raise CheckpointError("input_shape", shape, allowed)
+        try:
+            return tuple(integer("input_shape", n, 1) for n in shape)
+        except ArgumentError as error:
+            raise CheckpointError("input_shape", shape, allowed) from error
+
+    @property
+    def kind(self) -> str:
+        """Return "windows" or "pictures"."""
+        return self.preprocessing["kind"]
+
+    def build(self) -> nn.Module:
+        """Return the net with drawn weights, in eval mode."""
+        nets: dict[str, type[nn.Module]] = {"SETrader": SETrader, "EfficientNet": EfficientNet}
+        try:
+            return nets[self.architecture](**self.arguments).eval()
+        except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+            raise CheckpointError("arguments", self.arguments, str(error)) from error
+
+    def standardizer(self) -> Standardizer:
+        """Return the standardizer of the training rows (windows only)."""
+        return standardizer(self.preprocessing["standardizer"])
+
+    def encoder(self) -> Encoder:
+        """Return the encoder that draws a picture of ``input_shape`` (pictures only)."""
+        return picture_encoder(self.preprocessing, self.input_shape[-1])
+
+    def to_json(self) -> str:
+        """Return the fields as JSON, keys in order."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Spec:
+        """Return the `Spec` that `to_json` wrote; raise `CheckpointError` for anything else."""
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError("spec", text, "the JSON object that save writes") from error
+        if not isinstance(fields, dict):
+            raise CheckpointError("spec", text, "the JSON object that save writes")
+        _check_format(fields.get("format"))  # first: another version may have other fields
+        given: dict[str, Any] = fields
+        for name in ("classes", "input_shape"):
+            value = given.get(name)
+            given[name] = tuple(value) if isinstance(value, list) else value
+        try:
+            return cls(**given)
+        except TypeError as error:
+            raise CheckpointError("spec", str(error), "the fields of Spec") from error
+
+
+def check_pair(net: Any, spec: Any) -> None:
+    """Raise `ArgumentError` unless these are a module and a `Spec`."""
+    for name, value, kind in (("net", net, nn.Module), ("spec", spec, Spec)):
+        if not isinstance(value, kind):
+            raise ArgumentError(name, value, "a module and the Spec that describes it")
+
+
+def _check_format(version: Any) -> None:
+    if type(version) is not int or version != FORMAT:  # True and 1.0 are equal to 1
+        raise CheckpointError("format", version, f"{FORMAT}: this version reads no other")
+
+
+# ---- Weights and their `Spec` in one safetensors file, which can hold no code.
+#
+# Source: https://github.com/huggingface/safetensors (the format); the spec, and a sha256 over spec
+# and tensors, lie in its metadata.
+
 
 FOLDER = Path(str(files("setrade.inference") / "checkpoints"))
 

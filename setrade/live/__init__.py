@@ -9,17 +9,16 @@ goes on without an order lost or doubled. ``python -m setrade.live --help`` runs
 
 from __future__ import annotations
 
-from .closing import HeldError, UnattendedError
-from .desk import Desk, Move
-from .executor import Executor
-from .failover import Failover, FailoverError
-from .guards import BarGuard, KillSwitch
+from setrade.live.account import Desk, Move
+from setrade.live.models import Failover, FailoverError
+from setrade.live.pipeline import BarGuard, KillSwitch
+from setrade.live.trader import Executor, HeldError, UnattendedError
+from setrade.live.types import Bar, ModelError, Window, Wish
+
 from .journal import Journal, JournalError, JournalFullError
 from .pipeline import Pipeline, Report
-from .schema import Bar, Wish
 from .sources import Heard, Recorded, Source, Streamed
 from .trader import Row, Trader
-from .window import ModelError, Window
 
 __all__ = [
     "Bar",

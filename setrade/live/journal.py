@@ -1,10 +1,4 @@
-"""The journal: every bar, signal, decision, order and fill, written before it is acted on.
-
-SQLite in WAL mode. Lines gather in one transaction; `Journal.commit` puts them on disk and is
-called before anything leaves the process, so that there is no order without its line. After a
-kill -9 the newest ``state`` row says which bar was finished last; what was begun after it is
-done again, under the same names.
-"""
+"""What a disk can refuse, as errors of the journal."""
 
 from __future__ import annotations
 
@@ -12,18 +6,57 @@ import os
 import sqlite3
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
-from setrade.bybit.brokers.base import Order
-from setrade.bybit.orders import Intent, text
+from setrade.bybit.orders import Intent, Order, text
 from setrade.errors import ArgumentError
-
-from .disk import RESERVE, JournalError, JournalFullError, readable, typed
-from .schema import LISTED, OPEN, TABLES, Bar, Wish, pack, unpack
+from setrade.live.types import LISTED, OPEN, TABLES, Bar, Wish, pack, unpack
 
 __all__ = ["Journal", "JournalError", "JournalFullError"]
+
+
+RESERVE = 256 * 1024  # bytes of a file kept back: room for the last orders on a full disk
+
+
+class JournalError(RuntimeError):
+    """The journal cannot be read or written; nothing was acted on."""
+
+
+class JournalFullError(JournalError):
+    """The disk took no more of the journal; no order goes out without a line in it."""
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Raise whatever keeps a line from being read as a `JournalError`."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, OSError, ValueError, LookupError, TypeError) as error:
+        raise JournalError(f"journal: cannot be read: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def typed() -> Iterator[None]:
+    """Raise what SQLite and the file system raise as a `JournalError`."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, OSError) as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) == ENOSPC
+        kind = JournalFullError if full else JournalError
+        raise kind(f"journal: {error}") from error
+
+
+# ---- The journal: every bar, signal, decision, order and fill, written before it is acted on.
+#
+# SQLite in WAL mode. Lines gather in one transaction; `Journal.commit` puts them on disk and is
+# called before anything leaves the process, so that there is no order without its line. After a
+# kill -9 the newest ``state`` row says which bar was finished last; what was begun after it is
+# done again, under the same names.
 
 
 class Journal:

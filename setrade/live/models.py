@@ -1,29 +1,88 @@
-"""The book's nets and its rule as models of the pipeline, each on bars of its own length.
-
-A net is asked on bars of the length that it was trained on, made of the pipeline's shorter ones
-(1 minute into 15, say); between two of them its answer stands. An `Ensemble` pools several
-timeframes and says how far they agree.
-"""
+"""Long bars out of the window of short ones, as known at its end and not a bar earlier."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import argparse
+import math
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from setrade import candles
+from setrade.candles.checks import bar_interval, parse_interval
 from setrade.channels import WARM_UP
-from setrade.errors import ArgumentError
-from setrade.inference import Predictor, Spec, from_candles
+from setrade.errors import ArgumentError, integer, number
+from setrade.inference import CheckpointError, Predictor, Spec, from_candles, plain
+from setrade.live.types import Model, SignalLike
 from setrade.models import TimeframeEnsemble
 from setrade.models.timeframes import directions
 from setrade.pictures import encoder
 from setrade.signals import Signal, rule_based
+from setrade.training import device as pick_device
 
-from .timeframe import Timeframe
+
+class Timeframe:
+    """Cuts the newest complete bars of one length out of a window of shorter bars.
+
+    A long bar is complete when its last short bar has closed; the one that is forming is left
+    out. ``needs`` is how many short bars it takes, wherever the window ends.
+
+    Args:
+        interval: length of the bars that are wanted, such as "15min".
+        step: length of the window's own bars, such as "1min".
+        count: how many are wanted.
+
+    Raises:
+        ArgumentError: long bars cannot be made of such short ones.
+    """
+
+    def __init__(self, interval: str, step: str, count: int) -> None:
+        self.interval, self.count = interval, integer("count", count, 2)
+        length, own = parse_interval("interval", interval).value, parse_interval("step", step).value
+        if length % own:
+            raise ArgumentError("interval", interval, f"bars of {step}, or a multiple")
+        self.ratio, self.length = length // own, length
+        self.needs = self.count * self.ratio + self.ratio - 1
+
+    def span(self, window: pd.DataFrame) -> pd.DataFrame:
+        """Return the short bars that the newest complete long ones are made of.
+
+        Raises:
+            ArgumentError: the window is too short.
+        """
+        if len(window) < self.needs:
+            allowed = f"{self.needs} bars or more, for {self.count} of {self.interval}"
+            raise ArgumentError("window", window, allowed)
+        stamps = window.index[-2:].as_unit("ns").asi8  # type: ignore[attr-defined]
+        forming = int(2 * stamps[1] - stamps[0]) % self.length * self.ratio // self.length
+        end = len(window) - forming
+        return window.iloc[end - self.count * self.ratio : end]
+
+    def __call__(self, window: pd.DataFrame) -> pd.DataFrame:
+        """Return the newest ``count`` complete bars.
+
+        Raises:
+            ArgumentError: the window is too short.
+            CandleError: it has faults.
+        """
+        bars = self.span(window)
+        return bars if self.ratio == 1 else candles.resample(bars, self.interval)
+
+
+# ---- The book's nets and its rule as models of the pipeline, each on bars of its own length.
+#
+# A net is asked on bars of the length that it was trained on, made of the pipeline's shorter ones
+# (1 minute into 15, say); between two of them its answer stands. An `Ensemble` pools several
+# timeframes and says how far they agree.
 
 
 @dataclass(frozen=True)
@@ -153,3 +212,353 @@ def share(signal: Signal) -> tuple[float, float, float]:
         return signal.probabilities
     up, down = max(signal.position, 0.0), max(-signal.position, 0.0)
     return down, 1.0 - up - down, up
+
+
+# ---- For replays: a net's answers to a whole recording, worked out in batches beforehand.
+
+
+class Foretold:
+    """A model that looks its answers up; each was made of bars that had closed by then.
+
+    Args:
+        net: whose answers they are.
+        recorded: candles that the pipeline will replay, without a hole.
+        batch: inputs that are made at a time.
+
+    Batches change the last digits of an answer (by about 1e-7), nothing else.
+
+    Raises:
+        ArgumentError: bars of another length than the net's model was made for, or too few.
+    """
+
+    def __init__(self, net: Net, recorded: pd.DataFrame, *, batch: int = 2_048) -> None:
+        step = bar_interval(recorded).value
+        if step * net.frame.ratio != net.frame.length:
+            raise ArgumentError("recorded", recorded, "bars of the length that the net expects")
+        self.net, self.needs = net, net.needs
+        bars = recorded if net.frame.ratio == 1 else candles.resample(recorded, net.spec.interval)
+        self._signals: dict[int, Signal] = {}
+        size, before = integer("batch", batch, 1), net.frame.count - 1
+        for first in range(before, len(bars), size):
+            part = bars.iloc[first - before : first + size]
+            images, times = from_candles(part, net.spec, len(part) - before)
+            signals = net.predictor.predict(images, times)
+            opens = times.as_unit("ns").asi8.tolist()
+            self._signals.update(zip(opens, signals, strict=True))
+
+    def __call__(self, window: pd.DataFrame) -> Signal:
+        """Return the answer after the newest complete bar of the window."""
+        stamps = window.index[-2:].as_unit("ns").asi8  # type: ignore[attr-defined]
+        end, length = int(2 * stamps[1] - stamps[0]), self.net.frame.length
+        signal = self._signals.get(end - end % length - length)
+        if signal is None:
+            raise ArgumentError("window", window, f"{self.needs} bars or more of the recording")
+        return signal
+
+
+# ---- Several models, best first: when one fails or is too slow, the next one answers.
+#
+# Down at once on an error (the same bar is answered by the next level), and after ``slow`` late
+# answers among the newest ``within``. Up again only after the better level has answered ``good``
+# trial questions in a row well inside its budget, one every ``pause`` bars, so that a level on
+# the edge does not flap. When the last level fails there is no answer: the pipeline closes the
+# position and stops.
+
+
+MARGIN = 0.8  # a trial counts as good only within this part of the budget
+
+
+class FailoverError(RuntimeError):
+    """Every level has failed; the last error is chained."""
+
+
+class Failover:
+    """A model made of levels; callable like any other.
+
+    Args:
+        levels: name and model, best first; at least one.
+        budget: seconds that an answer may take.
+        slow: late answers after which a level is left.
+        within: newest answers among which they are counted; None: ``slow``, so that they must
+            follow each other. A net on long bars works at their closes only: count over several.
+        good: good trials in a row after which the better level is taken again.
+        pause: bars between trials.
+        changed: called with the old level's name, the new one's and why.
+        clock: seconds that only go forward.
+
+    ``level`` is the place of the one that answers now, ``last`` the newest answer.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[tuple[str, Model]],
+        *,
+        budget: float,
+        slow: int = 3,
+        within: int | None = None,
+        good: int = 3,
+        pause: int = 5,
+        changed: Callable[[str, str, str], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if not levels or not all(callable(model) for _, model in levels):
+            raise ArgumentError("levels", levels, "names and models, at least one")
+        self.levels, self.level = list(levels), 0
+        self.budget = number("budget", budget, 0.0, above=True)
+        self.slow, self.good = integer("slow", slow, 1), integer("good", good, 1)
+        self.pause = integer("pause", pause, 1)
+        self._late: deque[bool] = deque(
+            maxlen=self.slow if within is None else integer("within", within, self.slow)
+        )
+        self._changed = changed or (lambda old, new, why: None)
+        self._clock = clock
+        self._trials = self._since = 0
+        self.last: SignalLike | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the level that answers now."""
+        return self.levels[self.level][0]
+
+    @property
+    def agreement(self) -> float:
+        """How far the timeframes of the newest answer agree, in [0, 1]; NaN without several."""
+        return float(getattr(self.last, "agreement", math.nan))
+
+    def __call__(self, x: Any) -> SignalLike:
+        """Answer from the best level that works; raise `FailoverError` if none does."""
+        self.last = self._answer(x)
+        return self.last
+
+    def _answer(self, x: Any) -> SignalLike:
+        if self.level > 0:
+            self._since += 1
+            if self._since % self.pause == 0 and (signal := self._trial(x)) is not None:
+                return signal
+        while True:
+            try:
+                signal, seconds = self._timed(self.level, x)
+            except Exception as error:
+                self._down(f"{type(error).__name__}: {error}", error)
+                continue
+            self._late.append(seconds > self.budget)
+            if sum(self._late) >= self.slow and self.level + 1 < len(self.levels):
+                self._down(f"{self.slow} answers over {self.budget:g} s")
+            return signal
+
+    def _timed(self, level: int, x: Any) -> tuple[SignalLike, float]:
+        start = self._clock()
+        signal = self.levels[level][1](x)
+        number("position", signal.position)  # NaN is a failure too
+        return signal, self._clock() - start
+
+    def _trial(self, x: Any) -> SignalLike | None:
+        """Ask the better level; return its answer if it is taken again."""
+        try:
+            signal, seconds = self._timed(self.level - 1, x)
+        except Exception:  # still broken: that is what a trial is for
+            self._trials = 0
+            return None
+        self._trials = self._trials + 1 if seconds <= MARGIN * self.budget else 0
+        if self._trials < self.good:
+            return None
+        self._go(self.level - 1, f"{self._trials} good trials")
+        return signal
+
+    def _down(self, why: str, error: Exception | None = None) -> None:
+        if self.level + 1 == len(self.levels):
+            raise FailoverError(f"the last level, {self.name}, failed: {why}") from error
+        self._go(self.level + 1, why)
+
+    def _go(self, level: int, why: str) -> None:
+        old, self.level = self.name, level
+        self._trials = self._since = 0
+        self._late.clear()
+        self._changed(old, self.name, why)
+
+
+# ---- A model in a thread of its own, so that one which never answers does not stop the rest.
+
+
+class HangError(RuntimeError):
+    """The model has not answered in time, or is still busy with an earlier question."""
+
+
+class Worker:
+    """Asks a model, and waits ``limit`` seconds at most.
+
+    A thread cannot be ended from outside: the model goes on, its late answer is thrown away,
+    and until then every question is refused at once.
+
+    Args:
+        model: called in one thread, always the same.
+        limit: seconds to wait for an answer.
+    """
+
+    def __init__(self, model: Model, limit: float) -> None:
+        self.model, self.limit = model, number("limit", limit, 0.0, above=True)
+        self._in: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._out: queue.SimpleQueue[tuple[SignalLike | None, Exception | None]] = (
+            queue.SimpleQueue()
+        )
+        self._busy = False
+        threading.Thread(target=self._work, name="setrade-model", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            x = self._in.get()
+            try:
+                answer: tuple[SignalLike | None, Exception | None] = self.model(x), None
+            except Exception as error:
+                answer = None, error
+            self._out.put(answer)
+
+    def warm(self, x: Any, limit: float) -> None:
+        """Ask a question whose answer does not matter, and wait ``limit`` seconds for it.
+
+        A first answer may take minutes: code is compiled, an engine built, and kept for the
+        thread that asked, which is this one's. A model that fails will do so again, when asked.
+        """
+        with suppress(Exception):
+            self._ask(x, limit)
+
+    def __call__(self, x: Any) -> SignalLike:
+        """Return the model's answer, or raise what it raised; `HangError` after ``limit``."""
+        return self._ask(x, self.limit)
+
+    def _ask(self, x: Any, limit: float) -> SignalLike:
+        if self._busy and self._out.empty():
+            raise HangError("still busy with an earlier question")
+        if self._busy:
+            self._out.get()  # too late, to a question of long ago
+        self._in.put(x)
+        self._busy = True
+        try:
+            signal, error = self._out.get(timeout=limit)
+        except queue.Empty:
+            raise HangError(f"no answer within {limit:g} s") from None
+        self._busy = False
+        if error is not None:
+            raise error
+        assert signal is not None
+        return signal
+
+
+# ---- The models that the command line can name, as a chain from the best to the plainest.
+
+
+# "rules" ends every chain; when it fails as well, the position is closed and the run ended.
+CHAINS = {
+    "rules": ("rules",),
+    "se_trader": ("se_trader", "rules"),
+    "efficientnet": ("efficientnet", "se_trader", "rules"),
+    "ensemble": ("ensemble", "se_trader", "rules"),
+}
+CHECKPOINTS = {"se_trader": "se_trader", "efficientnet": "efficientnet_micro"}
+FRAMES = ("1min", "5min")
+PATIENCE = 5.0  # budgets after which an answer is not waited for any more
+WARM = 600.0  # seconds that the very first answer may take, before the first bar
+WITHIN, PAUSE = 60, 15  # bars: the nets work at the closes of long ones, every fifteenth or so
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A model whose positions are scaled, and that signs its answers with a name."""
+
+    name: str
+    model: Any
+    size: float
+
+    def __call__(self, window: Any) -> Answer:
+        """Return the model's answer, its position times ``size``."""
+        s = self.model(window)
+        agreement = getattr(s, "agreement", float("nan"))
+        return Answer(
+            self.size * s.position, s.confidence, self.name, s.probabilities, s.attention, agreement
+        )
+
+
+class Broken:
+    """Stands for a model that could not be loaded: each question raises why."""
+
+    needs = 0
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, window: Any) -> Answer:
+        """Raise the error."""
+        raise self.error
+
+
+def chain(
+    o: argparse.Namespace, changed: Callable[[str, str, str], None], *, resumed: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
+) -> tuple[Failover, int, int]:  # fmt: skip
+    """Return the chain that the options ask for, and the most and least bars that it needs.
+
+    The first level is on the device that `training.device` gives (or ``o.device``) and runs as
+    ``o.runtime`` says; the others are on the CPU, with the plain runtime. All have answered once
+    when this returns: what is compiled at a first answer would not be ready at the first bar.
+
+    Args:
+        o: options, as `options.parser` makes them.
+        changed: told of each change of level.
+        resumed: the run goes on with a journal, so that there may be a position to care for: a
+            file of weights that is damaged takes its level out of the chain. A new run does not
+            start with it.
+        clock: of the budget.
+
+    Raises:
+        CheckpointError: a damaged or missing file of weights, in a new run.
+        ArgumentError: bars that the models cannot be asked on, or another wrong option.
+    """
+    levels: list[tuple[str, Model]] = []
+    needs: list[int] = []
+    for place, name in enumerate(CHAINS[o.model]):
+        try:
+            model: Any = _make(name, o, first=place == 0)
+        except CheckpointError as error:
+            if not resumed:
+                raise
+            model = Broken(error)
+        needs.append(model.needs)
+        worker = Worker(Sized(name, model, o.size), PATIENCE * o.budget)
+        if model.needs:
+            worker.warm(candles.synthetic(model.needs, seed=0, interval=o.interval).candles, WARM)
+        levels.append((name, worker))
+    made = Failover(
+        levels, budget=o.budget, within=WITHIN, pause=PAUSE, changed=changed, clock=clock
+    )
+    return made, max(needs), needs[-1]
+
+
+def _make(name: str, o: argparse.Namespace, *, first: bool) -> Any:
+    """Return one level."""
+    where = (o.device, o.runtime) if first else ("cpu", None)
+    rule = {"lookback": o.lookback, "threshold": o.threshold}
+    if name == "rules":
+        return Rule(o.interval, **rule)
+    if name == "ensemble":
+        nets = [_net(member, o, *where) for member in CHECKPOINTS.values()]
+        return Ensemble([*nets, *(Rule(o.interval, interval=f, **rule) for f in _frames(o))])
+    return _net(o.checkpoint if first and o.checkpoint else CHECKPOINTS[name], o, *where)
+
+
+def _frames(o: argparse.Namespace) -> list[str]:
+    """Return the bar lengths on which the rule votes."""
+    if o.frames:
+        return o.frames.split(",")
+    own = parse_interval("interval", o.interval).value
+    return [f for f in FRAMES if not parse_interval("frames", f).value % own] or [o.interval]
+
+
+def _net(file: str, o: argparse.Namespace, device: str | None, runtime: str | None) -> Net:
+    """Return a net on bars of the length that it was trained on."""
+    on = pick_device(device)
+    predictor = Predictor.load(file, on, runtime=runtime or plain(on), batch_size=1)
+    try:
+        return Net(predictor, o.interval)
+    except ArgumentError as error:
+        allowed = f"bars of which {predictor.spec.interval} ones can be made, or --model rules"
+        raise ArgumentError("interval", o.interval, allowed) from error

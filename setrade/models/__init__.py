@@ -1,7 +1,6 @@
 """The nets of the book, one file each."""
 
-from setrade.models.se_trader import SETrader
-from setrade.models.temporal import TemporalRegimes
+from setrade.models.se_trader import SETrader, TemporalRegimes
 from setrade.models.timeframes import TimeframeEnsemble
 
 __all__ = ["SETrader", "TemporalRegimes", "TimeframeEnsemble"]

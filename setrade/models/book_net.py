@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from setrade.errors import ArgumentError, array, choice, integer, number
-from setrade.orderbook import Snapshots, heatmap
+from setrade.orderbook import Snapshots
+from setrade.orderbook.measures import heatmap
 from setrade.pictures import to_input
 
 

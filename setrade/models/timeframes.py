@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from setrade.candles.intervals import common_step, parse_interval
+from setrade.candles.checks import common_step, parse_interval
 from setrade.errors import ArgumentError, array, integer, number
 
 

@@ -1,13 +1,20 @@
 """The limit order book: kept up to date, drawn as a picture, measured."""
 
+from setrade.orderbook.book import BookError, Snapshots, messages
+from setrade.orderbook.measures import (
+    Heatmap,
+    PowerLaw,
+    clusters,
+    fit_power_law,
+    heatmap,
+    large_levels,
+    slippage_bps,
+    spoofing,
+    walk,
+)
+
 from .book import FAULTS, BookStateError, OrderBook
-from .clusters import clusters, large_levels
-from .feed import messages
-from .heatmap import Heatmap, heatmap
-from .impact import PowerLaw, fit_power_law, slippage_bps, walk
 from .measures import depth_imbalance, microprice, next_move
-from .snapshots import BookError, Snapshots
-from .spoofing import spoofing
 from .synthetic import SyntheticBook, synthetic
 
 __all__ = [

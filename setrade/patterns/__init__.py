@@ -7,11 +7,11 @@ says how good a pattern is. `reliability` and `temperature` ask whether a net's 
 
 from __future__ import annotations
 
-from .calibration import calibration_error, reliability, temperature, wilson
-from .candlesticks import CANDLESTICKS, WARM_UP, candlestick_labels
-from .finder import Found, find, scan
+from setrade.patterns.detect import CANDLESTICKS, WARM_UP, Found, candlestick_labels, find, scan
+from setrade.patterns.quality import calibration_error, reliability, temperature, wilson
+from setrade.patterns.synthetic import BIAS, NAMES, SHAPES, Shape
+
 from .quality import candlestick_quality
-from .shapes import BIAS, NAMES, SHAPES, Shape
 from .synthetic import Drawn, synthetic
 
 __all__ = [

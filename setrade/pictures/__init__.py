@@ -5,10 +5,17 @@ Pictures come in two kinds: uint8 from charts, float from Gramian fields and the
 in [0, 1].
 """
 
-from setrade.pictures.compose import book_imbalance, compose, volume_profile
-from setrade.pictures.inputs import to_input
+from setrade.pictures.compose import (
+    ENCODERS,
+    Encoder,
+    Stack,
+    book_imbalance,
+    compose,
+    encoder,
+    to_input,
+    volume_profile,
+)
 from setrade.pictures.loader import PictureSet
-from setrade.pictures.stacks import ENCODERS, Encoder, Stack, encoder
 
 __all__ = [
     "ENCODERS",

@@ -1,19 +1,307 @@
-"""Three sources, three channels: candles, volume by price, and the book's imbalance."""
+"""The compiled part: volume by price level, and the two planes that are not candles."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from numba import prange
+from torch import Tensor
 
 from setrade.candles import bar_interval, check
-from setrade.charts import COLOURS, candlesticks
-from setrade.charts.kernels import threads_for
-from setrade.charts.scale import as_windows, price_limits, refuse_faults
-from setrade.errors import ArgumentError, array, integer
+from setrade.charts import (
+    COLOURS,
+    as_windows,
+    candlesticks,
+    price_limits,
+    refuse_faults,
+    row_of,
+    threads_for,
+)
+from setrade.compiled import kernel
+from setrade.errors import ArgumentError, array, choice, integer
+from setrade.gramian import gadf, gasf, transition_field
 from setrade.orderbook import Snapshots, depth_imbalance
-from setrade.pictures.kernels import fill_profile, paint_imbalance, paint_profile
+from setrade.recurrence import recurrence
+
+
+@kernel
+def _spread(profile, volume, high, low, top, bottom):
+    """Add one candle's volume to the rows (float64) that it passes through, evenly."""
+    rows = profile.shape[0]
+    span = top - bottom
+    if not high > low or not span > 0.0:
+        profile[row_of(high, bottom, top, rows)] += volume
+        return
+    # Row r reaches from r to r + 1 in these units; its centre is where its price is drawn.
+    first = (top - high) / span * (rows - 1) + 0.5
+    last = (top - low) / span * (rows - 1) + 0.5
+    if not last > first:  # a range too small to be told from none
+        profile[row_of(high, bottom, top, rows)] += volume
+        return
+    for row in range(int(first), min(int(last), rows - 1) + 1):
+        share = (min(last, row + 1.0) - max(first, row)) / (last - first)
+        profile[row] += volume * share
+
+
+@kernel(parallel=True)
+def fill_profile(windows, limits, profile):
+    """Fill profile (N, rows) with the volume of windows (N, 5, n) by price level."""
+    for k in prange(windows.shape[0]):
+        profile[k] = 0.0
+        bottom, top = limits[k, 0], limits[k, 1]
+        for i in range(windows.shape[2]):
+            high = min(max(windows[k, 1, i], bottom), top)
+            low = min(max(windows[k, 2, i], bottom), top)
+            _spread(profile[k], windows[k, 4, i], high, low, top, bottom)
+
+
+@kernel
+def _nearest(x):
+    """Return the nearest whole number, halves away from zero."""
+    return int(x + 0.5) if x >= 0.0 else -int(0.5 - x)
+
+
+@kernel(parallel=True)
+def paint_profile(profile, plane_number, out):
+    """Paint rows of out (N, C, H, W) in 255 * volume / the window's largest row."""
+    for k in prange(out.shape[0]):
+        largest = profile[k].max()
+        for row in range(out.shape[2]):
+            share = profile[k, row] / largest if largest > 0.0 else 0.0
+            out[k, plane_number, row] = np.uint8(_nearest(255.0 * share))
+
+
+@kernel(parallel=True)
+def paint_imbalance(imbalance, plane_number, out):
+    """Paint imbalance (N, levels, n) into out: level 1 on top, 128 balanced, 1 and 255 ends."""
+    levels, n = imbalance.shape[1], imbalance.shape[2]
+    height, width = out.shape[2], out.shape[3]
+    for k in prange(out.shape[0]):
+        plane = out[k, plane_number]
+        for level in range(levels):
+            first, end = level * height // levels, (level + 1) * height // levels
+            for i in range(n):
+                value = np.uint8(128 + _nearest(127.0 * imbalance[k, level, i]))
+                plane[first, i * width // n : (i + 1) * width // n] = value
+            for row in range(first + 1, end):
+                plane[row] = plane[first]
+
+
+# ---- The one place that maps pictures to what a net is given.
+
+
+def to_input(
+    pictures: np.ndarray | Tensor,
+    bounds: Sequence[float] | None = None,
+    *,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Map pictures to float32 ``(B, C, H, W)`` in [0, 1].
+
+    uint8 pictures are divided by 255. Float pictures go linearly from ``bounds`` to [0, 1]:
+    a Gramian field's -1 becomes 0. Nothing is clipped. The mean and the standard deviation
+    that pretrained weights want are the business of those weights, not of this map.
+
+    Args:
+        pictures: uint8 or float ``(B, C, H, W)``, or ``(B, H, W)`` for one channel; a NumPy
+            array, or a tensor on any device (the result is on the same one, with gradients).
+        bounds: the values that become 0 and 1; (-1, 1) by default. Float pictures only, since
+            uint8 always means 0 to 255.
+        out: kept float32 tensor of the result's shape on the same device.
+
+    Returns:
+        float32 tensor ``(B, C, H, W)``, ``out`` itself when it is given.
+
+    Raises:
+        ArgumentError: wrong type or shape, empty, NaN, a value outside ``bounds``.
+    """
+    x = _picture_tensor(pictures)  # (B, C, H, W)
+    low, high = _bounds(x, bounds)
+    if out is None:
+        return (
+            x.float().div(255.0) if x.dtype == torch.uint8 else ((x - low) / (high - low)).float()
+        )
+    _refuse_unfit(out, x)
+    return out.copy_(x).sub_(low).div_(high - low)
+
+
+def _picture_tensor(pictures: Any) -> Tensor:
+    """Return pictures as a tensor (B, C, H, W), sharing memory where it can."""
+    allowed = "uint8 or float pictures (B, C, H, W) or (B, H, W), not empty"
+    if not isinstance(pictures, np.ndarray | Tensor):
+        raise ArgumentError("pictures", pictures, allowed)
+    if str(pictures.dtype).removeprefix("torch.") not in ("uint8", "float32", "float64"):
+        raise ArgumentError("pictures", pictures.dtype, allowed)
+    if pictures.ndim not in (3, 4) or 0 in pictures.shape:
+        raise ArgumentError("pictures", pictures, allowed)
+    if isinstance(pictures, np.ndarray):
+        # torch warns about read-only memory, which is only read here.
+        pictures = torch.from_numpy(pictures if pictures.flags.writeable else pictures.copy())
+    return pictures if pictures.ndim == 4 else pictures.unsqueeze(1)
+
+
+def _bounds(x: Tensor, bounds: Sequence[float] | None) -> tuple[float, float]:
+    """Return the values that become 0 and 1; refuse pictures that leave them."""
+    if x.dtype == torch.uint8:
+        if bounds is not None:
+            raise ArgumentError("bounds", bounds, "None for uint8 pictures, which are 0 to 255")
+        return 0.0, 255.0
+    ends = array("bounds", (-1.0, 1.0) if bounds is None else bounds, ndim=1)
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise ArgumentError("bounds", bounds, "two numbers, the first below the second")
+    low, high = ends
+    least, most = (float(v) for v in torch.aminmax(x.detach()))
+    if not (low <= least and most <= high):  # NaN fails as well
+        raise ArgumentError("pictures", (least, most), f"values in [{low:g}, {high:g}] (bounds)")
+    return float(low), float(high)
+
+
+def _refuse_unfit(out: Any, x: Tensor) -> None:
+    """Raise unless ``out`` can hold the result for ``x``."""
+    shape = tuple(x.shape)
+    fits = isinstance(out, Tensor) and out.dtype == torch.float32 and tuple(out.shape) == shape
+    if not fits or out.device != x.device:
+        raise ArgumentError("out", out, f"a float32 tensor of shape {shape} on {x.device}")
+
+
+# ---- Encoders by name, and stacks of any of them as the channels of one picture.
+
+
+CLOSE = 3
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A function that draws windows, and the values that it gives.
+
+    Args:
+        draw: ``draw(windows, *extras, out=...)`` from ``(B, 5, n)`` to uint8 or float32
+            pictures ``(B, C, H, W)`` or ``(B, H, W)``, into ``out`` unless that is None.
+        bounds: the least and the largest value of float pictures; None for uint8.
+    """
+
+    draw: Callable[..., np.ndarray]
+    bounds: tuple[float, float] | None = None
+
+
+def _candles(size: int, **options: Any) -> Encoder:
+    return Encoder(lambda x, out=None: candlesticks(x, size, size, out=out, **options))
+
+
+def _gasf(size: int, **options: Any) -> Encoder:
+    return Encoder(lambda x, out=None: gasf(x[:, CLOSE], size, out=out, **options), (-1.0, 1.0))
+
+
+def _gadf(size: int, **options: Any) -> Encoder:
+    return Encoder(lambda x, out=None: gadf(x[:, CLOSE], size, out=out, **options), (-1.0, 1.0))
+
+
+def _transition(size: int, **options: Any) -> Encoder:
+    def draw(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        return transition_field(x[:, CLOSE], size, out=out, **options)
+
+    return Encoder(draw, (0.0, 1.0))
+
+
+def _recurrence(size: int, *, dim: int = 1, delay: int = 1, quantile: float = 0.1) -> Encoder:
+    """Threshold at a quantile of each picture's distances, so that no unit of price matters."""
+
+    def draw(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        bars = size + (dim - 1) * delay
+        if x.shape[-1] != bars:
+            raise ArgumentError("windows", x, f"{bars} bars: recurrence plots are not resized")
+        return recurrence(x[:, CLOSE], dim, delay, quantile=quantile, out=out)
+
+    return Encoder(draw, (0.0, 1.0))
+
+
+ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "candles": _candles,
+    "gasf": _gasf,
+    "gadf": _gadf,
+    "transition": _transition,
+    "recurrence": _recurrence,
+}
+
+
+def encoder(name: str, size: int, **options: Any) -> Encoder:
+    """Return a named encoder for square pictures; all but ``"candles"`` draw the close.
+
+    Args:
+        name: one of ``ENCODERS``.
+        size: side of the picture in pixels. A recurrence plot takes windows of exactly
+            ``size + (dim - 1) * delay`` bars, Gramian and transition fields of at least ``size``,
+            candles of at most ``size``.
+        options: what the encoder takes besides, such as ``colours="seed"``.
+
+    Raises:
+        ArgumentError: an unknown name or a bad size.
+    """
+    return ENCODERS[choice("name", name, ENCODERS)](integer("size", size, 2), **options)
+
+
+class Stack:
+    """Encoders drawn on top of each other as channels, into buffers that are kept.
+
+    A call returns a view of a kept buffer: it holds until the next call. The bytes kept are
+    ``nbytes``, for each picture its own bytes as drawn and four for each number that the net
+    is given.
+
+    Args:
+        encoders: `Encoder` objects of pictures of one size.
+
+    Raises:
+        ArgumentError: there is no encoder, or one is no `Encoder`.
+    """
+
+    def __init__(self, encoders: Sequence[Encoder]) -> None:
+        good = isinstance(encoders, Sequence) and all(isinstance(e, Encoder) for e in encoders)
+        if not good or not encoders:
+            raise ArgumentError("encoders", encoders, "a sequence of at least one Encoder")
+        self.encoders = tuple(encoders)
+        self._drawn: list[np.ndarray | None] = [None] * len(self.encoders)
+        self._input = torch.empty(0)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the kept buffers hold now."""
+        return sum(x.nbytes for x in self._drawn if x is not None) + self._input.nbytes
+
+    def __call__(self, windows: np.ndarray, *extras: np.ndarray) -> Tensor:
+        """Draw windows ``(B, 5, n)``; return float32 ``(B, C, H, W)`` in [0, 1].
+
+        Raises:
+            ArgumentError: as the encoders; or their pictures differ in size.
+        """
+        n = len(windows)
+        drawn = [self._draw(i, windows, extras) for i in range(len(self.encoders))]
+        if len({p.shape[-2:] for p in drawn}) > 1:
+            raise ArgumentError("encoders", [p.shape for p in drawn], "pictures of one size")
+        channels = [p.shape[1] if p.ndim == 4 else 1 for p in drawn]
+        shape = (sum(channels), *drawn[0].shape[-2:])
+        if len(self._input) < n or self._input.shape[1:] != shape:
+            self._input = torch.empty((n, *shape))
+        result = self._input[:n]
+        for part, picture, e in zip(result.split(channels, 1), drawn, self.encoders, strict=True):
+            to_input(picture, e.bounds, out=part)
+        return result
+
+    def _draw(self, i: int, windows: np.ndarray, extras: tuple[np.ndarray, ...]) -> np.ndarray:
+        """Draw with encoder i, into its kept buffer where that is long enough."""
+        kept, n = self._drawn[i], len(windows)
+        if kept is not None and len(kept) >= n:
+            return self.encoders[i].draw(windows, *extras, out=kept[:n])
+        self._drawn[i] = picture = self.encoders[i].draw(windows, *extras, out=None)
+        return picture
+
+
+# ---- Three sources, three channels: candles, volume by price, and the book's imbalance.
+
 
 # Candles in grey in channel 0; the other two channels are painted over afterwards.
 _CANDLES_ONLY = np.zeros_like(COLOURS["grey"])

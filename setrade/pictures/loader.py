@@ -11,7 +11,7 @@ from torch import Tensor
 
 from setrade.compiled import at_most
 from setrade.errors import ArgumentError, array, integer
-from setrade.pictures.stacks import Encoder, Stack
+from setrade.pictures.compose import Encoder, Stack
 
 
 class PictureSet:

@@ -1,10 +1,9 @@
 """Market regimes read off the market alone, never off the net that they are to explain."""
 
-from .agreement import Agreement, agreement
-from .fitting import fit_hmm
+from setrade.regimes.hmm import fit_hmm, observations
+from setrade.regimes.rules import Agreement, agreement, planted
+
 from .hmm import HMM
-from .observations import observations
-from .planted import planted
 from .rules import REGIMES, by_rules
 from .transitions import (
     expected_duration,

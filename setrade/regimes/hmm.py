@@ -1,22 +1,125 @@
-"""Regimes by a hidden Markov model, read causally.
-
-The model is fitted once, on a training span. Afterwards `HMM.filtered` gives, after each bar,
-the probability of each state from the bars up to it: the forward algorithm. The most likely
-path and the smoothed probabilities of a whole history use bars that had not happened yet.
-"""
+"""What a hidden Markov model of regimes sees: how far the price moved, and how wildly."""
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from setrade.errors import ArgumentError, integer
+from setrade.candles import check
+from setrade.compiled import kernel
+from setrade.errors import ArgumentError, choice, integer
 
-from .filtering import forward
-from .observations import observations
+ONE_BASIS_POINT = 1e-4  # added to the range: a bar that never moved has a logarithm too
+
+
+def observations(candles: pd.DataFrame, window: int = 1) -> pd.DataFrame:
+    """Return move and volatility after each bar, from the bars up to it.
+
+    ``move`` is the log return over ``window`` bars, over the square root of ``window``.
+    ``volatility`` is log(0.0001 + mean over ``window`` bars of log(high / low)). With
+    ``window`` 1 no two rows share a bar; with more they overlap, rows depend on each other
+    beyond what a Markov chain knows, and its probabilities become too sure of themselves.
+
+    Args:
+        candles: n checked bars, more than ``window``.
+        window: bars that one row describes.
+
+    Returns:
+        float64 DataFrame (n, 2); NaN in the first ``window`` rows.
+
+    Raises:
+        CandleError: the candles have faults.
+        ArgumentError: ``window`` below 1, or too few bars.
+    """
+    check(candles)
+    window = integer("window", window, 1)
+    if len(candles) <= window:
+        raise ArgumentError("candles", candles, f"more than window = {window} bars")
+    logs = {name: np.log(candles[name].to_numpy(float)) for name in ("high", "low", "close")}
+    out = np.full((len(candles), 2), np.nan)
+    out[window:, 0] = (logs["close"][window:] - logs["close"][:-window]) / np.sqrt(window)
+    # A windowed view, not a running sum: a running sum would carry rounding from old bars.
+    spans = np.lib.stride_tricks.sliding_window_view(logs["high"] - logs["low"], window)
+    out[window:, 1] = np.log(ONE_BASIS_POINT + spans[1:].mean(axis=1))
+    return pd.DataFrame(out, candles.index, ["move", "volatility"])
+
+
+# ---- The forward algorithm: what the past says about the state now, bar by bar.
+
+
+@kernel
+def emission(x: np.ndarray, mean: np.ndarray, whiten: np.ndarray, norm: float) -> float:
+    """Return the log density of one row ``(d,)`` of a normal distribution.
+
+    ``whiten`` is the inverse of the lower Cholesky factor of its covariance, ``norm`` the log
+    of its normalising constant.
+    """
+    square = 0.0
+    for i in range(len(x)):
+        part = 0.0
+        for j in range(i + 1):
+            part += whiten[i, j] * (x[j] - mean[j])
+        square += part * part
+    return norm - 0.5 * square
+
+
+@kernel
+def log_sum(values: np.ndarray) -> float:
+    """Return log(sum(exp(values))) without overflow."""
+    top = values.max()
+    if top == -np.inf:
+        return top
+    total = 0.0
+    for value in values:
+        total += math.exp(value - top)
+    return top + math.log(total)
+
+
+@kernel
+def forward(
+    x: np.ndarray, start: np.ndarray, move: np.ndarray, means: np.ndarray, whiten: np.ndarray,
+    norm: np.ndarray, out: np.ndarray, evidence: np.ndarray,
+) -> None:  # fmt: skip
+    """Fill ``out`` with log P(state t | rows up to t) and ``evidence`` with log p(row t | past).
+
+    Everything is in logarithms and row by row, so that a row never depends on how many follow.
+
+    Args:
+        x: (n, d) observations.
+        start: (k,) log probabilities of the first row's state.
+        move: (k, k) log transition probabilities, from rows to columns.
+        means, whiten, norm: (k, d), (k, d, d), (k,), as `emission` takes them.
+        out: (n, k), filled.
+        evidence: (n,), filled.
+
+    Source: L. Rabiner, A Tutorial on Hidden Markov Models (1989), equations 19 to 21, scaled.
+    """
+    k = len(start)
+    before, paths = start.copy(), np.empty(k)
+    for t in range(len(x)):
+        for j in range(k):
+            out[t, j] = before[j] + emission(x[t], means[j], whiten[j], norm[j])
+        evidence[t] = log_sum(out[t])
+        for j in range(k):
+            out[t, j] -= evidence[t]
+        for j in range(k):  # predict the next bar's state
+            for i in range(k):
+                paths[i] = out[t, i] + move[i, j]
+            before[j] = log_sum(paths)
+
+
+# ---- Regimes by a hidden Markov model, read causally.
+#
+# The model is fitted once, on a training span. Afterwards `HMM.filtered` gives, after each bar,
+# the probability of each state from the bars up to it: the forward algorithm. The most likely
+# path and the smoothed probabilities of a whole history use bars that had not happened yet.
 
 
 @dataclass(frozen=True)
@@ -112,3 +215,110 @@ class HMM:
         model.startprob_, model.transmat_ = self.start, self.transition
         model.means_, model.covars_ = self.means, self.covariances
         return model
+
+
+# ---- Fit a hidden Markov model of regimes on a training span, from several starts.
+
+
+ORDERS = ("volatility", "move")
+NAMES = {
+    ("volatility", 2): ("calm", "wild"),
+    ("volatility", 3): ("calm", "busy", "wild"),
+    ("move", 2): ("falling", "rising"),
+    ("move", 3): ("falling", "flat", "rising"),
+}
+
+
+def fit_hmm(
+    candles: pd.DataFrame,
+    n_states: int = 3,
+    *,
+    window: int = 12,
+    order: str = "volatility",
+    restarts: int = 5,
+    seed: int = 0,
+    n_iter: int = 100,
+) -> HMM:
+    """Fit a Gaussian hidden Markov model to the training span's `observations`.
+
+    Expectation-maximisation finds a local optimum, and k-means, its usual start, often leads to
+    a poor one. The first start therefore cuts the observation that orders the states into k
+    equal parts; the others are k-means from ``seed``, ``seed + 1`` …; the highest training
+    likelihood wins. States come out in any order, so they are sorted by the mean of that
+    observation, lowest first.
+
+    Args:
+        candles: the training bars, and no others.
+        n_states: k, 2 to 10.
+        window: bars of an observation. Within one bar a large move and a large range are the
+            same event, up or down alike; single bars (1) tempt the model to spend its states on
+            that V instead of on regimes.
+        order: "volatility" (calm first) or "move" (falling first).
+        restarts: how many starts, at least 1.
+        seed: of the first random start.
+        n_iter: most steps of each start.
+
+    Returns:
+        `HMM`.
+
+    Raises:
+        CandleError: the candles have faults.
+        ArgumentError: a parameter is out of range, too few bars (100 a state), or a price that
+            never moves.
+
+    Source: the fit is hmmlearn's; L. Rabiner (1989), section III C.
+    """
+    k, order = integer("n_states", n_states, 2, 10), choice("order", order, ORDERS)
+    restarts, seed = integer("restarts", restarts, 1), integer("seed", seed, 0)
+    n_iter = integer("n_iter", n_iter, 1)
+    x = observations(candles, window).to_numpy()[window:]
+    if len(x) < 100 * k:
+        raise ArgumentError("candles", candles, f"at least 100 bars a state: {100 * k + window}")
+    centre, scale = x.mean(axis=0), x.std(axis=0)
+    if (scale < 1e-12).any():
+        raise ArgumentError("candles", candles, "prices that move")
+    z = (x - centre) / scale
+    column = ORDERS[::-1].index(order)
+    models = [_one_fit(z, k, seed + i - 1, n_iter, None if i else column) for i in range(restarts)]
+    scores = [model.score(z) / len(z) for model in models]
+    best = models[int(np.argmax(scores))]
+    sort = np.argsort(best.means_[:, column], kind="stable")
+    names = NAMES.get((order, k), tuple(f"state_{i}" for i in range(k)))
+    return HMM(
+        names, window, centre, scale, best.predict_proba(z).mean(axis=0)[sort],
+        best.transmat_[np.ix_(sort, sort)], best.means_[sort], best.covars_[sort],
+        tuple(map(float, scores)),
+    )  # fmt: skip
+
+
+def _one_fit(z: np.ndarray, k: int, seed: int, n_iter: int, column: int | None) -> Any:
+    """Return hmmlearn's model after expectation-maximisation from one start.
+
+    ``column``: cut that observation into k equal parts to begin with; None: k-means of ``seed``.
+    """
+    from hmmlearn.hmm import GaussianHMM
+
+    model = GaussianHMM(k, covariance_type="full", n_iter=n_iter, tol=1e-3)
+    if column is None:
+        model.random_state = seed
+    else:
+        model.init_params = ""
+        part = z[:, column].argsort(kind="stable").argsort() * k // len(z)
+        model.startprob_ = np.full(k, 1 / k)
+        model.transmat_ = np.full((k, k), 0.1 / (k - 1)) + np.eye(k) * (0.9 - 0.1 / (k - 1))
+        model.means_ = np.stack([z[part == i].mean(axis=0) for i in range(k)])
+        model.covars_ = np.tile(np.cov(z.T), (k, 1, 1))
+    with _quiet():
+        return model.fit(z)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence hmmlearn's remark that the last step of a finished fit lost 1e-5."""
+    logger = logging.getLogger("hmmlearn")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

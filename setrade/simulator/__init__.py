@@ -8,11 +8,11 @@ it is coded. Chapter 20 uses it to show what an exchange can do to your data.
 
 from __future__ import annotations
 
-from .clock import Clock
+from setrade.simulator.server import serve
+from setrade.simulator.wire import Clock, Instrument
+
 from .faults import KINDS, REST, STREAM, Fault
-from .instruments import Instrument
 from .server import Server, SimulatorError
-from .serving import serve
 
 __all__ = [
     "KINDS",

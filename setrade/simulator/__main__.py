@@ -11,12 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from setrade.simulator.server import serve
+from setrade.simulator.wire import Clock
+
 from .. import candles as candle_source
 from .. import orderbook
-from .clock import Clock
 from .faults import KINDS, Fault
 from .server import Server, SimulatorError
-from .serving import serve
 
 
 def fault(text: str) -> Fault:

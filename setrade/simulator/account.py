@@ -1,16 +1,147 @@
-"""One account: balance, positions, orders, and the bookkeeping of fills and funding."""
+"""An order: read from the wire, held to the instrument's rules, written back."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import hmac
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
 from typing import Any
 
-from .exchange import Exchange
-from .orders import ZERO, Order, read
-from .wire import Refused, plain, text
+from aiohttp import web
+
+from setrade.errors import ArgumentError, number
+from setrade.simulator.market import Exchange
+from setrade.simulator.wire import Instrument, Now, Refused, plain, positive, text, wall_ms, whole
+
+ZERO = Decimal(0)
+OPEN = ("New", "PartiallyFilled")
+CONDITIONAL = ("triggerPrice", "takeProfit", "stopLoss", "trailingStop")
+
+
+@dataclass
+class Order:
+    """One order and what has become of it; ``sign`` is +1 for a buy."""
+
+    number: int
+    category: str
+    symbol: str
+    side: str
+    kind: str
+    qty: Decimal
+    price: Decimal
+    time_in_force: str
+    link: str
+    reduce_only: bool
+    created: int
+    status: str = "New"
+    updated: int = 0
+    filled: Decimal = ZERO
+    value: Decimal = ZERO
+    fee: Decimal = ZERO
+    reason: str = "EC_NoError"
+    id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.id = f"{self.number:08x}-0000-4000-8000-{self.created:012x}"
+        self.updated = self.created
+
+    @property
+    def sign(self) -> int:
+        """+1 for a buy, -1 for a sell."""
+        return 1 if self.side == "Buy" else -1
+
+    @property
+    def is_open(self) -> bool:
+        """True while the order can still fill."""
+        return self.status in OPEN
+
+    def entry(self) -> dict[str, Any]:
+        """Return the order as the exchange lists it."""
+        average = plain(self.value / self.filled) if self.filled else ""
+        left = self.qty - self.filled if self.is_open else ZERO
+        return {
+            "orderId": self.id,
+            "orderLinkId": self.link,
+            "symbol": self.symbol,
+            "side": self.side,
+            "orderType": self.kind,
+            "price": plain(self.price),
+            "qty": plain(self.qty),
+            "timeInForce": self.time_in_force,
+            "orderStatus": self.status,
+            "rejectReason": self.reason,
+            "avgPrice": average,
+            "leavesQty": plain(left),
+            "cumExecQty": plain(self.filled),
+            "cumExecValue": plain(self.value),
+            "cumExecFee": plain(self.fee),
+            "reduceOnly": self.reduce_only,
+            "positionIdx": 0,
+            "createdTime": str(self.created),
+            "updatedTime": str(self.updated),
+        }
+
+
+def read(body: Mapping[str, Any], rules: Instrument, last: Decimal, number: int, now: int) -> Order:
+    """Return the order that a request asks for.
+
+    Args:
+        body: the decoded request of ``/v5/order/create``.
+        rules: the instrument's steps and minima.
+        last: the price that a market order is valued at.
+        number: running number, of which the order id is made.
+        now: the exchange's time, ms.
+
+    Raises:
+        Refused: a field is missing, malformed or against the rules.
+    """
+    for name, allowed in (("side", ("Buy", "Sell")), ("orderType", ("Market", "Limit"))):
+        if body.get(name) not in allowed:
+            raise Refused(10001, f"params error: {name} invalid")
+    market = body["orderType"] == "Market"
+    force = body.get("timeInForce") or ("IOC" if market else "GTC")
+    if force not in ("GTC", "IOC", "FOK", "PostOnly"):
+        raise Refused(10001, "params error: timeInForce invalid")
+    if any(body.get(name) for name in CONDITIONAL) or body.get("positionIdx", 0) != 0:
+        # assumption: this exchange knows one-way positions and plain orders only
+        raise Refused(10001, "position idx not match position mode, or a conditional order")
+    link = body.get("orderLinkId") or ""
+    if not isinstance(link, str) or len(link) > 36:
+        raise Refused(10001, "params error: orderLinkId invalid")
+    price = ZERO if market else positive("price", body.get("price"))
+    qty = _quantity(body, rules, price or last, last)
+    if price % Decimal(rules.tick_size):
+        raise Refused(10001, "params error: price is not a multiple of tickSize")
+    return Order(
+        number, body["category"], rules.symbol, body["side"], body["orderType"], qty, price,
+        force, link, bool(body.get("reduceOnly")), now,
+    )  # fmt: skip
+
+
+def _quantity(body: Mapping[str, Any], rules: Instrument, price: Decimal, last: Decimal) -> Decimal:
+    """Return the quantity in coins, by the rules; assumption: their codes and texts."""
+    qty, step = positive("qty", body.get("qty")), Decimal(rules.qty_step)
+    by_value = body["category"] == "spot" and body["orderType"] == "Market"
+    if by_value and body["side"] == "Buy" and body.get("marketUnit") != "baseCoin":
+        qty = qty / last // step * step  # a spot market buy is sized by value
+    if qty < Decimal(rules.min_qty):
+        raise Refused(10001, "The number of contracts exceeds minimum limit allowed")
+    if qty > Decimal(rules.max_qty):
+        raise Refused(10001, "The number of contracts exceeds maximum limit allowed")
+    if qty % step:
+        raise Refused(10001, "params error: qty is not a multiple of qtyStep")
+    if not body.get("reduceOnly") and qty * price < Decimal(rules.min_notional):
+        raise Refused(110094, f"Order does not meet minimum order value {rules.min_notional}USDT")
+    return qty
+
+
+# ---- One account: balance, positions, orders, and the bookkeeping of fills and funding.
+
 
 TAKER, MAKER = Decimal("0.00055"), Decimal("0.0002")  # VIP 0 on perpetuals
 LEVERAGE = 10
@@ -192,3 +323,212 @@ class Account:
             "leverage": str(LEVERAGE),
             "positionIdx": 0,
         }
+
+
+# ---- Who signs: the HMAC of private calls and of private streams.
+
+
+AHEAD = 1000  # ms that a client's clock may be ahead
+
+
+def signature(secret: str, payload: str) -> str:
+    """Return the hexadecimal HMAC-SHA256 that clients send."""
+    return hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
+
+
+def check_call(keys: Mapping[str, str], clock: Now, headers: Mapping[str, str], text: str) -> str:
+    """Return the key of a signed call; ``text`` is the raw query string, or the raw body.
+
+    Raises:
+        Refused: 10003 unknown key, 10002 timestamp outside the window, 10004 wrong signature.
+    """
+    key, sign = headers.get("X-BAPI-API-KEY", ""), headers.get("X-BAPI-SIGN", "")
+    stamp, window = headers.get("X-BAPI-TIMESTAMP", ""), headers.get("X-BAPI-RECV-WINDOW", "5000")
+    if key not in keys:
+        raise Refused(10003, "API key is invalid.")
+    now = clock()
+    timely = stamp.isdecimal() and window.isdecimal()
+    if not timely or not now - int(window) <= int(stamp) < now + AHEAD:
+        raise Refused(
+            10002,
+            "invalid request, please check your server timestamp or recv_window param. "
+            f"req_timestamp[{stamp}],server_timestamp[{now}],recv_window[{window}]",
+        )
+    if not hmac.compare_digest(sign, signature(keys[key], f"{stamp}{key}{window}{text}")):
+        raise Refused(10004, "error sign! please check your signature generation algorithm.")
+    return key
+
+
+def check_stream(keys: Mapping[str, str], clock: Now, args: Any) -> str:
+    """Return the key of a private stream's ``auth`` message; refuse as `check_call` does."""
+    if not isinstance(args, list) or len(args) != 3:
+        raise Refused(10001, "Params Error")
+    key, expires, sign = args
+    if key not in keys:
+        raise Refused(10003, "API key is invalid.")
+    if not str(expires).isdecimal() or int(expires) <= clock():
+        raise Refused(10002, "request expired")
+    if not hmac.compare_digest(str(sign), signature(keys[key], f"GET/realtime{expires}")):
+        raise Refused(10004, "error sign!")
+    return key
+
+
+# ---- The private calls: signed, about orders, executions, positions and the wallet.
+
+
+Params = Mapping[str, Any]
+Answer = dict[str, Any]
+TOPICS = ("order", "execution", "position", "wallet")
+
+
+class Accounts:
+    """The accounts behind the API keys.
+
+    Args:
+        exchange: the market.
+        keys: secrets by API key.
+        balance: USDT that each begins with.
+        order_delay: seconds until an accepted order exists: placement is asynchronous.
+        login_clock: ms; what signed timestamps are compared with. assumption: a replayed
+            market has an old clock, but clients sign with their own, so this is the wall's.
+        tell: called with key, topic and entries on each change.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        keys: Mapping[str, str] | None,
+        balance: float,
+        order_delay: float,
+        login_clock: Now | None,
+        tell: Callable[[str, str, list[Answer]], None],
+    ) -> None:
+        pairs = dict(keys or {}).items()
+        if not all(isinstance(x, str) and x for pair in pairs for x in pair):
+            raise ArgumentError("keys", list(dict(pairs)), "texts, secrets by API key")
+        self.keys, self.exchange = dict(pairs), exchange
+        self.delay = number("order_delay", order_delay, 0.0, 60.0)
+        self.clock = login_clock or wall_ms
+        start = Decimal(str(number("balance", balance, 0.0)))
+        self.by_key = {
+            key: Account(exchange, start, lambda topic, entries, key=key: tell(key, topic, entries))
+            for key in self.keys
+        }
+
+    def login(self, args: Any) -> str:
+        """Return the key that signs a private stream's ``auth``."""
+        return check_stream(self.keys, self.clock, args)
+
+    async def call(self, request: web.Request, handler: Callable[..., Answer]) -> Answer:
+        """Verify the signature, then answer."""
+        raw = request.raw_path.partition("?")[2]
+        if request.method == "POST":
+            raw = await request.text()
+        account = self.by_key[check_call(self.keys, self.clock, request.headers, raw)]
+        params: Params = request.query
+        if request.method == "POST":
+            try:
+                params = json.loads(raw)
+            except json.JSONDecodeError as error:
+                raise Refused(10001, "params error: body is not JSON") from error
+        return handler(self, account, params)
+
+    def create(self, account: Account, body: Params) -> Answer:
+        """``POST /v5/order/create``: accepted now, at work when the delay is over."""
+        order = account.accept(body)
+        if self.delay:
+            order.status = "Created"
+            asyncio.get_running_loop().call_later(self.delay, _begin, account, order)
+        else:
+            account.work(order)
+        return {"orderId": order.id, "orderLinkId": order.link}
+
+    def cancel(self, account: Account, body: Params) -> Answer:
+        """``POST /v5/order/cancel``."""
+        found = _find(account, body)
+        if not found:
+            raise Refused(110001, "order not exists or too late to cancel")
+        account.cancel(found[0])
+        return {"orderId": found[0].id, "orderLinkId": found[0].link}
+
+    def cancel_all(self, account: Account, body: Params) -> Answer:
+        """``POST /v5/order/cancel-all``."""
+        symbol = body.get("symbol")
+        orders = [o for o in account.orders if o.is_open and symbol in (None, o.symbol)]
+        for order in orders:
+            account.cancel(order)
+        return {"list": [{"orderId": o.id, "orderLinkId": o.link} for o in orders], "success": "1"}
+
+    def realtime(self, account: Account, query: Params) -> Answer:
+        """``GET /v5/order/realtime``: open orders; one that is named, in any state."""
+        _scope(query)
+        named = query.get("orderId") or query.get("orderLinkId")
+        orders = _find(account, query) if named else account.orders
+        return _listing(query, [o.entry() for o in orders if named or o.is_open])
+
+    def history(self, account: Account, query: Params) -> Answer:
+        """``GET /v5/order/history``."""
+        named = query.get("orderId") or query.get("orderLinkId")
+        orders = _find(account, query) if named else account.orders
+        return _listing(query, [o.entry() for o in orders if not o.is_open])
+
+    def executions(self, account: Account, query: Params) -> Answer:
+        """``GET /v5/execution/list``."""
+        return _listing(query, [e for e in account.executions if _fits(query, e)])
+
+    def positions(self, account: Account, query: Params) -> Answer:
+        """``GET /v5/position/list``."""
+        _scope(query)
+        symbol = query.get("symbol")
+        if symbol:
+            self.exchange.instrument(symbol)
+        names = [symbol] if symbol else [s for s, p in account.positions.items() if p.size]
+        return _listing(query, [account.position_entry(name) for name in names])
+
+    def wallet(self, account: Account, query: Params) -> Answer:
+        """``GET /v5/account/wallet-balance``."""
+        if query.get("accountType") != "UNIFIED":
+            raise Refused(10001, "accountType only support UNIFIED.")
+        equity, cash = plain(account.equity()), plain(account.balance)
+        coin = {"coin": "USDT", "equity": equity, "walletBalance": cash, "usdValue": equity}
+        totals = {"totalEquity": equity, "totalWalletBalance": cash}
+        return {"list": [{"accountType": "UNIFIED", **totals, "coin": [coin]}]}
+
+
+def _begin(account: Account, order: Order) -> None:
+    order.status = "New"
+    account.work(order)
+
+
+def _fits(query: Params, entry: Params) -> bool:
+    wanted = ((name, query.get(name)) for name in ("symbol", "orderId", "orderLinkId"))
+    return all(value in (None, "", entry[name]) for name, value in wanted)
+
+
+def _find(account: Account, query: Params) -> list[Order]:
+    """Return the orders that a request names; one still on its way does not exist yet."""
+    return [o for o in account.orders if o.status != "Created" and _fits(query, o.entry())]
+
+
+def _scope(query: Params) -> None:
+    if query.get("category") == "linear" and not (query.get("symbol") or query.get("settleCoin")):
+        raise Refused(10001, "params error: symbol or settleCoin is required")
+
+
+def _listing(query: Params, entries: list[Answer]) -> Answer:
+    """Return the newest entries first; assumption: one page holds them all up to the limit."""
+    limit = whole(query, "limit", 50, 1, 100) or 50
+    page = entries[::-1][:limit]
+    return {"category": query.get("category", ""), "list": page, "nextPageCursor": ""}
+
+
+ROUTES = [
+    ("POST", "/v5/order/create", Accounts.create),
+    ("POST", "/v5/order/cancel", Accounts.cancel),
+    ("POST", "/v5/order/cancel-all", Accounts.cancel_all),
+    ("GET", "/v5/order/realtime", Accounts.realtime),
+    ("GET", "/v5/order/history", Accounts.history),
+    ("GET", "/v5/execution/list", Accounts.executions),
+    ("GET", "/v5/position/list", Accounts.positions),
+    ("GET", "/v5/account/wallet-balance", Accounts.wallet),
+]

@@ -1,24 +1,231 @@
-"""The face of the simulator: `serve`, and the `Server` under the caller's control."""
+"""HTTP: counting, faults, headers and the envelope around every call."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
+import socket
+import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from ..errors import ArgumentError, integer, number
-from .clock import Clock, duration_ms
-from .exchange import Exchange
-from .faults import Fault, Faults
-from .host import HOST, Host
-from .hub import Hub
-from .private import ROUTES, Accounts
-from .rest import Gateway
-from .subscriptions import Desk
+from setrade.errors import ArgumentError, integer, number
+from setrade.simulator import market
+from setrade.simulator.account import ROUTES, Accounts
+from setrade.simulator.faults import AFTER, BEFORE, Fault, Faults
+from setrade.simulator.hub import Desk, Hub
+from setrade.simulator.market import Exchange
+from setrade.simulator.wire import Clock, Now, Refused, duration_ms, envelope, wall_ms
+
+LIMIT = 50  # requests in the window that the headers speak of
+PAGES = {
+    "http_403": (403, "<html><head><title>403 Forbidden</title></head>"
+             "<body>access too frequent, or your region is not served</body></html>"),
+    "http_429": (429, "<html><body>Too many visits. Exceeded the API Rate Limit.</body></html>"),
+    "http_500": (500, "<html><body>Internal Server Error</body></html>"),
+}  # fmt: skip
+RESET = {"rate_limit_future": 1, "rate_limit_past": -1}
+Call = Callable[[web.Request], Awaitable[dict[str, Any]]]
+
+
+class Gateway:
+    """What stands between the socket and the handlers."""
+
+    def __init__(self, exchange: Exchange, faults: Faults, errors: list[BaseException]) -> None:
+        self.exchange, self.faults, self.errors = exchange, faults, errors
+        self.requests: Counter[str] = Counter()
+
+    def public(self, handler: Callable[[Exchange, Any], dict[str, Any]]) -> Any:
+        """Return the aiohttp handler of a public call."""
+
+        async def call(request: web.Request) -> dict[str, Any]:
+            return handler(self.exchange, request.query)
+
+        return self.wrap(call)
+
+    def wrap(self, call: Call) -> Any:
+        """Return an aiohttp handler that answers with an envelope, unless a fault strikes."""
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            before = self.faults.take(BEFORE, request.path)
+            if before is not None:
+                return self._instead(before)
+            answer = await self._carry_out(call, request)
+            after = self.faults.take(AFTER, request.path)
+            return (
+                self._json(answer) if after is None else await self._spoil(after, answer, request)
+            )
+
+        return handle
+
+    async def _carry_out(self, call: Call, request: web.Request) -> dict[str, Any]:
+        try:
+            return envelope(await call(request), self.exchange.clock())
+        except Refused as refusal:
+            return envelope(None, self.exchange.clock(), refusal.code, refusal.message)
+
+    def _json(self, answer: dict[str, Any], reset: int | None = 0) -> web.Response:
+        headers = {"X-Bapi-Limit": str(LIMIT), "X-Bapi-Limit-Status": str(LIMIT - 1)}
+        if reset is not None:
+            headers["X-Bapi-Limit-Reset-Timestamp"] = str(wall_ms() + reset)
+        return web.json_response(answer, headers=headers)
+
+    def _instead(self, fault: Fault) -> web.Response:
+        """Answer without doing what was asked."""
+        if fault.kind in PAGES:
+            status, page = PAGES[fault.kind]
+            return web.Response(status=status, text=page, content_type="text/html")
+        sign = RESET.get(fault.kind)
+        answer = envelope(None, self.exchange.clock(), 10006, "Too many visits!")
+        return self._json(answer, None if sign is None else sign * int(fault.seconds * 1000))
+
+    async def _spoil(
+        self, fault: Fault, answer: dict[str, Any], request: web.Request
+    ) -> web.StreamResponse:
+        """Lose or damage the answer to what has been done."""
+        body = json.dumps(answer).encode()
+        if fault.kind == "slow":
+            await asyncio.sleep(fault.seconds)
+            return self._json(answer)
+        if fault.kind == "bad_json":
+            return web.Response(body=body[: len(body) // 2], content_type="application/json")
+        if fault.kind == "cut_body":
+            response = web.StreamResponse(headers={"Content-Type": "application/json"})
+            response.content_length = len(body)
+            await response.prepare(request)
+            await response.write(body[: len(body) // 2])
+        if request.transport is not None:
+            request.transport.close()  # after what was written
+        return web.Response()
+
+    @web.middleware
+    async def watch(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Count the request; keep an error of the simulator's own for the client's test."""
+        self.requests[request.path] += 1
+        try:
+            return await handler(request)
+        except (web.HTTPException, ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            self.errors.append(error)
+            raise
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the public routes."""
+        return [web.get(path, self.public(f)) for path, f in market.ROUTES.items()]
+
+
+# ---- A thread that runs an aiohttp application on one loopback port.
+
+
+HOST = "127.0.0.1"
+
+
+class Host:
+    """The event loop of the simulator, in a thread of its own.
+
+    Args:
+        port: 0 takes a free one.
+        app: makes the application, in the loop.
+        leave: called in the loop at the end, before the application is cleaned up.
+
+    ``errors`` keeps what failed inside, for the thread that uses the simulator.
+    """
+
+    def __init__(
+        self, port: int, app: Callable[[], web.Application], leave: Callable[[], None]
+    ) -> None:
+        self.port, self.errors = port, list[BaseException]()
+        self._app, self._leave = app, leave
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, and return when the port answers; raise what prevented it."""
+        self._thread.start()
+        self._ready.wait()
+        if self.errors:
+            self._thread.join(timeout=10)
+            raise self.errors[0]
+
+    def stop(self) -> None:
+        """Stop serving, and wait until the thread has ended."""
+        with contextlib.suppress(RuntimeError):  # the loop may have ended by itself
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=10)
+
+    def do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run in the loop, and wait; raise here what failed there."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=600)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run in the background of the loop; to be called inside it."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.errors.append(error)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._main())
+        except BaseException as error:
+            self.errors.append(error)
+        finally:
+            self._ready.set()
+            self._loop.close()
+
+    async def _main(self) -> None:
+        self._stop = asyncio.Event()
+        self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.5)
+        await self._runner.setup()
+        await self.up()
+        self._ready.set()
+        await self._stop.wait()
+        for task in list(self._tasks):
+            task.cancel()
+        self._leave()
+        await self._runner.cleanup()
+
+    async def up(self) -> None:
+        """Listen on the port: the same one after a spell of refusing."""
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            if os.name != "nt":  # there it would share the port with another program
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((HOST, self.port))
+            self.port = sock.getsockname()[1]
+            self._site = web.SockSite(self._runner, sock)
+            await self._site.start()
+        except OSError:
+            sock.close()
+            raise
+
+    async def down(self, seconds: float, hang_up: Callable[[], None]) -> None:
+        """Refuse connections for a while, and hang up on those that there are."""
+        await self._site.stop()
+        hang_up()
+        self.spawn(self._later(seconds, self.up))
+
+    async def _later(self, seconds: float, then: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(seconds)
+        await then()
+
+
+# ---- The face of the simulator: `serve`, and the `Server` under the caller's control.
+
 
 POLL = 0.005  # seconds between looks at a running clock
 STREAMS = ("/v5/public/{category:spot|linear|inverse|option}", "/v5/private")
@@ -172,3 +379,56 @@ class Server:
         if self._host.errors and error is None:
             first = self._host.errors[0]
             raise SimulatorError(f"the simulator failed: {first!r}") from first
+
+
+# ---- `serve`: from candles and books to an exchange.
+
+
+def serve(
+    candles: Any = None,
+    books: Any = None,
+    faults: Iterable[Fault] = (),
+    *,
+    port: int = 0,
+    updates: int = 3,
+    ack_delay: float = 0.02,
+    keys: Mapping[str, str] | None = None,
+    balance: float = 10_000.0,
+    order_delay: float = 0.0,
+    login_clock: Now | None = None,
+    **market: Any,
+) -> Server:
+    """Return an exchange on loopback, a context manager with ``.http_url`` and ``.ws_url``.
+
+    Args:
+        candles: a frame of candles, ``{symbol: frame}`` or ``{(symbol, interval): frame}``;
+            longer intervals are made of the finest one.
+        books: `orderbook.Snapshots`, a list of the exchange's own messages, or a dict of
+            either by symbol.
+        faults: `Fault` entries, fired in order as their chances come.
+        port: 0 takes a free one.
+        updates: pushes of a forming bar between its open and its close.
+        ack_delay: seconds until a subscription is acknowledged.
+        keys: secrets by API key, for private calls; each key has an account of its own.
+        balance: USDT that an account begins with.
+        order_delay: seconds until an accepted order exists, for placement is asynchronous.
+        login_clock: what signed timestamps are compared with, in ms; the wall's by default.
+        **market: ``symbol`` ("BTCUSDT") of what comes without one; ``category`` ("linear");
+            ``now``, the clock's first reading (the close of the last bar, or the first row
+            of the book where there are no bars); ``speed`` (0: the clock stands until
+            `Server.advance`); ``clock``, a `Clock` or any callable that returns ms;
+            ``instruments``, `Instrument` entries; ``funding``, a Series of rates or a dict
+            of them; ``mark`` and ``index``, candles of those prices.
+
+    Returns:
+        A `Server`: ``requests`` counts by path, `inject`, `advance` and `publish` act on it.
+
+    Raises:
+        ArgumentError: an argument that it cannot use.
+        CandleError: a frame that `candles.check` refuses.
+    """
+    exchange = Exchange(candles, books, **market)
+    return Server(
+        exchange, faults, port, updates, ack_delay, keys=keys, balance=balance,
+        order_delay=order_delay, login_clock=login_clock,
+    )  # fmt: skip

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import pandas as pd
+
+from setrade.errors import ArgumentError, choice, number
 
 MINUTE = 60_000
 CODES = {str(m): m * MINUTE for m in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)}
@@ -80,3 +84,125 @@ def positive(name: str, raw: Any) -> Decimal:
     if not isinstance(raw, str) or not PLAIN.fullmatch(raw) or Decimal(raw) <= 0:
         raise Refused(10001, f"params error: {name} invalid")
     return Decimal(raw)
+
+
+# ---- The exchange's clock: it stands still, is moved by hand, or runs at any speed.
+
+
+Now = Callable[[], int]
+
+
+def to_ms(name: str, value: Any) -> int:
+    """Return a moment (UTC timestamp, ISO text with zone, or milliseconds) in milliseconds."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    try:
+        stamp = pd.Timestamp(value)
+        if stamp.tzinfo is not None:
+            return int(stamp.value // 1_000_000)
+    except (TypeError, ValueError):
+        pass
+    raise ArgumentError(name, value, "a moment with its zone, or integer milliseconds")
+
+
+def duration_ms(name: str, value: Any) -> int:
+    """Return a length of time (text, Timedelta, or milliseconds) in milliseconds, from 0 on."""
+    try:
+        length = value if isinstance(value, int) else int(pd.Timedelta(value).value // 1_000_000)
+        if length >= 0 and not isinstance(value, bool):
+            return length
+    except (TypeError, ValueError):
+        pass
+    raise ArgumentError(name, value, 'a length such as "1h", a Timedelta, or milliseconds >= 0')
+
+
+class Clock:
+    """A clock that can be called for its time, in milliseconds since 1970.
+
+    Args:
+        start: the first reading, a moment with its zone or milliseconds.
+        speed: market seconds a second; 0 (the default) stands still until `advance`.
+    """
+
+    def __init__(self, start: Any, speed: float = 0.0) -> None:
+        self.speed = number("speed", speed, 0.0, 1e7)
+        self._start, self._origin = to_ms("start", start), time.monotonic()
+
+    def __call__(self) -> int:
+        return self._start + int(self.speed * (time.monotonic() - self._origin) * 1000)
+
+    def advance(self, duration: Any) -> int:
+        """Move on by a length of time, and return the new reading."""
+        self._start += duration_ms("duration", duration)
+        return self()
+
+
+# ---- What is listed, and the rules that orders have to keep.
+
+
+STATUSES = ("Trading", "Closed")
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One listed contract; all figures are decimal strings, as the exchange sends them.
+
+    Args:
+        symbol: such as "BTCUSDT".
+        tick_size: step of prices.
+        qty_step: step of quantities, in coins.
+        min_qty: smallest quantity.
+        min_notional: smallest value of an order, in the quote coin.
+        max_qty: largest quantity of a limit order.
+        funding_minutes: length of the funding interval.
+        status: "Trading", or "Closed" for a dead symbol.
+    """
+
+    symbol: str
+    tick_size: str = "0.1"
+    qty_step: str = "0.001"
+    min_qty: str = "0.001"
+    min_notional: str = "5"
+    max_qty: str = "1190"
+    funding_minutes: int = 480
+    status: str = "Trading"
+
+    def __post_init__(self) -> None:
+        for name in ("tick_size", "qty_step", "min_qty", "min_notional", "max_qty"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not PLAIN.fullmatch(value) or Decimal(value) <= 0:
+                raise ArgumentError(name, value, "a positive decimal string")
+        choice("status", self.status, STATUSES)
+
+    def listing(self, category: str) -> dict[str, Any]:
+        """Return the entry of ``/v5/market/instruments-info``."""
+        quote = "USDT" if self.symbol.endswith("USDT") else "USD"
+        base = self.symbol.removesuffix(quote)
+        lot = {"minOrderQty": self.min_qty, "maxOrderQty": self.max_qty}
+        if category == "spot":
+            lot |= {"basePrecision": self.qty_step, "minOrderAmt": self.min_notional}
+        else:
+            lot |= {"qtyStep": self.qty_step, "minNotionalValue": self.min_notional}
+        entry = {
+            "symbol": self.symbol,
+            "status": self.status,
+            "baseCoin": base,
+            "quoteCoin": quote,
+            "priceFilter": {"tickSize": self.tick_size},
+            "lotSizeFilter": lot,
+        }
+        if category == "spot":
+            return entry
+        kind = "LinearPerpetual" if category == "linear" else "InversePerpetual"
+        coins = {"settleCoin": quote, "contractType": kind, "launchTime": "1585526400000"}
+        return entry | coins | {"fundingInterval": self.funding_minutes}
+
+
+def listed(symbols: Iterable[str], given: Iterable[Instrument]) -> dict[str, Instrument]:
+    """Return the instruments by symbol, in order of the name; those not given get defaults."""
+    book = {symbol: Instrument(symbol) for symbol in symbols}
+    for instrument in given:
+        if not isinstance(instrument, Instrument):
+            raise ArgumentError("instruments", instrument, "simulator.Instrument entries")
+        book[instrument.symbol] = instrument
+    return dict(sorted(book.items()))

@@ -5,11 +5,8 @@ machine (loky) or a cluster (Dask, Ray), and `experiment` is the run of chapters
 on the past, test on what follows. Chapter 23 builds a small one by hand.
 """
 
-from setrade.study.data import Data, StudyData
-from setrade.study.errors import StudyError
-from setrade.study.grid import grid, key
 from setrade.study.runner import BACKENDS, Report, run
-from setrade.study.store import Store
+from setrade.study.store import Data, Store, StudyData, StudyError, grid, key
 
 __all__ = [
     "BACKENDS",

@@ -11,14 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from setrade import results, training
-from setrade.study.bars import REQUESTS
-from setrade.study.data import Data
-from setrade.study.errors import StudyError
 from setrade.study.experiment import Setting, run_cell
-from setrade.study.grid import Cell
-from setrade.study.pool import BACKENDS
-from setrade.study.runner import Report, run
-from setrade.study.store import Row, Store
+from setrade.study.runner import BACKENDS, Report, run
+from setrade.study.store import REQUESTS, Cell, Data, Row, Store, StudyError
 
 # What makes a table of runs that are stored; each run names the commit it was made at.
 CODE = ("setrade/study", "setrade/evidence", "setrade/candles", "setrade/metrics.py")

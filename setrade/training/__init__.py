@@ -1,11 +1,16 @@
 """Where a net trains, from which seed, on what, and how it stops, resumes and reports."""
 
-from setrade.training.checkpoint import CheckpointError
-from setrade.training.data import Examples, TensorSet, WindowSet
-from setrade.training.devices import describe, device, seed_everything
-from setrade.training.loop import TrainingError, fit, predict
-from setrade.training.losses import PositionLoss, class_weights
-from setrade.training.plan import History, Plan
+from setrade.training.data import Examples, TensorSet, WindowSet, describe, device, seed_everything
+from setrade.training.loop import (
+    CheckpointError,
+    History,
+    Plan,
+    PositionLoss,
+    TrainingError,
+    class_weights,
+    fit,
+    predict,
+)
 
 __all__ = [
     "CheckpointError",

@@ -1,18 +1,13 @@
-"""`fit`: one loop for every net of the book.
-
-Early stopping on validation with the best weights restored, mixed precision on CUDA, clipped
-gradients, a progress bar (off under ``TQDM_DISABLE=1``), and checkpoints from which a run that
-was cut short goes on. On a CPU it goes on exactly as if it had not been cut. On CUDA no two runs
-agree bit by bit, cut or not, unless ``seed_everything(seed, deterministic=True)`` asked for it.
-"""
+"""What decides a training run, and the record of what happened."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +16,211 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from setrade.errors import ArgumentError, integer
-from setrade.training import checkpoint as store
+from setrade.errors import ArgumentError, integer, number
+from setrade.files import atomic_path
 from setrade.training.data import batches, count_batches
-from setrade.training.devices import device as pick_device
-from setrade.training.plan import History, Plan
-from setrade.training.run import Run
+from setrade.training.data import device as pick_device
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: all that decides the result beside net, data and loss."""
+
+    num_epochs: int = 20
+    lr: float = 1e-3
+    batch_size: int = 256
+    weight_decay: float = 0.0
+    patience: int = 5  # epochs without a better validation loss before stopping
+    clip: float = 1.0  # largest norm of the gradient
+    seed: int = 0  # of the shuffling
+    amp: bool = True  # on CUDA: bfloat16 forward passes (float16 on old cards); else no effect
+
+    def __post_init__(self) -> None:
+        integer("num_epochs", self.num_epochs, 1)
+        integer("batch_size", self.batch_size, 1)
+        integer("patience", self.patience, 1)
+        integer("seed", self.seed, 0)
+        number("lr", self.lr, 0, above=True)
+        number("weight_decay", self.weight_decay, 0)
+        number("clip", self.clip, 0, above=True)
+
+
+@dataclass
+class History:
+    """What happened: losses by epoch (from 1), the best epoch, and whether patience ran out."""
+
+    train_loss: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped_early: bool = False
+    device: str = "cpu"
+    precision: str = "float32"  # of the forward pass: mixed precision on CUDA says which
+
+
+# ---- Weights for rare classes, and a loss for nets that answer with a position.
+
+
+def class_weights(y: Tensor, num_classes: int = 3) -> Tensor:
+    """Return weights (num_classes,) that make every class count alike: n / (k · count).
+
+    Args:
+        y: targets (n,), int64.
+        num_classes: k; each class must occur.
+
+    Returns:
+        float32 weights whose mean over the examples is 1, for ``nn.CrossEntropyLoss(weight=...)``.
+    """
+    num_classes = integer("num_classes", num_classes, 2)
+    if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.ndim != 1:
+        raise ArgumentError("y", y, "an int64 tensor of classes")
+    if not len(y) or y.min() < 0 or y.max() >= num_classes:
+        raise ArgumentError("y", y, f"classes 0 … {num_classes - 1}")
+    counts = torch.bincount(y, minlength=num_classes)
+    if (counts == 0).any():
+        raise ArgumentError("y", counts.tolist(), "at least one example of each class (counts)")
+    return len(y) / (num_classes * counts.float())
+
+
+class PositionLoss(nn.Module):
+    """Minus the mean profit after costs of positions in [-1, 1]: the loss of a tanh head.
+
+    Profit of one example: ``p · r - cost · |p|``, with the forward return r. Each example pays its
+    own round trip, which is the worst case: a position that is kept pays less.
+
+    Args:
+        cost: the round trip as a fraction, e.g. 0.0013.
+        unit: returns are divided by it, so that the loss is of order one; e.g. the standard
+            deviation of the training returns.
+    """
+
+    def __init__(self, cost: float = 0.0, unit: float = 1.0) -> None:
+        super().__init__()
+        self.cost, self.unit = number("cost", cost, 0), number("unit", unit, 0, above=True)
+
+    def forward(self, position: Tensor, returns: Tensor) -> Tensor:
+        """Return the scalar loss of positions (B,) and forward returns (B,)."""
+        if position.shape != returns.shape:
+            raise ArgumentError(
+                "position", position, f"the shape of returns, {tuple(returns.shape)}"
+            )
+        return -(position * returns - self.cost * position.abs()).mean() / self.unit
+
+
+# ---- Checkpoints that are whole or absent, never half written.
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read, or belongs to another run."""
+
+
+def save(path: str | Path, state: dict[str, Any]) -> None:
+    """Write ``state`` to ``path`` atomically."""
+    # an open file, since torch writes a path's own name into what it saves
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        torch.save(state, file)
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """Return the state in ``path`` (tensors and plain data only, nothing is unpickled to code)."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds on a damaged file
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
+
+
+def random_state(shuffle: torch.Generator, device: torch.device) -> dict[str, Any]:
+    """Return the states of the generators that training on ``device`` draws from.
+
+    Of GPUs only the one in use is asked: asking begins to use it.
+    """
+    cuda = [torch.cuda.get_rng_state(device)] if device.type == "cuda" else []
+    return {"torch": torch.get_rng_state(), "cuda": cuda, "shuffle": shuffle.get_state()}
+
+
+def set_random_state(state: dict[str, Any], shuffle: torch.Generator, device: torch.device) -> None:
+    """Put the generators back where `random_state` saw them, on any number of GPUs."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"][0], device)
+    shuffle.set_state(state["shuffle"])
+
+
+# ---- The state of a training run: everything that a checkpoint has to hold.
+
+
+class Run:
+    """Net, optimiser, generators, best weights and history of one call of ``fit``."""
+
+    def __init__(
+        self, net: nn.Module, optimizer: torch.optim.Optimizer, plan: Plan, device: torch.device
+    ):
+        self.net, self.optimizer, self.plan, self.device = net, optimizer, plan, device
+        self.shuffle = torch.Generator().manual_seed(plan.seed)
+        half = device.type == "cuda" and plan.amp
+        self.dtype = (
+            torch.bfloat16 if half and torch.cuda.is_bf16_supported(False) else torch.float16
+        )
+        self.scaler = torch.amp.GradScaler("cuda", enabled=half and self.dtype == torch.float16)
+        self.half = half
+        self.history = History(device=str(device), precision=self._precision())
+        self.best: dict[str, Tensor] = {}
+
+    def _precision(self) -> str:
+        """Return the name of the type in which forward passes multiply."""
+        return str(self.dtype).removeprefix("torch.") if self.half else "float32"
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Return the context of the forward pass: autocast on CUDA, nothing elsewhere."""
+        return torch.autocast("cuda", dtype=self.dtype) if self.half else nullcontext()
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must agree between a checkpoint and the run that resumes it."""
+        shapes = {name: list(value.shape) for name, value in self.net.state_dict().items()}
+        plan = asdict(self.plan)
+        plan.pop("num_epochs")  # a run may be made longer
+        return {"plan": plan, "shapes": shapes}
+
+    def state(self) -> dict[str, Any]:
+        """Return all that is needed to go on from here."""
+        return {
+            "identity": self.identity(),
+            "net": self.net.state_dict(),
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": random_state(self.shuffle, self.device),
+            "history": asdict(self.history),
+        }
+
+    def resume(self, path: Path) -> None:
+        """Take over the state in ``path``; raise `CheckpointError` if it is another run's."""
+        state = load(path)
+        mine, theirs = self.identity(), state.get("identity", {})
+        for part in ("plan", "shapes"):
+            other = theirs.get(part, {})
+            wrong = [k for k in {**mine[part], **other} if mine[part].get(k) != other.get(k)]
+            if wrong:
+                raise CheckpointError(
+                    f"checkpoint {path} is of another run: {part} differs in {wrong[0]}"
+                )
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.best = {name: value.to(self.device) for name, value in state["best"].items()}
+        self.history = History(**state["history"])
+        # The epochs to come are made here, whatever made those before.
+        self.history.device, self.history.precision = str(self.device), self._precision()
+        set_random_state(state["random"], self.shuffle, self.device)
+
+
+# ---- `fit`: one loop for every net of the book.
+#
+# Early stopping on validation with the best weights restored, mixed precision on CUDA, clipped
+# gradients, a progress bar (off under ``TQDM_DISABLE=1``), and checkpoints from which a run that
+# was cut short goes on. On a CPU it goes on exactly as if it had not been cut. On CUDA no two runs
+# agree bit by bit, cut or not, unless ``seed_everything(seed, deterministic=True)`` asked for it.
+
 
 Loss = Callable[[Any, Any], Tensor]
 
@@ -168,7 +362,7 @@ def _loop(
         shown = train_loss if val_loss is None else val_loss
         bar.set_postfix(epoch=epoch, loss=f"{shown:.4f}", best=run.history.best_epoch)
         if path is not None:
-            store.save(path, run.state())
+            save(path, run.state())
         if on_epoch is not None:
             on_epoch(epoch, run.net)
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from setrade import candles
-from setrade.bybit import codes, parse
-from setrade.bybit.download import Series
+from setrade.bybit import constants, http
+from setrade.bybit.history import Series
 
 ROWS = 1000
 
@@ -33,14 +33,14 @@ def test_a_page_of_a_thousand_klines(race):
     raw = body()
     rows = json.loads(raw)["result"]["list"]
     first, last = int(rows[-1][0]), int(rows[0][0])
-    series = Series("BTCUSDT", codes.interval("1h"), "linear", "trade")
+    series = Series("BTCUSDT", constants.interval("1h"), "linear", "trade")
 
-    def ours() -> parse.Bars:
+    def ours() -> http.Bars:
         """Decode, parse, clip, sort, check."""
         return series.page(lambda symbol, method, **query: json.loads(raw), first, last)
 
-    def ours_parse_only() -> parse.Bars:
-        return parse.klines(rows, "trade")
+    def ours_parse_only() -> http.Bars:
+        return http.klines(rows, "trade")
 
     def pandas_strings() -> pd.DataFrame:
         table = pd.DataFrame(json.loads(raw)["result"]["list"]).astype(np.float64)

@@ -15,11 +15,9 @@ from collections.abc import Callable
 import pytest
 from bench_orderbook import DELTAS, DEPTH, feed
 
-from setrade.bybit.stream import BookUpdate
-from setrade.bybit.stream.books import BookKeeper
-from setrade.bybit.stream.inbox import Inbox
-from setrade.bybit.stream.reader import Reader
-from setrade.bybit.stream.topics import parse, parse_all
+from setrade.bybit.connection import Inbox
+from setrade.bybit.events import BookKeeper, parse, parse_all
+from setrade.bybit.stream import BookUpdate, Reader
 from setrade.orderbook import OrderBook
 
 NAME = f"orderbook.{DEPTH}.BTCUSDT"

@@ -1,0 +1,475 @@
+"""The account that a backtest moves bar by bar, and what each fill does to it.
+
+One record of plain numbers. ``cash`` is realised money only: equity is cash plus the open
+position's unrealised profit, so a short sale never looks like income (it is none).
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+
+from setrade.compiled import kernel
+from setrade.costs import Rates, affordable, compiled, fee, fill_price, funding_paid
+from setrade.risk import (
+    DAILY_LOSS,
+    END,
+    LIQUIDATION,
+    OPEN,
+    SIGNAL,
+    STAY,
+    TARGET,
+    Rules,
+    day_lost,
+    exit_price,
+    levels,
+    liquidation_price,
+    refusal,
+)
+
+FIELDS = (
+    # the account after the last close
+    "cash", "units", "entry", "equity", "stop", "target", "ruin", "lower", "upper",
+    # what is wanted, and what waits
+    "wanted", "pending", "halted", "day", "day_start", "age",
+    # the trade that is open
+    "opened_at", "bought", "bought_value", "sold_value", "trade_fees", "trade_funding",
+    # sums over the run
+    "fees", "funding", "traded", "held", "trades", "wins", "gains", "losses",
+    "peak", "trough", "drawdown", "return_sum", "return_squares", "downside_squares",
+)  # fmt: skip
+ACCOUNT = np.dtype([(name, np.float64) for name in FIELDS])
+# One row of the ledger; ``side`` is +1 or −1, ``reason`` a place in ``risk.REASONS``.
+LEDGER_COLUMNS = (
+    "opened", "closed", "side", "size", "bought_value", "sold_value", "fees", "funding", "reason",
+)  # fmt: skip
+LEDGER = np.dtype([(name, np.float64) for name in LEDGER_COLUMNS])
+
+
+def new_accounts(count: int, equity: float) -> np.ndarray:
+    """Return ``count`` accounts that hold ``equity`` in cash and nothing else."""
+    accounts = np.zeros(count, ACCOUNT)
+    for name in ("cash", "equity", "peak", "trough", "day_start"):
+        accounts[name] = equity
+    accounts["day"] = -1.0
+    return accounts
+
+
+class Scratch(threading.local):
+    """Room for the ledger and the statements of one run, kept from run to run in each thread.
+
+    A run fills a small part of what it might need; fresh pages for all would cost more than
+    the run itself.
+    """
+
+    ledger = np.empty(0, LEDGER)
+    book = np.empty((0, 4))
+
+    def room(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a ledger for 2 n + 1 trades and a book for n statements; contents are junk."""
+        if len(self.book) < n:
+            self.ledger, self.book = np.empty(2 * n + 1, LEDGER), np.empty((n, 4))
+        return self.ledger[: 2 * n + 1], self.book[:n]
+
+
+scratch = Scratch()
+
+
+@compiled
+def fill(a, units: float, price: float, fee_rate: float, slippage: float) -> None:
+    """Buy (``units`` > 0) or sell: charge the leg once, realise what is closed."""
+    before = a.cash + a.units * (price - a.entry)
+    filled = fill_price(price, units, slippage)
+    charge = fee(filled, units, fee_rate)
+    value = abs(units) * filled
+    if a.units * units >= 0:
+        whole = a.units + units
+        a.entry = filled if a.units == 0 else (a.entry * a.units + filled * units) / whole
+        a.bought += abs(units)
+        a.bought_value += value
+    else:
+        a.cash -= units * (filled - a.entry)
+        a.sold_value += value
+    a.units += units
+    a.cash -= charge
+    a.trade_fees += charge
+    a.fees += charge
+    a.traded += value / before if before > 0 else 0.0
+
+
+@compiled
+def set_bounds(a, rules: Rules, rates: Rates) -> None:
+    """Recompute the liquidation price, and the prices between which nothing can happen.
+
+    Needed whenever cash, position, stop or target changed.
+    """
+    if a.units == 0:
+        return
+    a.ruin = liquidation_price(
+        a.cash, a.units, a.entry, rules.inverse_leverage, rates.taker, rates.stop_slippage
+    )
+    if a.units > 0:
+        a.lower, a.upper = max(a.stop, a.ruin), a.target
+    else:
+        a.lower, a.upper = a.target, min(a.stop, a.ruin)
+
+
+@compiled
+def pay_funding(a, rate: float, price: float) -> None:
+    """Charge funding on what is held."""
+    paid = funding_paid(a.units, price, rate)
+    a.cash -= paid
+    a.trade_funding += paid
+    a.funding += paid
+
+
+@compiled
+def close_trade(
+    a, bar: int, price: float, fee_rate: float, slippage: float, reason: int, row
+) -> None:
+    """Close the whole position and write its row."""
+    side = 1.0 if a.units > 0 else -1.0
+    fill(a, -a.units, price, fee_rate, slippage)
+    a.units = 0.0
+    if abs(a.cash) <= 1e-12 * a.bought_value:
+        a.cash = 0.0  # ruined: what is left is the rounding of the bankruptcy price
+    write(a, bar, side, reason, row)
+    a.entry = a.bought = a.bought_value = a.sold_value = 0.0
+    a.trade_fees = a.trade_funding = 0.0
+
+
+@compiled
+def write(a, bar: int, side: float, reason: int, row) -> None:
+    """Add a finished trade to the sums and to its row of the ledger."""
+    gross = side * (a.sold_value - a.bought_value)
+    profit = gross - a.trade_fees - a.trade_funding
+    if reason != OPEN:
+        a.wins += 1.0 if profit > 0 else 0.0
+        a.gains += max(profit, 0.0)
+        a.losses -= min(profit, 0.0)
+    a.trades += 1.0
+    row.opened, row.closed, row.side, row.size = a.opened_at, bar, side, a.bought
+    row.bought_value, row.sold_value, row.reason = a.bought_value, a.sold_value, reason
+    row.fees, row.funding = a.trade_fees, a.trade_funding
+
+
+@compiled
+def mark_open_trade(a, bar: int, price: float, row) -> None:
+    """Write the trade that the run leaves open, valued at the last close."""
+    if a.units != 0:
+        a.sold_value += abs(a.units) * price
+        write(a, bar, 1.0 if a.units > 0 else -1.0, OPEN, row)
+
+
+# ---- What happens in one bar, compiled.
+#
+# A bar has three moments. At its open: funding, levels that the open jumped over, then the
+# decision taken after the last close. Inside it: stops, targets and liquidation, the worse one
+# first. At its close: the account is valued. A live loop may drive the same three steps.
+
+
+DUST = 1e-12  # of equity: a smaller change of position is rounding, not an order
+
+
+class Bar(NamedTuple):
+    """One bar as plain numbers; ``previous`` and ``atr`` were known before it opened."""
+
+    number: int
+    open: float
+    high: float
+    low: float
+    close: float
+    previous: float
+    atr: float
+    day: int
+    funding_open: float
+    funding_inside: float
+
+
+@compiled
+def force_exit(a, bar: Bar, high: float, low: float, rates: Rates, row) -> None:
+    """Close the position if this bar, as far as ``high`` and ``low``, reaches a level."""
+    if a.lower < low and high < a.upper:
+        return
+    side = 1.0 if a.units > 0 else -1.0
+    reason, price = exit_price(side, bar.open, high, low, a.stop, a.target, a.ruin)
+    if reason == STAY:
+        return
+    fee_rate, slippage = rates.taker, rates.stop_slippage
+    if reason == TARGET:  # a resting order: maker fee, no slippage
+        fee_rate, slippage = rates.maker, 0.0
+    if reason == LIQUIDATION:  # what lies beyond bankruptcy is the insurance fund's loss
+        least = liquidation_price(a.cash, a.units, a.entry, 0.0, fee_rate, slippage)
+        price = side * max(side * price, side * least)
+    close_trade(a, bar.number, price, fee_rate, slippage, reason, row)
+    a.pending = 0.0
+
+
+@compiled
+def add(a, bar: Bar, side: float, value: float, rules: Rules, rates: Rates) -> bool:
+    """Spend ``value`` on a larger position, its fee included, unless a guard refuses."""
+    if refusal(bar.open, bar.previous, a.age, bar.atr, a.halted != 0, rules):
+        return False
+    new = a.units == 0
+    filled = fill_price(bar.open, side, rates.slippage)
+    fill(a, side * affordable(value, filled, rates.fee), bar.open, rates.fee, rates.slippage)
+    if new:
+        a.opened_at = bar.number
+        distance = math.inf if math.isinf(rules.stop_atr) else rules.stop_atr * bar.atr
+        a.stop, a.target = levels(side, a.entry, distance, rules.take_profit)
+    return True
+
+
+@compiled
+def follow(a, bar: Bar, rules: Rules, rates: Rates, row) -> None:
+    """Trade at the open towards what is wanted; what a guard refuses stays pending."""
+    price, want = bar.open, a.wanted
+    if a.units != 0 and want * a.units <= 0:
+        close_trade(a, bar.number, price, rates.fee, rates.slippage, SIGNAL, row)
+    a.pending = 0.0
+    equity = a.cash + a.units * (price - a.entry)
+    change = abs(want) * equity - abs(a.units) * price
+    side = 1.0 if want > 0 else -1.0
+    if change > DUST * equity:
+        a.pending = 0.0 if add(a, bar, side, change, rules, rates) else 1.0
+    elif want != 0 and change < -DUST * equity:
+        fill(a, side * change / price, price, rates.fee, rates.slippage)
+    set_bounds(a, rules, rates)
+
+
+@compiled
+def start_day(a, day: int) -> None:
+    """On the first bar of a UTC day, lift the halt and count the day's loss anew."""
+    if day != a.day:
+        a.day, a.day_start, a.halted = day, a.equity, 0.0
+
+
+@compiled
+def open_bar(a, bar: Bar, want: float, rebalance: bool, rules: Rules, rates: Rates, row) -> None:
+    """At the open: funding, levels jumped over, then the decision of the last close."""
+    if a.units != 0:
+        if bar.funding_open != 0:
+            pay_funding(a, bar.funding_open, bar.open)
+            set_bounds(a, rules, rates)
+        force_exit(a, bar, bar.open, bar.open, rates, row)
+    if want != a.wanted:
+        a.wanted, a.pending = want, 1.0
+    start_day(a, bar.day)
+    if a.halted != 0:
+        if a.units != 0:
+            close_trade(a, bar.number, bar.open, rates.fee, rates.slippage, DAILY_LOSS, row)
+            a.pending = 0.0
+    elif a.pending != 0 or (rebalance and a.units != 0):
+        follow(a, bar, rules, rates, row)
+
+
+@compiled
+def inside_bar(a, bar: Bar, rules: Rules, rates: Rates, row) -> None:
+    """Between open and close: funding, then stop, target and liquidation."""
+    if a.units == 0:
+        return
+    a.held += 1.0
+    if bar.funding_inside != 0:
+        pay_funding(a, bar.funding_inside, bar.open)
+        set_bounds(a, rules, rates)
+    force_exit(a, bar, bar.high, bar.low, rates, row)
+
+
+@compiled
+def close_bar(a, bar: Bar, rules: Rules) -> None:
+    """After the close, with ``a.equity`` valued: the day's loss, and whether the feed moves."""
+    if day_lost(a.equity, a.day_start, rules.daily_loss):
+        a.halted = 1.0
+    still = bar.high == bar.low and bar.close == bar.previous
+    a.age = a.age + 1.0 if still else 0.0
+
+
+# ---- The loop over bars, compiled: one account, or one account a parameter set on all cores.
+
+
+class Market(NamedTuple):
+    """What the loop reads, arrays (n,); days, ATR and the funding arrays may be empty.
+
+    ``lowest`` and ``highest`` are the extremes of all bars: no level beyond them is ever reached.
+    """
+
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    close: np.ndarray
+    atr: np.ndarray
+    day: np.ndarray
+    funding_open: np.ndarray
+    funding_inside: np.ndarray
+    lowest: float
+    highest: float
+
+
+class Plan(NamedTuple):
+    """How a score becomes a position, and when positions are followed up.
+
+    A negative ``threshold`` means that the score is the position; else the position is
+    ``size`` in the score's direction wherever the score is further than that from zero.
+    """
+
+    threshold: float
+    size: float
+    rebalance: bool
+    close_at_end: bool
+    keep_sums: bool
+
+
+@compiled
+def wanted(score: float, plan: Plan) -> float:
+    """Return the position that a score asks for."""
+    if plan.threshold < 0:
+        return score
+    if abs(score) <= plan.threshold:
+        return 0.0
+    return plan.size if score > 0 else -plan.size
+
+
+@compiled
+def next_event(
+    a, t: int, score, high, low, reach, fund_open, fund_inside, rules: Rules, plan: Plan
+) -> int:
+    """Return the first bar from t on in which anything but the price can change.
+
+    Between events an account stands still, so that the loop only has to value it. ``reach`` is
+    the lowest and the highest price of all bars.
+    """
+    flat, last = a.units == 0, len(high) - 1  # the last bar is an event: it may close things
+    free = flat or len(fund_open) == 0
+    watched = rules.daily_loss < math.inf or rules.max_stale < math.inf
+    if watched or a.pending != 0 or (plan.rebalance and not flat):
+        last = t
+    if free and (flat or (a.lower < reach[0] and reach[1] < a.upper)):
+        # No price and no funding matters: a fifth of a run's time is saved by not looking.
+        while t < last and wanted(score[t - 1], plan) == a.wanted:
+            t += 1
+        last = t
+    while (
+        t < last
+        and wanted(score[t - 1], plan) == a.wanted
+        and (flat or (a.lower < low[t] and high[t] < a.upper))
+        and (free or (fund_open[t] == 0 and fund_inside[t] == 0))
+    ):
+        t += 1
+    return t
+
+
+@compiled
+def add_returns(a, first: int, last: int, close) -> None:
+    """Add up the returns of a standing account over bars [first, last)."""
+    cash, units, entry, equity = a.cash, a.units, a.entry, a.equity
+    total, squares, downside = a.return_sum, a.return_squares, a.downside_squares
+    peak, trough, drawdown = a.peak, a.trough, a.drawdown
+    for t in range(first, last):
+        worth = cash + units * (close[t] - entry)
+        change = worth / equity - 1.0 if equity > 0 else 0.0  # ruined: no more returns
+        total += change
+        squares += change * change
+        downside += min(change, 0.0) ** 2
+        if worth > peak:  # the fall since the last peak is over
+            drawdown, peak, trough = min(drawdown, trough / peak - 1.0), worth, worth
+        trough, equity = min(trough, worth), worth
+    a.return_sum, a.return_squares, a.downside_squares = total, squares, downside
+    a.peak, a.trough, a.drawdown, a.equity = peak, trough, drawdown, equity
+
+
+@compiled
+def draw(cash: float, units: float, entry: float, first: int, last: int, close, curve) -> None:
+    """Write the equity of a standing account at the closes of bars [first, last)."""
+    for t in range(first, last):
+        curve[t] = cash + units * (close[t] - entry)
+
+
+@compiled
+def expand(book, close) -> np.ndarray:
+    """Return equity, cash and units at every close, (3, n), from the statements of `simulate`."""
+    n = len(close)
+    curves = np.empty((3, n))
+    for k in range(len(book)):
+        first, cash, units, entry = int(book[k, 0]), book[k, 1], book[k, 2], book[k, 3]
+        last = int(book[k + 1, 0]) if k + 1 < len(book) else n
+        draw(cash, units, entry, first, last, close, curves[0])
+        curves[1, first:last], curves[2, first:last] = cash, units
+    return curves
+
+
+@compiled
+def simulate(
+    a, score, m: Market, rules: Rules, rates: Rates, plan: Plan, ledger, book, curve
+) -> int:
+    """Move the account ``a`` over all bars; return how many statements ``book`` received.
+
+    Args:
+        a: one record of ``ACCOUNT``, changed in place.
+        score: (n,) decided after each bar's close; see `Plan`.
+        ledger: (rows,) of ``LEDGER``; with too few, the last row is written over.
+        book: (n, 4) to receive bar, cash, units and entry after each event, or (0, 4).
+        curve: (n,) to receive equity at each close, or (0,).
+    """
+    n, last, t, count = len(m.close), len(ledger) - 1, 0, 0
+    # taken out of the tuple once: to do so in the loop would count references at each bar
+    opens, high, low, close, atr, day = m.open, m.high, m.low, m.close, m.atr, m.day
+    fund_open, fund_inside, reach = m.funding_open, m.funding_inside, (m.lowest, m.highest)
+    while t < n:
+        known = max(t - 1, 0)
+        bar = Bar(
+            t, opens[t], high[t], low[t], close[t], close[known],
+            atr[known] if len(atr) else math.nan,
+            day[t] if len(day) else 0,
+            fund_open[t] if len(fund_open) else 0.0,
+            fund_inside[t] if len(fund_inside) else 0.0,
+        )  # fmt: skip
+        want = wanted(score[t - 1], plan) if t else 0.0
+        open_bar(a, bar, want, plan.rebalance, rules, rates, ledger[min(int(a.trades), last)])
+        row = ledger[min(int(a.trades), last)]
+        inside_bar(a, bar, rules, rates, row)
+        if t == n - 1 and plan.close_at_end and a.units != 0:
+            close_trade(a, t, bar.close, rates.fee, rates.slippage, END, row)
+        event = n
+        if t < n - 1:
+            event = next_event(
+                a, t + 1, score, high, low, reach, fund_open, fund_inside, rules, plan
+            )
+        a.held += event - t - 1 if a.units != 0 else 0
+        if plan.keep_sums:
+            add_returns(a, t, event, close)
+        else:
+            a.equity = a.cash + a.units * (close[event - 1] - a.entry)
+        if len(curve):
+            draw(a.cash, a.units, a.entry, t, event, close, curve)
+        if len(book):
+            book[count, 0], book[count, 1], book[count, 2] = t, a.cash, a.units
+            book[count, 3] = a.entry
+            count += 1
+        close_bar(a, bar, rules)
+        t = event
+    a.drawdown = min(a.drawdown, a.trough / a.peak - 1.0)
+    mark_open_trade(a, n - 1, close[n - 1], ledger[min(int(a.trades), last)])
+    return count
+
+
+@kernel(parallel=True, error_model="numpy")
+def simulate_many(accounts, scores, series, m, rules, rates, plans, rows, curves) -> None:
+    """Run one `simulate` a parameter set, on all cores; no ledger, curves only if asked for.
+
+    Args:
+        accounts: (sets,) records. scores: (k, n); ``series`` (sets,) says which row is whose.
+        rules, rates, plans: (sets, fields) tables of `Rules`, `Rates` and `Plan`.
+        rows: (sets,) of ``LEDGER``, scratch.
+        curves: (sets, n) to receive equity, or (sets, 0) for none.
+    """
+    for s in prange(len(accounts)):
+        r, c, p = rules[s], rates[s], plans[s]
+        rule = Rules(r[0], r[1], r[2], r[3], r[4], r[5])
+        rate = Rates(c[0], c[1], c[2], c[3], c[4])
+        plan = Plan(p[0], p[1], p[2] != 0, p[3] != 0, True)
+        row, nothing = rows[s : s + 1], np.empty((0, 4))
+        simulate(accounts[s], scores[series[s]], m, rule, rate, plan, row, nothing, curves[s])

@@ -1,0 +1,397 @@
+"""What a net is asked to predict, and which bars it may learn it from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import talib
+
+from setrade.compiled import kernel
+from setrade.costs import Costs
+from setrade.errors import ArgumentError, array, integer, number
+
+__all__ = [
+    "BUY",
+    "HOLD",
+    "SELL",
+    "Split",
+    "bars_used",
+    "break_even",
+    "chronological",
+    "class_shares",
+    "forward_return",
+    "last_bars",
+    "sell_hold_buy",
+    "triple_barrier",
+    "walk_forward",
+]
+
+
+# ---- Forward returns and the three classes 0 sell, 1 hold, 2 buy.
+#
+# Timing, the same everywhere: a decision after bar t has seen bars up to and including t, and
+# fills at the open of t+1. A label therefore measures from that open, never from a close.
+
+
+SELL, HOLD, BUY = 0, 1, 2
+
+
+def prices(candles: pd.DataFrame, *columns: str) -> list[np.ndarray]:
+    """Return price columns as float64 arrays; raise `ArgumentError` unless finite and > 0."""
+    if not isinstance(candles, pd.DataFrame) or not set(columns) <= set(candles.columns):
+        raise ArgumentError("candles", candles, "a DataFrame with columns " + ", ".join(columns))
+    values = [candles[name].to_numpy(np.float64) for name in columns]
+    for name, value in zip(columns, values, strict=True):
+        bad = ~(np.isfinite(value) & (value > 0))
+        if bad.any():
+            row = int(bad.argmax())
+            where = f"finite prices > 0 ({name} at {candles.index[row]})"
+            raise ArgumentError("candles", float(value[row]), where)
+    return values
+
+
+def forward_return(candles: pd.DataFrame, horizon: int) -> pd.Series:
+    """Return what a position taken after bar t earns over ``horizon`` bars, before costs.
+
+    Row t is ``open[t+1+horizon] / open[t+1] - 1``: decided on bars up to t, filled at the next
+    open, closed at the open ``horizon`` bars later.
+
+    Args:
+        candles: n bars, oldest first.
+        horizon: bars held, at least 1.
+
+    Returns:
+        A float Series (n,) on the index of ``candles``; the last ``horizon + 1`` rows have no
+        complete future and are NaN.
+
+    Raises:
+        ArgumentError: a price is not finite and positive, or there are too few bars.
+    """
+    (opens,) = prices(candles, "open")
+    horizon = integer("horizon", horizon, 1)
+    if len(opens) < horizon + 2:
+        raise ArgumentError("candles", candles, f"at least horizon + 2 = {horizon + 2} bars")
+    out = np.full(len(opens), np.nan)
+    out[: -horizon - 1] = opens[horizon + 1 :] / opens[1:-horizon] - 1
+    return pd.Series(out, index=candles.index, name="forward_return")
+
+
+def break_even(costs: Costs) -> tuple[float, float]:
+    """Return the forward returns (short, long) at which a taker's round trip earns nothing.
+
+    With fee f and slippage s a side, a long pays ``(1+s)(1+f)`` at its entry and receives
+    ``(1-s)(1-f)`` at its exit, a short the other way round; both as fractions, short < 0 < long.
+    """
+    if not isinstance(costs, Costs):
+        raise ArgumentError("costs", costs, "a costs.Costs")
+    fee, slippage = costs.fee_bps * 1e-4, costs.slippage_bps * 1e-4
+    long = (1 + slippage) * (1 + fee) / ((1 - slippage) * (1 - fee))
+    return 1 / long - 1, long - 1
+
+
+def sell_hold_buy(
+    returns: pd.Series, costs: Costs | None = None, *, multiple: float = 1.0
+) -> pd.Series:
+    """Return the class of each forward return: trade only where the move pays the round trip.
+
+    2 (buy) where the return exceeds ``multiple`` times the long break-even, 0 (sell) where it is
+    below ``multiple`` times the short one, else 1 (hold).
+
+    Args:
+        returns: forward returns (n,) as fractions; NaN where there is no complete future.
+        costs: fees and slippage a side; default ``Costs()``.
+        multiple: how many round trips a move has to pay; 0 asks for the sign alone.
+
+    Returns:
+        A float Series (n,) of 0.0, 1.0, 2.0, and NaN where ``returns`` is NaN.
+
+    Raises:
+        ArgumentError: ``returns`` is not a Series of numbers, or a return is infinite.
+    """
+    if not isinstance(returns, pd.Series) or returns.dtype.kind != "f" or returns.empty:
+        raise ArgumentError("returns", returns, "a Series of floats, as forward_return gives")
+    if np.isinf(returns).any():
+        raise ArgumentError("returns", np.inf, "finite returns, or NaN where there is no future")
+    multiple = number("multiple", multiple, 0)
+    short, long = (multiple * level for level in break_even(Costs() if costs is None else costs))
+    classes = np.where(returns > long, BUY, np.where(returns < short, SELL, HOLD)).astype(float)
+    return pd.Series(classes, index=returns.index, name="label").where(returns.notna())
+
+
+def class_shares(labels: pd.Series) -> dict[str, float]:
+    """Return the share of sell, hold and buy among the rows that have a label; they sum to 1."""
+    known = labels.dropna()
+    if known.empty or not known.isin((SELL, HOLD, BUY)).all():
+        raise ArgumentError("labels", labels, "labels 0, 1, 2 (or NaN), at least one of them")
+    return {
+        name: float((known == value).mean())
+        for name, value in (("sell", SELL), ("hold", HOLD), ("buy", BUY))
+    }
+
+
+# ---- Triple-barrier labels: how a trade with a target, a stop and a time limit would have ended.
+#
+# Source: M. López de Prado, Advances in Financial Machine Learning (2018), section 3.4; here with
+# the entry at the next open and with intrabar highs and lows.
+
+
+@kernel
+def _scan(opens, highs, lows, width, above, below, horizon):
+    """Walk from each entry to the first barrier; NaN rows where the future is not complete."""
+    n = len(opens)
+    label = np.full(n, np.nan)
+    end = np.full(n, np.nan)
+    gain = np.full(n, np.nan)
+    for t in range(n - horizon - 1):
+        if not width[t] > 0:
+            continue
+        entry = opens[t + 1]
+        top, floor = entry + above * width[t], entry - below * width[t]
+        last, kind, price = t + 1 + horizon, 1.0, opens[t + 1 + horizon]
+        for u in range(t + 1, t + 1 + horizon):
+            up = highs[u] >= top and opens[u] > floor  # a gap through one side met that one first
+            down = lows[u] <= floor and opens[u] < top
+            if up or down:
+                last = u
+                # Both inside one bar: nobody knows which came first, so it pays neither a long
+                # nor a short (label hold), and a long is booked at its loss.
+                kind = 1.0 if up and down else (2.0 if up else 0.0)
+                price = min(floor, opens[u]) if down else max(top, opens[u])  # gaps: the open
+                break
+        label[t], end[t], gain[t] = kind, last, price / entry - 1
+    return label, end, gain
+
+
+def _widths(candles: pd.DataFrame, scale: str | np.ndarray, period: int) -> np.ndarray:
+    """Return one unit of barrier distance a bar, in price: ATR, volatility, or as given."""
+    opens, highs, lows, closes = prices(candles, "open", "high", "low", "close")
+    if isinstance(scale, str):
+        if scale == "atr":
+            return talib.ATR(highs, lows, closes, period)
+        if scale == "volatility":
+            moves = pd.Series(np.log(closes)).diff()
+            return moves.rolling(period).std().to_numpy() * closes
+        raise ArgumentError("scale", scale, "'atr', 'volatility' or an array of price distances")
+    width = array("scale", scale, ndim=1, finite=False).astype(np.float64)
+    if len(width) != len(opens) or (width <= 0).any() or np.isinf(width).any():
+        raise ArgumentError("scale", scale, f"{len(opens)} finite distances > 0, or NaN")
+    return width
+
+
+def triple_barrier(
+    candles: pd.DataFrame,
+    *,
+    upper: float = 2.0,
+    lower: float = 2.0,
+    horizon: int = 24,
+    scale: str | np.ndarray = "atr",
+    period: int = 14,
+) -> pd.DataFrame:
+    """Return which barrier a position taken after bar t meets first, and at which bar.
+
+    The entry is the open of t+1. The barriers lie ``upper`` and ``lower`` units of ``scale[t]``
+    above and below it and are checked on the high and low of bars t+1 … t+horizon; the time
+    barrier is the open of t+1+horizon. A bar that touches both is counted against both a long
+    and a short (the worse first): hold.
+
+    Args:
+        candles: n bars, oldest first.
+        upper: distance of the upper barrier, in units of ``scale``.
+        lower: distance of the lower barrier, in units of ``scale``.
+        horizon: bars until the time barrier.
+        scale: "atr" (Wilder's), "volatility" (rolling standard deviation of log returns times
+            the close), or an array (n,) of distances in price known after bar t.
+        period: bars of the ATR or of the volatility.
+
+    Returns:
+        A DataFrame (n rows): ``label`` 0.0 lower, 1.0 time or both, 2.0 upper; ``end`` the number
+        of the last bar that the label looked at, for purging; ``gain`` the fraction a long earns
+        before costs (where one bar touched both: its loss).
+        NaN where the scale is not warm, and in the last ``horizon + 1`` rows: labels that happen
+        to be decided early there are left out too, for they would all be moves and no holds.
+
+    Raises:
+        ArgumentError: names the argument that cannot be used.
+    """
+    upper, lower = number("upper", upper, 0, above=True), number("lower", lower, 0, above=True)
+    horizon, period = integer("horizon", horizon, 1), integer("period", period, 2)
+    opens, highs, lows = prices(candles, "open", "high", "low")
+    if len(opens) < horizon + 2:
+        raise ArgumentError("candles", candles, f"at least horizon + 2 = {horizon + 2} bars")
+    width = _widths(candles, scale, period)
+    label, end, gain = _scan(opens, highs, lows, width, upper, lower, horizon)
+    return pd.DataFrame({"label": label, "end": end, "gain": gain}, index=candles.index)
+
+
+# ---- Train, validation and test sets that share no bar, in the order of time.
+#
+# An example is a window that ends at bar t: its input is bars t-lookback+1 … t, its label looks
+# at bars t+1 … end[t]. Two examples leak into each other as soon as these spans overlap. Later
+# sets keep their examples; earlier ones give up theirs (the purge), and ``embargo`` more bars.
+#
+# Source: M. López de Prado, Advances in Financial Machine Learning (2018), section 7.4.
+
+
+@dataclass(frozen=True)
+class Split:
+    """Three arrays of bar numbers at which windows end; increasing, without a common bar."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def last_bars(n_bars: int, horizon: int) -> np.ndarray:
+    """Return, for each bar t, the last bar that a forward return looks at: t+1+horizon, or NaN."""
+    n_bars, horizon = integer("n_bars", n_bars, 1), integer("horizon", horizon, 1)
+    end = np.arange(n_bars, dtype=np.float64) + 1 + horizon
+    return np.where(end < n_bars, end, np.nan)
+
+
+def bars_used(ends_at: np.ndarray, lookback: int, end: np.ndarray) -> np.ndarray:
+    """Return a mask (n_bars,): bars read by windows ending at ``ends_at``, or by their labels."""
+    edges = np.zeros(len(end) + 1, dtype=np.int64)
+    np.add.at(edges, ends_at - lookback + 1, 1)
+    np.add.at(edges, end[ends_at].astype(np.int64) + 1, -1)
+    return edges.cumsum()[:-1] > 0
+
+
+def _end(n_bars: int, horizon: int, end: np.ndarray | None) -> np.ndarray:
+    """Return the last bar of each label, from the horizon or as given, checked."""
+    if end is None:
+        return last_bars(n_bars, horizon)
+    end = array("end", end, ndim=1, finite=False).astype(np.float64)
+    known = end[np.isfinite(end)]
+    t = np.flatnonzero(np.isfinite(end))
+    if len(end) != n_bars or (known <= t).any() or (known >= n_bars).any():
+        raise ArgumentError("end", end, f"{n_bars} bar numbers, t < end[t] < n_bars, or NaN")
+    return end
+
+
+def _between(
+    start: int, stop: int, limit: int, first: int, lookback: int, end: np.ndarray
+) -> np.ndarray:
+    """Return t in [start, stop) with a window from ``first`` on and a label before ``limit``."""
+    t = np.arange(max(start, first + lookback - 1), stop)
+    return t[end[t] < limit]  # NaN, no label, compares false
+
+
+def _cut(
+    edges: Sequence[int], first: int, lookback: int, embargo: int, end: np.ndarray
+) -> list[np.ndarray]:
+    """Return the sets between consecutive ``edges``, each purged against the next."""
+    sets = []
+    for i, (start, stop) in enumerate(pairwise(edges)):
+        final = i == len(edges) - 2
+        next_window = max(stop, first + lookback - 1) - lookback + 1
+        limit = len(end) if final else next_window - embargo
+        sets.append(_between(start, stop, limit, first, lookback, end))
+    return sets
+
+
+def _whole(sets: list[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+    """Return the sets, or say which is empty."""
+    for name, rows in zip(names, sets, strict=True):
+        if not len(rows):
+            raise ArgumentError(name, 0, "at least one example after purge and embargo: more bars")
+    return sets
+
+
+def chronological(
+    n_bars: int,
+    *,
+    lookback: int,
+    horizon: int,
+    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15),
+    embargo: int = 0,
+    first: int = 0,
+    end: np.ndarray | None = None,
+) -> Split:
+    """Return one split in time order: by default 70 % train, 15 % validation, 15 % test.
+
+    Args:
+        n_bars: bars of the series.
+        lookback: bars of a window.
+        horizon: bars of the label, as in ``forward_return``.
+        fractions: shares of the bars from ``first`` on, in time order; they sum to 1.
+        embargo: bars left unused between one set's last label bar and the next set's first
+            window, beside the purge.
+        first: first bar with complete channels (the warm-up ends before it).
+        end: last bar of each label (n_bars,), NaN where there is none, as ``triple_barrier``
+            gives it; default: t+1+horizon.
+
+    Returns:
+        A `Split` of bar numbers t at which windows end. The test set keeps every example of its
+        bars; train and validation lose those whose label reaches into the next set's windows.
+
+    Raises:
+        ArgumentError: names the argument, or the set that would be empty.
+    """
+    n_bars, lookback = integer("n_bars", n_bars, 3), integer("lookback", lookback, 1)
+    embargo, first = integer("embargo", embargo, 0), integer("first", first, 0, n_bars - 1)
+    if len(fractions) != 3 or any(
+        number("fractions", f, 0, 1, above=True) is None for f in fractions
+    ):
+        raise ArgumentError("fractions", fractions, "three shares > 0")
+    if abs(sum(fractions) - 1) > 1e-9:
+        raise ArgumentError("fractions", fractions, "three shares that sum to 1")
+    span = n_bars - first
+    stops = [first + round(span * share) for share in np.cumsum(fractions)]
+    sets = _cut([first, *stops], first, lookback, embargo, _end(n_bars, horizon, end))
+    return Split(*_whole(sets, ("train", "validation", "test")))
+
+
+def walk_forward(
+    n_bars: int,
+    *,
+    lookback: int,
+    horizon: int,
+    train: int,
+    test: int,
+    validation: int = 0,
+    expanding: bool = True,
+    embargo: int = 0,
+    first: int = 0,
+    end: np.ndarray | None = None,
+) -> list[Split]:
+    """Return consecutive splits: train on the past, test on the next ``test`` bars, move on.
+
+    The test blocks lie side by side, so that their predictions join into one series; bars left
+    over at the end that fill no whole block are not used. Other arguments as `chronological`.
+
+    Args:
+        train: bars of the first training stretch (and of each one, if it rolls).
+        test: bars of a test block, and the step.
+        validation: bars between train and test for early stopping; 0: an empty set.
+        expanding: True keeps all the past, False rolls a stretch of ``train`` bars.
+
+    Returns:
+        A list of `Split`, oldest first.
+
+    Raises:
+        ArgumentError: names the argument, or the set that would be empty.
+    """
+    n_bars, lookback = integer("n_bars", n_bars, 3), integer("lookback", lookback, 1)
+    train, test = integer("train", train, 1), integer("test", test, 1)
+    validation, embargo = integer("validation", validation, 0), integer("embargo", embargo, 0)
+    first, label_end = integer("first", first, 0, n_bars - 1), _end(n_bars, horizon, end)
+    head = first + train + validation
+    if head + test > n_bars:
+        raise ArgumentError(
+            "n_bars", n_bars, f"at least first + train + validation + test = {head + test}"
+        )
+    splits = []
+    for start in range(head, n_bars - test + 1, test):
+        begin = first if expanding else start - validation - train
+        edges = [begin, start - validation, start, start + test]
+        if not validation:
+            edges.pop(1)
+        sets = _cut(edges, begin, lookback, embargo, label_end)
+        names = ("train", "validation", "test") if validation else ("train", "test")
+        _whole(sets, names)
+        splits.append(Split(sets[0], sets[1] if validation else np.empty(0, np.int64), sets[-1]))
+    return splits

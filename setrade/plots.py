@@ -1,0 +1,525 @@
+"""One style for every figure of the book, and the figures that it draws more than once.
+
+Colours are the Okabe-Ito set, which survives the common kinds of colour blindness. Up is
+blue and filled from the left of the spectrum, down is vermilion; where it matters a shape or
+a hatch says it again, so that nothing is told by colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import as_file, files
+from itertools import count
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from setrade.channels import GROUPS
+from setrade.errors import ArgumentError
+
+UP, DOWN, NEUTRAL = "#0072B2", "#D55E00", "#7F7F7F"
+CLASS_COLOURS = (DOWN, NEUTRAL, UP)  # 0 sell, 1 hold, 2 buy
+
+
+def use_style() -> None:
+    """Apply the book's Matplotlib style and sharp, small PNG figures in notebooks."""
+    with as_file(files("setrade") / "book.mplstyle") as style:
+        plt.style.use(style)
+
+
+# ---- Figures of candles: the bars themselves, their volume, and where a file is dirty.
+
+
+def _dates(index: pd.DatetimeIndex) -> np.ndarray:
+    """Return Matplotlib's day numbers of UTC stamps."""
+    return date2num(index.tz_localize(None).to_numpy())
+
+
+def draw_bars(ax: Any, candles: pd.DataFrame) -> None:
+    """Draw candles: hollow blue bodies rise, filled vermilion bodies fall.
+
+    Args:
+        ax: Matplotlib axes; x becomes time in UTC, y the price.
+        candles: (n, 5) frame of at least two candles.
+    """
+    x = _dates(candles.index)  # type: ignore[arg-type]
+    up = (candles["close"] >= candles["open"]).to_numpy()
+    edge = np.where(up, UP, DOWN)
+    top, bottom = candles[["open", "close"]].max(axis=1), candles[["open", "close"]].min(axis=1)
+    ax.vlines(x, candles["low"], bottom, color=edge, linewidth=0.9)
+    ax.vlines(x, top, candles["high"], color=edge, linewidth=0.9)
+    ax.bar(x, top - bottom, 0.7 * (x[1] - x[0]), bottom, color=np.where(up, "white", DOWN),
+           edgecolor=edge, linewidth=0.9)  # fmt: skip
+    ax.use_sticky_edges = False  # the lowest wick keeps its margin
+    ax.autoscale_view()
+    _time_axis(ax)
+    ax.set_ylabel("price in USD")
+
+
+def draw_volume(ax: Any, candles: pd.DataFrame) -> None:
+    """Draw the volume of each bar, hollow where the bar rose."""
+    x = _dates(candles.index)  # type: ignore[arg-type]
+    up = (candles["close"] >= candles["open"]).to_numpy()
+    ax.bar(x, candles["volume"] / 1e6, 0.7 * (x[1] - x[0]), color=np.where(up, "white", DOWN),
+           edgecolor=np.where(up, UP, DOWN), linewidth=0.9)  # fmt: skip
+    _time_axis(ax)
+    ax.set_ylabel("volume in millions")
+
+
+def draw_timeline(ax: Any, rows: Mapping[str, pd.DatetimeIndex]) -> None:
+    """Draw one line of marks a kind of event, the first on top, with its count.
+
+    Args:
+        ax: Matplotlib axes; x becomes time in UTC.
+        rows: label to stamps.
+    """
+    labels = list(rows)[::-1]
+    for height, stamps in enumerate(rows[label] for label in labels):
+        ax.plot(_dates(stamps), np.full(len(stamps), height), "|", color=UP, markersize=14)
+        ax.axhline(height, color=NEUTRAL, linewidth=0.4, zorder=0)
+    ax.set_yticks(range(len(rows)), [f"{label} ({len(rows[label])})" for label in labels])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.grid(False)
+    _time_axis(ax)
+
+
+def _time_axis(ax: Any) -> None:
+    """Label x as time, with as few words as it takes."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=8)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    ax.set_xlabel("time, UTC")
+
+
+# ---- Figures of chapter 02: how channels resemble each other.
+
+
+def correlations(table: pd.DataFrame, ax: Axes) -> AxesImage:
+    """Draw the correlation of every pair of channels, with lines between the groups.
+
+    Args:
+        table: shape ``(bars, C)``, columns as `setrade.channels.compute` gives them; rows
+            with a NaN are left out.
+        ax: where to draw.
+
+    Returns:
+        The image, for a colour bar; -1 is orange, 0 white, +1 violet.
+
+    Raises:
+        ArgumentError: not a DataFrame, or fewer than two complete rows.
+    """
+    if not isinstance(table, pd.DataFrame) or len(table.dropna()) < 2:
+        raise ArgumentError("table", table, "a DataFrame with at least 2 rows without NaN")
+    names = list(table.columns)
+    image = ax.imshow(table.dropna().corr(), cmap="PuOr", vmin=-1, vmax=1)
+    ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+    ax.set_yticks(range(len(names)), names, fontsize=6)
+    ax.grid(False)
+    sizes = [sum(name in names for name in group) for group in GROUPS.values()]
+    for edge in np.cumsum(sizes)[:-1]:
+        ax.axhline(edge - 0.5, color="black", linewidth=0.6)
+        ax.axvline(edge - 0.5, color="black", linewidth=0.6)
+    return image
+
+
+# ---- Figures of gates: over time under the price, and the weights behind a squeeze.
+
+
+def gates_over_time(close: pd.Series, gates: pd.DataFrame, *, label: str = "gate") -> Figure:
+    """Draw the price above a strip of gates, one row a channel, on one time axis.
+
+    Args:
+        close: closing price, indexed by time, regular.
+        gates: gates in (0, 1), same index, one column a channel. Half is the middle colour,
+            and the scale is symmetric about it, as wide as the gates need.
+        label: name of the colour scale.
+
+    Returns:
+        The figure, its axes price and gates in this order.
+
+    Raises:
+        ArgumentError: ``gates`` is not indexed as ``close`` is.
+    """
+    if not gates.index.equals(close.index):
+        raise ArgumentError("gates", gates, "one row for each row of close, same index")
+    strip_height = 0.2 * gates.shape[1]
+    fig, (top, strip) = plt.subplots(
+        2, 1, sharex=True, figsize=(7.2, 1.8 + strip_height), height_ratios=[1.2, strip_height]
+    )
+    top.plot(close.index, close, color="black")
+    top.set_ylabel("close, USD")
+    fig.colorbar(_strip(strip, gates), ax=strip, label=label, pad=0.01)
+    return fig
+
+
+def _strip(axis: Axes, gates: pd.DataFrame) -> AxesImage:
+    """Draw the gates as an image over time; half is the middle colour."""
+    wide = float(np.abs(gates.to_numpy() - 0.5).max())
+    left, right = date2num(gates.index[0]), date2num(gates.index[-1])
+    axis.set_yticks(range(gates.shape[1]), [str(name) for name in gates])
+    axis.grid(False)
+    locator = AutoDateLocator()
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz="UTC"))
+    axis.set_xlabel("time, UTC")
+    return axis.imshow(
+        gates.T, aspect="auto", cmap="PuOr_r", vmin=0.5 - wide, vmax=0.5 + wide,
+        extent=(float(left), float(right), gates.shape[1] - 0.5, -0.5),
+    )  # fmt: skip
+
+
+def squeeze_weights(x: np.ndarray, weights: Mapping[str, np.ndarray]) -> Figure:
+    """Draw one channel's window above the weights that each squeeze puts on its bars.
+
+    Args:
+        x: the channel, ``(T,)``, newest bar last.
+        weights: for each squeeze its weights, ``(T,)``, sum 1; each row has its own scale.
+
+    Returns:
+        The figure, its axes the window and then one a squeeze.
+
+    Raises:
+        ArgumentError: some ``weights`` are not as many as the bars of ``x``.
+    """
+    if any(len(weight) != len(x) for weight in weights.values()):
+        raise ArgumentError("weights", weights, f"{len(x)} weights for each squeeze")
+    age = np.arange(1 - len(x), 1)
+    fig, axes = plt.subplots(
+        len(weights) + 1, 1, sharex=True, figsize=(7.2, 1.6 + 0.7 * len(weights)),
+        height_ratios=[2.2] + [1.0] * len(weights),
+    )  # fmt: skip
+    axes[0].axhline(0, color=NEUTRAL, lw=0.8)
+    axes[0].plot(age, x, color="black", marker=".", ms=4)
+    axes[0].set_ylabel("channel")
+    for axis, colour, (name, weight) in zip(axes[1:], count(), weights.items(), strict=False):
+        axis.bar(age, weight, color=f"C{colour}")
+        axis.set_title(f"{name}: z = {x @ weight:.2f}", fontsize="small", pad=2)
+        axis.set_ylim(0, 1.15 * weight.max())
+        axis.set_yticks([0, round(float(weight.max()), 2)])
+    axes[-1].set_xlabel("bars before the newest")
+    return fig
+
+
+# ---- Square pictures of a series, drawn alike in every chapter: time runs right and down.
+
+
+def field(ax: Any, image: Any, title: str = "", *, signed: bool = True) -> Any:
+    """Draw one square picture; return the Matplotlib image, for a colour bar.
+
+    Args:
+        ax: Matplotlib axes.
+        image: Shape (m, m); row 0 and column 0 belong to the oldest bar.
+        title: Short title above it.
+        signed: True for values in [-1, 1], white at 0; False for values from 0 up.
+    """
+    scale = {"cmap": "PuOr_r", "vmin": -1, "vmax": 1} if signed else {"cmap": "cividis", "vmin": 0}
+    drawn = ax.imshow(np.asarray(image), **scale)
+    ax.set_title(title)
+    ax.set(xlabel="bar j", ylabel="bar i")
+    ax.grid(False)
+    return drawn
+
+
+# ---- Figures of order books: a ladder of one snapshot, a heat map of many.
+
+
+def draw_ladder(ax: Axes, price: np.ndarray, size: np.ndarray, is_bid: np.ndarray) -> None:
+    """Draw one snapshot as bars: price upwards, size to the right; asks are hatched."""
+    order = np.argsort(price)
+    labels = [f"{p:g}" for p in price[order]]
+    for side, colour, hatch in ((True, UP, ""), (False, DOWN, "//")):
+        rows = np.flatnonzero(is_bid[order] == side)
+        ax.barh(rows, size[order][rows], color=colour, hatch=hatch, edgecolor="white",
+                label="bids" if side else "asks")  # fmt: skip
+    ax.set_yticks(range(len(price)), labels)
+    ax.set(xlabel="size (BTC)", ylabel="price (USDT)")
+    ax.legend()
+
+
+def draw_heatmap(ax: Axes, volume: np.ndarray, seconds: float, span_bps: float) -> AxesImage:
+    """Draw a picture ``(2, rows, columns)``: bids above zero (purple), asks below (orange).
+
+    The colour is log(1 + bids) - log(1 + asks), on a scale symmetric about zero; time runs
+    to the right over ``seconds``, rows from ``+span_bps`` down to ``-span_bps``.
+    """
+    signed = np.log1p(volume[0]) - np.log1p(volume[1])
+    limit = float(np.abs(signed).max()) or 1.0
+    picture = ax.imshow(
+        signed, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto",
+        extent=(0, seconds, -span_bps, span_bps),
+    )  # fmt: skip
+    ax.grid(False)
+    ax.set(xlabel="time (s)", ylabel="price from reference (bps)")
+    return picture
+
+
+# ---- Figures of patterns: a window with its box, a confusion matrix, a reliability curve.
+
+
+def window(ax: Any, candles: np.ndarray) -> None:
+    """Draw one window of candles: hollow blue bodies rise, filled vermilion bodies fall.
+
+    Args:
+        ax: Matplotlib axes; x becomes the bar's number, y the price.
+        candles: (5, n) open, high, low, close, volume.
+    """
+    first, high, low, close = candles[:4]
+    bar, up = np.arange(len(close)), close >= first
+    edge = np.where(up, UP, DOWN)
+    ax.vlines(bar, low, high, color=edge, linewidth=0.6, zorder=1)
+    face = np.where(up, "white", DOWN)
+    bottom = np.minimum(first, close)
+    ax.bar(bar, np.abs(close - first), 0.7, bottom, color=face, edgecolor=edge, lw=0.5, zorder=2)
+    ax.use_sticky_edges = False
+    ax.autoscale_view()
+
+
+def box(ax: Any, start: float, end: float, low: float, high: float) -> None:
+    """Draw the box of a pattern: its first and last bar, its lowest and highest price."""
+    from matplotlib.patches import Rectangle
+
+    shape = Rectangle((start - 0.5, low), end - start + 1, high - low)
+    shape.set(facecolor=NEUTRAL, alpha=0.15, edgecolor=NEUTRAL, zorder=0)
+    ax.add_patch(shape)
+
+
+def confusion(ax: Any, counts: np.ndarray, names: Sequence[str]) -> None:
+    """Draw a confusion matrix as percentages of each row; shares below 1 % stay blank.
+
+    Args:
+        ax: Matplotlib axes.
+        counts: (k, k), a row a true class, a column an answer.
+        names: of the k classes.
+    """
+    share = 100 * counts / counts.sum(1, keepdims=True)
+    ax.imshow(share, cmap="cividis", vmin=0, vmax=100)
+    for (i, j), value in np.ndenumerate(share):
+        if value >= 1:
+            colour = "black" if value > 55 else "white"
+            ax.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
+    labels = [name.replace("_", " ") for name in names]
+    ax.set_xticks(range(len(names)), labels, rotation=60, ha="right", fontsize=7)
+    ax.set_yticks(range(len(names)), labels, fontsize=7)
+    ax.set(xlabel="answer", ylabel="truth")
+    ax.grid(False)
+
+
+def reliability(ax: Any, tables: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    """Draw forecast against share of hits, one line a table, beside the diagonal.
+
+    Args:
+        ax: Matplotlib axes.
+        tables: label to columns ``forecast``, ``share``, ``low``, ``high``.
+    """
+    ax.plot([0, 1], [0, 1], color=NEUTRAL, lw=1, ls="--")
+    styles = ((DOWN, "o"), (UP, "D"), (NEUTRAL, "s"))
+    for (label, t), (colour, mark) in zip(tables.items(), styles, strict=False):
+        share, low, high = (np.asarray(t[key]) for key in ("share", "low", "high"))
+        err = np.maximum([share - low, high - share], 0)
+        ax.errorbar(t["forecast"], share, yerr=err, fmt=mark + "-", ms=4, capsize=2,
+                    color=colour, label=label)  # fmt: skip
+    ax.set(xlabel="forecast probability", ylabel="share right", xlim=(0, 1), ylim=(0, 1))
+    ax.legend()
+
+
+# ---- The four ways from a picture to a signal, as one diagram, and values with their intervals.
+
+
+WAYS = (
+    ("1 end to end", ("picture", "EfficientNet", "sell · hold · buy")),
+    ("2 frozen", ("picture", "EfficientNet\nfrozen", "boosted trees")),
+    ("3 many heads", ("picture", "EfficientNet", "direction\nmagnitude\nvolatility")),
+    ("4 Siamese", ("two pictures", "one EfficientNet,\ntwice", "distance")),
+)
+COLOURS = (NEUTRAL, UP, DOWN)
+
+
+def four_ways(ax: Axes) -> None:
+    """Draw the four strategies as rows of three boxes: input, trunk, answer."""
+    for row, (title, boxes) in enumerate(WAYS):
+        ax.text(-0.75, -row, title, ha="left", va="center", weight="bold", fontsize=9)
+        for column, (text, colour) in enumerate(zip(boxes, COLOURS, strict=True)):
+            box = {"boxstyle": "round,pad=0.4", "fc": "white", "ec": colour}
+            ax.text(column + 0.3, -row, text, ha="center", va="center", fontsize=8, bbox=box)
+            if column:
+                tip, tail = (column - 0.02, -row), (column - 0.38, -row)
+                arrow = {"arrowstyle": "->", "color": NEUTRAL}
+                ax.annotate("", xy=tip, xytext=tail, arrowprops=arrow)
+    ax.set(xlim=(-0.8, 2.8), ylim=(-3.6, 0.6))
+    ax.axis("off")
+
+
+def forest(ax: Axes, cells: Mapping[str, Mapping[str, Any]], *, reference: float = 0.0) -> None:
+    """Draw figures with their intervals, one a row, and a line where nothing is gained.
+
+    Args:
+        ax: where.
+        cells: by name, mappings with ``value``, ``low`` and ``high``.
+        reference: the value of no effect.
+    """
+    names = list(cells)
+    value, low, high = (np.array([cells[n][k] for n in names]) for k in ("value", "low", "high"))
+    rows = np.arange(len(names))[::-1]
+    error = np.maximum([value - low, high - value], 0)
+    ax.errorbar(value, rows, xerr=error, fmt="o", color=UP, capsize=3)
+    ax.axvline(reference, color=NEUTRAL, linewidth=0.8)
+    ax.set_yticks(rows, names)
+
+
+# ---- Figures of chapter 16: regimes as bands, transitions as a table, weights as bars.
+
+
+# From light to dark, so that the order survives a grey printer; told apart by hatch as well.
+STATE_COLOURS = ("#DDEAF4", "#56B4E9", "#0B3C5D", "#D55E00", "#CC79A7")
+HATCHES = ("", "", "//", "..", "xx")
+
+
+def probability_bands(ax: Axes, probabilities: pd.DataFrame) -> None:
+    """Draw probabilities (n, k) that sum to 1 as bands over time, the first state lowest.
+
+    Raises:
+        ArgumentError: more states than the figure has colours.
+    """
+    names = list(probabilities.columns)
+    if len(names) > len(STATE_COLOURS):
+        raise ArgumentError("probabilities", probabilities, f"at most {len(STATE_COLOURS)} columns")
+    floor = np.zeros(len(probabilities))
+    for i, name in enumerate(names):
+        top = floor + probabilities[name].to_numpy()
+        ax.fill_between(
+            probabilities.index.to_numpy(), floor, top, step="post", lw=0,
+            color=STATE_COLOURS[i], hatch=HATCHES[i], label=str(name),
+        )  # fmt: skip
+        floor = top
+    ax.set_ylim(0, 1)
+    ax.set_ylabel("probability")
+    ax.grid(False)
+
+
+def share_table(ax: Axes, table: pd.DataFrame, digits: int = 3) -> AxesImage:
+    """Draw shares in [0, 1] as a square of cells, from (rows) to (columns), with the numbers."""
+    image = ax.imshow(table.to_numpy(), vmin=0, vmax=1, cmap="Blues")
+    ax.set_xticks(range(table.shape[1]), [str(c) for c in table.columns])
+    ax.set_yticks(range(table.shape[0]), [str(r) for r in table.index])
+    ax.grid(False)
+    for (row, column), value in np.ndenumerate(table.to_numpy()):
+        ink = "white" if value > 0.5 else "black"
+        ax.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=ink)
+    return image
+
+
+def interval_rows(ax: Axes, rows: pd.DataFrame, zero: float = 0.0) -> None:
+    """Draw one estimate with its interval a row.
+
+    Args:
+        ax: Matplotlib axes.
+        rows: index the labels, columns ``mean low high``; the first row is drawn on top.
+        zero: where a dashed line marks no difference.
+    """
+    place = np.arange(len(rows))[::-1]
+    mean = rows["mean"].to_numpy()
+    reach = np.abs(rows[["low", "high"]].to_numpy().T - mean)
+    ax.errorbar(mean, place, xerr=reach, fmt="o", capsize=3)
+    ax.axvline(zero, color="black", ls="--", lw=0.8)
+    ax.set_yticks(place, [str(name) for name in rows.index])
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+
+
+# ---- Figures of backtests: equity with drawdown, trades on candles, months at a glance.
+
+
+STYLES = ("-", "--", "-.", ":")
+
+
+def equity_and_drawdown(top: Axes, bottom: Axes, curves: Mapping[str, pd.Series]) -> None:
+    """Draw equity curves above, and how far each stands below its peak underneath.
+
+    Args:
+        top, bottom: axes that share their x axis.
+        curves: equity Series by name, at most four; told apart by colour and by dash.
+    """
+    for (name, equity), style in zip(curves.items(), STYLES, strict=False):
+        x = equity.index.to_numpy()
+        (line,) = top.plot(x, equity / equity.iloc[0], style, label=name)
+        fall = 100 * (equity / equity.cummax() - 1)
+        bottom.plot(x, fall, style, color=line.get_color())
+    top.axhline(1.0, color=NEUTRAL, lw=0.8)
+    top.set_ylabel("equity, start = 1")
+    bottom.set_ylabel("drawdown in %")
+    top.legend()
+
+
+def trades_on_candles(ax: Axes, candles: pd.DataFrame, trades: pd.DataFrame) -> None:
+    """Draw candles with entries (triangles: up long, down short) and exits (crosses).
+
+    Args:
+        ax: Matplotlib axes.
+        candles: (n, 5) bars to show.
+        trades: ledger of a backtest; trades that do not touch these bars are left out.
+    """
+    draw_bars(ax, candles)
+    first, last = candles.index[0], candles.index[-1]
+    end = trades["exit_time"].fillna(last)
+    for trade, left in zip(trades.to_dict("records"), end, strict=True):
+        if trade["entry_time"] > last or left < first:
+            continue
+        colour = UP if trade["side"] > 0 else DOWN
+        x = [t.tz_localize(None) for t in (trade["entry_time"], left)]
+        y = [trade["entry_price"], trade["exit_price"]]
+        ax.plot(x, y, ":", color=colour, lw=1.2)
+        ax.plot(x[0], y[0], "^" if trade["side"] > 0 else "v", color=colour, ms=9, mec="black")
+        ax.plot(x[1], y[1], "X", color=colour, ms=8, mec="black")
+    ax.set_xlim(*(t.tz_localize(None) for t in (first, last)))
+
+
+def monthly_table(ax: Axes, table: pd.DataFrame) -> AxesImage:
+    """Draw returns by year and month (`metrics.monthly_returns`), the figures in the cells."""
+    percent = 100 * table.to_numpy()
+    limit = float(np.nanmax(np.abs(percent))) or 1.0
+    image = ax.imshow(percent, cmap="PuOr", vmin=-1.5 * limit, vmax=1.5 * limit, aspect="auto")
+    ax.set_xticks(range(table.shape[1]), [str(month) for month in table.columns])
+    ax.set_yticks(range(table.shape[0]), [str(year) for year in table.index])
+    ax.grid(False)
+    ax.set(xlabel="month", ylabel="year")
+    for (row, column), value in np.ndenumerate(percent):
+        if not np.isnan(value):
+            ax.text(column, row, f"{value:+.1f}", ha="center", va="center", fontsize=8)
+    return image
+
+
+# ---- Figures of chapter 06: regimes under a price, gates by regime.
+
+
+REGIME_COLOURS = ("#0072B2", "#D55E00", "#DDDDDD", "#CC79A7", "#F0E442")
+
+
+def regime_strip(ax: Axes, regime: pd.Series) -> None:
+    """Draw one row a regime (a categorical Series (n,)), filled where it is in force."""
+    names = list(regime.cat.categories)
+    x = regime.index.to_numpy()
+    for row, (name, colour) in enumerate(zip(names, REGIME_COLOURS, strict=True)):
+        on = (regime == name).to_numpy()
+        ax.fill_between(x, row - 0.4, row + 0.4, where=on, color=colour, step="post", lw=0)
+    ax.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    ax.grid(False)
+    ax.invert_yaxis()
+
+
+def heat_map(ax: Axes, table: pd.DataFrame, low: float = 0.0, high: float = 1.0) -> AxesImage:
+    """Draw a table of gates, features down and regimes across, with the numbers in the cells."""
+    image = ax.imshow(table.to_numpy(), vmin=low, vmax=high, aspect="auto")
+    ax.set_xticks(range(table.shape[1]), [str(c).replace("_", "\n") for c in table.columns])
+    ax.set_yticks(range(table.shape[0]), [str(r) for r in table.index])
+    ax.grid(False)
+    for (row, column), value in np.ndenumerate(table.to_numpy()):
+        ink = "white" if value < (low + high) / 2 else "black"
+        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
+    return image
