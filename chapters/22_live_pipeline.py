@@ -442,7 +442,7 @@ assert before[-1] != 0 and broker.position("BTCUSDT") == 0.0  # and held until t
 # CPU, rules. We add a fourth, which is the most important: **flat, and stop**. A program that
 # no longer knows what to do must not hold a position.
 #
-# <!-- number: 0.8 from setrade/live/models.py -->
+# <!-- number: 0.8 from setrade/live/failover.py -->
 # Going down is quick. A level that raises an error is left at once, and the next one answers
 # the same bar. A level that is **late**, three times in a row, is left too. (The command line
 # counts three times among sixty bars: its nets work only at the close of long bars, every

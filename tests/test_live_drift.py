@@ -117,7 +117,7 @@ def test_a_crossing_is_told_once_and_unlearned_with_hysteresis():
 
 def test_on_the_edge_without_hysteresis_it_flaps(monkeypatch):
     """A constant shift whose PSI lies at the line: the wrong version rings at every other test."""
-    from setrade.live.drift import module
+    from setrade.live import drift as module
 
     counts = {}
     for hold in (0.8, 1.0):

@@ -19,7 +19,8 @@ from setrade.errors import ArgumentError
 from setrade.inference import CheckpointError, Predictor
 from setrade.live import Window, models
 from setrade.live.__main__ import parser
-from setrade.live.models import Foretold, HangError, Timeframe, Worker
+from setrade.live.failover import HangError, Worker
+from setrade.live.models import Foretold, Timeframe
 from setrade.live.types import bars_of
 from setrade.models.timeframes import known_at
 from setrade.signals import Signal

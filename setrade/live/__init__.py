@@ -10,7 +10,7 @@ goes on without an order lost or doubled. ``python -m setrade.live --help`` runs
 from __future__ import annotations
 
 from setrade.live.account import Desk, Move
-from setrade.live.models import Failover, FailoverError
+from setrade.live.failover import Failover, FailoverError
 from setrade.live.pipeline import BarGuard, KillSwitch
 from setrade.live.trader import Executor, HeldError, UnattendedError
 from setrade.live.types import Bar, ModelError, Window, Wish

@@ -18,8 +18,8 @@ from setrade.bybit import DemoBroker, PaperBroker, TestnetBroker
 from setrade.bybit.orders import Broker
 from setrade.costs import Costs
 from setrade.errors import integer, number
+from setrade.live.failover import Failover
 from setrade.live.journal import Journal
-from setrade.live.models import Failover
 from setrade.live.monitor import Monitor
 from setrade.live.pipeline import POLITE, KillSwitch, Pipeline, Report, may_hold
 from setrade.live.sources import Source, recorded, source

@@ -21,8 +21,8 @@ from prometheus_client.metrics_core import Metric
 
 from setrade.errors import integer, number
 from setrade.live.drift import COLUMNS, INPUTS, STATES, Reading, Watch, history, newest
+from setrade.live.failover import Failover
 from setrade.live.journal import Journal
-from setrade.live.models import Failover
 from setrade.live.status import page, panels, serve
 from setrade.live.trader import Row
 from setrade.live.types import Window, Wish, unpack

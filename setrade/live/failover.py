@@ -1,0 +1,202 @@
+"""What answers when the best model does not: the next one, and each in a thread with a limit."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from setrade.errors import ArgumentError, integer, number
+from setrade.live.types import Model, SignalLike
+
+# ---- Several models, best first: when one fails or is too slow, the next one answers.
+#
+# Down at once on an error (the same bar is answered by the next level), and after ``slow`` late
+# answers among the newest ``within``. Up again only after the better level has answered ``good``
+# trial questions in a row well inside its budget, one every ``pause`` bars, so that a level on
+# the edge does not flap. When the last level fails there is no answer: the pipeline closes the
+# position and stops.
+
+
+MARGIN = 0.8  # a trial counts as good only within this part of the budget
+
+
+class FailoverError(RuntimeError):
+    """Every level has failed; the last error is chained."""
+
+
+class Failover:
+    """A model made of levels; callable like any other.
+
+    Args:
+        levels: name and model, best first; at least one.
+        budget: seconds that an answer may take.
+        slow: late answers after which a level is left.
+        within: newest answers among which they are counted; None: ``slow``, so that they must
+            follow each other. A net on long bars works at their closes only: count over several.
+        good: good trials in a row after which the better level is taken again.
+        pause: bars between trials.
+        changed: called with the old level's name, the new one's and why.
+        clock: seconds that only go forward.
+
+    ``level`` is the place of the one that answers now, ``last`` the newest answer.
+    """
+
+    def __init__(
+        self,
+        levels: Sequence[tuple[str, Model]],
+        *,
+        budget: float,
+        slow: int = 3,
+        within: int | None = None,
+        good: int = 3,
+        pause: int = 5,
+        changed: Callable[[str, str, str], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if not levels or not all(callable(model) for _, model in levels):
+            raise ArgumentError("levels", levels, "names and models, at least one")
+        self.levels, self.level = list(levels), 0
+        self.budget = number("budget", budget, 0.0, above=True)
+        self.slow, self.good = integer("slow", slow, 1), integer("good", good, 1)
+        self.pause = integer("pause", pause, 1)
+        self._late: deque[bool] = deque(
+            maxlen=self.slow if within is None else integer("within", within, self.slow)
+        )
+        self._changed = changed or (lambda old, new, why: None)
+        self._clock = clock
+        self._trials = self._since = 0
+        self.last: SignalLike | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the level that answers now."""
+        return self.levels[self.level][0]
+
+    @property
+    def agreement(self) -> float:
+        """How far the timeframes of the newest answer agree, in [0, 1]; NaN without several."""
+        return float(getattr(self.last, "agreement", math.nan))
+
+    def __call__(self, x: Any) -> SignalLike:
+        """Answer from the best level that works; raise `FailoverError` if none does."""
+        self.last = self._answer(x)
+        return self.last
+
+    def _answer(self, x: Any) -> SignalLike:
+        if self.level > 0:
+            self._since += 1
+            if self._since % self.pause == 0 and (signal := self._trial(x)) is not None:
+                return signal
+        while True:
+            try:
+                signal, seconds = self._timed(self.level, x)
+            except Exception as error:
+                self._down(f"{type(error).__name__}: {error}", error)
+                continue
+            self._late.append(seconds > self.budget)
+            if sum(self._late) >= self.slow and self.level + 1 < len(self.levels):
+                self._down(f"{self.slow} answers over {self.budget:g} s")
+            return signal
+
+    def _timed(self, level: int, x: Any) -> tuple[SignalLike, float]:
+        start = self._clock()
+        signal = self.levels[level][1](x)
+        number("position", signal.position)  # NaN is a failure too
+        return signal, self._clock() - start
+
+    def _trial(self, x: Any) -> SignalLike | None:
+        """Ask the better level; return its answer if it is taken again."""
+        try:
+            signal, seconds = self._timed(self.level - 1, x)
+        except Exception:  # still broken: that is what a trial is for
+            self._trials = 0
+            return None
+        self._trials = self._trials + 1 if seconds <= MARGIN * self.budget else 0
+        if self._trials < self.good:
+            return None
+        self._go(self.level - 1, f"{self._trials} good trials")
+        return signal
+
+    def _down(self, why: str, error: Exception | None = None) -> None:
+        if self.level + 1 == len(self.levels):
+            raise FailoverError(f"the last level, {self.name}, failed: {why}") from error
+        self._go(self.level + 1, why)
+
+    def _go(self, level: int, why: str) -> None:
+        old, self.level = self.name, level
+        self._trials = self._since = 0
+        self._late.clear()
+        self._changed(old, self.name, why)
+
+
+# ---- A model in a thread of its own, so that one which never answers does not stop the rest.
+
+
+class HangError(RuntimeError):
+    """The model has not answered in time, or is still busy with an earlier question."""
+
+
+class Worker:
+    """Asks a model, and waits ``limit`` seconds at most.
+
+    A thread cannot be ended from outside: the model goes on, its late answer is thrown away,
+    and until then every question is refused at once.
+
+    Args:
+        model: called in one thread, always the same.
+        limit: seconds to wait for an answer.
+    """
+
+    def __init__(self, model: Model, limit: float) -> None:
+        self.model, self.limit = model, number("limit", limit, 0.0, above=True)
+        self._in: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._out: queue.SimpleQueue[tuple[SignalLike | None, Exception | None]] = (
+            queue.SimpleQueue()
+        )
+        self._busy = False
+        threading.Thread(target=self._work, name="setrade-model", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            x = self._in.get()
+            try:
+                answer: tuple[SignalLike | None, Exception | None] = self.model(x), None
+            except Exception as error:
+                answer = None, error
+            self._out.put(answer)
+
+    def warm(self, x: Any, limit: float) -> None:
+        """Ask a question whose answer does not matter, and wait ``limit`` seconds for it.
+
+        A first answer may take minutes: code is compiled, an engine built, and kept for the
+        thread that asked, which is this one's. A model that fails will do so again, when asked.
+        """
+        with suppress(Exception):
+            self._ask(x, limit)
+
+    def __call__(self, x: Any) -> SignalLike:
+        """Return the model's answer, or raise what it raised; `HangError` after ``limit``."""
+        return self._ask(x, self.limit)
+
+    def _ask(self, x: Any, limit: float) -> SignalLike:
+        if self._busy and self._out.empty():
+            raise HangError("still busy with an earlier question")
+        if self._busy:
+            self._out.get()  # too late, to a question of long ago
+        self._in.put(x)
+        self._busy = True
+        try:
+            signal, error = self._out.get(timeout=limit)
+        except queue.Empty:
+            raise HangError(f"no answer within {limit:g} s") from None
+        self._busy = False
+        if error is not None:
+            raise error
+        assert signal is not None
+        return signal
