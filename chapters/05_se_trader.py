@@ -136,7 +136,7 @@ assert waited.max() == HORIZON + 1
 # %% [markdown]
 # ## 3 Which bars may be learned from
 #
-# <!-- number: 70, 15 from setrade/labels/splits.py -->
+# <!-- number: 70, 15 from setrade/labels.py -->
 # A window that ends at bar $t$ reads bars $t-47 \dots t$, and its label looks at bars up to
 # $t+17$. The next window reads nearly the same bars. If one of them is trained on and the other
 # tested on, the test is about memory. Three rules prevent it:
@@ -445,7 +445,7 @@ for arm in ("input", "encoded"):
 #
 # ## 8 The results table, measured
 #
-# <!-- number: 70, 15 from setrade/labels/splits.py -->
+# <!-- number: 70, 15 from setrade/labels.py -->
 # <!-- number: 5.5, 1 from setrade/costs.py -->
 # The chapter we started from prints a table for BTC/USDT: with SE, annual return 47.3 %, Sharpe 1.84,
 # drawdown −18.7 %, win rate 58.2 %, profit factor 1.67; without, 31.2 %, 1.21, −26.4 %, 52.1 %, 1.34.

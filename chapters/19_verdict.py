@@ -28,7 +28,7 @@ from setrade.evidence import claims
 from setrade.evidence.claims import Measured, verdict
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 from setrade.study import Data
-from setrade.study.experiment import Setting, run_cell
+from setrade.study.experiment import Setting, run_config
 
 use_style()
 
@@ -282,7 +282,7 @@ assert not clear
 #
 # ### A small part, again
 #
-# A stored result asks for trust. So here is one cell of the same experiment, by the same functions, on
+# A stored result asks for trust. So here is one run of the same experiment, by the same functions, on
 # the embedded sample: the net without SE and with it, one fold.
 
 # %%
@@ -298,14 +298,15 @@ small = Setting(
 )  # fmt: skip
 
 # %%
-cell = {"data": "sample", "view": "channels", "seed": 0, "fold": 0, "fee_bps": 5.5}
+config = {"data": "sample", "view": "channels", "seed": 0, "fold": 0, "fee_bps": 5.5}
 found = {
-    m: run_cell(cell | {"model": m}, data=data, setting=small) for m in ("none", "mean")
+    m: run_config(config | {"model": m}, data=data, setting=small)
+    for m in ("none", "mean")
 }
 gap = found["mean"]["accuracy"] - found["none"]["accuracy"]
 pairs = stored["pairs"]
-print(f"accuracy, SE less none: {gap:+.2f} in this cell")
-print(f"stored, 80 cells: {pairs['least']:+.2f} to {pairs['largest']:+.2f}")
+print(f"accuracy, SE less none: {gap:+.2f} in this fold")
+print(f"stored, 80 pairs of runs: {pairs['least']:+.2f} to {pairs['largest']:+.2f}")
 
 # %%
 assert pairs["least"] - 0.02 <= gap <= pairs["largest"] + 0.02

@@ -32,9 +32,11 @@ from pybit.unified_trading import HTTP, WebSocket
 # %%
 from setrade import backtest, bybit, candles, orderbook, results, simulator
 from setrade.bybit.broker import ExchangeBroker, TestnetBroker
-from setrade.bybit.orders import Intent
+from setrade.bybit.connection import Backoff
+from setrade.bybit.events import BookUpdate, Gap, Kline
+from setrade.bybit.orders import OrderRequest
 from setrade.bybit.paper import PaperBroker
-from setrade.bybit.stream import Backoff, BookUpdate, Gap, Kline, Stream
+from setrade.bybit.stream import Stream
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 from setrade.simulator import Fault
 
@@ -561,8 +563,8 @@ print(f"{(fates['pybit'] == 'dead').sum()} deaths, {quiet.sum()} silent losses")
 # The deaths are loud, once somebody looks for the thread. The silent losses are worse. A
 # program that trades on a book with wrong levels works, and keeps working.
 #
-# The way around is short. Take raw messages from pybit, no more. Let the callback only put them
-# into a bounded queue. Watch the clock, not the connection: a line that brings nothing for
+# The way around is short. Take raw messages from a plain WebSocket client, no more, and only put
+# them into a bounded queue. Watch the clock, not the connection: a line that brings nothing for
 # longer than it should is dead, even if it answers pings. Rebuild everything by one supervisor
 # that waits longer each time. That is `Stream`.
 #
@@ -669,7 +671,7 @@ for k, bar in enumerate(day.itertuples()):
     paper.on_bar(bar, funding_open=bar.rate)
     if k in (0, 39):
         side = "buy" if k == 0 else "sell"
-        paper.submit(Intent(SYMBOL, side, "0.1", bar.time + pd.Timedelta("15min")))
+        paper.submit(OrderRequest(SYMBOL, side, "0.1", bar.time + pd.Timedelta("15min")))
 
 # %%
 assert np.isclose(paper.equity(), pencil)
@@ -725,9 +727,9 @@ def resent(kind):
 
 # %% [markdown]
 # The cure is a name. Bybit takes an `orderLinkId` of our choice with each order, and takes each
-# one only once. Our brokers make it out of the decision (strategy, symbol, bar), so that even a
-# program that crashed and decided again comes to the same name. After a lost answer they **ask**
-# for the order by its name, and send again only when it is not there.
+# one only once. Our brokers make this `client_order_id` out of the decision (strategy, symbol,
+# bar), so that even a program that crashed and decided again comes to the same name. After a
+# lost answer they **ask** for the order by its name, and send again only when it is not there.
 #
 # The brokers read keys from the environment and never print them.
 
@@ -743,7 +745,7 @@ def named(kind):
     with simulator.serve(bars, faults=faults, keys=KEYS) as exchange:
         quick = {"timeout": 1.5, "settle": 0.2, "retry": bybit.Retry(first=0.01)}
         broker = TestnetBroker(base_url=exchange.http_url, **quick)
-        broker.submit(Intent(SYMBOL, "buy", "0.1", decided=NOW))
+        broker.submit(OrderRequest(SYMBOL, "buy", "0.1", decided=NOW))
         assert "made-up-secret" not in repr(vars(broker)) + repr(broker)
         return broker.position(SYMBOL)
 

@@ -17,6 +17,7 @@
 
 # %%
 import asyncio
+import sys
 import tempfile
 import time
 import urllib.request
@@ -29,16 +30,18 @@ import numpy as np
 import pandas as pd
 
 # %%
+import setrade
 from setrade import backtest, candles, results
 from setrade.bybit import PaperBroker
 from setrade.bybit.orders import OrderRejectedError
-from setrade.live import Failover, Heard, Journal, Pipeline, Recorded, Trader, Wish
+from setrade.live import BarEvent, Failover, Journal, Pipeline, Recorded, Trader
 from setrade.live.drift import Drift, inputs, psi, spacing
 from setrade.live.journal import JournalError
 from setrade.live.monitor import Monitor
 from setrade.live.types import bars_of
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 from setrade.risk import Risk
+from setrade.signals import Signal
 
 use_style()
 
@@ -58,8 +61,8 @@ SEED = 22
 # |---|---|---|
 # | source | a recording, the simulator, Bybit | closed bars |
 # | guard | a bar | the bar, or nothing if it cannot be true |
-# | model | the newest bars | a wish: position, confidence, who says so |
-# | risk manager | wish and account | moves: what to buy or sell |
+# | model | the newest bars | a `Signal`: position, confidence, who says so |
+# | risk manager | signal and account | moves: what to buy or sell |
 # | executor | a move | an order with a name, and its fate |
 #
 # Between two stages stands a **queue**. By hand, with two stages and a rule that follows the
@@ -74,26 +77,27 @@ def rule(window):
     """Follow the move over the window; stand aside when it is small."""
     close = window["close"].to_numpy()
     move = close[-1] / close[0] - 1
-    return Wish(0.8 * np.sign(move) * (abs(move) > 0.004), 1.0, "rule")
+    position = 0.8 * np.sign(move) * (abs(move) > 0.004)
+    return Signal(window.index[-1], position, 1.0, source="rule")
 
 
 # %%
 async def decide(queue):
-    """Hear bars one by one, and put a wish for each into the queue."""
+    """Hear bars one by one, and put a position for each into the queue."""
     for t in range(WARM, N_BARS):
         await queue.put((t, rule(bars.iloc[t - LOOK + 1 : t + 1]).position))
     await queue.put(None)
 
 
 async def trade(queue, done):
-    """Take wishes as they come; a broker would hear of them here."""
+    """Take positions as they come; a broker would hear of them here."""
     while (item := await queue.get()) is not None:
         done.append(item)
 
 
 # %%
 async def line():
-    """Both at once, with room for eight wishes between them."""
+    """Both at once, with room for eight positions between them."""
     queue, done = asyncio.Queue(8), []
     await asyncio.gather(decide(queue), trade(queue, done))
     return done
@@ -103,6 +107,7 @@ async def line():
 # A notebook has an event loop of its own, and it is busy with the notebook. We give ours a
 # thread.
 
+
 # %%
 def finish(work):
     """Run a coroutine to its end."""
@@ -111,7 +116,7 @@ def finish(work):
 
 
 by_hand = finish(line())
-print(len(by_hand), "wishes, the last one:", by_hand[-1][1])
+print(len(by_hand), "positions, the last one:", by_hand[-1][1])
 
 # %% [markdown]
 # The queue has **eight places**. When the trader is slow, the queue fills, `put` waits, and so
@@ -124,7 +129,7 @@ print(len(by_hand), "wishes, the last one:", by_hand[-1][1])
 
 # %% mystnb={"figure": {"caption": "The pipeline: five stages, two queues, and a journal under all of them.", "name": "fig-live-plan"}, "image": {"alt": "Five boxes in a row, joined by arrows: source, guard, model, risk, orders. Queues of eight places stand before model and before risk. Under them lies one wide box, the journal; an arrow goes down into it from each stage: bars, signals, decisions, orders and fills are written there before the next stage acts."}}
 stages = ["source", "guard", "model", "risk", "orders"]
-notes = ["", "bars", "signals", "decisions", "intents, fills"]
+notes = ["", "bars", "signals", "decisions", "orders, fills"]
 fig, ax = plt.subplots(figsize=(7, 2.4))
 box = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": UP}
 arrow = {"arrowstyle": "->"}
@@ -166,7 +171,7 @@ def pipeline(source, model, path=":memory:", broker=None, rows=None, **more):
     broker = broker or PaperBroker("BTCUSDT", equity=10_000.0)
     trader = Trader(journal, broker, "BTCUSDT", STEP, equity=10_000.0, risk=RISK)
     keep = None if rows is None else lambda row, seconds: rows.append(row)
-    return Pipeline(source, model, trader, journal, window=LOOK, watch=keep, **more)
+    return Pipeline(source, model, trader, window=LOOK, on_row=keep, **more)
 
 
 # %%
@@ -176,7 +181,7 @@ report = finish(run.run())
 print(report.reason, "after", report.bars, "bars, equity", round(report.equity, 2))
 
 # %%
-wanted = [row.want for row in rows]
+wanted = [row.target_position for row in rows]
 assert wanted == [position for _, position in by_hand]  # the two agree
 position = pd.Series(0.0, bars.index)
 position.iloc[WARM:] = wanted
@@ -218,8 +223,11 @@ first = ask("SELECT min(time) FROM intents").fetchone()[0]  # the bar of the fil
 ask("SELECT time, close FROM bars WHERE time = ?", (first - STEP,)).fetchall()
 
 # %%
-told = ["position, confidence, source FROM signals", "kind FROM decisions",
-        "status FROM intents"]
+told = [
+    "position, confidence, source FROM signals",
+    "kind FROM decisions",
+    "status FROM intents",
+]
 for part, at in zip(told, (first - STEP, first, first), strict=True):
     row = ask(f"SELECT {part} WHERE time = ?", (at,)).fetchone()
     print(part.split()[-1].ljust(10), row)
@@ -237,6 +245,101 @@ assert counts["intents"] == counts["fills"] == sum(row.orders for row in rows)
 # again and works through the same bar comes to the same name. It asks the broker for that name,
 # and sends only what is not there.
 #
+# That is a promise about code, and code can be watched at work. Python tells whoever asks
+# (`sys.setprofile`) of each function that it enters. We hand the pipeline one bar at a time,
+# wait until all is done about it, and note which functions of `setrade` were entered on the
+# way, in which file, and in which order.
+
+
+# %%
+class OneByOne(Recorded):
+    """A recording that hands out a bar when the last one is done, and notes its path."""
+
+    path, paths = [], []
+
+    async def bars(self, after):
+        self.done = asyncio.Event()
+        sys.setprofile(self.note)
+        async for bar in super().bars(after):
+            yield bar
+            await self.done.wait()
+            self.done.clear()
+        sys.setprofile(None)
+
+    def note(self, frame, event, arg):
+        file, name = Path(frame.f_code.co_filename), frame.f_code.co_qualname
+        if event == "call" and HOME in file.parents and "<" not in name:
+            self.path.append((file.relative_to(HOME).as_posix(), name))
+
+
+# %%
+HOME = Path(setrade.__file__).parent
+watched = OneByOne(bars.iloc[:300], WARM)
+
+
+def is_done(row, seconds):
+    """Keep the path of this bar, and let the next one come."""
+    watched.paths.append((row.orders, watched.path))
+    watched.path = []
+    watched.done.set()
+
+
+watched_run = pipeline(watched, rule)
+watched_run.on_row = is_done
+finish(watched_run.run())
+path = next(path for orders, path in watched.paths if orders == 2)
+
+# %% [markdown]
+# A bar with two orders turns the position: what is held is sold, and then the other side is
+# taken. These are the steps of the plan above, by the names that they have in the code. The
+# figure shows where on the way each of them lies.
+
+# %%
+steps = [
+    "Recorded.bars",
+    "BarGuard.judge",
+    "Journal.bar",
+    "Journal.signal",
+    "Trader.on_bar",
+    "RiskAccount.open",
+    "Journal.request",
+    "Journal.commit",
+    "PaperBroker.submit",
+    "Journal.outcome",
+    "Journal.finish",
+]
+at = [[name for _, name in path].index(step) for step in steps]
+for number, place in enumerate(at, 1):
+    print(f"{number:2}  {path[place][0]:18}", path[place][1])
+assert at == sorted(at)  # each step comes after the one before it
+
+# %% mystnb={"figure": {"caption": "The path of one bar that turns the position, call by call, through the files of the package. The numbers are the steps listed above.", "name": "fig-live-path"}, "image": {"alt": "Fourteen files of the package on the vertical axis, some 250 calls on the horizontal one. A thin line goes from file to file. It begins in the pipeline, the source and the guard, touches the journal at steps 3 and 4, goes down to trader and account at steps 5 and 6, back up to the journal at steps 7 and 8, and only then, at step 9, down to the paper broker. After that the same pattern comes a second time, for the second order, and the last step is the journal's."}}
+files = list(dict.fromkeys(file for file, _ in path))
+fig, ax = plt.subplots(figsize=(7, 3.6))
+ax.plot([files.index(file) for file, _ in path], ".-", color=NEUTRAL, ms=3, lw=0.5)
+label = {"color": "white", "fontsize": 7, "ha": "center", "va": "center"}
+for number, place in enumerate(at, 1):
+    y = files.index(path[place][0])
+    ax.plot(place, y, "o", ms=11, color=UP)
+    ax.text(place, y, number, **label)
+ax.set_yticks(range(len(files)), files, fontsize=8)
+ax.set(xlabel="functions entered since the bar came")
+ax.invert_yaxis()
+plt.show()
+
+# %%
+sent = [i for i, (_, name) in enumerate(path) if name == "PaperBroker.submit"]
+for i in sent:  # the last that was done in the journal before an order went out
+    print([name for _, name in path[:i] if name.startswith("Journal.")][-3:])
+    assert [name for file, name in path[:i] if "journal" in file][
+        -1
+    ] == "Journal.commit"
+
+# %% [markdown]
+# Before each of the two orders the journal wrote the request and **committed** it, which puts
+# it on disk; the broker hears of it after that. The picture is drawn from the run itself, so
+# it cannot say anything that the code no longer does.
+#
 # A run in three pieces, each of which picks up the file that the last one left, is therefore
 # the same run.
 
@@ -244,16 +347,17 @@ assert counts["intents"] == counts["fills"] == sum(row.orders for row in rows)
 pieces = []
 with tempfile.TemporaryDirectory() as folder:
     for _ in range(3):
-        paper = PaperBroker("BTCUSDT", equity=10_000.0, journal=Path(folder) / "paper")
+        paper = PaperBroker("BTCUSDT", equity=10_000.0)  # a new one
         more = {"broker": paper, "rows": pieces, "limit": 100}
         piece = pipeline(Recorded(bars, WARM), rule, f"{folder}/run.sqlite", **more)
         finish(piece.run())
         piece.journal.close()
-        paper.journal.close()
 
 # %%
-same = [(a.time, a.units, a.equity) == (b.time, b.units, b.equity)
-        for a, b in zip(pieces, rows, strict=False)]
+same = [
+    (a.time, a.units, a.equity) == (b.time, b.units, b.equity)
+    for a, b in zip(pieces, rows, strict=False)
+]
 print(len(same), "bars in three pieces, as in one:", all(same))
 assert len(same) == 300 and all(same)
 
@@ -290,6 +394,7 @@ assert not any(torture[name] for name in ("lost", "doubled", "changed", "positio
 # We take 80 bars and smuggle in four: one with a NaN, one twice, one from an hour ago, one with
 # its high below its low.
 
+
 # %%
 class Played:
     """A source that plays what it is given."""
@@ -304,7 +409,7 @@ class Played:
 
     async def bars(self, after):
         for bar in self.items[WARM:]:
-            yield Heard(bar)
+            yield BarEvent(bar)
 
 
 # %%
@@ -327,13 +432,15 @@ assert hurt == seen  # not one figure of one bar is different
 # on it.
 
 # %%
-jumped = clean[:101] + [b._replace(**{k: 1.02 * getattr(b, k) for k in
-                        ("open", "high", "low", "close")}) for b in clean[101:110]]
+jumped = clean[:101] + [
+    b._replace(**{k: 1.02 * getattr(b, k) for k in ("open", "high", "low", "close")})
+    for b in clean[101:110]
+]
 
 
 def long(window):
-    """Wish to be long, always."""
-    return Wish(0.5, 1.0, "rule")
+    """Want to be long, always."""
+    return Signal(window.index[-1], 0.5, 1.0, source="rule")
 
 
 # %%
@@ -346,7 +453,7 @@ assert [row.note for row in after[:3]] == ["", "jump", ""]
 assert [row.units > 0 for row in after[:3]] == [False, False, True]
 
 # %% [markdown]
-# The wish is kept and tried again one bar later. Then the price is where it is, and nothing
+# The target position is kept and tried again one bar later. Then the price is where it is, and nothing
 # jumps.
 #
 # ### When the broker refuses
@@ -360,36 +467,39 @@ assert [row.units > 0 for row in after[:3]] == [False, False, True]
 # This broker refuses the first three orders that close. The model is long for five bars, then
 # it wants out.
 
+
 # %%
 class Stubborn(PaperBroker):
     """Refuses to close, three times."""
 
     left = 3
 
-    def submit(self, intent):
-        if intent.reduce_only and self.left:
+    def submit(self, request):
+        if request.reduce_only and self.left:
             self.left -= 1
-            raise OrderRejectedError(intent.link_id, 110007, "not now")
-        return super().submit(intent)
+            raise OrderRejectedError(request.client_order_id, 110007, "not now")
+        return super().submit(request)
 
 
 # %%
 def leaving(window):
-    """Wish to be long for five bars, then to be flat."""
-    return Wish(0.5 * (window.index[-1] < bars.index[WARM + 5]), 1.0, "rule")
+    """Want to be long for five bars, then to be flat."""
+    at = window.index[-1]
+    return Signal(at, 0.5 * (at < bars.index[WARM + 5]), 1.0, source="rule")
 
 
 # %%
 broker, held = Stubborn("BTCUSDT", equity=10_000.0), []
-refused = pipeline(Recorded(bars.iloc[: WARM + 20], WARM), leaving, broker=broker,
-                   rows=held)
+refused = pipeline(
+    Recorded(bars.iloc[: WARM + 20], WARM), leaving, broker=broker, rows=held
+)
 report = finish(refused.run())
 ask = refused.journal.db.execute
 fates = [fate for (fate,) in ask("SELECT status FROM intents")]
 print(fates)
 assert fates == ["filled", "rejected", "rejected", "rejected", "filled"]
 assert [row.units > 0 for row in held[5:11]] == [True] * 4 + [False] * 2
-assert refused.trader.closer.patience == 600  # seconds, when the run has to end
+assert refused.trader.closer.close_timeout == 600  # seconds, when the run has to end
 
 # %% [markdown]
 # <!-- number: 15 from setrade/live/trader.py -->
@@ -408,10 +518,12 @@ assert refused.trader.closer.patience == 600  # seconds, when the run has to end
 # help, the order goes out without its line: it can only close. Here SQLite itself is told, after
 # thirty bars, that its file may not grow any more, reserve or not.
 
+
 # %%
 def turning(window):
     """Turn round with every bar, so that something is held at any time."""
-    return Wish(0.1 if window.index[-1].minute % 30 else -0.1, 1.0, "rule")
+    at = window.index[-1]
+    return Signal(at, 0.1 if at.minute % 30 else -0.1, 1.0, source="rule")
 
 
 def fills_up(row, seconds):
@@ -427,7 +539,7 @@ def fills_up(row, seconds):
 # %%
 broker, before = PaperBroker("BTCUSDT", equity=10_000.0), []
 full = pipeline(Recorded(bars, WARM), turning, broker=broker)
-full.watch = fills_up
+full.on_row = fills_up
 try:
     finish(full.run())
 except JournalError as error:
@@ -457,21 +569,24 @@ assert before[-1] != 0 and broker.position("BTCUSDT") == 0.0  # and held until t
 # %%
 now = [0.0]
 late = dict.fromkeys(range(30, 45), 0.9)  # seconds
-trouble = {"large": late | dict.fromkeys(range(90, 110), 0),  # 0: an error
-           "small": dict.fromkeys(range(95, 100), 0)}
+trouble = {
+    "large": late | dict.fromkeys(range(90, 110), 0),  # 0: an error
+    "small": dict.fromkeys(range(95, 100), 0),
+}
 bar_of = {t: k for k, t in enumerate(bars.index[WARM:])}
 
 
 # %%
 def level(name, ends=160):
     """A model that is slow or broken when `trouble` says so, and at the end."""
+
     def model(window):
         k = bar_of[window.index[-1]]
         seconds = trouble.get(name, {}).get(k, 0.1)
         now[0] += seconds
         if not seconds or k >= ends:
             raise RuntimeError("out of memory")
-        return Wish(0.5, 1.0, name)
+        return Signal(window.index[-1], 0.5, 1.0)
 
     return model
 
@@ -479,8 +594,12 @@ def level(name, ends=160):
 # %%
 changes = []
 names = ["large", "small", "rules"]
-chain = Failover([(name, level(name)) for name in names], budget=0.5,
-                 clock=lambda: now[0], changed=lambda *what: changes.append(what))
+chain = Failover(
+    [(name, level(name)) for name in names],
+    budget=0.5,
+    clock=lambda: now[0],
+    changed=lambda *what: changes.append(what),
+)
 broker = PaperBroker("BTCUSDT")
 falling = pipeline(Recorded(bars.iloc[: WARM + 200], WARM), chain, broker=broker)
 
@@ -510,13 +629,15 @@ for old, new, why in changes:
 # %%
 assert broker.position("BTCUSDT") == 0
 assert [(old, new) for old, new, _ in changes[:2]] == [
-    ("large", "small"), ("small", "large")]
+    ("large", "small"),
+    ("small", "large"),
+]
 assert len(answered) == 160 and set(answered) == {0, 1, 2}
 
 # %% [markdown]
 # A model that never answers is worse than one that is late. It is asked on the event loop, and
 # while it computes, nobody looks at the clock or the kill file. So the command line puts each
-# level into a `Worker`, a thread that is waited for during five budgets at most, and then left.
+# level into a `TimeoutModel`, a thread that is waited for during five budgets at most, and then left.
 # With three levels that hang one after the other it can take fifteen budgets until the kill
 # file is seen: a quarter of a minute with the budget of one second that is the default. A
 # `Pipeline` that is given a bare function has no such bound.
@@ -539,12 +660,15 @@ assert len(answered) == 160 and set(answered) == {0, 1, 2}
 # {cite:p}`siddiqi2006`. Half a sample is added to each bin, so that an empty one makes no
 # infinity.
 
+
 # %%
 def psi_by_hand(recent, reference, bins=10):
     """Compare two histograms over the reference's tenths."""
     inner = np.quantile(reference, np.arange(1, bins) / bins)
-    s, r = (np.bincount(np.searchsorted(inner, x), minlength=bins) + 0.5
-            for x in (recent, reference))
+    s, r = (
+        np.bincount(np.searchsorted(inner, x), minlength=bins) + 0.5
+        for x in (recent, reference)
+    )
     s, r = s / s.sum(), r / r.sum()
     return ((s - r) * np.log(s / r)).sum()
 
@@ -670,7 +794,8 @@ assert watch.lines[1] > 0.25
 # python -m setrade.live --source simulator --minutes 30 --speed 60 --metrics-port 8000
 # ```
 #
-# `http://127.0.0.1:8000/metrics` is for Prometheus, and `http://127.0.0.1:8000/` for a person.
+# `http://127.0.0.1:8000/metrics` is for Prometheus, and `http://127.0.0.1:8000/` for a person
+# (`/facts.json` tells a program of your own the same).
 # Nothing on the page is told by colour alone. And it has one line that most such pages lack:
 # when the process no longer answers, the page says so, in red, instead of showing the last
 # healthy picture for ever.
@@ -712,8 +837,12 @@ assert f"setrade_bars_total {float(len(rows))}" in metrics
 # %%
 speed = results.load("live_speed")["results"]
 memory = results.load("live_memory")["results"]
-columns = {"bars": "bars", "ms_a_bar": "ms a bar", "commit_ms_a_bar": "of it journal",
-           "times_real_time": "times real time"}
+columns = {
+    "bars": "bars",
+    "ms_a_bar": "ms a bar",
+    "commit_ms_a_bar": "of it journal",
+    "times_real_time": "times real time",
+}
 table = pd.DataFrame(speed["replay"]).T[list(columns)].rename(columns=columns)
 table.round(2).astype({"bars": int, "times real time": int})
 
@@ -784,6 +913,7 @@ assert memory["flat"]
 # A trader keeps notes of what it did, so that it can go on after a crash. There are two places
 # for the note: after the deed, or before it. We try both on a tiny exchange whose plug can be
 # pulled: just before the third order arrives, or just after.
+
 
 # %%
 class PowerCut(Exception):
@@ -862,6 +992,7 @@ assert table_of(act_first, note_first).to_numpy().tolist() == [[5, 6], [4, 5]]
 # name made of the decision. After a restart do it again, under the same name: whoever has it
 # already takes it no second time.
 
+
 # %%
 def named(k, notes, exchange):
     """Note, then send, again if need be: the name says which decision it was."""
@@ -905,18 +1036,25 @@ assert table_of(named).to_numpy().tolist() == [[5, 5]]
 # :class: dropdown
 # ```
 
+
 # %%
 def flaps(**settings):
     """How often the level changes in 200 bars."""
     clock, changes = [0.0], []
+    signal = Signal(bars.index[-1], 0.5, 1.0)
 
     def large(k):
         clock[0] += 0.9 if k // 5 % 2 else 0.1
-        return Wish(0.5, 1.0, "large")
+        return signal
 
-    levels = [("large", large), ("rules", lambda k: Wish(0.5, 1.0, "rules"))]
-    chain = Failover(levels, budget=0.5, clock=lambda: clock[0],
-                     changed=lambda *what: changes.append(what), **settings)
+    levels = [("large", large), ("rules", lambda k: signal)]
+    chain = Failover(
+        levels,
+        budget=0.5,
+        clock=lambda: clock[0],
+        changed=lambda *what: changes.append(what),
+        **settings,
+    )
     for k in range(200):
         chain(k)
     return len(changes)
@@ -955,9 +1093,11 @@ def changes_of(x, every):
 
 
 # %%
-found = {"noise, every row": changes_of(noise, 1),
-         "means, every row": changes_of(mean, 1),
-         "means, thinned": changes_of(mean, None)}
+found = {
+    "noise, every row": changes_of(noise, 1),
+    "means, every row": changes_of(mean, 1),
+    "means, thinned": changes_of(mean, None),
+}
 pd.DataFrame.from_dict(found, orient="index", columns=["changes", "rows apart"])
 
 # %%
@@ -990,7 +1130,7 @@ class Endless(Played):
         for k in count(WARM):
             bar = self.items[min(k, len(self.items) - 1)]
             await asyncio.sleep(0.002)
-            yield Heard(bar._replace(time=self.items[0].time + k * STEP))
+            yield BarEvent(bar._replace(time=self.items[0].time + k * STEP))
 
 
 # %%
@@ -998,8 +1138,10 @@ with tempfile.TemporaryDirectory() as folder:
     button, kept = Path(folder) / "stop", []
     broker = PaperBroker("BTCUSDT")
     line = pipeline(Endless(clean), long, broker=broker, switch=KillSwitch(button))
-    line.watch = lambda row, seconds: (kept.append(row.units), len(kept) == 50
-                                       and button.touch())
+    line.on_row = lambda row, seconds: (
+        kept.append(row.units),
+        len(kept) == 50 and button.touch(),
+    )
     report = finish(line.run())
 
 # %%

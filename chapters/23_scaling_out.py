@@ -6,7 +6,7 @@
 #
 # ```{admonition} What you will do
 # :class: tip
-# - write a study as a list of plain cells, and give each cell a name
+# - write a study as a list of run configurations, and give each one a name
 # - store every run the moment it ends, failures too
 # - see how a study that drops its failures flatters itself
 # - run one study on one worker, on two, and on a cluster, and compare the tables
@@ -29,8 +29,7 @@ import pandas as pd
 
 from setrade import results
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
-from setrade.study import Store, StudyError, key, run
-from setrade.study.store import grid
+from setrade.study import Store, StudyError, grid, key, run
 
 use_style()
 folder = Path(tempfile.mkdtemp())
@@ -50,33 +49,33 @@ DOLLARS = 0.04  # for one core and hour, an assumption: put your own
 # settings were tried.
 #
 # The cure begins with the order of things. First write down *all* runs, as plain data. Then run
-# them. A run is a **cell**: names and values, nothing else. `grid` spells them out.
+# them. The **configuration** of a run is names and values, nothing else. `grid` spells them out.
 
 # %%
-cells = grid(model=["none", "mean"], seed=range(3), fold=range(2))
-print(len(cells), "cells; the first and the last:")
-print(cells[0])
-print(cells[-1])
+configs = grid(model=["none", "mean"], seed=range(3), fold=range(2))
+print(len(configs), "runs; the first and the last:")
+print(configs[0])
+print(configs[-1])
 
 # %% [markdown]
-# A cell needs a name that does not depend on when it ran or in which order its fields were
+# A run needs a name that does not depend on when it ran or in which order its fields were
 # written. By hand: sort the names, write JSON, take the hash.
 
 # %%
-def name_of(cell):
-    text = json.dumps(cell, sort_keys=True)
+def name_of(config):
+    text = json.dumps(config, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-shuffled = dict(reversed(cells[0].items()))
-print(name_of(cells[0]), name_of(shuffled))
+shuffled = dict(reversed(configs[0].items()))
+print(name_of(configs[0]), name_of(shuffled))
 
 # %% [markdown]
 # The package does the same.
 
 # %%
-assert [name_of(cell) for cell in cells] == [key(cell) for cell in cells]
-assert len({key(cell) for cell in cells}) == len(cells)
+assert [name_of(config) for config in configs] == [key(config) for config in configs]
+assert len({key(config) for config in configs}) == len(configs)
 
 # %% [markdown]
 # ## 2 One line a run
@@ -96,30 +95,30 @@ def append(path, row):
 
 by_hand = folder / "by_hand.jsonl"
 append(by_hand, {"study": "toy", "data_sha256": {}, "setting": {}})
-append(by_hand, {"key": key(cells[0]), "status": "ok", "measures": {"x": 1}})
+append(by_hand, {"key": key(configs[0]), "status": "ok", "measures": {"x": 1}})
 print(by_hand.read_text(encoding="utf-8"))
 
 # %% [markdown]
 # `Store` adds what experience adds. It flushes to the disk, undoes a line that the disk could not
 # take, refuses a file that belongs to other data or another setting, and lets one process write at a time. And it
-# answers the question that makes a study resumable: which cells are missing?
+# answers the question that makes a study resumable: which runs are missing?
 
 # %%
 store = Store(folder / "toy.jsonl", "toy", {"bars": "abc"})
-print(len(store.missing(cells)), "of", len(cells), "cells are missing")
+print(len(store.missing(configs)), "of", len(configs), "runs are missing")
 
 # %% [markdown]
 # Our toy run takes the place of a training. It draws 250 daily returns without any edge and says
 # what they add up to.
 
 # %%
-def drift(cell):
-    rng = np.random.default_rng(cell["seed"])
+def drift(config):
+    rng = np.random.default_rng(config["seed"])
     daily = rng.normal(0, 0.02, 250)
     return {"total": float(np.prod(1 + daily) - 1)}
 
 
-report = run(drift, cells, store, say=print)
+report = run(drift, configs, store, say=print)
 print(report.ran, "ran,", report.failed, "failed,", report.skipped, "skipped")
 
 # %% tags=["nbval-ignore-output"]
@@ -128,21 +127,22 @@ print({name: row[name] for name in ("commit", "machine", "device", "seconds")})
 
 # %% [markdown]
 # The line before the others ran is the estimate: the first run goes alone, and its time tells how
-# long the rest will take. Every row carries what is needed to repeat it: the cell, the commit, the
-# versions, the machine.
+# long the rest will take. Every row carries what is needed to repeat it: the configuration,
+# the commit, the versions, the machine.
 #
 # Call it again, and nothing happens. This is all there is to resuming.
 
 # %%
-again = run(drift, cells, store, say=print)
+again = run(drift, configs, store, say=print)
 print(again.ran, "ran,", again.skipped, "skipped")
 assert again.ran == 0
 
 # %% [markdown]
 # ## 3 The same table from one worker, two, and a cluster
 #
-# Underneath `run` is joblib {cite:p}`joblib`. Its backends are loky, which starts processes on
-# this machine, and Dask and Ray, which reach a cluster. The study does not change:
+# `run` has two backends. One is loky, with joblib {cite:p}`joblib` around it: it starts processes on
+# this machine. The other is Dask {cite:p}`rocklin2015`, which reaches a cluster. The study does not
+# change:
 #
 # ```bash
 # make study STUDY=se_real                                    # all cores of this machine
@@ -153,10 +153,10 @@ assert again.ran == 0
 
 # %%
 two = Store(folder / "two.jsonl", "toy", {})
-run(drift, cells, two, n_jobs=2, say=lambda text: None)
-same = [row["measures"] for row in two.of(cells)]
-assert same == [drift(cell) for cell in cells]
-print("two workers, the same table:", same == [drift(cell) for cell in cells])
+run(drift, configs, two, n_jobs=2, say=lambda text: None)
+same = [row["measures"] for row in two.of(configs)]
+assert same == [drift(config) for config in configs]
+print("two workers, the same table:", same == [drift(config) for config in configs])
 
 # %% [markdown]
 # Whether that holds with real nets, and with processes that can die, is a longer run
@@ -314,8 +314,8 @@ print(f"full grid  {hours * DOLLARS:.2f} dollars at {DOLLARS} a core hour")
 # fall by more than 18 % within a month raises an error.
 
 # %%
-def fragile(cell):
-    rng = np.random.default_rng(cell["seed"])
+def fragile(config):
+    rng = np.random.default_rng(config["seed"])
     path = np.cumprod(1 + rng.normal(0, 0.02, 250))
     if (path[21:] / path[:-21]).min() < 0.82:
         raise ArithmeticError("the loss is not a number")
@@ -325,13 +325,13 @@ def fragile(cell):
 # %%
 seeds = grid(seed=range(N_SEEDS))
 survivors = []
-for cell in seeds:
+for config in seeds:
     try:
-        survivors.append(fragile(cell)["total"])
+        survivors.append(fragile(config)["total"])
     except ArithmeticError:
         continue  # the mistake
 
-everyone = [drift(cell)["total"] for cell in seeds]
+everyone = [drift(config)["total"] for config in seeds]
 print(f"survivors  {np.mean(survivors):+.1%} a year, {len(survivors)} runs")
 print(f"everyone   {np.mean(everyone):+.1%} a year, {len(everyone)} runs")
 
@@ -381,15 +381,15 @@ assert report.failed == (~alive).sum()
 # alone, each in a process of its own, and writes down the one that dies again.
 
 # %%
-def hungry(cell):
-    if cell["seed"] == 3:
+def hungry(config):
+    if config["seed"] == 3:
         os.kill(os.getpid(), signal.SIGKILL)  # as the system does
-    return drift(cell)
+    return drift(config)
 
 
 killed = Store(folder / "hungry.jsonl", "hungry", {})
 report = run(hungry, grid(seed=range(6)), killed, n_jobs=2, say=lambda text: None)
-failed = [row["cell"] for row in killed.rows() if row["status"] == "failed"]
+failed = [row["config"] for row in killed.rows() if row["status"] == "failed"]
 print(report.ran, "runs on record; failed:", failed)
 assert failed == [{"seed": 3}]
 
@@ -422,13 +422,13 @@ try:
 except StudyError as error:
     print(str(error).replace(str(folder), "<folder>"))
 mended = Store(store.path, "toy", {"bars": "abc"}, repair=True)
-print(len(mended.missing(cells)), "cell to repeat")
-assert len(mended.missing(cells)) == 1
+print(len(mended.missing(configs)), "run to repeat")
+assert len(mended.missing(configs)) == 1
 
 # %% [markdown]
 # ## Summary
 #
-# - A study is a list of cells, written down before the first one runs.
+# - A study is a list of run configurations, written down before the first one runs.
 # - One appended line a run makes it resumable, and makes failures part of the record.
 # - Dropped failures are survivorship bias.
 # - One thread and one seed a run: the table is the same on one worker, on two, on a cluster.
@@ -489,7 +489,7 @@ assert (more.ran, more.skipped) == (2, 4)
 # ```
 #
 # A run could not be repeated, and the tables of two backends would differ. The seed belongs in the
-# cell, where everybody can see it:
+# configuration, where everybody can see it:
 
 # %%
 assert drift({"seed": 7}) == drift({"seed": 7})
@@ -501,5 +501,5 @@ assert drift({"seed": 7}) != drift({"seed": 8})
 #
 # ## Further reading
 #
-# {cite:t}`amdahl1967` is two pages long. The joblib documentation {cite:p}`joblib` describes the
-# backends; {cite:t}`rocklin2015` is the paper on Dask.
+# {cite:t}`amdahl1967` is two pages long. The joblib documentation {cite:p}`joblib` describes
+# loky; {cite:t}`rocklin2015` is the paper on Dask.

@@ -229,7 +229,7 @@ def annual_sharpe(returns: np.ndarray) -> float:
     return evidence.sharpe(returns) * np.sqrt(365 * 96)
 
 
-def bounds(result) -> evidence.Interval:
+def bounds(result) -> evidence.ConfidenceInterval:
     returns = result.equity.pct_change().dropna().to_numpy()
     return evidence.interval(annual_sharpe, returns, seed=0)
 

@@ -18,18 +18,6 @@ from torch import Tensor, nn
 
 from setrade.errors import ArgumentError, array, integer, number
 
-__all__ = [
-    "AttentionRecord",
-    "AttentionReport",
-    "ablation_importance",
-    "gate_drift",
-    "permutation_importance",
-    "report",
-]
-
-
-# ---- Gates by regime, as a typed record and as a table.
-
 
 @dataclass(frozen=True)
 class AttentionRecord:
@@ -104,7 +92,7 @@ def report(
     return AttentionReport(frame, there)
 
 
-# ---- How much a net loses without a channel: two measures that do not trust its gates.
+# ---- How much a net loses without a channel.
 #
 # Source: L. Breiman, Random Forests (2001), section 10, for permutation.
 
@@ -112,14 +100,23 @@ def report(
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
+@contextmanager
+def _evaluating(net: nn.Module) -> Iterator[None]:
+    """Hold a net in evaluation mode; put every part back into the mode it was in."""
+    modes = [(part, part.training) for part in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
 @torch.no_grad()
 def _loss(net: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
-    """Return the mean loss of the net in eval mode; the mode it was in is restored."""
-    was = net.training
-    net.eval()
-    value = float(loss(net(x), y))
-    net.train(was)
-    return value
+    """Return the mean loss of the net in eval mode."""
+    with _evaluating(net):
+        return float(loss(net(x), y))
 
 
 def _checked(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,9 +184,6 @@ def ablation_importance(
     return rise
 
 
-# ---- Have the gates moved away from where they were when the net was accepted?
-
-
 def gate_drift(
     gates: pd.DataFrame, reference: pd.DataFrame, *, window: int = 96, level: float = 0.99
 ) -> pd.DataFrame:
@@ -234,7 +228,7 @@ def gate_drift(
     return pd.DataFrame({"drift": drift, "threshold": threshold, "alert": drift > threshold})
 
 
-# ---- What a net looked at in a picture, and a score for it where the answer is known.
+# ---- What a net looked at in a picture.
 #
 # A map is easy to draw and easy to believe. So each one is scored against a box in which the
 # evidence lies, against the boxes of other pictures, and (by the caller) against the same map of an
@@ -246,19 +240,7 @@ def gate_drift(
 # game; J. Adebayo et al., Sanity Checks for Saliency Maps (2018), for the untrained control.
 
 
-@contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Hold a net in evaluation mode; put every part back into the mode it was in."""
-    modes = [(part, part.training) for part in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
-def _maps_checked(net: nn.Module, x: Tensor, target: Tensor) -> None:
+def _check_pictures(net: nn.Module, x: Tensor, target: Tensor) -> None:
     """Raise unless pictures and the classes to explain fit together."""
     if not isinstance(net, nn.Module):
         raise ArgumentError("net", net, "a torch module")
@@ -288,7 +270,7 @@ def grad_cam(
     """
     from captum.attr import LayerAttribution, LayerGradCam
 
-    _maps_checked(net, x, target)
+    _check_pictures(net, x, target)
     if not isinstance(layer, nn.Module) or all(part is not layer for part in net.modules()):
         raise ArgumentError("layer", layer, "a module inside net")
     maps, explain = [], LayerGradCam(net, layer)
@@ -328,7 +310,7 @@ def occlusion(
     """
     from captum.attr import Occlusion
 
-    _maps_checked(net, x, target)
+    _check_pictures(net, x, target)
     side = integer("window", window, 1, int(min(x.shape[2:])))
     step = integer("stride", stride, 1, side)
     shade, size = number("baseline", baseline), integer("batch_size", batch_size, 1)

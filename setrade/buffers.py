@@ -56,8 +56,12 @@ def series(name: str, x: Any, min_length: int = 2) -> Any:
     return x
 
 
-def output(out: Any, shape: tuple[int, ...], like: Any) -> Any:
-    """Return the float32 buffer to fill: ``out`` once checked, or a new one beside ``like``.
+def output(
+    out: Any, shape: tuple[int, ...], like: Any = None, dtypes: tuple[str, ...] = ("float32",)
+) -> Any:
+    """Return the buffer to fill: ``out`` once checked, or a new one of the first dtype.
+
+    Where ``like`` is a tensor, so is the buffer: float32, on the same device.
 
     Raises:
         ArgumentError: ``out`` is of another kind, shape, type or device than the result,
@@ -66,11 +70,10 @@ def output(out: Any, shape: tuple[int, ...], like: Any) -> Any:
     if is_tensor(like):
         return _output_tensor(out, shape, like)
     if out is None:
-        return np.empty(shape, np.float32)
-    allowed = f"a contiguous, writable float32 array of shape {shape}"
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.float32:
-        raise ArgumentError("out", out, allowed)
-    if not (out.flags.c_contiguous and out.flags.writeable):
+        return np.empty(shape, dtypes[0])
+    fits = isinstance(out, np.ndarray) and out.shape == shape and out.dtype in dtypes
+    if not (fits and out.flags.c_contiguous and out.flags.writeable):
+        allowed = f"a contiguous, writable {' or '.join(dtypes)} array of shape {shape}"
         raise ArgumentError("out", out, allowed)
     return out
 

@@ -60,6 +60,13 @@ def choice(name: str, value: Any, options: Collection[str]) -> str:
     return value
 
 
+def generator(seed: Any) -> np.random.Generator:
+    """Return ``seed`` if it is a generator, else the one that an integer from 0 on seeds."""
+    return np.random.default_rng(
+        seed if isinstance(seed, np.random.Generator) else integer("seed", seed, 0)
+    )
+
+
 def array(
     name: str,
     value: Any,
@@ -84,3 +91,11 @@ def array(
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
         raise ArgumentError(name, x[where], f"finite numbers (first fault at index {where})")
     return x
+
+
+def places(name: str, value: Any, low: int, high: int) -> np.ndarray:
+    """Return ``value`` as int64 numbers (n,) of rows or bars within [low, high], at least one."""
+    x = array(name, value, ndim=1)
+    if x.dtype.kind not in "iu" or x.min() < low or x.max() > high:
+        raise ArgumentError(name, value, f"integers from {low} to {high}")
+    return x.astype(np.int64)

@@ -1,4 +1,8 @@
-"""What a net is asked to predict, and which bars it may learn it from."""
+"""What a net is asked to predict, and which bars it may learn it from.
+
+A decision after bar t has seen bars up to and including t, and fills at the open of t+1. A label
+therefore measures from that open, never from a close.
+"""
 
 from __future__ import annotations
 
@@ -14,33 +18,11 @@ from setrade.compiled import kernel
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, array, integer, number
 
-__all__ = [
-    "BUY",
-    "HOLD",
-    "SELL",
-    "Split",
-    "bars_used",
-    "break_even",
-    "chronological",
-    "class_shares",
-    "forward_return",
-    "last_bars",
-    "sell_hold_buy",
-    "triple_barrier",
-    "walk_forward",
-]
-
-
-# ---- Forward returns and the three classes 0 sell, 1 hold, 2 buy.
-#
-# Timing, the same everywhere: a decision after bar t has seen bars up to and including t, and
-# fills at the open of t+1. A label therefore measures from that open, never from a close.
-
-
 SELL, HOLD, BUY = 0, 1, 2
+CLASSES = ("sell", "hold", "buy")  # the names of 0, 1, 2, in this order everywhere
 
 
-def prices(candles: pd.DataFrame, *columns: str) -> list[np.ndarray]:
+def _prices(candles: pd.DataFrame, *columns: str) -> list[np.ndarray]:
     """Return price columns as float64 arrays; raise `ArgumentError` unless finite and > 0."""
     if not isinstance(candles, pd.DataFrame) or not set(columns) <= set(candles.columns):
         raise ArgumentError("candles", candles, "a DataFrame with columns " + ", ".join(columns))
@@ -71,7 +53,7 @@ def forward_return(candles: pd.DataFrame, horizon: int) -> pd.Series:
     Raises:
         ArgumentError: a price is not finite and positive, or there are too few bars.
     """
-    (opens,) = prices(candles, "open")
+    (opens,) = _prices(candles, "open")
     horizon = integer("horizon", horizon, 1)
     if len(opens) < horizon + 2:
         raise ArgumentError("candles", candles, f"at least horizon + 2 = {horizon + 2} bars")
@@ -127,13 +109,10 @@ def class_shares(labels: pd.Series) -> dict[str, float]:
     known = labels.dropna()
     if known.empty or not known.isin((SELL, HOLD, BUY)).all():
         raise ArgumentError("labels", labels, "labels 0, 1, 2 (or NaN), at least one of them")
-    return {
-        name: float((known == value).mean())
-        for name, value in (("sell", SELL), ("hold", HOLD), ("buy", BUY))
-    }
+    return {name: float((known == value).mean()) for value, name in enumerate(CLASSES)}
 
 
-# ---- Triple-barrier labels: how a trade with a target, a stop and a time limit would have ended.
+# ---- Triple-barrier labels.
 #
 # Source: M. López de Prado, Advances in Financial Machine Learning (2018), section 3.4; here with
 # the entry at the next open and with intrabar highs and lows.
@@ -168,7 +147,7 @@ def _scan(opens, highs, lows, width, above, below, horizon):
 
 def _widths(candles: pd.DataFrame, scale: str | np.ndarray, period: int) -> np.ndarray:
     """Return one unit of barrier distance a bar, in price: ATR, volatility, or as given."""
-    opens, highs, lows, closes = prices(candles, "open", "high", "low", "close")
+    opens, highs, lows, closes = _prices(candles, "open", "high", "low", "close")
     if isinstance(scale, str):
         if scale == "atr":
             return talib.ATR(highs, lows, closes, period)
@@ -219,7 +198,7 @@ def triple_barrier(
     """
     upper, lower = number("upper", upper, 0, above=True), number("lower", lower, 0, above=True)
     horizon, period = integer("horizon", horizon, 1), integer("period", period, 2)
-    opens, highs, lows = prices(candles, "open", "high", "low")
+    opens, highs, lows = _prices(candles, "open", "high", "low")
     if len(opens) < horizon + 2:
         raise ArgumentError("candles", candles, f"at least horizon + 2 = {horizon + 2} bars")
     width = _widths(candles, scale, period)
@@ -227,7 +206,7 @@ def triple_barrier(
     return pd.DataFrame({"label": label, "end": end, "gain": gain}, index=candles.index)
 
 
-# ---- Train, validation and test sets that share no bar, in the order of time.
+# ---- Sets that share no bar, in the order of time.
 #
 # An example is a window that ends at bar t: its input is bars t-lookback+1 … t, its label looks
 # at bars t+1 … end[t]. Two examples leak into each other as soon as these spans overlap. Later
@@ -272,24 +251,16 @@ def _end(n_bars: int, horizon: int, end: np.ndarray | None) -> np.ndarray:
     return end
 
 
-def _between(
-    start: int, stop: int, limit: int, first: int, lookback: int, end: np.ndarray
-) -> np.ndarray:
-    """Return t in [start, stop) with a window from ``first`` on and a label before ``limit``."""
-    t = np.arange(max(start, first + lookback - 1), stop)
-    return t[end[t] < limit]  # NaN, no label, compares false
-
-
 def _cut(
     edges: Sequence[int], first: int, lookback: int, embargo: int, end: np.ndarray
 ) -> list[np.ndarray]:
     """Return the sets between consecutive ``edges``, each purged against the next."""
-    sets = []
+    sets, earliest = [], first + lookback - 1  # the first bar at which a window ends
     for i, (start, stop) in enumerate(pairwise(edges)):
-        final = i == len(edges) - 2
-        next_window = max(stop, first + lookback - 1) - lookback + 1
-        limit = len(end) if final else next_window - embargo
-        sets.append(_between(start, stop, limit, first, lookback, end))
+        next_window = max(stop, earliest) - lookback + 1
+        limit = len(end) if i == len(edges) - 2 else next_window - embargo
+        t = np.arange(max(start, earliest), stop)
+        sets.append(t[end[t] < limit])  # NaN, no label, compares false
     return sets
 
 
@@ -333,12 +304,9 @@ def chronological(
     """
     n_bars, lookback = integer("n_bars", n_bars, 3), integer("lookback", lookback, 1)
     embargo, first = integer("embargo", embargo, 0), integer("first", first, 0, n_bars - 1)
-    if len(fractions) != 3 or any(
-        number("fractions", f, 0, 1, above=True) is None for f in fractions
-    ):
-        raise ArgumentError("fractions", fractions, "three shares > 0")
-    if abs(sum(fractions) - 1) > 1e-9:
-        raise ArgumentError("fractions", fractions, "three shares that sum to 1")
+    shares = [number("fractions", share, 0, 1, above=True) for share in fractions]
+    if len(shares) != 3 or abs(sum(shares) - 1) > 1e-9:
+        raise ArgumentError("fractions", fractions, "three shares > 0 that sum to 1")
     span = n_bars - first
     stops = [first + round(span * share) for share in np.cumsum(fractions)]
     sets = _cut([first, *stops], first, lookback, embargo, _end(n_bars, horizon, end))

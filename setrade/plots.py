@@ -24,7 +24,6 @@ from setrade.channels import GROUPS
 from setrade.errors import ArgumentError
 
 UP, DOWN, NEUTRAL = "#0072B2", "#D55E00", "#7F7F7F"
-CLASS_COLOURS = (DOWN, NEUTRAL, UP)  # 0 sell, 1 hold, 2 buy
 
 
 def use_style() -> None:
@@ -33,7 +32,7 @@ def use_style() -> None:
         plt.style.use(style)
 
 
-# ---- Figures of candles: the bars themselves, their volume, and where a file is dirty.
+# ---- Candles.
 
 
 def _dates(index: pd.DatetimeIndex) -> np.ndarray:
@@ -91,15 +90,13 @@ def draw_timeline(ax: Any, rows: Mapping[str, pd.DatetimeIndex]) -> None:
 
 def _time_axis(ax: Any) -> None:
     """Label x as time, with as few words as it takes."""
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
     locator = AutoDateLocator(minticks=3, maxticks=8)
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     ax.set_xlabel("time, UTC")
 
 
-# ---- Figures of chapter 02: how channels resemble each other.
+# ---- Channels.
 
 
 def correlations(table: pd.DataFrame, ax: Axes) -> AxesImage:
@@ -130,7 +127,7 @@ def correlations(table: pd.DataFrame, ax: Axes) -> AxesImage:
     return image
 
 
-# ---- Figures of gates: over time under the price, and the weights behind a squeeze.
+# ---- Gates and squeezes.
 
 
 def gates_over_time(close: pd.Series, gates: pd.DataFrame, *, label: str = "gate") -> Figure:
@@ -208,7 +205,7 @@ def squeeze_weights(x: np.ndarray, weights: Mapping[str, np.ndarray]) -> Figure:
     return fig
 
 
-# ---- Square pictures of a series, drawn alike in every chapter: time runs right and down.
+# ---- Square pictures of a series: time runs right and down.
 
 
 def field(ax: Any, image: Any, title: str = "", *, signed: bool = True) -> Any:
@@ -228,7 +225,7 @@ def field(ax: Any, image: Any, title: str = "", *, signed: bool = True) -> Any:
     return drawn
 
 
-# ---- Figures of order books: a ladder of one snapshot, a heat map of many.
+# ---- Order books.
 
 
 def draw_ladder(ax: Axes, price: np.ndarray, size: np.ndarray, is_bid: np.ndarray) -> None:
@@ -261,7 +258,7 @@ def draw_heatmap(ax: Axes, volume: np.ndarray, seconds: float, span_bps: float) 
     return picture
 
 
-# ---- Figures of patterns: a window with its box, a confusion matrix, a reliability curve.
+# ---- Patterns.
 
 
 def window(ax: Any, candles: np.ndarray) -> None:
@@ -330,7 +327,7 @@ def reliability(ax: Any, tables: Mapping[str, Mapping[str, Sequence[float]]]) ->
     ax.legend()
 
 
-# ---- The four ways from a picture to a signal, as one diagram, and values with their intervals.
+# ---- Strategies, and values with their intervals.
 
 
 WAYS = (
@@ -374,7 +371,7 @@ def forest(ax: Axes, cells: Mapping[str, Mapping[str, Any]], *, reference: float
     ax.set_yticks(rows, names)
 
 
-# ---- Figures of chapter 16: regimes as bands, transitions as a table, weights as bars.
+# ---- Regimes and their transitions.
 
 
 # From light to dark, so that the order survives a grey printer; told apart by hatch as well.
@@ -433,7 +430,7 @@ def interval_rows(ax: Axes, rows: pd.DataFrame, zero: float = 0.0) -> None:
     ax.set_ylim(-0.6, len(rows) - 0.4)
 
 
-# ---- Figures of backtests: equity with drawdown, trades on candles, months at a glance.
+# ---- Backtests.
 
 
 STYLES = ("-", "--", "-.", ":")
@@ -495,7 +492,7 @@ def monthly_table(ax: Axes, table: pd.DataFrame) -> AxesImage:
     return image
 
 
-# ---- Figures of chapter 06: regimes under a price, gates by regime.
+# ---- Gates by regime.
 
 
 REGIME_COLOURS = ("#0072B2", "#D55E00", "#DDDDDD", "#CC79A7", "#F0E442")

@@ -16,7 +16,7 @@ from setrade.errors import ArgumentError, array, integer, number
 __all__ = ["embed", "quantify", "recurrence"]
 
 
-# ---- Recurrence plots: when was the series in a state like this one?
+# ---- Recurrence plots.
 #
 # Sources: Takens, Detecting strange attractors in turbulence (1981), for the embedding;
 # Eckmann, Oliffson Kamphorst and Ruelle, Recurrence Plots of Dynamical Systems (Europhysics
@@ -246,7 +246,7 @@ def recurrence(
     return image
 
 
-# ---- Recurrence quantification: the textures of a recurrence plot as four numbers.
+# ---- Recurrence quantification.
 #
 # Source: Marwan, Romano, Thiel and Kurths, Recurrence plots for the analysis of complex
 # systems (Physics Reports 438, 2007), equations 24, 45, 46, 49 and 58.

@@ -15,31 +15,6 @@ import numpy as np
 from setrade.costs import compiled
 from setrade.errors import ArgumentError, array, integer, number
 
-__all__ = [
-    "DAILY_LOSS",
-    "END",
-    "LIQUIDATION",
-    "OPEN",
-    "REASONS",
-    "REFUSALS",
-    "SIGNAL",
-    "STAY",
-    "STOP",
-    "TARGET",
-    "Risk",
-    "Rules",
-    "by_confidence",
-    "day_lost",
-    "exit_price",
-    "exposure",
-    "levels",
-    "liquidation_price",
-    "refusal",
-]
-
-
-# ---- What the risk rules are asked to hold to.
-
 
 class Rules(NamedTuple):
     """`Risk` as compiled code reads it: an infinite limit never binds."""
@@ -114,13 +89,14 @@ class Risk:
         )  # fmt: skip
 
 
-# ---- The risk rules, one short compiled function each, over plain numbers.
+# ---- The rules, one short compiled function each.
 
 
 # Why a position ended: the ledger stores the place in this tuple.
 REASONS = ("signal", "stop", "target", "liquidation", "daily_loss", "end", "open")
-SIGNAL, STOP, TARGET, LIQUIDATION, DAILY_LOSS, END, OPEN = range(7)
+SIGNAL, STOP, TARGET, LIQUIDATION, DAILY_LOSS, END, LEFT_OPEN = range(7)
 STAY = -1
+DUST = 1e-12  # of equity: a smaller change of position is rounding, not an order
 # Why new exposure was refused; the first is «it was not».
 REFUSALS = ("", "halted", "stale", "jump", "no_atr")
 
@@ -144,8 +120,9 @@ def levels(side: float, entry: float, distance: float, ratio: float) -> tuple[fl
 
 @compiled
 def exit_price(
-    side: float, first: float, high: float, low: float, stop: float, target: float, ruin: float
-) -> tuple[int, float]:
+    side: float, first: float, high: float, low: float, stop: float, target: float,
+    liquidation: float,
+) -> tuple[int, float]:  # fmt: skip
     """Return why and at what price a bar ends a position, the worse event first.
 
     A bar does not say whether its high or its low came first; if it touches both stop and
@@ -154,7 +131,7 @@ def exit_price(
     Args:
         side: +1 long, −1 short.
         first: the bar's open. high, low: its extremes.
-        stop, target: from `levels`. ruin: from `liquidation_price`.
+        stop, target: from `levels`. liquidation: from `liquidation_price`.
 
     Returns:
         A reason (place in ``REASONS``, or ``STAY``) and the price before slippage.
@@ -163,9 +140,9 @@ def exit_price(
     opened, worst, best = side * first, side * low, side * high
     if side < 0:
         worst, best = best, worst
-    floor = max(side * stop, side * ruin)
+    floor = max(side * stop, side * liquidation)
     if worst <= floor:
-        forced = side * ruin >= side * stop or opened <= side * ruin
+        forced = side * liquidation >= side * stop or opened <= side * liquidation
         return (LIQUIDATION if forced else STOP), side * min(opened, floor)
     if best >= side * target:
         return TARGET, side * max(opened, side * target)

@@ -20,20 +20,6 @@ from torch.nn import functional as F
 
 from setrade.errors import ArgumentError, choice, integer, number
 
-__all__ = [
-    "CBAM",
-    "SQUEEZES",
-    "CachedSE",
-    "ConcurrentSE",
-    "Excitation",
-    "MultiScaleSE",
-    "SEBlock",
-    "Squeeze",
-]
-
-
-# ---- What every block of this package refuses, and the price of looking.
-
 
 def tracing() -> bool:
     """Tell whether ``torch.jit.trace`` or the ONNX exporter is recording."""
@@ -83,7 +69,7 @@ def check_finite(z: Tensor) -> None:
         raise ArgumentError("x", z[sample, channel].item(), f"finite values ({where})")
 
 
-# ---- Five ways to squeeze a window of bars into one number a channel.
+# ---- Squeezes.
 #
 # Each is a weighted sum over the bars. They differ in who sets the weights: nobody (mean), the
 # data (max), the clock (last, ewm) or the training (ewm's half-life, attention).
@@ -222,7 +208,7 @@ def make_squeeze(squeeze: str | Squeeze, channels: int) -> Squeeze:
     return squeeze
 
 
-# ---- The squeeze-and-excitation block, at one scale and at several (Hu 2018, sections 3.1-3.2).
+# ---- The block, at one scale and at several (Hu 2018, sections 3.1-3.2).
 
 
 class Excitation(nn.Module):
@@ -342,17 +328,14 @@ class MultiScaleSE(nn.Module):
         return x * self.gates(x)[:, :, None]
 
 
-# ---- Gates that are kept for some bars: for live use, where the gates move slowly.
-
-
 class CachedSE(nn.Module):
     """Recompute a block's gates every ``every`` steps, and use the kept ones in between.
 
-    Kept gates are dropped when they would be another market's or another time's: on
-    ``reset()``, on a new ``symbol``, when ``step`` goes backwards, and when batch size, dtype
-    or device change. One object serves one symbol at a time; after loading new weights call
-    ``reset()``. For inference: no gradient flows into the gates. It keeps state in Python, so
-    export the block inside it instead.
+    For live use, where the gates move slowly. Kept gates are dropped when they would be another
+    market's or another time's: on ``reset()``, on a new ``symbol``, when ``step`` goes backwards,
+    and when batch size, dtype or device change. One object serves one symbol at a time; after
+    loading new weights call ``reset()``. For inference: no gradient flows into the gates. It keeps
+    state in Python, so export the block inside it instead.
 
     Args:
         block: any block with ``gates(x) -> (B, C)`` whose forward is ``x`` times its gates.
@@ -401,7 +384,7 @@ class CachedSE(nn.Module):
         return x * self.gates(x, step, symbol)[:, :, None]
 
 
-# ---- Gates over channels and over bars: scSE beside each other, CBAM one after the other.
+# ---- Gates over channels and over bars.
 #
 # Sources: Roy, Navab, Wachinger, "Concurrent Spatial and Channel Squeeze & Excitation in Fully
 # Convolutional Networks", MICCAI 2018, https://arxiv.org/abs/1803.02579; Woo, Park, Lee, Kweon,

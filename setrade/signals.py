@@ -1,21 +1,19 @@
-"""From what a net says, or a rule, to a position: one record for all of them."""
+"""Signals: the one record of what a net or a rule wants, and rules that depend on the regime."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from setrade.candles import check
-from setrade.errors import ArgumentError, array, choice, integer, number
+from setrade.errors import ArgumentError, integer, number
+from setrade.rule_signals import SOURCES, Signal, from_probabilities, momentum, rule_based
 from setrade.se import SEBlock
 
 __all__ = [
-    "CLASSES",
     "SOURCES",
     "SEMomentum",
     "Signal",
@@ -28,83 +26,13 @@ __all__ = [
 ]
 
 
-# ---- One record for what a net says, or a rule.
-
-
-CLASSES = ("sell", "hold", "buy")
-SOURCES = ("net", "se_momentum", "rule")
-
-
-@dataclass(frozen=True)
-class Signal:
-    """A wish after the bar that opened at ``time``: to be filled at the next bar's open.
-
-    ``position`` is a fraction of equity in [-1, 1], ``confidence`` in [0, 1], ``probabilities``
-    of sell, hold and buy (None from a rule), ``attention`` a gate by feature (None without
-    gates), ``source`` one of ``SOURCES``.
-    """
-
-    time: pd.Timestamp
-    position: float
-    confidence: float
-    probabilities: tuple[float, float, float] | None = None
-    attention: dict[str, float] | None = None
-    source: str = "net"
-
-    def __post_init__(self) -> None:
-        number("position", self.position, -1, 1)
-        number("confidence", self.confidence, 0, 1)
-        choice("source", self.source, SOURCES)
-
-    def __eq__(self, other: object) -> bool:
-        # From 3.13 on a dataclass asks each field, and NaT (pictures alone have no time) says no.
-        return vars(self) == vars(other) if isinstance(other, Signal) else NotImplemented
-
-    @property
-    def direction(self) -> str:
-        """Return "sell", "hold" or "buy", by the sign of the position."""
-        return CLASSES[int(np.sign(self.position)) + 1]
-
-
-def from_probabilities(
-    time: pd.Timestamp,
-    probabilities: np.ndarray,
-    *,
-    threshold: float = 0.0,
-    attention: dict[str, float] | None = None,
-    source: str = "net",
-) -> Signal:
-    """Return the signal of one example's class probabilities.
-
-    The position is P(buy) - P(sell), and 0 where its size does not exceed ``threshold``; the
-    confidence is the largest probability.
-
-    Args:
-        time: open of the bar that was decided on.
-        probabilities: (3,) of sell, hold, buy; they sum to 1.
-        threshold: in [0, 1].
-        attention: gate by feature.
-        source: one of ``SOURCES``.
-    """
-    p = array("probabilities", probabilities, ndim=1).astype(float)
-    if p.shape != (3,) or p.min() < 0 or abs(p.sum() - 1) > 1e-4:
-        raise ArgumentError("probabilities", p, "sell, hold, buy: three shares that sum to 1")
-    wish = float(p[2] - p[0])
-    position = wish if abs(wish) > number("threshold", threshold, 0, 1) else 0.0
-    return Signal(time, position, float(p.max()), (p[0], p[1], p[2]), attention, source)
-
-
-# ---- Follow a move: with learned gates and weights, or by a plain rule.
-#
-# The momentum strategy of the chapter we started from adds up raw features, so that a feature
-# in large units decides alone and one that is never negative never sells. Here features are
-# standardised and carry learned signed weights (source: that strategy, and Hu 2018 for the gate).
-
-
 class SEMomentum(nn.Module):
-    """The sum of the newest features, each times its gate and its own signed weight.
+    """Momentum: the sum of the newest features, each times its gate and its own signed weight.
 
     strength = tanh(sum over c of weight_c * gate_c * x_c at the newest bar), in (-1, 1).
+    The momentum strategy of the chapter we started from adds up raw features, so that a feature
+    in large units decides alone, and one that is never negative never sells. Here they are
+    standardised and carry learned signs (source: that strategy, and Hu 2018 for the gate).
 
     Args:
         channels: number of standardised features, C.
@@ -145,40 +73,7 @@ class SEMomentum(nn.Module):
         return made
 
 
-def momentum(candles: pd.DataFrame, *, lookback: int = 48, threshold: float = 0.5) -> pd.Series:
-    """Return the plain rule beside it: follow a move that is large for its own volatility.
-
-    The move of the last ``lookback`` bars is divided by what a random walk of the same returns
-    would make of it; the position is +1 above ``threshold``, -1 below minus it, else 0.
-
-    Args:
-        candles: n checked bars.
-        lookback: bars, at least 2.
-        threshold: in standard deviations, >= 0.
-
-    Returns:
-        Positions (n,) after each bar; 0 while there is too little history, and on a flat price.
-    """
-    check(candles)
-    lookback = integer("lookback", lookback, 2, len(candles) - 1)
-    threshold = number("threshold", threshold, 0)
-    log_price = pd.Series(np.log(candles["close"].to_numpy(float)), candles.index)
-    steps = log_price.diff()
-    spread = steps.rolling(lookback).std() * np.sqrt(lookback)
-    # Equal steps leave a rounding error of 1e-18 as their spread: no volatility to compare with.
-    move = log_price.diff(lookback) / spread.where(spread > 1e-12)
-    position = np.sign(move).where(move.abs() > threshold, 0.0)
-    return position.fillna(0.0).rename("position")
-
-
-def rule_based(candles: pd.DataFrame, *, lookback: int = 48, threshold: float = 0.5) -> Signal:
-    """Return the newest bar's momentum as a `Signal`: what is left when every net has failed."""
-    position = momentum(candles, lookback=lookback, threshold=threshold)
-    last = float(position.iloc[-1])
-    return Signal(candles.index[-1], last, abs(last), source="rule")
-
-
-# ---- Positions that depend on the regime: one rule a regime, or one rule gated by it.
+# ---- Positions that depend on the regime.
 #
 # A regime known after bar t may change the position that is filled at the open of t + 1, and
 # so the return of bar t + 1. `choose_regimes` learns from that pairing, on training bars.

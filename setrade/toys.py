@@ -1,8 +1,7 @@
-"""Tasks with a known answer: when is channel 0 to be trusted? Each is made for one squeeze.
+"""Planted tasks whose best answer is known, and the small nets that are asked to find it.
 
-In every task the target is the newest bar of channel 0, the signal, while a switch is on, and
-0 while it is off. Something in channels 1 and 2 says whether it is on; channel 3 is noise. A
-gate that finds the switch solves the task, and a squeeze that cannot see it cannot.
+`draw_switch`: when is channel 0 to be trusted (chapter 04)? `draw_pictures` and `SmallNet`: more
+pixels, channels or layers (chapter 12)? `planted`: windows of four market states (chapter 15).
 """
 
 from __future__ import annotations
@@ -24,6 +23,10 @@ from setrade.charts import candlesticks
 from setrade.efficientnet.net import ConvNorm, MBConv, init_weights
 from setrade.efficientnet.scaling import Scale, multiply_adds, search_coefficients
 from setrade.errors import ArgumentError, array, choice, integer, number
+
+# ---- Switches: the target is the newest bar of channel 0, the signal, while a switch is on, and 0
+# while it is off. Channels 1 and 2 say whether it is on; channel 3 is noise. Each switch is made
+# for one squeeze: a gate that finds it solves the task, and a squeeze that cannot see it cannot.
 
 CHANNELS, SIGNAL, CONTEXT, MARKER = 4, 0, 1, 2
 PLANTED_HALFLIFE = 2.0  # bars
@@ -68,20 +71,11 @@ SWITCHES: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
 
 
 def draw_switch(task: str, n: int, time: int = 16, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw ``n`` windows of a task and their targets.
-
-    Args:
-        task: a name from ``SWITCHES``.
-        n: number of windows.
-        time: bars a window, at least 7.
-        seed: seed of the draw.
+    """Draw ``n`` windows of a task from ``SWITCHES``, of at least 7 bars, and their targets.
 
     Returns:
         ``X`` float32 ``(n, 4, time)`` and ``y`` float32 ``(n,)``: the newest signal where the
         switch is on, else 0.
-
-    Raises:
-        ArgumentError: naming the argument that is of the wrong type or out of range.
     """
     plant = SWITCHES[choice("task", task, SWITCHES)]
     shape = (integer("n", n, 1), CHANNELS, integer("time", time, 7))
@@ -91,12 +85,9 @@ def draw_switch(task: str, n: int, time: int = 16, *, seed: int) -> tuple[Tensor
     return x, torch.where(on, x[:, SIGNAL, -1], 0.0)
 
 
-# ---- A planted picture task on which more pixels, channels and layers can each pay.
-#
-# Every window is a random walk with one large candle hidden in it. The class is its form (which
+# ---- Formations: a random walk with one large candle hidden in it. The class is its form (which
 # needs fine detail) together with the trend before it (which needs the context): a hammer and a
 # hanging man are the same candle, one after a fall, the other after a rise.
-
 
 FORMS = ("long lower wick", "long upper wick", "long body up", "long body down")
 CLASSES = tuple(f"{form} after a {trend}" for form in FORMS for trend in ("fall", "rise"))
@@ -105,11 +96,7 @@ DRIFT, WICK, LENGTH = 0.6, 0.8, 3.0  # in standard deviations of a bar's body
 
 
 def draw_formations(n: int, *, seed: int) -> tuple[np.ndarray, Tensor]:
-    """Draw windows with a planted candle, and their classes.
-
-    Args:
-        n: how many windows.
-        seed: of the draw.
+    """Draw ``n`` windows with a planted candle, and their classes.
 
     Returns:
         Candles float64 ``(n, 5, N_BARS)`` as `charts.candlesticks` takes them, and classes int64
@@ -135,15 +122,10 @@ def draw_formations(n: int, *, seed: int) -> tuple[np.ndarray, Tensor]:
 
 
 def draw_pictures(n: int, side: int, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Draw the windows of `draw_formations` as candlestick charts of a given side.
+    """Draw the windows of `draw_formations` as candlestick charts of a given side in pixels.
 
     Each chart is painted at ``SIDE`` pixels and averaged down, so a smaller side shows the same
     picture with less detail.
-
-    Args:
-        n: how many pictures.
-        side: in pixels, up to ``SIDE``.
-        seed: of the draw.
 
     Returns:
         Pictures float32 ``(n, 3, side, side)`` in [0, 1] and classes int64 ``(n,)``.
@@ -161,11 +143,8 @@ def averaged(pictures: np.ndarray, side: int) -> Tensor:
     return torch.cat([F.interpolate(p.float(), (side, side), mode="area") for p in parts]) / 255
 
 
-# ---- A net small enough to scale by hand: the experiment behind compound scaling.
-#
-# The published search gave every candidate twice the operations of B0 (Tan and Le 2019, section
-# 3.3, step 1). Here the base takes seconds to train, so that the search can be repeated.
-
+# ---- A net small enough to scale by hand. The published search gave every candidate twice the
+# operations of B0 (Tan and Le 2019, section 3.3, step 1); here the base takes seconds to train.
 
 STEM, STAGES, HEAD = 8, (12, 24), 96  # channels of the base
 BLOCKS, EXPAND, BASE_SIDE = 5, 4, 24
@@ -209,10 +188,8 @@ def relative_cost(blocks: int, width: float, side: int) -> float:
 
 @cache
 def _cost(blocks: int, width: float, side: int) -> int:
-    """Return the multiply-adds of a `SmallNet` for one picture of ``side`` pixels."""
     with torch.device("meta"):
-        count = multiply_adds(SmallNet(blocks, width), side)
-    return count
+        return multiply_adds(SmallNet(blocks, width), side)
 
 
 def spend(shares: tuple[float, float, float], budget: float = 2.0) -> tuple[int, float, int]:
@@ -253,7 +230,7 @@ def shares(scale: Scale) -> tuple[float, float, float]:
 
 
 def _terms(points: np.ndarray) -> np.ndarray:
-    """Return the six terms of a quadratic surface over shares (n, 3) as (n, 6)."""
+    """Return the six terms of a quadratic surface over shares (n, 3)."""
     a, b, _ = points.T
     return np.stack([np.ones_like(a), a, b, a * a, a * b, b * b], -1)
 
@@ -275,9 +252,6 @@ def smooth_coefficients(points: np.ndarray, accuracy: np.ndarray) -> tuple[float
     return search_coefficients(lambda scale: float(_terms(np.array([shares(scale)]))[0] @ surface))
 
 
-# ---- One trial of the scaling experiment: draw, train, test; all of it decided by a seed.
-
-
 BATCH, LR, N_TEST, TEST_SEED = 32, 6e-3, 2048, 10**6
 
 
@@ -295,14 +269,6 @@ def run_trial(
 
     The seed decides the pictures, their order and the first weights. The pictures tested on are
     the same in every trial. The learning rate rises and falls once (Smith and Topin 2019).
-
-    Args:
-        blocks: of the net, as its ``width``.
-        width: factor on channels.
-        side: of the pictures, in pixels.
-        seed: of the trial.
-        steps: batches of ``BATCH`` pictures.
-        device: where to train.
     """
     steps = integer("steps", steps, 2)
     x, y = draw_pictures(steps * BATCH, side, seed=seed)
@@ -326,7 +292,6 @@ def _put(pictures: Tensor, device: str) -> Tensor:
 
 @torch.no_grad()
 def _test(net: SmallNet, side: int, device: str) -> Trial:
-    """Return how a trained net does on the test pictures."""
     x, y = draw_pictures(N_TEST, side, seed=TEST_SEED)
     net.eval()
     outputs = torch.cat([net(_put(part, device)).cpu() for part in x.split(256)])
@@ -334,13 +299,10 @@ def _test(net: SmallNet, side: int, device: str) -> Trial:
     return Trial(float(accuracy), float(F.cross_entropy(outputs, y)))
 
 
-# ---- Windows from a market whose four states are known, and the best answers that exist.
-#
-# Log returns are independent and normal, with drift up or down and volatility calm or wild. Each
-# window stays in one state, and so does the future behind it. Bayes' rule then gives the exact
-# probability of every state, of every direction and of two windows sharing a state: no net can do
-# better on average.
-
+# ---- Four market states: log returns are independent and normal, with drift up or down and
+# volatility calm or wild. A window stays in one state, and so does the future behind it, so Bayes'
+# rule gives the exact probability of every state, of every direction and of two windows sharing a
+# state: no net can do better on average.
 
 STATES = ("calm down", "calm up", "wild down", "wild up")
 PRICE = 30_000.0
@@ -365,11 +327,8 @@ class Planted:
         """Return direction (0, 1, 2), magnitude (log return) and volatility (log rms return)."""
         move = self.future.sum(1)
         direction = 1 + (move > self.threshold).astype(np.int64) - (move < -self.threshold)
-        return {
-            "direction": direction,
-            "magnitude": move,
-            "volatility": np.log((self.future**2).mean(1)) / 2,
-        }
+        volatility = np.log((self.future**2).mean(1)) / 2
+        return {"direction": direction, "magnitude": move, "volatility": volatility}
 
     def posterior(self) -> np.ndarray:
         """Return the probability (n, 4) of each state, given the window's returns."""

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from tqdm import tqdm
 
 from setrade import attention, candles, channels, labels, regimes, results, training
 from setrade.models import SETrader
+from setrade.study.experiment import Setting
 
 PLANTED = (
     "roc", "bollinger_percent_b", "volume_ma", "rsi", "macd_hist", "atr", "adx", "obv",
@@ -35,20 +35,9 @@ SAMPLE = (
     "bollinger_width", "keltner_upper", "vwap", "volume", "obv",
 )  # fmt: skip
 TARGETS = ("planted", "clear", "control")
+N_BARS = 40_000  # of a market
+SETTING = Setting(lookback=24, horizon=1, lr=1e-3, num_epochs=8, patience=3)
 MEASURES = ("gate", "contrast", "permutation", "ablation")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Everything that is fixed; bars throughout."""
-
-    n_bars: int = 40_000
-    lookback: int = 24
-    hidden: int = 16
-    lr: float = 1e-3
-    num_epochs: int = 8
-    patience: int = 3
-    batch_size: int = 512
 
 
 def prepare(bars: pd.DataFrame, names: tuple[str, ...], lookback: int, future=None):
@@ -62,19 +51,15 @@ def prepare(bars: pd.DataFrame, names: tuple[str, ...], lookback: int, future=No
     return scaler.transform(x), sign, split
 
 
-def train(x, y, split, setting: Setting, seed: int) -> tuple[SETrader, training.WindowSet]:
+def train(x, y, split, seed: int) -> tuple[SETrader, training.WindowSet]:
     """Return a trained net with its gate on the input channels, and the test windows."""
     training.seed_everything(seed)
-    net = SETrader(x.shape[1], squeeze="mean", gate="input", hidden=setting.hidden)
-    plan = training.Plan(
-        num_epochs=setting.num_epochs, lr=setting.lr, patience=setting.patience,
-        batch_size=setting.batch_size, seed=seed,
-    )  # fmt: skip
+    net = SETrader(x.shape[1], squeeze="mean", gate="input", hidden=SETTING.hidden)
     sets = [
-        training.WindowSet(x, y, ends, setting.lookback)
+        training.WindowSet(x, y, ends, SETTING.lookback)
         for ends in (split.train, split.validation, split.test)
     ]
-    training.fit(net, *sets[:2], plan=plan)
+    training.fit(net, *sets[:2], plan=SETTING.plan(seed))
     return net.cpu(), sets[2]
 
 
@@ -106,16 +91,16 @@ def pointed(x: pd.DataFrame, market: candles.Market) -> pd.Series:
     return pd.Series(np.where(sign > 0, 2.0, 0.0), x.index)
 
 
-def planted(seed: int, setting: Setting, target: str) -> dict:
+def planted(seed: int, target: str, n_bars: int = N_BARS) -> dict:
     """Return, by regime and measure, the rank of the planted channel; and the net's accuracy."""
     torch.set_num_threads(1)
-    market, other = candles.synthetic(setting.n_bars, seed=seed), None
+    market, other = candles.synthetic(n_bars, seed=seed), None
     if target == "control":
-        other = candles.synthetic(setting.n_bars, seed=10_000 + seed).candles
-    x, y, split = prepare(market.candles, PLANTED, setting.lookback, other)
+        other = candles.synthetic(n_bars, seed=10_000 + seed).candles
+    x, y, split = prepare(market.candles, PLANTED, SETTING.lookback, other)
     if target == "clear":
         y = pointed(x, market)
-    net, test = train(x, y, split, setting, seed)
+    net, test = train(x, y, split, seed)
     regime = market.regime.to_numpy()[split.test]
     out: dict = {"ranks": {}, "values": {}}
     for name, channel in market.informative.items():
@@ -126,12 +111,12 @@ def planted(seed: int, setting: Setting, target: str) -> dict:
     return out | {"accuracy": float(f"{hit.mean():.5g}")}
 
 
-def sample(seed: int, setting: Setting) -> dict[str, list[float]]:
+def sample(seed: int) -> dict[str, list[float]]:
     """Return the mean test gate of each channel in each rule regime of the real bars."""
     torch.set_num_threads(1)
     bars = candles.sample()
-    x, y, split = prepare(bars, SAMPLE, setting.lookback)
-    net, test = train(x, y, split, setting, seed)
+    x, y, split = prepare(bars, SAMPLE, SETTING.lookback)
+    net, test = train(x, y, split, seed)
     regime = regimes.by_rules(bars, history=480)
     with torch.no_grad():
         gates = net.gates(test.all()[0]).numpy()
@@ -161,13 +146,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
-    setting, start = Setting(), time.perf_counter()
-    todo = [delayed(planted)(s, setting, t) for t in TARGETS for s in range(args.seeds)]
-    todo += [delayed(sample)(s, setting) for s in range(args.seeds)]
+    start = time.perf_counter()
+    todo = [delayed(planted)(s, t) for t in TARGETS for s in range(args.seeds)]
+    todo += [delayed(sample)(s) for s in range(args.seeds)]
     work = Parallel(n_jobs=args.jobs, return_as="generator")(todo)
     rows: list = list(tqdm(work, total=len(todo), unit="net"))
     parts = [rows[i * args.seeds : (i + 1) * args.seeds] for i in range(4)]
-    stored: dict = {"setting": asdict(setting), "channels": list(PLANTED)}
+    setting = {"n_bars": N_BARS} | SETTING.learning()
+    stored: dict = {"setting": setting, "channels": list(PLANTED)}
     for target, part in zip(TARGETS, parts, strict=False):
         stored[target] = {"rows": part, "summary": summarise(part, len(PLANTED))}
     stored["sample"] = {"channels": list(SAMPLE), "rows": parts[3]}

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from se_trader import CHANNELS
 from tqdm import tqdm
 
 from setrade import candles, channels, evidence, inference, labels, pictures, results, training
@@ -25,6 +24,7 @@ from setrade.efficientnet import EfficientNet
 from setrade.files import write_atomic
 from setrade.inference import Spec
 from setrade.models import SETrader
+from setrade.study.experiment import CHANNELS
 from setrade.study.store import sample_file
 
 LOOKBACK, HORIZON, SIDE = 48, 16, 64  # bars, bars, pixels

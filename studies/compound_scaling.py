@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 from tqdm import tqdm
 
 from setrade import results
 from setrade.efficientnet import Scale
+from setrade.study.summary import t_interval
 from setrade.toys import (
     BASE_SIDE,
     BLOCKS,
@@ -50,11 +50,8 @@ def plans() -> dict[str, dict[str, Any]]:
 def gain(rows: dict[str, dict[str, Any]], ours: str, theirs: str) -> dict[str, float]:
     """Return the mean paired difference in accuracy, in points, with its 95 % t-interval."""
     points = 100 * np.subtract(rows[ours]["accuracy"], rows[theirs]["accuracy"])
-    middle, half = float(points.mean()), 0.0
-    if len(points) > 1:
-        half = float(stats.sem(points) * stats.t.ppf(0.975, len(points) - 1))
-    return {"measured": round(middle, 2), "low": round(middle - half, 2),
-            "high": round(middle + half, 2)}  # fmt: skip
+    named = zip(("measured", "low", "high"), t_interval(points), strict=True)
+    return {name: round(value, 2) for name, value in named}
 
 
 def coefficients(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from attention import SAMPLE as CHANNELS
 from joblib import Parallel, delayed
 from scipy.stats import rankdata
 from tqdm import tqdm
@@ -27,11 +28,8 @@ from setrade import channels, evidence, labels, regimes, results, training
 from setrade.models import SETrader
 from setrade.study import Data
 from setrade.study.store import HOURS, REQUESTS
+from setrade.study.summary import interval
 
-CHANNELS = (
-    "rsi", "macd", "macd_hist", "roc", "adx", "plus_di", "minus_di", "atr", "bollinger_percent_b",
-    "bollinger_width", "keltner_upper", "vwap", "volume", "obv",
-)  # fmt: skip
 CLAIMED = {
     "trending_up": {"rsi": 0.89, "macd": 0.85, "adx": 0.78},
     "trending_down": {"rsi": 0.91, "volume": 0.82, "atr": 0.76},
@@ -87,22 +85,17 @@ def ranking(rows: list[dict[str, list[float]]], draws: int = 2_000) -> dict[str,
             gate, rank = gates[:, k], ranks[:, k]
             out.setdefault(regime, {})[name] = {
                 "claimed": claimed[name],
-                "gate": _interval(gate.mean(), gate[chosen].mean(axis=1)),
-                "rank": _interval(rank.mean(), rank[chosen].mean(axis=1)),
+                "gate": interval(gate.mean(), gate[chosen].mean(axis=1)),
+                "rank": interval(rank.mean(), rank[chosen].mean(axis=1)),
             }
         top = np.argsort(-gates, axis=1)[:, :3]
         wanted = {CHANNELS.index(name) for name in claimed}
         share = np.array([len(wanted & set(row)) / 3 for row in top.tolist()])
-        out[regime]["top3_found"] = _interval(share.mean(), share[chosen].mean(axis=1))
+        out[regime]["top3_found"] = interval(share.mean(), share[chosen].mean(axis=1))
         # two seeds that agree on an order correlate at 1
         order = np.corrcoef(ranks)[np.triu_indices(len(rows), 1)]
         out[regime]["agreement_of_seeds"] = float(order.mean())
     return out
-
-
-def _interval(estimate: float, drawn: np.ndarray) -> dict[str, float]:
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return {"estimate": float(estimate), "low": float(low), "high": float(high)}
 
 
 def planted_gate(draws: int = 2_000) -> dict[str, float]:
@@ -113,7 +106,7 @@ def planted_gate(draws: int = 2_000) -> dict[str, float]:
     rows = results.load("attention")["results"]["clear"]["rows"]
     ranks = np.array([[r["gate"] for r in row["ranks"].values()] for row in rows]).mean(axis=1)
     chosen = np.random.default_rng(0).integers(0, len(ranks), (draws, len(ranks)))
-    return _interval(ranks.mean(), ranks[chosen].mean(axis=1))
+    return interval(ranks.mean(), ranks[chosen].mean(axis=1))
 
 
 def relevance(bars: pd.DataFrame) -> dict[str, dict]:
@@ -154,7 +147,7 @@ def relevance(bars: pd.DataFrame) -> dict[str, dict]:
         for where in places
     ]
     rows = zip(names, figures(data), drawn.T, strict=True)
-    return {name: _interval(value, column) for name, value, column in rows}
+    return {name: interval(value, column) for name, value, column in rows}
 
 
 def main() -> None:

@@ -126,7 +126,10 @@ def child(name: str, runtime: str, args: argparse.Namespace) -> dict[str, Any]:
         part = x[:batch].clone()
         timed[str(batch)] = asdict(
             inference.measure(
-                lambda part=part: call(part), batch=batch, seconds=args.seconds, least=args.least
+                lambda part=part: call(part),
+                batch=batch,
+                seconds=args.seconds,
+                min_calls=args.least,
             )
         )
     said = [] if args.skip or runtime == "cached" else logits(call, x).tolist()

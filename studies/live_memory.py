@@ -28,8 +28,7 @@ from tqdm import tqdm
 
 from setrade import candles, results
 from setrade.bybit import PaperBroker, Stream
-from setrade.bybit.connection import Link
-from setrade.live import Bar, Heard, Journal, Pipeline, Trader
+from setrade.live import Bar, BarEvent, Journal, Pipeline, Trader
 from setrade.live.models import Rule
 from setrade.live.monitor import Monitor
 from setrade.live.types import bars_of
@@ -100,38 +99,38 @@ class Fed:
         """Return the past."""
         return self.past
 
-    async def bars(self, after: int) -> AsyncIterator[Heard]:
+    async def bars(self, after: int) -> AsyncIterator[BarEvent]:
         """Yield the closed bars that the messages bring."""
-        supervisor, reader = self.stream._supervisor, self.stream._reader
-        inbox, link = self.stream._inbox, Link(self.stream.topics, 90.0, 10.0)
+        supervisor, dispatcher = self.stream._supervisor, self.stream._dispatcher
+        queue = self.stream._queue
         total = len(self.told) * A_BAR
         for text in tqdm(messages(self.told), total=total, disable=None):
-            supervisor._receive(json.loads(text), link)
+            supervisor.receive(json.loads(text))
             self.count += 1
             if self.count % self.every == 0:
                 self.seen.append((self.count, held_now()))
-            while (item := inbox.take()) is not None:
-                for event in reader.take(item):
+            while (item := queue.take()) is not None:
+                for event in dispatcher.dispatch(item):
                     if hasattr(event, "close"):
                         names = Bar._fields[1:]
                         figures = (getattr(event, name) for name in names)
-                        yield Heard(Bar(event.time.value, *figures))  # type: ignore[union-attr]
-        assert reader.books[SYMBOL].valid
-        assert not sum(reader.totals().values())  # not a message lost or refused
+                        yield BarEvent(Bar(event.time.value, *figures))  # type: ignore[union-attr]
+        assert dispatcher.books[SYMBOL].valid
+        assert not sum(self.stream.counters.values())  # not a message lost or refused
 
 
 def run(count: int, every: int, folder: Path, threshold: float) -> dict[str, Any]:
     """Live through ``count`` messages; return what the memory did, and what there was to do.
 
-    ``threshold`` of the rule says how often it trades; a paper broker remembers every order.
+    ``threshold`` of the rule says how often it trades.
     """
     market = bars_of(candles.synthetic(WARM + count // A_BAR, seed=0, interval="1min").candles)
     source = Fed(market[:WARM], market[WARM:], every)
     journal = Journal(folder / "run.sqlite", durable=False)
-    broker = PaperBroker(SYMBOL, journal=folder / "paper.jsonl")
+    broker = PaperBroker(SYMBOL)
     trader = Trader(journal, broker, SYMBOL, MINUTE, equity=10_000.0, risk=Risk(stop_atr=3.0))
     model = Rule("1min", threshold=threshold)
-    line = Pipeline(source, model, trader, journal, window=model.needs, monitor=Monitor())
+    line = Pipeline(source, model, trader, window=model.needs, monitor=Monitor())
     start = time.perf_counter()
     report = asyncio.run(line.run())
     seconds, lines = time.perf_counter() - start, journal.counts()
@@ -146,7 +145,6 @@ def run(count: int, every: int, folder: Path, threshold: float) -> dict[str, Any
         "growth_mb_a_million": slope * 1e6 / 2**20,
         "growth_mb_measured": float(held[-1] - held[rest][0]) / 2**20,
         "journal_mb": os.path.getsize(folder / "run.sqlite") / 2**20,
-        "paper_journal_mb": os.path.getsize(folder / "paper.jsonl") / 2**20,
         "journal_bytes_a_bar": os.path.getsize(folder / "run.sqlite") / report.bars,
     }  # fmt: skip
 

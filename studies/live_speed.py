@@ -28,8 +28,9 @@ import torch
 from setrade import candles, results, simulator
 from setrade.bybit import PaperBroker, TestnetBroker
 from setrade.inference import Predictor
-from setrade.live import Heard, Journal, Pipeline, Recorded, Trader, Wish
-from setrade.live.models import Foretold, Net, Rule
+from setrade.live import BarEvent, Journal, Pipeline, Recorded, Trader
+from setrade.live.models import Net, PrecomputedModel, Rule
+from setrade.signals import Signal
 
 MINUTE, SYMBOL, REAL = 60_000_000_000, "BTCUSDT", 60.0  # seconds of a bar
 KEY, SECRET = "loopback-key", "loopback-secret"  # of the simulator, worth nothing
@@ -42,9 +43,10 @@ class Idle:
 
     needs = 10
 
-    def __call__(self, window: pd.DataFrame) -> Wish:
+    def __call__(self, window: pd.DataFrame) -> Signal:
         """Return long or short, by the clock."""
-        return Wish(0.5 if window.index[-1].minute % 20 < 10 else -0.5, 1.0, "rule")
+        at = window.index[-1]
+        return Signal(at, 0.5 if at.minute % 20 < 10 else -0.5, 1.0, source="rule")
 
 
 def make(name: str, bars: pd.DataFrame) -> Any:
@@ -56,7 +58,7 @@ def make(name: str, bars: pd.DataFrame) -> Any:
     predictor = Predictor.load(file, "cpu", runtime="onnx")
     each = how == "each minute"  # on bars that it was not trained on: for timing only
     net = Net(predictor, "1min", interval="1min" if each else None, foreign=each)
-    return Foretold(net, bars) if how == "in batches" else net
+    return PrecomputedModel(net, bars) if how == "in batches" else net
 
 
 class Timed(Journal):
@@ -79,9 +81,9 @@ def replay(name: str, count: int, *, durable: bool = True) -> dict[str, Any]:
     ready = time.perf_counter() - start  # loading, and the batches where there are any
     with tempfile.TemporaryDirectory() as folder:
         journal = Timed(Path(folder, "run.sqlite"), durable=durable)
-        broker = PaperBroker(SYMBOL, journal=Path(folder, "paper.jsonl"))
+        broker = PaperBroker(SYMBOL)
         trader = Trader(journal, broker, SYMBOL, MINUTE, equity=10_000.0)
-        line = Pipeline(Recorded(market, len(market) - count), model, trader, journal,
+        line = Pipeline(Recorded(market, len(market) - count), model, trader,
                         window=model.needs)  # fmt: skip
         start = time.perf_counter()
         report = asyncio.run(line.run())
@@ -109,7 +111,7 @@ class Paced:
         """Return the past."""
         return await self.inner.history()
 
-    async def bars(self, after: int) -> AsyncIterator[Heard]:
+    async def bars(self, after: int) -> AsyncIterator[BarEvent]:
         """Yield a bar; between two of them, make a bare call of the net."""
         async for heard in self.inner.bars(after):
             await asyncio.sleep(self.pause)
@@ -165,7 +167,7 @@ def latency(count: int, pause: float = 0.03) -> dict[str, Any]:
         broker: Any = Watched(TestnetBroker(base_url=server.http_url))
         trader = Trader(journal, broker, SYMBOL, MINUTE, equity=10_000.0)
         source: Any = Paced(bars, net.needs, pause, between)
-        asyncio.run(Pipeline(source, net, trader, journal, window=net.needs).run())
+        asyncio.run(Pipeline(source, net, trader, window=net.needs).run())
         journal.close()
     taken = [own(source.handed[at], sent, broker.answers) for at, sent in broker.sent.items()
              if at in source.handed]  # fmt: skip

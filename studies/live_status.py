@@ -19,10 +19,11 @@ from playwright.sync_api import sync_playwright
 
 from setrade import candles
 from setrade.bybit import PaperBroker
-from setrade.live import Failover, Journal, Pipeline, Recorded, Row, Trader, Wish
+from setrade.live import Failover, Journal, Pipeline, Recorded, Row, Trader
 from setrade.live.monitor import Monitor
 from setrade.live.status import page
 from setrade.risk import Risk
+from setrade.rule_signals import Signal
 
 OUT = Path(__file__).resolve().parent.parent / "book" / "_static" / "live_status.png"
 STEP = int(pd.Timedelta("15min").value)
@@ -30,13 +31,14 @@ SPEED = 200_000.0  # times real time: 4.5 ms a bar
 COLOURS = 256  # of the picture: it is a page of text
 
 
-def follow(window: pd.DataFrame) -> Wish:
+def follow(window: pd.DataFrame) -> Signal:
     """Follow the move over the window."""
     move = float(np.log(window["close"].iloc[-1] / window["close"].iloc[0]))
-    return Wish(0.6 * float(np.sign(move)), min(0.5 + 10 * abs(move), 1.0), "rules")
+    position, confidence = 0.6 * float(np.sign(move)), min(0.5 + 10 * abs(move), 1.0)
+    return Signal(window.index[-1], position, confidence, source="rule", model="rules")
 
 
-def net(window: pd.DataFrame) -> Wish:
+def net(window: pd.DataFrame) -> Signal:
     """Stand for a net that is out of memory."""
     raise MemoryError("a net would need more")
 
@@ -50,13 +52,13 @@ def photographed(bars: pd.DataFrame, at: int) -> str:
         risk=Risk(stop_atr=2.0, take_profit=2.0, daily_loss=0.03),
     )  # fmt: skip
 
-    def watch(row: Row, seconds: float) -> None:
-        if next(seen) >= at and monitor.facts().state == "trading":
-            pages.append(page(monitor.facts()))
+    def on_row(row: Row, seconds: float) -> None:
+        if next(seen) >= at and monitor.snapshot().state == "trading":
+            pages.append(page(monitor.snapshot()))
 
     chain = Failover([("net", net), ("rules", follow)], budget=0.05)
     source = Recorded(bars.iloc[: at + 400], 300, speed=SPEED)
-    line = Pipeline(source, chain, trader, journal, window=48, monitor=monitor, watch=watch)
+    line = Pipeline(source, chain, trader, window=48, monitor=monitor, on_row=on_row)
     asyncio.run(line.run())
     return pages[0]
 

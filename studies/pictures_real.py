@@ -16,10 +16,10 @@ from dataclasses import asdict
 import numpy as np
 
 from setrade import evidence
-from setrade.study import Data, summary
+from setrade.study import Data, grid, summary
 from setrade.study.command import arguments, carry_out, finish, settled
 from setrade.study.experiment import ENCODERS, Setting
-from setrade.study.store import HOURS, grid
+from setrade.study.store import HOURS
 
 # Small batches: the running statistics of batch norm want a few hundred steps.
 SETTING = Setting(
@@ -31,14 +31,14 @@ def main() -> None:
     """Run what is missing, then store the table, with candlesticks as the baseline."""
     args, start = arguments(__doc__, seeds=2), time.perf_counter()
     data = Data.of(args.data / HOURS)
-    cells = grid(
+    configs = grid(
         data=["1h"], view=ENCODERS, model=["micro"], seed=range(args.seeds),
         fold=range(SETTING.n_folds), fee_bps=[5.5],
     )  # fmt: skip
-    store, report = carry_out("pictures_real", args, cells, data, SETTING)
+    store, report = carry_out("pictures_real", args, configs, data, SETTING)
     if settled("pictures_real", report, store):
         return
-    rows = store.of(cells)
+    rows = store.of(configs)
     names, daily = summary.cube(rows, "view", "daily")
     _, majority = summary.cube(rows, "view", "majority")
     mean = daily.mean(axis=1)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 
-from setrade.study import Data, summary
+from setrade.study import Data, grid, summary
 from setrade.study.command import arguments, carry_out, finish, settled
 from setrade.study.experiment import Setting
-from setrade.study.store import HOURS, grid
+from setrade.study.store import HOURS
 
 MODELS = ("mean/16", "mean", "mean/2")
 
@@ -22,14 +22,14 @@ def main() -> None:
     """Run what is missing, then store the table, with r = 16 as the baseline."""
     args, start, setting = arguments(__doc__, seeds=3), time.perf_counter(), Setting()
     data = Data.of(args.data / HOURS)
-    cells = grid(
+    configs = grid(
         data=["1h"], view=["channels"], model=MODELS, seed=range(args.seeds),
         fold=range(setting.n_folds), fee_bps=[5.5],
     )  # fmt: skip
-    store, report = carry_out("reductions_real", args, cells, data, setting)
+    store, report = carry_out("reductions_real", args, configs, data, setting)
     if settled("reductions_real", report, store):
         return
-    table = summary.table(store.of(cells), "model", MODELS[0])
+    table = summary.table(store.of(configs), "model", MODELS[0])
     stored = {"models": MODELS, "table": table, "tries": summary.tries(store, "model")}
     finish("reductions_real", stored, report, store, seeds=args.seeds, start=start)
 

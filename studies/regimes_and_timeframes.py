@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from tqdm import tqdm
 
 from setrade import (
@@ -42,13 +41,11 @@ from setrade import (
 from setrade.models import SETrader
 from setrade.models.se_trader import NowAndLater, TemporalRegimes, regime_loss
 from setrade.models.timeframes import TimeframeEnsemble, agreement_rate, align
+from setrade.study.experiment import CHANNELS
 from setrade.study.store import HOURS, QUARTERS, REQUESTS
+from setrade.study.summary import t_interval
 
 COMMAND = "SETRADE_DATA=<folder> make study STUDY=regimes_and_timeframes"
-CHANNELS = (
-    "roc", "rsi", "macd_hist", "bollinger_percent_b", "bollinger_width", "atr",
-    "volume", "volume_ma", "obv", "adx",
-)  # fmt: skip
 WINDOW, STATES, RESTARTS = 24, 3, 3
 TRAP = {"n_bars": 10_000, "window": 12, "states": 3}
 LATER, LOOKBACK = 24, 24
@@ -62,9 +59,7 @@ POOLS = {"1h": (("1h", "4h", "12h"), "12h"), "15min": (("15min", "1h", "4h"), "4
 
 def interval(values: list[float]) -> dict[str, float]:
     """Return mean and 95 % t interval over independent markets."""
-    x = np.asarray(values)
-    half = stats.t.ppf(0.975, len(x) - 1) * stats.sem(x)
-    return {"mean": x.mean(), "low": x.mean() - half, "high": x.mean() + half}
+    return dict(zip(("mean", "low", "high"), t_interval(values), strict=True))
 
 
 def follow(states: np.ndarray) -> np.ndarray:

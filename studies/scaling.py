@@ -24,25 +24,24 @@ from functools import partial
 from pathlib import Path
 
 from setrade import candles, results
-from setrade.study import Data, Store, run
+from setrade.study import Data, Store, grid, run
 from setrade.study.command import busy_seconds
-from setrade.study.experiment import Setting, run_cell
-from setrade.study.store import grid
+from setrade.study.experiment import Setting, run_config
 
 SETTING = Setting(
     lookback=32, horizon=8, n_folds=2, validation=480, embargo=8, num_epochs=12, batch_size=128,
     span=("2021-11-10", "2021-11-23"), device="cpu",  # what is measured here are its cores
 )  # fmt: skip
-CELLS = grid(
+CONFIGS = grid(
     data=["sample"], view=["channels"], model=["none", "mean"], seed=range(32), fold=range(2),
     fee_bps=[5.5],
 )  # fmt: skip
 NOTHING = 1_000  # runs that do nothing
 
 
-def nothing(cell: dict) -> dict:
+def nothing(config: dict) -> dict:
     """Return at once."""
-    return {"x": cell["x"]}
+    return {"x": config["x"]}
 
 
 @contextmanager
@@ -72,14 +71,14 @@ def dask_cluster(n_workers: int) -> Iterator[tuple[str, list[subprocess.Popen]]]
 
 
 def measure(name: str, folder: Path, data: Data, **options) -> tuple[dict, list]:
-    """Run the study into a fresh store; return its times and the table in the order of cells."""
+    """Run the study into a fresh store; return its times and the table in the order of configs."""
     store = Store(folder / f"{name}.jsonl", "scaling", {"sample": data.sha256})
-    work = partial(run_cell, data={"sample": data}, setting=SETTING)
-    report = run(work, CELLS, store, say=lambda text: None, **options)
+    work = partial(run_config, data={"sample": data}, setting=SETTING)
+    report = run(work, CONFIGS, store, say=lambda text: None, **options)
     rows = store.rows()
-    assert len(rows) == len(CELLS), f"{name}: {len(rows)} rows for {len(CELLS)} cells"
+    assert len(rows) == len(CONFIGS), f"{name}: {len(rows)} rows for {len(CONFIGS)} configs"
     times = vars(report) | {"busy_seconds": busy_seconds(rows)}  # the rest: workers start and stop
-    return times, [row["measures"] for row in store.of(CELLS)]
+    return times, [row["measures"] for row in store.of(CONFIGS)]
 
 
 def serial_milliseconds(folder: Path) -> float:
@@ -87,8 +86,8 @@ def serial_milliseconds(folder: Path) -> float:
     seconds = 0.0
     for name in ("warm", "nothing"):  # the first one starts the workers
         store = Store(folder / f"{name}_up.jsonl", "nothing", {})
-        cells = grid(x=range(NOTHING))
-        seconds = run(nothing, cells, store, n_jobs=2, say=lambda text: None).wall_seconds
+        configs = grid(x=range(NOTHING))
+        seconds = run(nothing, configs, store, n_jobs=2, say=lambda text: None).wall_seconds
     return 1e3 * seconds / NOTHING
 
 
@@ -118,7 +117,7 @@ def main() -> None:
             killed = processes[0].poll() in (-9, 1)  # 1: on Windows
         serial = serial_milliseconds(folder)
     stored = {
-        "runs": len(CELLS),
+        "runs": len(CONFIGS),
         "reports": reports,
         "same_table": {key: table == tables["loky_1"] for key, table in tables.items()},
         "worker_was_killed": killed,

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from setrade import evidence, metrics
-from setrade.study import Data, summary
+from setrade.study import Data, grid, summary
 from setrade.study.command import arguments, carry_out, finish, settled
 from setrade.study.experiment import CHANNELS, SQUEEZES, Setting
-from setrade.study.store import HOURS, grid
+from setrade.study.store import HOURS
 
 FEE = 5.5  # bps a side
 
@@ -95,14 +95,14 @@ def main() -> None:
     """Run what is missing, then store the table."""
     args, start, setting = arguments(__doc__, seeds=10), time.perf_counter(), Setting()
     data = Data.of(args.data / HOURS)
-    cells = grid(
+    configs = grid(
         data=["1h"], view=["channels"], model=SQUEEZES, seed=range(args.seeds),
         fold=range(setting.n_folds), fee_bps=[FEE],
     )  # fmt: skip
-    store, report = carry_out("se_real", args, cells, data, setting)
+    store, report = carry_out("se_real", args, configs, data, setting)
     if settled("se_real", report, store):
         return
-    judged = verdict(store.of(cells), data.read())
+    judged = verdict(store.of(configs), data.read())
     stored = {"channels": CHANNELS, **judged, "tries": summary.tries(store, "model")}
     finish("se_real", stored, report, store, seeds=args.seeds, start=start)
 

@@ -12,26 +12,17 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from se_trader import (
-    ARMS,
-    CHANNELS,
-    Setting,
-    positions,
-    prepare,
-    probabilities,
-    trade,
-    train,
-)
+from se_trader import ARMS, prepare, trade
 from tqdm import tqdm
 
 from setrade import candles, labels, metrics, results, training
 from setrade.backtest import Result
 from setrade.evidence import resample
+from setrade.study.experiment import CHANNELS, Setting, positions, train_channels
 from setrade.study.store import sample_file
 
 CLAIMED = {
@@ -41,7 +32,7 @@ CLAIMED = {
     "win_rate": (0.582, 0.521),
     "profit_factor": (1.67, 1.34),
 }  # of the chapter we started from: with SE, without
-SETTING = replace(Setting(), n_bars=5_528, batch_size=128)  # fewer bars, smaller batches
+SETTING = Setting(batch_size=128)  # fewer bars, smaller batches
 BLOCK = 96.0  # bars: a day on average
 EQUITY = ("annual_return", "sharpe", "max_drawdown")
 TRADE = ("win_rate", "profit_factor")
@@ -50,12 +41,11 @@ TRADE = ("win_rate", "profit_factor")
 def run_seed(seed: int) -> dict[str, Result]:
     """Return the backtest of every arm on the test bars of the sample."""
     torch.set_num_threads(1)
-    problem = prepare(candles.sample(), SETTING)
+    fold = prepare(candles.sample(), SETTING)
     out = {}
     for arm in ARMS:
-        net = train(problem, arm, seed)
-        parts = (probabilities(net, problem, part) for part in ("validation", "test"))
-        out[arm] = trade(problem, positions(problem, *parts))
+        answer = train_channels(fold, ARMS[arm], seed)
+        out[arm] = trade(fold, positions(fold, answer("validation"), answer("test")))
     return out
 
 
@@ -145,16 +135,16 @@ def main() -> None:
         delayed(run_seed)(seed) for seed in range(args.seeds)
     )
     runs: list = list(tqdm(work, total=args.seeds, unit="seed"))
-    problem = prepare(candles.sample(), SETTING)
-    last = problem.truth.dropna()
+    fold = prepare(candles.sample(), SETTING)
+    last = fold.truth.dropna()
     stored = {
-        "setting": asdict(SETTING),
+        "setting": {"n_bars": len(fold.bars)} | SETTING.learning(),
         "channels": list(CHANNELS),
         "test": {
             "first": str(runs[0]["none"].candles.index[0]),
             "last": str(runs[0]["none"].candles.index[-1]),
             "bars": len(runs[0]["none"].candles),
-            "class_shares": labels.class_shares(last.iloc[problem.split.test[0] :]),
+            "class_shares": labels.class_shares(last.iloc[fold.ends("test")[0] :]),
         },
         "trades": {arm: float(np.mean([len(closed(r[arm])) for r in runs])) for arm in ARMS},
         "buy_and_hold": runs[0]["none"].buy_and_hold.metrics(),

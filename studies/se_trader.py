@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,13 +25,19 @@ from tqdm import tqdm
 
 from setrade import backtest, candles, channels, labels, results, training
 from setrade.costs import Costs
-from setrade.models import SETrader
+from setrade.study.experiment import (
+    CHANNELS,
+    Answer,
+    Fold,
+    Setting,
+    positions,
+    rank_correlation,
+    train_channels,
+)
+from setrade.study.summary import t_interval
 
-CHANNELS = (
-    "roc", "rsi", "macd_hist", "bollinger_percent_b", "bollinger_width", "atr",
-    "volume", "volume_ma", "obv", "adx",
-)  # fmt: skip
-ARMS = {
+N_BARS = 60_000  # of a market
+ARMS: dict[str, dict[str, Any]] = {
     "none": {"squeeze": None},
     "input": {"squeeze": "mean", "gate": "input"},
     "encoded": {"squeeze": "mean", "gate": "encoded"},
@@ -39,40 +45,8 @@ ARMS = {
 MEASURES = ("accuracy", "ic", "annual_return", "sharpe", "turnover")
 
 
-@dataclass(frozen=True)
-class Setting:
-    """Everything that is fixed; bars throughout."""
-
-    n_bars: int = 60_000
-    lookback: int = 48
-    horizon: int = 16
-    hidden: int = 16
-    lr: float = 5e-4
-    num_epochs: int = 12
-    patience: int = 4
-    batch_size: int = 512
-    quantile: float = 0.8  # act on the strongest fifth of the scores, seen on validation
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One market, ready to train on."""
-
-    bars: pd.DataFrame
-    x: pd.DataFrame  # standardised channels
-    returns: pd.Series
-    truth: pd.Series  # 0 sell, 1 hold, 2 buy
-    split: labels.Split
-    setting: Setting
-
-    def windows(self, part: str) -> training.WindowSet:
-        """Return the windows of "train", "validation" or "test"."""
-        ends = getattr(self.split, part)
-        return training.WindowSet(self.x, self.truth, ends, self.setting.lookback)
-
-
-def prepare(bars: pd.DataFrame, setting: Setting, targets: pd.DataFrame | None = None) -> Problem:
-    """Return channels scaled on training rows, labels and the purged 70/15/15 split.
+def prepare(bars: pd.DataFrame, setting: Setting, targets: pd.DataFrame | None = None) -> Fold:
+    """Return a market with its labels and the purged 70/15/15 split.
 
     ``targets``: other candles of the same length to take the future from (the control).
     """
@@ -83,79 +57,46 @@ def prepare(bars: pd.DataFrame, setting: Setting, targets: pd.DataFrame | None =
     split = labels.chronological(
         len(bars), lookback=setting.lookback, horizon=setting.horizon, first=first
     )
-    x = channels.Standardizer().fit(x.iloc[first : split.train[-1] + 1]).transform(x)
-    return Problem(bars, x, returns, labels.sell_hold_buy(returns), split, setting)
+    return Fold(bars, returns, labels.sell_hold_buy(returns), split, setting)
 
 
-def train(problem: Problem, arm: str, seed: int, **options) -> SETrader:
-    """Return one trained net; nets of one seed start from the same weights outside the block."""
-    setting = problem.setting
-    training.seed_everything(seed)
-    net = SETrader(len(CHANNELS), hidden=setting.hidden, **(ARMS[arm] | options))
-    plan = training.Plan(
-        num_epochs=setting.num_epochs, lr=setting.lr, patience=setting.patience,
-        batch_size=setting.batch_size, seed=seed,
-    )  # fmt: skip
-    parts = problem.windows("train"), problem.windows("validation")
-    training.fit(net, *parts, plan=plan, progress=False)
-    return net
-
-
-def probabilities(net: SETrader, problem: Problem, part: str) -> np.ndarray:
-    """Return the net's probabilities (m, 3) on the windows of one part."""
-    return training.predict(net, problem.windows(part)).softmax(1).double().numpy()
-
-
-def positions(problem: Problem, validation: np.ndarray, test: np.ndarray) -> pd.Series:
-    """Return the position wanted after each test bar: -1 or +1 on a strong score, else kept.
-
-    The score is P(buy) - P(sell); strong: above the ``quantile`` of its size on validation.
-    """
-    score, level = test[:, 2] - test[:, 0], validation[:, 2] - validation[:, 0]
-    strong = np.abs(score) > np.quantile(np.abs(level), problem.setting.quantile)
-    wanted = pd.Series(np.where(strong, np.sign(score), np.nan))
-    wanted.index = problem.bars.index[problem.split.test]
-    return wanted.ffill().fillna(0.0)
-
-
-def trade(problem: Problem, wanted: pd.Series) -> backtest.Result:
+def trade(fold: Fold, wanted: pd.Series) -> backtest.Result:
     """Return the backtest of ``wanted`` on the test bars, at default costs."""
-    bars = problem.bars.loc[wanted.index[0] :]
+    bars = fold.bars.loc[wanted.index[0] :]
     return backtest.run(bars, wanted.reindex(bars.index).ffill(), costs=Costs())
 
 
-def judge(net: SETrader, problem: Problem) -> dict[str, float]:
+def judge(answer: Answer, fold: Fold) -> dict[str, float]:
     """Return what a net did on the test bars."""
-    validation = probabilities(net, problem, "validation")
-    test = probabilities(net, problem, "test")
-    ends = problem.split.test
-    money = trade(problem, positions(problem, validation, test)).metrics()
-    score, ahead = test[:, 2] - test[:, 0], problem.returns.to_numpy()[ends]
+    test, ends = answer("test"), fold.ends("test")
+    money = trade(fold, positions(fold, answer("validation"), test)).metrics()
     return {
-        "accuracy": float((test.argmax(1) == problem.truth.to_numpy()[ends]).mean()),
-        "ic": float(np.asarray(stats.spearmanr(score, ahead))[0]),
+        "accuracy": float((test.argmax(1) == fold.truth.to_numpy()[ends]).mean()),
+        "ic": rank_correlation(test[:, 2] - test[:, 0], fold.returns.to_numpy()[ends]),
         **{name: float(money[name]) for name in ("annual_return", "sharpe", "turnover")},
     }
 
 
 def run_seed(seed: int, setting: Setting, control: bool) -> dict[str, dict[str, float]]:
-    """Return the measures of every arm on the market of one seed."""
+    """Return the measures of every arm on the market of one seed.
+
+    Nets of one seed start from the same weights outside the block.
+    """
     torch.set_num_threads(1)
-    bars = candles.synthetic(setting.n_bars, seed=seed).candles
-    other = candles.synthetic(setting.n_bars, seed=10_000 + seed).candles if control else None
-    problem = prepare(bars, setting, other)
-    rows = {arm: judge(train(problem, arm, seed), problem) for arm in ARMS}
-    share = problem.truth.to_numpy()[problem.split.test]
+    bars = candles.synthetic(N_BARS, seed=seed).candles
+    other = candles.synthetic(N_BARS, seed=10_000 + seed).candles if control else None
+    fold = prepare(bars, setting, other)
+    rows = {arm: judge(train_channels(fold, ARMS[arm], seed), fold) for arm in ARMS}
+    share = fold.truth.to_numpy()[fold.ends("test")]
     rows["majority"] = {"accuracy": float(np.bincount(share.astype(int)).max() / len(share))}
     return rows
 
 
 def interval(values: np.ndarray) -> dict[str, float]:
     """Return mean, 95 % t interval and the Wilcoxon signed-rank p of paired differences."""
-    mean, error = values.mean(), stats.sem(values)
-    half = stats.t.ppf(0.975, len(values) - 1) * error
+    mean, low, high = t_interval(values)
     p = np.asarray(stats.wilcoxon(values))[1]
-    return {"mean": mean, "low": mean - half, "high": mean + half, "wilcoxon_p": float(p)}
+    return {"mean": mean, "low": low, "high": high, "wilcoxon_p": float(p)}
 
 
 def summarise(rows: list[dict[str, dict[str, float]]]) -> dict[str, dict]:
@@ -184,7 +125,7 @@ def main() -> None:
     rows: list = list(tqdm(work, total=len(jobs), unit="market"))
     planted, control = rows[: args.seeds], rows[args.seeds :]
     table = {
-        "setting": asdict(setting),
+        "setting": {"n_bars": N_BARS} | setting.learning(),
         "channels": list(CHANNELS),
         "planted": {"rows": planted, **summarise(planted)},
         "control": {"rows": control, **summarise(control)},

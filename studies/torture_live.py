@@ -25,22 +25,23 @@ import pandas as pd
 from tqdm import tqdm
 
 from setrade import candles, results, simulator
-from setrade.live import Journal, Pipeline, Recorded, Trader, Wish
+from setrade.live import Journal, Pipeline, Recorded, Trader
 from setrade.risk import Risk
+from setrade.rule_signals import Signal
 
 SYMBOL, STEP = "BTCUSDT", int(pd.Timedelta("1min").value)
 WARM, WINDOW = 20, 5
-WISHES = (0.5, -0.5, -0.5, 0.0, 0.7, 0.2, -0.3)  # a turn is two orders, one after the other
+TARGETS = (0.5, -0.5, -0.5, 0.0, 0.7, 0.2, -0.3)  # a turn is two orders, one after the other
 SECRET = "loopback-secret"  # of the simulator, worth nothing
 PRELOAD = ["setrade.live", "setrade.bybit.broker", "setrade.simulator", "setrade.results", "tqdm"]
 KILLED = (-9, -15)  # what `Process.kill` leaves as exit code; on Windows the second
 STOPS = Risk(stop_atr=4.0, daily_loss=0.5)
 
 
-def model(window: pd.DataFrame) -> Wish:
-    """Wish for something else every other bar."""
+def model(window: pd.DataFrame) -> Signal:
+    """Want something else every other bar."""
     minute = int(window.index[-1].value // STEP)
-    return Wish(WISHES[minute // 2 % 7], 1.0, "rule")
+    return Signal(window.index[-1], TARGETS[minute // 2 % 7], 1.0, source="rule")
 
 
 def child(url: str, key: str, path: str, bars: pd.DataFrame, speed: float, ready: Any) -> None:
@@ -55,7 +56,7 @@ def child(url: str, key: str, path: str, bars: pd.DataFrame, speed: float, ready
     trader = Trader(journal, broker, SYMBOL, STEP, equity=10_000.0, risk=STOPS)
     source = Recorded(bars, WARM, speed=speed)
     ready.set()
-    asyncio.run(Pipeline(source, model, trader, journal, window=WINDOW).run())
+    asyncio.run(Pipeline(source, model, trader, window=WINDOW).run())
     journal.close()
 
 
@@ -108,13 +109,13 @@ class Torture:
 
 def orders(server: simulator.Server, key: str) -> list[tuple]:
     """Return name, side, quantity and fill of the exchange's orders, in the order they came."""
-    account = server._accounts.by_key[key]
+    account = server.accounts[key]
     return [(o.link, o.side, str(o.qty), str(o.filled)) for o in account.orders]
 
 
 def faults(server: simulator.Server, key: str, path: Path, expected: list[tuple]) -> Counter[str]:
     """Count what is wrong after a run, against the exchange and a run that nobody killed."""
-    there, account = orders(server, key), server._accounts.by_key[key]
+    there, account = orders(server, key), server.accounts[key]
     names, wanted = Counter(o[0] for o in there), {o[0] for o in expected}
     journal = Journal(path)
     ours = {row[0] for row in journal.db.execute("SELECT link_id FROM intents")}

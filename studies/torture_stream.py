@@ -23,9 +23,10 @@ from tqdm import tqdm
 from setrade import candles, orderbook, results, simulator
 from setrade.bybit import Retry
 from setrade.bybit.broker import TestnetBroker
-from setrade.bybit.events import BookKeeper, parse
-from setrade.bybit.orders import Intent
-from setrade.bybit.stream import Backoff, BookUpdate, Gap, Stream
+from setrade.bybit.connection import Backoff
+from setrade.bybit.events import BookHandler, BookUpdate, Gap, parse
+from setrade.bybit.orders import OrderRequest
+from setrade.bybit.stream import Stream
 
 TOPIC, LEVELS, STEP = "orderbook.50.BTCUSDT", 50, 5
 AT_SUBSCRIPTION = ("nack", "delta_first", "instant_ack")
@@ -133,8 +134,8 @@ def lost_answers(each: int) -> dict[str, Any]:
         for leg, kind in enumerate(tqdm(kinds, desc="orders")):
             exchange.inject(simulator.Fault(kind, path="/v5/order/create", seconds=0.3))
             decided = market.index[leg // 100]
-            order = broker.submit(Intent("BTCUSDT", "buy", "0.01", decided, leg=leg % 100))  # type: ignore[arg-type]
-            names.add(order.link_id)
+            order = broker.submit(OrderRequest("BTCUSDT", "buy", "0.01", decided, leg=leg % 100))  # type: ignore[arg-type]
+            names.add(order.client_order_id)
         time.sleep(0.1)
         held = broker.position("BTCUSDT")
         missing = sum(broker.order(name) is None for name in names)
@@ -152,7 +153,7 @@ def one_lost_message(trials: int, updates: int, seed: int) -> dict[str, int]:
         rows = truth[first : first + updates]
         messages = list(orderbook.messages(rows))
         theirs: Any = object.__new__(WebSocket)  # its book without its connection
-        theirs.data, ours = {}, BookKeeper(parse(TOPIC))
+        theirs.data, ours = {}, BookHandler(parse(TOPIC))
         lost = int(np.flatnonzero((rows.bid_price[1:] != rows.bid_price[:-1]).any(1))[0]) + 1
         for row in [row for row in range(updates) if row != lost]:
             noticed += isinstance(ours.take(messages[row]), Gap)

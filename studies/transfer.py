@@ -36,6 +36,7 @@ from setrade.gramian import gadf
 from setrade.models.backbones import Boosted, Transfer, extract, pretrained, untrained
 from setrade.pictures import to_input
 from setrade.study.store import HOURS, REQUESTS
+from setrade.study.summary import t_interval
 
 BARS, SIZE = 32, 64  # two columns of pixels a bar
 DEPTH, GRID = 5, 2  # of the backbone, from the probe on planted data
@@ -202,7 +203,7 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarra
     return np.array(windows), y, ahead.to_numpy()[ends], parts
 
 
-def as_dict(value: evidence.Interval) -> dict[str, float]:
+def as_dict(value: evidence.ConfidenceInterval) -> dict[str, float]:
     """Return estimate and bounds, rounded."""
     return {k: round(getattr(value, k), 5) for k in ("estimate", "low", "high")}
 
@@ -300,10 +301,8 @@ def maps_part(
 
 def student(values: list[float]) -> dict[str, float]:
     """Return mean and 95 % t interval over seeds."""
-    v = np.array(values)
-    half = stats.t.ppf(0.975, len(v) - 1) * stats.sem(v)
-    return {k: round(float(u), 5) for k, u in zip(("estimate", "low", "high"),
-            (v.mean(), v.mean() - half, v.mean() + half), strict=True)}  # fmt: skip
+    named = zip(("estimate", "low", "high"), t_interval(values), strict=True)
+    return {name: round(value, 5) for name, value in named}
 
 
 def summarise_maps(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def backtest(
         trades.append((trade["bar"], t, side, reason, wallet - trade["wallet"]))
         trade = None
 
-    def ruin(worth_left):
+    def liquidation_at(worth_left):
         """Price at which closing leaves value / leverage (worth_left 1) or nothing (0)."""
         side = math.copysign(1, units)
         share = worth_left / leverage * abs(units)
@@ -46,14 +46,14 @@ def backtest(
         ahead = (lambda a, b: a <= b) if side > 0 else (lambda a, b: a >= b)
         nearer, further = (max, min) if side > 0 else (min, max)
         worst, best = (low, high) if side > 0 else (high, low)
-        stop, liquidation = trade["stop"], ruin(1)
+        stop, liquidation = trade["stop"], liquidation_at(1)
         if ahead(worst, nearer(stop, liquidation)):
-            by_ruin = ahead(stop, liquidation) or ahead(opens[t], liquidation)
+            liquidated = ahead(stop, liquidation) or ahead(opens[t], liquidation)
             price = further(opens[t], nearer(stop, liquidation))
             leave(
                 t,
-                nearer(price, ruin(0)) if by_ruin else price,
-                "liquidation" if by_ruin else "stop",
+                nearer(price, liquidation_at(0)) if liquidated else price,
+                "liquidation" if liquidated else "stop",
             )
         elif ahead(trade["target"], best):
             leave(t, nearer(opens[t], trade["target"]), "target", maker, 0.0)

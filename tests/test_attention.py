@@ -159,11 +159,10 @@ def test_a_small_study(one_thread):
 
     The stored study says the same over ten seeds; the gate's rank is reported there, not asserted.
     """
-    from studies.attention import PLANTED, Setting, planted
+    from studies.attention import PLANTED, planted
 
-    setting = Setting(n_bars=16_000)
-    clear = [planted(seed, setting, "clear") for seed in range(2)]
-    control = [planted(seed, setting, "control") for seed in range(2)]
+    clear = [planted(seed, "clear", n_bars=16_000) for seed in range(2)]
+    control = [planted(seed, "control", n_bars=16_000) for seed in range(2)]
     for row in clear:
         assert row["ranks"]["accumulating"]["permutation"] == 1
         assert row["ranks"]["accumulating"]["ablation"] == 1

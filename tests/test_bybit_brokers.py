@@ -10,7 +10,9 @@ import pickle
 import subprocess
 import sys
 import traceback
+import tracemalloc
 from decimal import Decimal
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,12 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from setrade import backtest, candles, orderbook, simulator
-from setrade.bybit import AccessError, Retry
+from setrade.bybit import AccessError, Retry, paper
 from setrade.bybit.broker import (
     DemoBroker,
     ExchangeBroker,
-    Journal,
-    JournalError,
     MainnetRefusedError,
     TestnetBroker,
 )
@@ -33,23 +33,27 @@ from setrade.bybit.order_client import KeysError
 from setrade.bybit.orders import (
     Broker,
     Instrument,
-    Intent,
     OrderConflictError,
     OrderError,
     OrderNotFoundError,
     OrderRejectedError,
+    OrderRequest,
     OrderRuleError,
     OrderUnknownError,
+    client_order_id,
     decimal,
     legs,
     text,
 )
-from setrade.bybit.paper import PaperBroker
+from setrade.bybit.paper import PaperBroker, replay_lines
 from setrade.costs import Costs, funding_by_bar
 from setrade.errors import ArgumentError
+from setrade.live.journal import Journal, JournalError
+from setrade.live.trader import Trader
+from setrade.live.types import bars_of
+from setrade.rule_signals import Signal
 from setrade.simulator.account import read as exchange_reads
-from setrade.simulator.wire import Instrument as Listed
-from setrade.simulator.wire import Refused
+from setrade.simulator.wire import ListedInstrument, Refused
 from studies import torture_stream
 
 NOW = pd.Timestamp("2024-01-01T12:00Z")
@@ -60,8 +64,8 @@ KEY, SECRET = "QqPublicKeyOfATest", "ZzSecretOfATest9876543210"
 QUICK = {"timeout": 0.4, "settle": 0.3, "retry": Retry(first=0.01, longest=0.02)}
 
 
-def buy(qty="0.01", **more) -> Intent:
-    return Intent("BTCUSDT", more.pop("side", "buy"), qty, more.pop("decided", NOW), **more)
+def buy(qty="0.01", **more) -> OrderRequest:
+    return OrderRequest("BTCUSDT", more.pop("side", "buy"), qty, more.pop("decided", NOW), **more)
 
 
 # ---- decimals and rules
@@ -115,7 +119,7 @@ def test_rules_agree_with_the_exchange(qty, price):
     body = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit",
             "qty": text(qty), "price": text(price)}  # fmt: skip
     try:
-        exchange_reads(body, Listed("BTCUSDT"), Decimal(price), 1, 0)
+        exchange_reads(body, ListedInstrument("BTCUSDT"), Decimal(price), 1, 0)
         theirs = True
     except Refused:
         theirs = False
@@ -137,11 +141,11 @@ def test_rounding_lands_on_the_grid_within_one_step(value, rounding):
 
 
 def test_rules_come_from_either_listing():
-    entry = Listed("BTCUSDT").listing("linear")
+    entry = ListedInstrument("BTCUSDT").listing("linear")
     assert Instrument.from_listing(entry) == BTC
     row = {"symbol": "X", "tick_size": "0.5", "qty_step": "1", "min_qty": "1", "min_notional": "5"}
     assert Instrument.from_listing(row).tick_size == Decimal("0.5")
-    spot = Instrument.from_listing(Listed("BTCUSDT").listing("spot"))
+    spot = Instrument.from_listing(ListedInstrument("BTCUSDT").listing("spot"))
     assert spot.min_notional == 5
     with pytest.raises(ArgumentError, match="entry"):
         Instrument.from_listing({"symbol": "X"})
@@ -151,19 +155,25 @@ def test_rules_come_from_either_listing():
 
 
 def test_names_are_short_stable_and_different():
-    names = {buy(decided=NOW + pd.Timedelta(minutes=m), leg=leg).link_id
+    names = {buy(decided=NOW + pd.Timedelta(minutes=m), leg=leg).client_order_id
              for m in range(50) for leg in range(3)}  # fmt: skip
     assert len(names) == 150
     assert max(map(len, names)) <= 36
-    assert buy().link_id == buy("5").link_id  # the decision's name, not the figures'
-    assert buy(strategy="other").link_id != buy().link_id
-    code = ("from setrade.bybit.orders import Intent; "
-            "print(Intent('BTCUSDT', 'buy', '0.01', '2024-01-01T12:00Z').link_id)")  # fmt: skip
+    name = buy().client_order_id
+    assert name == buy("5").client_order_id  # the decision's name, not the figures'
+    assert name == client_order_id("setrade", "BTCUSDT", NOW.value, 0)
+    assert buy(strategy="other").client_order_id != name
+    code = (
+        "from setrade.bybit.orders import OrderRequest; "
+        "print(OrderRequest('BTCUSDT', 'buy', '0.01', '2024-01-01T12:00Z').client_order_id)"
+    )
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
     )
-    assert run.stdout.strip() == buy().link_id  # in another process too
-    assert Intent.from_record(json.loads(json.dumps(buy(price="1").record()))) == buy(price="1")
+    assert run.stdout.strip() == name  # in another process too
+    assert OrderRequest.from_record(json.loads(json.dumps(buy(price="1").record()))) == buy(
+        price="1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,7 +196,7 @@ def test_names_are_short_stable_and_different():
 def test_bad_intents_are_named(argument, value):
     good = {"symbol": "BTCUSDT", "side": "buy", "qty": "1", "decided": NOW}
     with pytest.raises(ArgumentError) as error:
-        Intent(**good | {argument: value})
+        OrderRequest(**good | {argument: value})
     assert error.value.name == argument
 
 
@@ -288,16 +298,16 @@ def test_a_paper_trade_by_hand():
     order = broker.submit(buy("2"))
     assert order.status == "new"
     broker.on_bar(bar(1, 100, 110, 95, 104))
-    filled = broker.order(order.link_id)
+    filled = broker.order(order.client_order_id)
     assert (filled.status, filled.average, filled.filled) == ("filled", 100.0, 2)
     assert broker.equity() == pytest.approx(1000 - 0.2 + 2 * 4)  # fee 10 bps of 200
     broker.fund(NOW + pd.Timedelta(minutes=2), 0.001, 104.0)
     assert broker.funding == pytest.approx(0.208)
     exit_at = broker.submit(buy("5", side="sell", price="120", reduce_only=True, leg=1))
     broker.on_bar(bar(2, 110, 120, 105, 115))
-    assert broker.order(exit_at.link_id).status == "new"  # touched, not traded through
+    assert broker.order(exit_at.client_order_id).status == "new"  # touched, not traded through
     broker.on_bar(bar(3, 115, 121, 110, 118))
-    ended = broker.order(exit_at.link_id)
+    ended = broker.order(exit_at.client_order_id)
     assert (ended.filled, ended.average) == (2, 120.0)  # cut down to the position
     assert broker.position("BTCUSDT") == 0
     assert broker.equity() == pytest.approx(1000 - 0.2 + 2 * 20 - 0.208 - 240 * 5e-4)
@@ -310,8 +320,8 @@ def test_a_limit_that_the_open_satisfies_fills_there_and_never_worse():
     good = broker.submit(buy("1", price="105"))
     close = broker.submit(buy("1", price="100.2", leg=1))
     broker.on_bar(bar(1, 100, 101, 99.9, 100))
-    assert broker.order(good.link_id).average == pytest.approx(100.5)
-    assert broker.order(close.link_id).average == pytest.approx(100.2)
+    assert broker.order(good.client_order_id).average == pytest.approx(100.5)
+    assert broker.order(close.client_order_id).average == pytest.approx(100.2)
 
 
 def small_book(bid: float = 99.0, ask: float = 101.0, second: int = 0) -> orderbook.Snapshots:
@@ -334,11 +344,11 @@ def test_paper_against_a_book_by_hand():
     assert (thin.status, thin.filled, thin.reason) == ("cancelled", 3, "book_too_thin")
     limit = broker.submit(buy("2", price="101", leg=2))  # one fills at once, one rests
     assert (limit.status, limit.filled) == ("partly_filled", 1)
-    assert [o.link_id for o in broker.open_orders("BTCUSDT")] == [limit.link_id]
+    assert [o.client_order_id for o in broker.open_orders("BTCUSDT")] == [limit.client_order_id]
     broker.on_book(small_book(99, 101, 1))
-    assert broker.order(limit.link_id).is_open  # a touch is not enough
+    assert broker.order(limit.client_order_id).is_open  # a touch is not enough
     broker.on_book(small_book(98, 100, 2))
-    assert broker.order(limit.link_id).status == "filled"
+    assert broker.order(limit.client_order_id).status == "filled"
     flat = broker.target("BTCUSDT", 0.0, decided=NOW)
     assert sum(o.filled for o in flat) == 3  # what the visible bids take
 
@@ -346,8 +356,8 @@ def test_paper_against_a_book_by_hand():
 def test_cancelling_on_paper():
     broker = PaperBroker("BTCUSDT")
     order = broker.submit(buy("0.1", price="50"))
-    assert broker.cancel(order.link_id).status == "cancelled"
-    assert broker.cancel(order.link_id).status == "cancelled"
+    assert broker.cancel(order.client_order_id).status == "cancelled"
+    assert broker.cancel(order.client_order_id).status == "cancelled"
     broker.on_bar(bar(1, 60, 61, 40, 45))
     assert broker.position("BTCUSDT") == 0
     with pytest.raises(OrderNotFoundError):
@@ -367,12 +377,12 @@ def test_an_order_sent_twice_is_one_order():
 def test_a_turn_that_stopped_half_way_is_gone_on_with(exchange):
     broker = TestnetBroker(base_url=exchange.http_url, **QUICK)
     broker.submit(buy("0.1"))
-    close = Intent("BTCUSDT", "sell", "0.1", NOW, reduce_only=True, strategy="target")
+    close = OrderRequest("BTCUSDT", "sell", "0.1", NOW, reduce_only=True, strategy="target")
     broker.submit(close)  # and here the process died
     again = TestnetBroker(base_url=exchange.http_url, **QUICK)
     orders = again.target("BTCUSDT", -0.5, decided=NOW, price=30_000.0)
     assert [(o.side, o.reduce_only) for o in orders] == [("sell", True), ("sell", False)]
-    assert orders[0].link_id == close.link_id
+    assert orders[0].client_order_id == close.client_order_id
     assert again.position("BTCUSDT") < -0.1
 
 
@@ -391,7 +401,7 @@ def test_paper_keeps_to_the_instrument_if_there_is_one():
     for bad in (buy("0.0001"), buy("0.0015"), buy("0.01", price="100.05"), buy(price="100")):
         with pytest.raises(OrderRuleError):
             broker.submit(bad)
-    assert [e["kind"] for e in broker.journal.entries] == ["account"]
+    assert broker.state()["orders"] == []
     broker.target("BTCUSDT", 0.5, decided=NOW)
     broker.on_bar(bar(1, 30_000, 30_000, 30_000, 30_000))
     assert Decimal(str(broker.position("BTCUSDT"))) % BTC.qty_step == 0
@@ -406,9 +416,9 @@ def test_paper_keeps_to_the_instrument_if_there_is_one():
         ("against", lambda b: PaperBroker("BTCUSDT", against="air")),
         ("order", lambda b: PaperBroker("BTCUSDT", order="x")),
         ("instrument", lambda b: PaperBroker("BTCUSDT", instrument="x")),
-        ("journal", lambda b: PaperBroker("BTCUSDT", journal=7)),
-        ("intent", lambda b: b.submit("buy")),
-        ("symbol", lambda b: b.submit(Intent("ETHUSDT", "buy", 1, NOW))),
+        ("state", lambda b: b.restore({"kind": 7})),
+        ("request", lambda b: b.submit("buy")),
+        ("symbol", lambda b: b.submit(OrderRequest("ETHUSDT", "buy", 1, NOW))),
         ("fraction", lambda b: b.target("BTCUSDT", float("nan"), decided=NOW)),
         ("decided", lambda b: b.target("BTCUSDT", 1.0, decided=pd.Timestamp("2024-01-01"))),
         ("bar", lambda b: b.on_bar(bar(1, 100, 99, 98, 100))),
@@ -425,71 +435,178 @@ def test_bad_input_to_paper_is_named(name, call):
     assert error.value.name == name
 
 
-# ---- the journal
+# ---- where a paper broker stands
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**9), st.integers(0, 3))
-def test_a_broker_killed_anywhere_goes_on_from_its_journal(tmp_path_factory, where, seed):
-    """Cut the file at any byte: what it told is replayed, the rest is sent again, nothing twice."""
+def test_a_broker_killed_anywhere_goes_on_from_its_journal(where, seed):
+    """Kill it after anything that it was told; what it has not kept is told again."""
     market, position = MARKET.iloc[:40], positions(40, seed)
-    path = tmp_path_factory.mktemp("journal") / "paper.jsonl"
-    whole = drive(PaperBroker("BTCUSDT", journal=path), position, market)
-    raw = path.read_bytes()
-    header = raw.index(b"\n") + 1
-    path.write_bytes(raw[: header + where % (len(raw) - header)])
-    broker = PaperBroker("BTCUSDT", journal=path)
-    done = [e for e in broker.journal.entries if e["kind"] in ("bar", "target")]
-    bars = sum(e["kind"] == "bar" for e in done)
-    for k in range(bars, 40):
-        pending = k == bars and done and done[-1]["kind"] == "target"
-        if k and position[k - 1] != (position[k - 2] if k > 1 else 0.0) and not pending:
-            broker.target("BTCUSDT", float(position[k - 1]), decided=market.index[k])
-        row = market.iloc[k][["open", "high", "low", "close"]]
-        broker.on_bar(SimpleNamespace(time=market.index[k], **row))
-    if bars < 40:
-        assert broker.equity() == whole[-1]
-    fills = [e for e in broker.journal.entries if e["kind"] == "fill"]
-    expected = [e for e in map(json.loads, raw.splitlines()) if e["kind"] == "fill"]
-    assert fills == expected
-    assert [json.loads(x) for x in path.read_bytes().splitlines()] == broker.journal.entries
+    rows = list(market.rename_axis("time").reset_index().itertuples())
+    told, last = [], 0.0
+    for k, row in enumerate(rows):
+        if k and position[k - 1] != last:
+            last = float(position[k - 1])
+            told.append(partial(PaperBroker.target, symbol="BTCUSDT", fraction=last,
+                                decided=row.time))  # fmt: skip
+        told.append(partial(PaperBroker.on_bar, bar=row))
+    broker, kept = PaperBroker("BTCUSDT"), []
+    for tell in told:
+        kept.append(json.dumps(broker.state()))
+        tell(broker)
+    at = where % len(told)
+    again = PaperBroker("BTCUSDT")
+    again.restore(json.loads(kept[at]))
+    for tell in told[at:]:
+        tell(again)
+    assert again.equity() == broker.equity()
+    assert again.state() == broker.state()
 
 
-def test_orders_against_books_are_replayed_too(tmp_path):
-    path = tmp_path / "book.jsonl"
-    broker = PaperBroker("BTCUSDT", against="book", journal=path)
+class Killed(BaseException):
+    """What kill -9 is to a process: nobody handles it."""
+
+
+class Dying(Journal):
+    """A journal whose process dies right before, or right after, one of its commits."""
+
+    left, before = -1, False
+
+    def commit(self):
+        self.left -= 1
+        if self.left == 0 and self.before:
+            raise Killed
+        super().commit()
+        if self.left == 0:
+            raise Killed
+
+
+def paper_run(path, bars, commits=-1, *, before=False):
+    """Trade on paper until the end, or until killed; return whether it was."""
+    journal, broker = Dying(path, durable=False), PaperBroker("BTCUSDT")
+    journal.left, journal.before = commits, before
+    trader = Trader(journal, broker, "BTCUSDT", 60 * 10**9, equity=10_000.0,
+                    risk=backtest.Risk(stop_atr=1.0, take_profit=1.0))  # fmt: skip
+    try:
+        trader.resume()
+        for k, row in enumerate(bars):
+            if k < 20 and trader.newest < row.time:
+                trader.warm(row)
+                trader.save()
+            elif trader.newest < row.time:
+                wish = Signal(pd.Timestamp(row.time, tz="UTC"), (0.5, -0.5, 0.3)[k // 3 % 3], 1.0)
+                trader.on_bar(row, wish)
+    except Killed:
+        journal.db.rollback()  # what was not committed is not there
+        return True
+    finally:
+        journal.left = -1
+        journal.close()
+    return False
+
+
+def everything(path):
+    """Return orders and fills, and where account and paper broker stand."""
+    journal = Journal(path)
+    orders, fills = (
+        journal.db.execute(f"SELECT * FROM {table} ORDER BY 1").fetchall()
+        for table in ("intents", "fills")
+    )
+    found = orders, fills, journal.state(), journal.kept("paper")
+    journal.close()
+    return found
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_run_on_paper_killed_at_any_commit_is_one_run(tmp_path, before):
+    """Exactly once: the orders, their fills and the account are those of a run nobody killed."""
+    market = MARKET.iloc[:50].set_axis(pd.date_range(NOW, periods=50, freq="1min"))
+    bars = bars_of(market)
+    paper_run(tmp_path / "whole", bars)
+    whole = everything(tmp_path / "whole")
+    assert len(whole[0]) == len(whole[1]) > 20
+    for k in range(22, 64, 5):
+        path = tmp_path / f"{k}"
+        assert paper_run(path, bars, k, before=before)
+        assert paper_run(path, bars, 3, before=before)  # and again, soon after the start
+        assert not paper_run(path, bars)
+        assert everything(path) == whole, k
+
+
+def test_orders_against_books_are_replayed_too():
+    broker = PaperBroker("BTCUSDT", against="book")
     for second in range(5):
         broker.on_book(small_book(99 - second, 101 - second, second))
         broker.submit(buy("0.5", leg=2 * second))
         broker.submit(buy("0.25", price=str(100 - second), leg=2 * second + 1))
     broker.target("BTCUSDT", -0.1, decided=NOW)
-    again = PaperBroker("BTCUSDT", against="book", journal=path)
+    again = PaperBroker("BTCUSDT", against="book")
+    again.restore(json.loads(json.dumps(broker.state())))
     assert again.position("BTCUSDT") == broker.position("BTCUSDT") != 0
     assert again.equity() == broker.equity()
     assert again.open_orders("BTCUSDT") == broker.open_orders("BTCUSDT")
     assert again.target("BTCUSDT", -0.1, decided=NOW) == broker.target("BTCUSDT", 1.0, decided=NOW)
+    with pytest.raises(OrderRejectedError, match="no book seen yet"):
+        again.submit(buy("0.5", leg=50))  # what it saw before may be long gone
 
 
 def test_a_journal_says_what_is_wrong_with_it(tmp_path):
+    kept = PaperBroker("BTCUSDT", equity=5.0).state()
+    for bad in (None, {}, kept, kept | {"account": [1.0]}, kept | {"orders": [[{}]]}):
+        with pytest.raises(ArgumentError, match="state"):
+            PaperBroker("BTCUSDT", equity=5.0 if bad is not kept else 6.0).restore(bad)
     path = tmp_path / "j.jsonl"
-    path.write_bytes(b'{"kind": "account"}\n{"kind": \n{"kind": "bar"}\n')
-    with pytest.raises(JournalError, match="line 2"):
-        Journal(path)
-    PaperBroker("BTCUSDT", equity=5.0, journal=tmp_path / "k.jsonl")
+    path.write_bytes(b'{"kind": "account"}\n{"kind": \n')
     with pytest.raises(ArgumentError, match="journal"):
-        PaperBroker("BTCUSDT", equity=6.0, journal=tmp_path / "k.jsonl")
-    with pytest.raises(ValueError, match="JSON compliant"):
-        Journal(tmp_path / "n.jsonl").write("x", value=float("nan"))
-    assert (tmp_path / "n.jsonl").read_bytes() == b""
+        replay_lines(PaperBroker("BTCUSDT"), path)
+    path.write_bytes(b'{"kind": \n{"kind": "bar"}\n')
+    with pytest.raises(ArgumentError, match="journal"):
+        replay_lines(PaperBroker("BTCUSDT"), path)
 
 
-def test_what_cannot_be_written_is_not_done(tmp_path):
-    """A full disk: the broker raises and has not traded."""
-    broker = PaperBroker("BTCUSDT", journal=tmp_path / "j.jsonl")
-    broker.journal.close()
-    with pytest.raises(ValueError, match="closed file"):
-        broker.submit(buy())
-    assert broker.open_orders("BTCUSDT") == []
+def test_the_lines_of_an_older_paper_broker_are_lived_through(tmp_path):
+    """What the first version wrote; its last line was cut short by a crash."""
+    told = PaperBroker("BTCUSDT", equity=1000.0)
+    account = {"symbol": "BTCUSDT", "equity": 1000.0, "costs": vars(Costs()), "order": "taker",
+               "against": "bar", "max_leverage": None, "instrument": None}  # fmt: skip
+    request = {"symbol": "BTCUSDT", "side": "buy", "qty": "2", "decided": NOW.isoformat(),
+               "price": None, "reduce_only": False, "strategy": "live", "leg": 10}  # fmt: skip
+    lines = [
+        {"kind": "account", **account},
+        {"kind": "submit", "intent": request},
+        {"kind": "bar", "time": NOW.isoformat(), "prices": [100.0] * 4, "funding": [0.0, 0.0]},
+        {"kind": "fill", "link_id": "live-x", "units": 2.0, "price": 100.01, "reason": "order"},
+    ]
+    path = tmp_path / "run.sqlite.paper"
+    told_lines = "".join(json.dumps(line) + "\n" for line in lines) + '{"kind": "ba'
+    path.write_text(told_lines, encoding="utf-8")
+    replay_lines(told, path)
+    assert (told.position("BTCUSDT"), told.newest) == (2.0, NOW.value)
+    assert told.fees == pytest.approx(2 * 100.01 * 5.5e-4)
+    assert told.order(OrderRequest.from_record(request).client_order_id).status == "filled"
+
+
+def test_what_a_broker_remembers_does_not_grow_with_its_age(monkeypatch):
+    """Ten times the age: the same memory, and a state that is as small."""
+    monkeypatch.setattr(paper, "REMEMBERED", 50)
+    sizes, held, broker = [], [], PaperBroker("BTCUSDT")
+    tracemalloc.start()
+    for k in range(2_200):
+        if k % 2:
+            broker.submit(buy("0.01", side="sell" if k % 4 == 1 else "buy",
+                              decided=NOW + pd.Timedelta(minutes=k)))  # fmt: skip
+        broker.on_bar(bar(k, 100.0, 101.0, 99.0, 100.0))
+        if k in (219, 2_199):
+            sizes.append(len(json.dumps(broker.state())))
+            held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert sizes[1] < sizes[0] * 1.05
+    assert held[1] < held[0] + 100_000  # bytes
+    assert max(sizes) < 8_192
+    again = PaperBroker("BTCUSDT")
+    again.restore(json.loads(json.dumps(broker.state())))
+    assert again.state() == broker.state()
 
 
 # ---- the exchange
@@ -537,18 +654,29 @@ def test_hosts_and_venues(keys, monkeypatch):
         assert bad.value.name == argument
 
 
-def test_a_round_trip_on_the_simulator(exchange):
-    broker = TestnetBroker(base_url=exchange.http_url, **QUICK)
+def test_what_cannot_be_written_is_not_done(tmp_path, exchange):
+    """A full disk: the broker raises and has not traded."""
+    journal = Journal(tmp_path / "j.sqlite")
+    broker = TestnetBroker(base_url=exchange.http_url, journal=journal, **QUICK)
+    journal.close()
+    with pytest.raises(JournalError, match="closed database"):
+        broker.submit(buy())
+    assert exchange.requests[CREATE] == 0
+
+
+def test_a_round_trip_on_the_simulator(exchange, tmp_path):
+    journal = Journal(tmp_path / "j.sqlite")
+    broker = TestnetBroker(base_url=exchange.http_url, journal=journal, **QUICK)
     assert broker.equity() == 10_000
     assert broker.position("BTCUSDT") == 0
     order = broker.submit(buy("0.1"))
-    done = broker.order(order.link_id)
+    done = broker.order(order.client_order_id)
     assert (done.status, done.filled, done.order_id) == ("filled", Decimal("0.1"), order.order_id)
     assert broker.position("BTCUSDT") == 0.1
     resting = broker.submit(buy("0.1", price="10000", leg=1))
-    assert [o.link_id for o in broker.open_orders("BTCUSDT")] == [resting.link_id]
-    assert broker.cancel(resting.link_id).status == "cancelled"
-    assert broker.cancel(resting.link_id).status == "cancelled"
+    assert [o.client_order_id for o in broker.open_orders("BTCUSDT")] == [resting.client_order_id]
+    assert broker.cancel(resting.client_order_id).status == "cancelled"
+    assert broker.cancel(resting.client_order_id).status == "cancelled"
     turned = broker.target("BTCUSDT", -0.5, decided=NOW, price=float(MARKET["close"].iloc[-1]))
     assert [(o.side, o.reduce_only) for o in turned] == [("sell", True), ("sell", False)]
     held = broker.position("BTCUSDT")
@@ -562,8 +690,9 @@ def test_a_round_trip_on_the_simulator(exchange):
     assert broker.order("nobody") is None
     with pytest.raises(OrderNotFoundError):
         broker.cancel("nobody")
-    kinds = [e["kind"] for e in broker.journal.entries]
-    assert kinds[:2] == ["intent", "order"]
+    assert journal.counts()["intents"] == 4
+    assert journal.known(resting.client_order_id) == (buy("0.1", price="10000", leg=1), "cancelled")
+    journal.close()
 
 
 def test_nothing_is_sent_that_breaks_a_rule(exchange):
@@ -573,14 +702,14 @@ def test_nothing_is_sent_that_breaks_a_rule(exchange):
         with pytest.raises(OrderRuleError):
             broker.submit(bad)
     with pytest.raises(ArgumentError, match="symbol"):
-        broker.submit(Intent("NOSUCHUSDT", "buy", 1, NOW))
-    with pytest.raises(ArgumentError, match="intent"):
+        broker.submit(OrderRequest("NOSUCHUSDT", "buy", 1, NOW))
+    with pytest.raises(ArgumentError, match="request"):
         broker.submit({"qty": 1})
     assert exchange.requests[CREATE] == 0
 
 
 def test_small_quantities_are_sent_as_plain_text(keys):
-    listed = simulator.Instrument("BTCUSDT", qty_step="0.00001", min_qty="0.00001",
+    listed = simulator.ListedInstrument("BTCUSDT", qty_step="0.00001", min_qty="0.00001",
                                   min_notional="0.1")  # fmt: skip
     with simulator.serve(MARKET, keys={KEY: SECRET}, instruments=[listed]) as running:
         broker = TestnetBroker(base_url=running.http_url, **QUICK)
@@ -598,7 +727,7 @@ def test_an_order_whose_answer_is_lost_exists_once(exchange, fault):
     exchange.inject(simulator.Fault(fault, path=CREATE, seconds=0.6 if fault == "slow" else 0.2))
     order = broker.submit(buy())
     assert exchange.faults.fired[fault] == 1
-    assert broker.order(order.link_id).status == "filled"
+    assert broker.order(order.client_order_id).status == "filled"
     assert broker.position("BTCUSDT") == 0.01
     happened_anyway = fault in ("drop", "cut_body", "bad_json", "slow")
     assert exchange.requests[CREATE] == (1 if happened_anyway else 2)
@@ -638,7 +767,7 @@ def test_an_order_whose_fate_stays_unknown_says_so(exchange):
     broker.instrument("BTCUSDT")
     exchange.inject(simulator.Fault("drop", path=CREATE))
     exchange.inject(simulator.Fault("drop", path="/v5/order/realtime", times=9))
-    with pytest.raises(OrderUnknownError, match=buy().link_id):
+    with pytest.raises(OrderUnknownError, match=buy().client_order_id):
         broker.submit(buy())
     assert exchange.requests[CREATE] == 1  # not sent again while nobody knows
 
@@ -682,12 +811,13 @@ def everything_about(thing, depth: int = 4) -> list[str]:
     return texts
 
 
-def test_keys_appear_nowhere(exchange, caplog):
+def test_keys_appear_nowhere(exchange, caplog, tmp_path):
     """Reprs, attributes, logs at the finest level, tracebacks with locals, pickles, copies."""
     for name in ("", "pybit", "pybit._http_manager", "urllib3", "websocket", "setrade"):
         caplog.set_level(logging.DEBUG, logger=name)
-    broker = TestnetBroker(base_url=exchange.http_url, **QUICK)
-    broker._wire.http.log_requests = True  # what a curious reader would switch on
+    journal = Journal(tmp_path / "j.sqlite")
+    broker = TestnetBroker(base_url=exchange.http_url, journal=journal, **QUICK)
+    broker._session.http.log_requests = True  # what a curious reader would switch on
     broker.submit(buy())
     texts = everything_about(broker)
     for fault in ("http_403", "http_500", "drop", "bad_json"):
@@ -703,7 +833,7 @@ def test_keys_appear_nowhere(exchange, caplog):
         lambda: dead.submit(buy()),
         lambda: pickle.dumps(broker),
         lambda: copy.deepcopy(broker),
-        lambda: pickle.dumps(broker._wire),
+        lambda: pickle.dumps(broker._session),
         lambda: ExchangeBroker("mainnet"),
     ]
     caught = 0
@@ -715,7 +845,7 @@ def test_keys_appear_nowhere(exchange, caplog):
             whole = traceback.TracebackException.from_exception(error, capture_locals=True)
             texts += ["".join(whole.format()), repr(error), str(vars(error))]
     assert caught >= 8
-    texts += [caplog.text, json.dumps(broker.journal.entries), repr(gc.get_referents(broker))]
+    texts += [caplog.text, *journal.db.iterdump(), repr(gc.get_referents(broker))]
     assert "X-BAPI-API-KEY" in caplog.text  # pybit did log its headers
     found = [t[max(0, t.find(s) - 200) :][:300] for s in (KEY, SECRET) for t in texts if s in t]
     assert not found, found[0]
@@ -737,6 +867,6 @@ def test_an_echoed_key_is_taken_out_of_messages(keys):
     made = Keys.from_environment("testnet")
     assert made.clean(f"bad key {KEY} and {SECRET}") == "bad key *** and ***"
     with pytest.raises(TypeError):
-        pickle.dumps(made.headers("", 5000)["X-BAPI-API-KEY"])
+        pickle.dumps(made.key)
     with pytest.raises(TypeError):
         copy.copy(made)

@@ -166,7 +166,7 @@ def test_what_a_killed_writer_leaves_is_not_in_the_way(get, source, tmp_path):
 
 
 def test_a_gap_is_an_error_named_and_not_stored(source, tmp_path):
-    dead = simulator.Instrument("BTCUSDT", status="Closed")
+    dead = simulator.ListedInstrument("BTCUSDT", status="Closed")
     end = torture.span(source)[1]
     with simulator.serve(source, instruments=[dead], now=end + pd.Timedelta("9D")) as server:
         rest = bybit.Rest(server.http_url)

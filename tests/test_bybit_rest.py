@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 from pybit.exceptions import FailedRequestError, InvalidRequestError
 
 from setrade import bybit, candles, orderbook, simulator
-from setrade.bybit import __main__, archives, constants, history, http
-from setrade.bybit.history import Series
+from setrade.bybit import __main__, archives, constants, http
 from setrade.bybit.http import (
     MalformedAnswerError,
     Session,
@@ -33,6 +32,7 @@ from setrade.bybit.http import (
     is_passing,
     reset_wait,
 )
+from setrade.bybit.rest import Series, windows
 from setrade.errors import ArgumentError
 from studies import torture_rest as torture
 
@@ -166,7 +166,7 @@ def test_inverse_volume_is_handed_on_as_sent(source):
 
 
 def test_a_dead_symbol_ends_where_it_ended(source):
-    dead = simulator.Instrument("BTCUSDT", status="Closed")
+    dead = simulator.ListedInstrument("BTCUSDT", status="Closed")
     end = until(source)
     with simulator.serve(source, instruments=[dead], now=end + pd.Timedelta("9D")) as server:
         rest = bybit.Rest(server.http_url)
@@ -227,7 +227,7 @@ def test_an_answer_about_another_symbol_is_refused():
 def test_windows_cover_what_is_missing_exactly_once(missing, size):
     interval = constants.interval("1h")
     opens = np.array(sorted(missing)) * HOUR
-    asked = list(history.windows(opens, interval, size))
+    asked = list(windows(opens, interval, size))
     covered = [t for first, last in asked for t in range(first, last + 1, HOUR)]
     assert covered == opens.tolist()
     assert all((last - first) // HOUR < size for first, last in asked)
@@ -263,7 +263,7 @@ def test_funding_pages_by_the_symbols_own_interval(minutes):
         np.round(np.random.default_rng(0).normal(0, 1e-4, 900 * 60 // minutes), 8),
         index=pd.date_range(START, periods=900 * 60 // minutes, freq=f"{minutes}min"),
     )
-    listed = simulator.Instrument("BTCUSDT", funding_minutes=minutes)
+    listed = simulator.ListedInstrument("BTCUSDT", funding_minutes=minutes)
     with simulator.serve(hourly, funding=rates, instruments=[listed]) as server:
         got = bybit.Rest(server.http_url).funding("BTCUSDT", START, rates.index[-1])
         pages = server.requests["/v5/market/funding/history"]
@@ -284,7 +284,7 @@ def test_a_full_last_page_of_funding_does_not_repeat_itself():
 
 
 def test_instruments_follow_every_page():
-    many = [simulator.Instrument(f"C{k:04d}USDT", tick_size="0.010") for k in range(1200)]
+    many = [simulator.ListedInstrument(f"C{k:04d}USDT", tick_size="0.010") for k in range(1200)]
     with simulator.serve(bars(50), instruments=many) as server:
         table = bybit.Rest(server.http_url).instruments()
         assert server.requests["/v5/market/instruments-info"] == 3

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from laws import assert_causal
 
 from setrade import candles
-from setrade.candles.checks import find_faults, spotless
+from setrade.candles.checks import find_faults, spotless, valid_bar, valid_bars
 from setrade.errors import ArgumentError
 
 SHA256 = "eb82265cd8141d4955965ce01e9fc282270c8e5dc6ac8a330935bb3bf49c5da6"
@@ -177,6 +177,21 @@ def test_the_fast_pass_and_the_long_search_agree(n, seed, column, value, row):
     if value is not None:
         put(frame, row % n, **{column: value})
     assert spotless(frame) == (not list(find_faults(frame, None)))
+
+
+FIGURE = st.sampled_from([np.nan, np.inf, -np.inf, -1.0, 0.0, 1.0, 2.0, 3.0])
+
+
+@given(st.lists(st.tuples(*[FIGURE] * 5), min_size=1, max_size=5))
+@settings(deadline=None)
+def test_one_law_says_what_is_a_bar_in_python_and_in_kernels(rows):
+    def law(first, high, low, last, volume):
+        finite = np.isfinite([first, high, low, last, volume]).all()
+        inside = 0 < low <= min(first, last) and max(first, last) <= high
+        return bool(finite and inside and volume >= 0)
+
+    assert [bool(valid_bar(*row)) for row in rows] == [law(*row) for row in rows]
+    assert valid_bars(*np.array(rows).T) == all(law(*row) for row in rows)
 
 
 # --- the real sample --------------------------------------------------------------------

@@ -500,14 +500,16 @@ def test_the_device_that_computes_is_waited_for(monkeypatch):
     monkeypatch.setattr("torch.cuda.synchronize", lambda device: asked.append(str(device)))
     monkeypatch.setattr("torch.mps.synchronize", lambda: asked.append("mps"))
     for name in ("cuda:1", "mps", "cpu"):
-        timing.measure(lambda: None, seconds=1e-9, least=1, device=name)
+        timing.measure(lambda: None, seconds=1e-9, min_calls=1, device=name)
     assert set(asked) == {"cuda:1", "mps"}
 
 
 def test_calls_are_timed_when_they_are_steady(monkeypatch):
     now, taken = [0.0], iter([9.0, 1.0, 1.0, 7.0, 7.0])
     monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
-    found = timing.measure(lambda: now.__setitem__(0, now[0] + next(taken)), seconds=1e-9, least=2)
+    found = timing.measure(
+        lambda: now.__setitem__(0, now[0] + next(taken)), seconds=1e-9, min_calls=2
+    )
     assert found.p50 == pytest.approx(7_000)
 
 
@@ -533,10 +535,10 @@ for what in (lambda: Predictor.load("se_trader", "cpu", runtime="onnx"),
         print(error.name, error.value, "[cpu]" in str(error), "[gpu]" in str(error))
 import torch
 assert inference.plain(torch.device("cpu")) == "eager"
-from setrade.live.models import chain
-from setrade.live.__main__ import parser
-made, most, _ = chain(parser().parse_args(["--interval", "15min"]), lambda *a: None)
-print("answer by", made(bars.iloc[-most:]).source)
+from setrade.live.models import fallback_chain
+from setrade.live.config import Config
+made, most, _ = fallback_chain(Config.read(["--interval", "15min"]), lambda *a: None)
+print("answer by", made(bars.iloc[-most:]).model)
 """
 
 

@@ -12,13 +12,12 @@ from laws import assert_causal
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from setrade import candles, inference, pictures
+from setrade import candles, inference, labels, pictures
 from setrade.efficientnet import EfficientNet, Variant
 from setrade.errors import ArgumentError
 from setrade.inference import CheckpointError, Predictor, Spec
 from setrade.inference.checkpoint import digest
 from setrade.models import SETrader
-from setrade.signals import CLASSES
 from setrade.training import seed_everything
 
 NAMES = ("se_trader", "efficientnet_micro")
@@ -438,7 +437,7 @@ def test_quantiles_of_a_hundred_known_calls():
     latency = inference.Latency.of(np.arange(1, 102) / 1e3, batch=2)
     assert (latency.p50, latency.p95, latency.p99) == pytest.approx((51, 96, 100))
     assert latency.throughput == pytest.approx(2 / 0.051)
-    assert inference.measure(lambda: sum(range(100)), seconds=0.01, least=3).calls >= 3
+    assert inference.measure(lambda: sum(range(100)), seconds=0.01, min_calls=3).calls >= 3
 
 
 def test_kept_gates_are_used_and_recomputed():
@@ -452,4 +451,4 @@ def test_kept_gates_are_used_and_recomputed():
 
 
 def test_classes_are_one_constant():
-    assert inference.load("se_trader")[1].classes == CLASSES == ("sell", "hold", "buy")
+    assert inference.load("se_trader")[1].classes == labels.CLASSES == ("sell", "hold", "buy")

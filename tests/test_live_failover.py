@@ -7,6 +7,7 @@ import json
 import math
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -25,15 +26,15 @@ from setrade.live import (
     Pipeline,
     Recorded,
     Trader,
-    Wish,
     models,
 )
-from setrade.live.__main__ import parser
-from setrade.signals import rule_based
+from setrade.live.config import Config
+from setrade.signals import Signal, rule_based
 from setrade.training import device
 
 MARKET = candles.synthetic(120, seed=5, interval="1min").candles
 MINUTE = 60_000_000_000
+SURE = Signal(MARKET.index[0], 0.5, 1.0)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -64,12 +65,12 @@ class Bench:
             self.now += self.seconds[name]
             if name in self.broken:
                 raise RuntimeError("out of memory")
-            return Wish(0.5, 1.0, name)
+            return SURE
 
         return answer
 
     def ask(self, times: int) -> list[str]:
-        return [self.failover(None).source for _ in range(times)]
+        return [self.failover(None).model for _ in range(times)]
 
 
 def test_by_hand_down_on_an_error_and_up_again():
@@ -126,9 +127,10 @@ def test_every_level_failing_is_an_error():
     b.broken = {"large", "small", "rule"}
     with pytest.raises(FailoverError, match="the last level, rule, failed"):
         b.ask(1)
-    nan = Failover([("a", lambda x: Wish(math.nan, 1.0, "a")), ("b", b.model("b2"))], budget=1.0)
+    unsaid = SimpleNamespace(position=math.nan, confidence=1.0, source="net")
+    nan = Failover([("a", lambda x: unsaid), ("b2", b.model("b2"))], budget=1.0)
     b.seconds["b2"] = 0.0
-    assert nan(None).source == "b2"  # NaN is no answer
+    assert nan(None).model == "b2"  # NaN is no answer
 
 
 @given(st.lists(st.sampled_from(["ok", "slow", "broken"]), min_size=1, max_size=60))
@@ -167,7 +169,7 @@ def test_in_the_pipeline_each_change_is_in_the_journal_and_the_end_is_flat(tmp_p
             bars.append(name)
             if bars.count(name) > count:
                 raise RuntimeError(f"{name} is gone")
-            return Wish(0.5, 1.0, name)
+            return SURE
 
         return model
 
@@ -175,7 +177,7 @@ def test_in_the_pipeline_each_change_is_in_the_journal_and_the_end_is_flat(tmp_p
     chain = Failover(levels, budget=10.0, pause=1000,
                      changed=lambda *what: journal.event("failover", what=what))  # fmt: skip
     trader = Trader(journal, broker, "BTCUSDT", MINUTE, equity=10_000.0)
-    line = Pipeline(Recorded(MARKET, 30), chain, trader, journal, window=10)
+    line = Pipeline(Recorded(MARKET, 30), chain, trader, window=10)
     with pytest.raises(ModelError, match="the last level, rule"):
         asyncio.run(line.run())
     assert broker.position("BTCUSDT") == 0.0
@@ -193,24 +195,24 @@ class Chain:
         history = 246  # what the nets want
         self.market = candles.sample().iloc[: history + bars]
         self.journal = Journal(path / "r.sqlite", durable=False)
-        options = parser().parse_args(
+        options = Config.read(
             ["--interval", "15min", "--runtime", "onnx", "--budget", "3.0", *told]
         )
         self.now = 0.0
-        made, most, least = models.chain(
+        made, most, least = models.fallback_chain(
             options, lambda *what: self.journal.event("failover", what=what),
             clock=lambda: self.now,
         )  # fmt: skip
-        self.nets = {name: level.model for name, level in made.levels}
+        self.levels = dict(made.levels)
         self.broker = PaperBroker("BTCUSDT")
         trader = Trader(self.journal, self.broker, "BTCUSDT", 15 * MINUTE, equity=10_000.0)
         self.line = Pipeline(
-            Recorded(self.market, history), made, trader, self.journal, window=most, least=least
+            Recorded(self.market, history), made, trader, window=most, min_bars=least
         )
 
     def harm(self, name: str, bars: range, harm) -> None:
         """Call ``harm`` before the level answers, after these bars of the run."""
-        level, opens = self.nets[name], self.market.index[246:][bars.start : bars.stop]
+        level, opens = self.levels[name], self.market.index[246:][bars.start : bars.stop]
         model = level.model
 
         def harmed(window):
@@ -218,7 +220,7 @@ class Chain:
                 harm()
             return model(window)
 
-        object.__setattr__(level, "model", harmed)
+        level.model = harmed
 
     def late(self) -> None:
         """Take longer than the budget, by the clock that the budget goes by."""
@@ -302,10 +304,10 @@ class Compiled:
 def test_a_first_answer_that_is_slow_costs_no_level(monkeypatch):
     """Budgets of 0.05 s: the level would be left after 0.25 s, were it not warm."""
     monkeypatch.setattr(models, "_make", lambda name, o, *, first: Compiled())
-    options = parser().parse_args(["--model", "efficientnet", "--budget", "0.05"])
+    options = Config.read(["--model", "efficientnet", "--budget", "0.05"])
     changes = []
-    made, _, _ = models.chain(options, lambda *what: changes.append(what))
-    assert made(MARKET.iloc[-6:]).source == "efficientnet"
+    made, _, _ = models.fallback_chain(options, lambda *what: changes.append(what))
+    assert made(MARKET.iloc[-6:]).model == "efficientnet"
     for _, level in made.levels:
         level(MARKET.iloc[-6:])  # the others are warm as well
     assert changes == []
@@ -318,9 +320,9 @@ def test_a_model_that_fails_when_it_is_warmed_fails_at_its_bar(monkeypatch):
     broken.needs = 6  # type: ignore[attr-defined]
     monkeypatch.setattr(models, "_make", lambda name, o, *, first: broken if first else Compiled())
     changes = []
-    options = parser().parse_args(["--model", "se_trader"])
-    made, _, _ = models.chain(options, lambda *what: changes.append(what))
-    assert made(MARKET.iloc[-6:]).source == "rules"
+    options = Config.read(["--model", "se_trader"])
+    made, _, _ = models.fallback_chain(options, lambda *what: changes.append(what))
+    assert made(MARKET.iloc[-6:]).model == "rules"
     assert changes == [("se_trader", "rules", "RuntimeError: no compiler")]
 
 
@@ -334,7 +336,7 @@ def test_only_the_first_level_runs_as_it_is_told(monkeypatch):
 
     monkeypatch.setattr(Predictor, "load", noted)
     words = ["--model", "efficientnet", "--runtime", "folded", "--interval", "15min"]
-    models.chain(parser().parse_args(words), lambda *what: None)
+    models.fallback_chain(Config.read(words), lambda *what: None)
     assert asked == [
         ("efficientnet_micro", str(device()), "folded"), ("se_trader", "cpu", "onnx"),
     ]  # fmt: skip
@@ -344,8 +346,8 @@ def test_only_the_first_level_runs_as_it_is_told(monkeypatch):
 def test_a_compiled_net_answers_the_first_bar():
     words = ["--model", "se_trader", "--runtime", "compiled", "--interval", "15min"]
     changes = []
-    made, most, _ = models.chain(
-        parser().parse_args([*words, "--device", "cpu"]), lambda *what: changes.append(what)
+    made, most, _ = models.fallback_chain(
+        Config.read([*words, "--device", "cpu"]), lambda *what: changes.append(what)
     )
-    assert made(candles.sample().iloc[-most:]).source == "se_trader"
+    assert made(candles.sample().iloc[-most:]).model == "se_trader"
     assert changes == []

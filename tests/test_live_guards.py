@@ -23,8 +23,8 @@ from setrade.bybit.orders import OrderRejectedError
 from setrade.errors import ArgumentError
 from setrade.live import (
     Bar,
+    BarEvent,
     BarGuard,
-    Heard,
     Journal,
     JournalFullError,
     KillSwitch,
@@ -34,10 +34,10 @@ from setrade.live import (
     Trader,
     UnattendedError,
     Window,
-    Wish,
 )
 from setrade.live.types import bars_of
 from setrade.risk import Risk
+from setrade.signals import Signal
 
 MINUTE = 60_000_000_000
 MARKET = candles.synthetic(120, seed=5, interval="1min").candles
@@ -70,12 +70,17 @@ class Scripted:
                 item()
                 await asyncio.sleep(0.3)  # the switch is looked at ten times a second
             else:
-                yield Heard(item)
+                yield BarEvent(item)
 
 
-def long(window: pd.DataFrame) -> Wish:
-    """Always wish to be long."""
-    return Wish(0.5, 1.0, "rule")
+def wants(position: float, window: pd.DataFrame) -> Signal:
+    """Return a signal of a rule that is sure of itself."""
+    return Signal(window.index[-1], position, 1.0, source="rule")
+
+
+def long(window: pd.DataFrame) -> Signal:
+    """Always want to be long."""
+    return wants(0.5, window)
 
 
 class Run:
@@ -86,12 +91,14 @@ class Run:
         self.journal = Journal(path / "run.sqlite", durable=False)
         self.broker = broker or PaperBroker("BTCUSDT")
         self.rows, self.error, self.report = [], None, None
-        trader = Trader(self.journal, self.broker, "BTCUSDT", MINUTE, equity=10_000.0, risk=risk,
-                        closing=more.pop("closing", 30.0))  # fmt: skip
-        watch = more.pop("watch", lambda row: None)
+        trader = Trader(
+            self.journal, self.broker, "BTCUSDT", MINUTE, equity=10_000.0, risk=risk,
+            close_timeout=more.pop("close_timeout", 30.0), size=more.pop("size", 1.0),
+        )  # fmt: skip
+        on_row = more.pop("on_row", lambda row: None)
         self.line = Pipeline(
-            Scripted(items), model, trader, self.journal, window=LOOK,
-            watch=lambda row, seconds: (self.rows.append(row), watch(row)), **more,
+            Scripted(items), model, trader, window=LOOK,
+            on_row=lambda row, seconds: (self.rows.append(row), on_row(row)), **more,
         )  # fmt: skip
 
     def go(self):
@@ -140,10 +147,13 @@ def test_guard_by_hand():
         (lambda: Recorded(MARKET, 121), "history"),
         (lambda: Recorded(MARKET, 5, speed=0.0), "speed"),
         (lambda: bars_of([1, 2]), "candles"),
-        (lambda: Pipeline(Scripted([]), None, None, None, window=5), "model"),  # type: ignore
-        (lambda: Pipeline(Scripted([]), long, None, None, window=5, queue=0), "queue"),  # type: ignore
-        (lambda: Pipeline(Scripted([]), long, None, None, window=5, on_exit="?"), "on_exit"),  # type: ignore
-        (lambda: Pipeline(Scripted([]), long, None, None, window=5, patience=0.0), "patience"),  # type: ignore
+        (lambda: Pipeline(Scripted([]), None, None, window=5), "model"),  # type: ignore
+        (lambda: Pipeline(Scripted([]), long, None, window=5, queue=0), "queue"),  # type: ignore
+        (lambda: Pipeline(Scripted([]), long, None, window=5, on_exit="?"), "on_exit"),  # type: ignore
+        (
+            lambda: Pipeline(Scripted([]), long, None, window=5, stale_timeout=0.0),
+            "stale_timeout",
+        ),  # type: ignore
     ],
 )
 def test_bad_arguments_are_named(make, name):
@@ -165,7 +175,7 @@ def test_faults_in_bars_change_nothing(tmp_path):
 def test_a_gap_waits_for_a_whole_window_and_keeps_the_stop(tmp_path):
     asked = []
 
-    def model(window: pd.DataFrame) -> Wish:
+    def model(window: pd.DataFrame) -> Signal:
         asked.append(window.index[-1].value)
         assert (np.diff(window.index.as_unit("ns").asi8) == MINUTE).all()
         return long(window)
@@ -189,7 +199,7 @@ def test_a_source_that_sends_only_faults_is_given_up(tmp_path):
 
 
 def test_silence_closes_the_position(tmp_path):
-    run = Run(tmp_path, [*BARS[20:30], None], patience=0.3, on_exit="keep").go()
+    run = Run(tmp_path, [*BARS[20:30], None], stale_timeout=0.3, on_exit="keep").go()
     assert (run.report.reason, run.held) == ("stale", 0.0)
     assert len(run.rows) == 10
     assert run.events()[-1] == "stop"
@@ -206,7 +216,7 @@ def test_the_kill_file_closes_the_position(tmp_path):
     file = tmp_path / "stop"
     switch = KillSwitch(file)
     run = Run(
-        tmp_path, [*BARS[20:30], file.touch, *BARS[30:60]], switch=switch, on_exit="keep"
+        tmp_path, [*BARS[20:30], pause, file.touch, *BARS[30:60]], switch=switch, on_exit="keep"
     ).go()
     assert (run.report.reason, run.held) == ("kill_file", 0.0)
     assert len(run.rows) == 10
@@ -251,6 +261,17 @@ def test_a_failing_model_closes_the_position(tmp_path, says):
     assert max(row.time for row in run.rows) < BARS[30].time
 
 
+@pytest.mark.parametrize(("size", "most"), [(0.5, 1.0), (1.5, 2.0), (3.0, 1.0)])
+def test_a_position_is_the_signal_times_the_size(tmp_path, size, most):
+    risk = Risk(max_position=most)
+    run = Run(tmp_path, BARS[20:30], size=size, risk=risk, on_exit="keep").go()
+    if 0.5 * size > most:
+        assert isinstance(run.error, ModelError)
+        return
+    assert [row.target_position for row in run.rows] == [0.5 * size] * 10
+    assert run.held * BARS[29].close == pytest.approx(0.5 * size * 10_000, rel=0.05)
+
+
 def test_a_jump_opens_nothing_and_the_stop_still_works(tmp_path):
     up = 1.2
     jumped = [Bar(b.time, *(x * up for x in b[1:5]), b.volume) for b in BARS[20:40]]
@@ -266,19 +287,19 @@ def test_a_jump_opens_nothing_and_the_stop_still_works(tmp_path):
 
 
 def test_a_full_journal_closes_the_position_and_says_so(tmp_path):
-    def turning(window: pd.DataFrame) -> Wish:
-        return Wish(0.5 if window.index[-1].minute % 2 else -0.5, 1.0, "rule")
+    def turning(window: pd.DataFrame) -> Signal:
+        return wants(0.5 if window.index[-1].minute % 2 else -0.5, window)
 
-    run = Run(tmp_path, BARS[20:60], model=turning, on_exit="keep", watch=lambda row: (
+    run = Run(tmp_path, BARS[20:60], model=turning, on_exit="keep", on_row=lambda row: (
         full(run.journal) if row.time == BARS[29].time else None))  # fmt: skip
     run.go()
     assert isinstance(run.error, JournalFullError)
     assert run.rows[-1].units != 0
     assert run.held == 0.0
     ours = {r[0] for r in run.journal.db.execute("SELECT link_id FROM intents")}
-    unwritten = set(run.broker._engine.tickets) - ours
+    unwritten = set(run.broker._orders) - ours
     assert len(unwritten) == 1  # of all orders only the one that closes the position
-    assert run.broker._engine.tickets[unwritten.pop()].intent.reduce_only
+    assert run.broker._orders[unwritten.pop()].request.reduce_only
     assert isinstance(run.journal.lost, JournalFullError)
 
 
@@ -286,21 +307,22 @@ ON_A_FULL_DISK = """
 import asyncio, resource, sys
 from setrade import candles
 from setrade.bybit import PaperBroker
-from setrade.live import Journal, JournalError, Pipeline, Recorded, Trader, Wish
+from setrade.live import Journal, JournalError, Pipeline, Recorded, Trader
+from setrade.signals import Signal
 bars = candles.synthetic(400, seed=4, interval="1min").candles
 journal, broker = Journal(sys.argv[1]), PaperBroker("BTCUSDT")
 trader = Trader(journal, broker, "BTCUSDT", 60_000_000_000, equity=10_000.0)
-turn = lambda window: Wish(window.index[-1].minute % 2 - 0.5, 1.0, "rule")
+turn = lambda w: Signal(w.index[-1], w.index[-1].minute % 2 - 0.5, 1.0, source="rule")
 held = []
-line = Pipeline(Recorded(bars, 20), turn, trader, journal, window=10, on_exit="keep",
-                watch=lambda row, seconds: held.append(row.units))
+line = Pipeline(Recorded(bars, 20), turn, trader, window=10, on_exit="keep",
+                on_row=lambda row, seconds: held.append(row.units))
 if sys.argv[2:]:  # from here on the system refuses to make any file longer
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
 try:
     asyncio.run(line.run())
 except JournalError as error:
     assert held[-1] != 0.0 and broker.position("BTCUSDT") == 0.0
-    print(type(error).__name__, len(broker._engine.tickets)
+    print(type(error).__name__, len(broker._orders)
           - journal.db.execute("SELECT count(*) FROM intents").fetchone()[0])
 """
 
@@ -335,11 +357,11 @@ def test_a_refused_order_is_written_and_tried_again(tmp_path):
     class Moody(PaperBroker):
         refusals = 2
 
-        def submit(self, intent):
+        def submit(self, request):
             if self.refusals:
                 self.refusals -= 1
-                raise OrderRejectedError(intent.link_id, 110007, "not enough")
-            return super().submit(intent)
+                raise OrderRejectedError(request.client_order_id, 110007, "not enough")
+            return super().submit(request)
 
     run = Run(tmp_path, BARS[20:30], broker=Moody("BTCUSDT"), on_exit="keep").go()
     units = [row.units for row in run.rows]
@@ -361,7 +383,7 @@ def test_a_position_that_cannot_be_closed_is_shouted_about(tmp_path):
 
     broker = Gone("BTCUSDT")
     run = Run(tmp_path, [*BARS[20:30], lambda: setattr(broker, "gone", True), RuntimeError()],
-              broker=broker, closing=0.5)  # fmt: skip
+              broker=broker, close_timeout=0.5)  # fmt: skip
     run.go()
     assert isinstance(run.error, UnattendedError)
     assert run.events().count("closing") >= 2  # each try is told
@@ -371,19 +393,18 @@ def test_a_position_that_cannot_be_closed_is_shouted_about(tmp_path):
 def test_a_run_in_pieces_is_one_run(tmp_path):
     """Stopped and started again, the account comes to the same figures."""
 
-    def model(window: pd.DataFrame) -> Wish:
+    def model(window: pd.DataFrame) -> Signal:
         up = window["close"].iloc[-1] > window["close"].iloc[0]
-        return Wish(0.7 if up else -0.7, 1.0, "rule")
+        return wants(0.7 if up else -0.7, window)
 
     risk = Risk(stop_atr=2.0, take_profit=1.0, daily_loss=0.2)
     whole = Run(tmp_path / "whole", BARS[20:110], model=model, risk=risk, on_exit="keep").go()
-    rows, told = [], tmp_path / "paper.jsonl"
+    rows = []
     while len(rows) < 90:
-        broker = PaperBroker("BTCUSDT", journal=told)
+        broker = PaperBroker("BTCUSDT")
         piece = Run(tmp_path, [b for b in BARS[20:110] if not rows or b.time > rows[-1].time],
                     model=model, risk=risk, on_exit="keep", limit=17, broker=broker)  # fmt: skip
         rows += piece.go().rows
         piece.journal.close()
-        broker.journal.close()
         assert piece.error is None
     assert [replace(r, orders=0) for r in rows] == [replace(r, orders=0) for r in whole.rows]

@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from setrade.bybit import PaperBroker
-from setrade.bybit.orders import Intent
+from setrade.bybit.orders import OrderRequest
 from setrade.errors import ArgumentError
-from setrade.live import Bar, Executor, Journal, JournalError, JournalFullError, Move, Wish
+from setrade.live import Bar, Executor, Journal, JournalError, JournalFullError, Move
+from setrade.signals import Signal
 from studies.torture_live import torture
 
 NOW = pd.Timestamp("2024-01-01T12:00Z")
@@ -45,32 +46,50 @@ def test_what_is_written_is_read_back(tmp_path):
     later = BAR._replace(time=BAR.time + 60, close=0.1 + 0.2)
     for bar in (later, BAR, BAR):  # a bar is written once
         journal.bar(bar)
-    journal.signal(BAR.time, Wish(-0.25, 0.75, "rule"))
+    journal.signal(BAR.time, Signal(NOW, -0.25, 0.75, source="rule"))
     journal.finish(BAR.time, atr=math.nan, stop=-math.inf, x=0.1 + 0.2)
-    intent = Intent("BTCUSDT", "buy", Decimal("0.010"), NOW)
-    journal.intent(intent)
+    request = OrderRequest("BTCUSDT", "buy", Decimal("0.010"), NOW)
+    journal.request(request)
     journal.close()
     again = Journal(tmp_path / "j.sqlite")
     assert again.bars(0) == [BAR, later]
-    assert again.said(BAR.time) == Wish(-0.25, 0.75, "rule")
+    assert again.said(BAR.time) == Signal(NOW, -0.25, 0.75, source="rule")
     assert again.said(0) is None
     time, figures = again.state() or (0, {})
     assert (time, figures["x"], figures["stop"]) == (BAR.time, 0.1 + 0.2, -math.inf)
     assert math.isnan(figures["atr"])
-    assert again.unfinished() == [intent]
+    assert again.unfinished() == [request]
     assert again.counts()["bars"] == 2
-    again.outcome(intent.link_id, "filled")
+    again.outcome(request.client_order_id, "filled")
     assert again.unfinished() == []
     again.close()
+
+
+def test_a_model_is_asked_again_where_an_old_journal_has_its_scaled_answer(tmp_path):
+    """The first version kept positions times the size; those of finished bars stay."""
+    path = tmp_path / "old.sqlite"
+    journal = Journal(path)
+    for k in range(2):
+        journal.signal(BAR.time + k, Signal(NOW, 0.5, 0.75, model="rules"))
+    journal.finish(BAR.time)
+    journal.db.execute("PRAGMA user_version = 0")
+    journal.close()
+    journal = Journal(path)
+    assert journal.said(BAR.time) == Signal(NOW, 0.5, 0.75, model="rules")
+    assert journal.said(BAR.time + 1) is None
+    journal.signal(BAR.time + 1, Signal(NOW, 0.5, 0.75))
+    journal.close()
+    assert Journal(path).said(BAR.time + 1) is not None
 
 
 def test_only_what_was_committed_survives(tmp_path):
     """A line that nothing was done about may be lost; an order's line may not."""
     script = (
         "import os, sys, signal; from setrade.live.journal import Journal\n"
-        "from setrade.bybit.orders import Intent; from setrade.live.types import Bar\n"
+        "from setrade.bybit.orders import OrderRequest; from setrade.live.types import Bar\n"
         "j = Journal(sys.argv[1]); j.bar(Bar(1, 1., 1., 1., 1., 1.))\n"
-        "j.intent(Intent('BTCUSDT', 'buy', '1', '2024-01-01T00:00Z')); j.bar(Bar(2, *[1.] * 5))\n"
+        "j.request(OrderRequest('BTCUSDT', 'buy', '1', '2024-01-01T00:00Z'))\n"
+        "j.bar(Bar(2, *[1.] * 5))\n"
         "assert 'torch' not in sys.modules\n"
         "os.kill(os.getpid(), getattr(signal, 'SIGKILL', signal.SIGTERM))"  # Windows: the same
     )
@@ -120,10 +139,10 @@ def test_the_wrong_order_of_things_is_caught(tmp_path):
     """Sent before it is written: then a full disk leaves an order that nobody knows of."""
     journal, broker = Journal(tmp_path / "j.sqlite"), PaperBroker("BTCUSDT")
     full(journal)
-    intent = Intent("BTCUSDT", "buy", Decimal("0.1"), NOW)
-    broker.submit(intent)
+    request = OrderRequest("BTCUSDT", "buy", Decimal("0.1"), NOW)
+    broker.submit(request)
     with pytest.raises(JournalFullError):
-        journal.intent(intent)
+        journal.request(request)
     journal.close()
     assert len(broker.open_orders("BTCUSDT")) == 1
     assert Journal(tmp_path / "j.sqlite").unfinished() == []
@@ -149,7 +168,7 @@ def test_two_writers_are_refused(tmp_path):
     first = Journal(tmp_path / "j.sqlite")
     first.event("mine")
     with pytest.raises(JournalError, match="locked"):
-        Journal(tmp_path / "j.sqlite", patience=0.1)
+        Journal(tmp_path / "j.sqlite", busy_timeout=0.1)
     first.close()
 
 
@@ -157,9 +176,9 @@ def test_an_order_is_asked_for_by_name_before_it_is_sent_again(tmp_path):
     class Counting(PaperBroker):
         sent = 0
 
-        def submit(self, intent):
+        def submit(self, request):
             self.sent += 1
-            return super().submit(intent)
+            return super().submit(request)
 
     broker = Counting("BTCUSDT")
     journal = Journal(tmp_path / "j.sqlite")
@@ -173,9 +192,9 @@ def test_an_order_is_asked_for_by_name_before_it_is_sent_again(tmp_path):
     executor.send([move], NOW.value, 1)
     assert broker.sent == 1
     assert broker.position("BTCUSDT") == pytest.approx(0.1)
-    gone = Intent("BTCUSDT", "sell", Decimal("0.1"), NOW, strategy="live", leg=3)
-    journal.intent(gone)  # written, never sent
-    assert executor.settle_open(NOW.value + 1) == [gone.link_id]
+    gone = OrderRequest("BTCUSDT", "sell", Decimal("0.1"), NOW, strategy="live", leg=3)
+    journal.request(gone)  # written, never sent
+    assert executor.settle_open(NOW.value + 1) == [gone.client_order_id]
     assert broker.sent == 1
     journal.close()
 

@@ -18,9 +18,9 @@ from setrade import candles
 from setrade.errors import ArgumentError
 from setrade.inference import CheckpointError, Predictor
 from setrade.live import Window, models
-from setrade.live.__main__ import parser
-from setrade.live.failover import HangError, Worker
-from setrade.live.models import Foretold, Timeframe
+from setrade.live.config import Config
+from setrade.live.failover import HangError, TimeoutModel
+from setrade.live.models import PrecomputedModel, Timeframe
 from setrade.live.types import bars_of
 from setrade.models.timeframes import known_at
 from setrade.signals import Signal
@@ -97,9 +97,9 @@ def test_the_forming_bar_repaints_a_wrong_version():
         (lambda: models.Net(predictor("se_trader"), "1h"), "interval"),
         (lambda: models.Ensemble([models.Rule("1min")]), "members"),
         (lambda: net("se_trader")(MINUTES.iloc[:100]), "window"),
-        (lambda: Foretold(net("se_trader"), MINUTES.iloc[::5]), "recorded"),
-        (lambda: Worker(print, 0.0), "limit"),
-        (lambda: Window(5, 6), "least"),
+        (lambda: PrecomputedModel(net("se_trader"), MINUTES.iloc[::5]), "recorded"),
+        (lambda: TimeoutModel(print, 0.0), "limit"),
+        (lambda: Window(5, 6), "min_bars"),
     ],
 )
 def test_bad_arguments_are_named(make, name):
@@ -142,8 +142,8 @@ def test_between_two_closes_the_answer_stands_and_another_market_is_another_ques
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_answers_foretold_in_batches_are_the_same(name):
-    live, batched = net(name), Foretold(net(name), MINUTES.iloc[:3_900], batch=7)
+def test_answers_precomputed_in_batches_are_the_same(name):
+    live, batched = net(name), PrecomputedModel(net(name), MINUTES.iloc[:3_900], batch=7)
     for end in (3_710, 3_719, 3_720, 3_721, 3_900):
         window = MINUTES.iloc[end - live.needs : end]
         one, other = live(window), batched(window)
@@ -190,7 +190,7 @@ def test_a_model_that_hangs_is_not_waited_for():
             raise ValueError("bad")
         return x
 
-    worker = Worker(model, 0.1)  # type: ignore[arg-type]
+    worker = TimeoutModel(model, 0.1)  # type: ignore[arg-type]
     assert worker("a") == "a"
     with pytest.raises(HangError, match=r"within 0.1 s"):
         worker("b")
@@ -202,30 +202,32 @@ def test_a_model_that_hangs_is_not_waited_for():
 
 
 def options(*told: str):
-    return parser().parse_args(["--runtime", "onnx", *told])
+    return Config.read(["--runtime", "onnx", *told])
 
 
 def test_the_chain_by_name():
     for name, levels in models.CHAINS.items():
-        made, most, least = models.chain(options("--model", name), print)
+        made, most, least = models.fallback_chain(options("--model", name), print)
         assert tuple(n for n, _ in made.levels) == levels
         assert least == 49
         assert most == (49 if name == "rules" else 3_704)
-    made, _, _ = models.chain(options("--size", "0.5"), print)
+    made, _, _ = models.fallback_chain(options(), print)
     signal = made(MINUTES.iloc[-3_704:])
-    assert 0 <= made.agreement <= 1
-    assert signal.source == "ensemble"
-    assert abs(signal.position) <= 0.5
+    assert 0 <= signal.agreement <= 1
+    assert signal.model == "ensemble"
+    assert abs(signal.position) <= 1
     assert set(signal.attention) == set(predictor("se_trader").spec.preprocessing["columns"])
 
 
 def test_an_hour_is_no_bar_for_these_nets():
     with pytest.raises(ArgumentError, match="15min ones can be made, or --model rules"):
-        models.chain(options("--interval", "1h"), print)
-    made, _, _ = models.chain(options("--interval", "15min", "--frames", "30min,1h"), print)
-    ensemble = made.levels[0][1].model.model
+        models.fallback_chain(options("--interval", "1h"), print)
+    made, _, _ = models.fallback_chain(
+        options("--interval", "15min", "--frames", "30min,1h"), print
+    )
+    ensemble = made.levels[0][1].model
     assert [m.frame.interval for m in ensemble.members] == ["15min", "15min", "30min", "1h"]
-    made, _, _ = models.chain(options("--interval", "1h", "--model", "rules"), print)
+    made, _, _ = models.fallback_chain(options("--interval", "1h", "--model", "rules"), print)
 
 
 def test_a_model_file_cut_short(tmp_path):
@@ -236,10 +238,10 @@ def test_a_model_file_cut_short(tmp_path):
     file.write_bytes((FOLDER / "efficientnet_micro.safetensors").read_bytes()[:300_000])
     told = options("--model", "efficientnet", "--checkpoint", str(file))
     with pytest.raises(CheckpointError, match="whole safetensors file"):
-        models.chain(told, print)
+        models.fallback_chain(told, print)
     changes = []
-    made, _, _ = models.chain(told, lambda *what: changes.append(what), resumed=True)
-    assert made(MINUTES).source == "se_trader"
+    made, _, _ = models.fallback_chain(told, lambda *what: changes.append(what), resumed=True)
+    assert made(MINUTES).model == "se_trader"
     assert changes[0][:2] == ("efficientnet", "se_trader")
     assert "whole safetensors file" in changes[0][2]
 

@@ -20,31 +20,32 @@ from prometheus_client.parser import text_string_to_metric_families
 from setrade import candles, simulator
 from setrade.bybit import PaperBroker
 from setrade.errors import ArgumentError
-from setrade.live import Failover, Journal, Pipeline, Recorded, Streamed, Trader, Wish
-from setrade.live.drift import Drift, Reading, Watch, inputs
-from setrade.live.monitor import Facts, Latencies, Line, Monitor, gpu
+from setrade.live import Failover, Journal, Pipeline, Recorded, Streamed, Trader
+from setrade.live.drift import Drift, Watch, inputs
+from setrade.live.monitor import Latencies, Monitor, gpu
 from setrade.live.status import page, panels
-from setrade.live.trader import Row
+from setrade.live.types import OrderLine, Reading, Row, Snapshot
 from setrade.risk import Risk
+from setrade.rule_signals import Signal
 
 MINUTE = 60_000_000_000
 MARKET = candles.synthetic(900, seed=5, interval="1min").candles
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 
 
-def turning(window: pd.DataFrame) -> SimpleNamespace:
+def turning(window: pd.DataFrame) -> Signal:
     """Turn round every few minutes; tell gates and an agreement, as an ensemble does."""
     t = window.index[-1].minute
     gates = {"rsi": 0.5 + 0.1 * math.sin(t), "atr": 0.4 + 0.1 * math.cos(7 * t)}
-    return SimpleNamespace(position=(0.6, -0.4, 0.0)[t // 3 % 3], confidence=0.85, source="net",
-                           attention=gates, agreement=0.75)  # fmt: skip
+    position = (0.6, -0.4, 0.0)[t // 3 % 3]
+    return Signal(window.index[-1], position, 0.85, attention=gates, agreement=0.75)
 
 
 class Run:
     """A run over recorded bars with a monitor; ``figures`` is what its endpoint told."""
 
     def __init__(self, path, bars=MARKET, *, history=100, source=None, model=None, risk=None,
-                 monitor=None, watch=lambda row: None, **more) -> None:  # fmt: skip
+                 monitor=None, on_row=lambda row: None, **more) -> None:  # fmt: skip
         path.mkdir(exist_ok=True)
         self.journal, self.rows = Journal(path / "r.sqlite", durable=False), []
         self.monitor = monitor
@@ -52,8 +53,9 @@ class Run:
                         risk=risk)  # fmt: skip
         model = model or Failover([("net", turning), ("rules", turning)], budget=0.5)
         self.line = Pipeline(
-            source or Recorded(bars, history), model, trader, self.journal, window=60,
-            monitor=monitor, watch=lambda row, seconds: (self.rows.append(row), watch(row)), **more,
+            source or Recorded(bars, history), model, trader, window=60,
+            monitor=monitor, on_row=lambda row, seconds: (self.rows.append(row), on_row(row)),
+            **more,
         )  # fmt: skip
 
     def go(self):
@@ -99,19 +101,19 @@ def test_latencies_by_hand():
 
 def test_metrics_by_hand():
     m = Monitor()
-    m.stage("model", 0.002, 3)
+    m.stage("model", 0.002)
     m.row(Row(0, 1.0, 0.5, -0.25, 9_990.0, 2), 0.004)
     values = {s.name: s.value for family in m.registry.collect() for s in family.samples}
     assert values["setrade_units"] == -0.25
     assert values["setrade_orders_total"] == 2
-    assert m.quantile("model", 0.5) == 0.002
+    assert m.latencies.quantile("model", 0.5) == 0.002
 
 
 def test_everything_is_scraped_from_the_real_endpoint(tmp_path):
     monitor, seen = Monitor(), []
     port = monitor.serve(0)
     run = Run(tmp_path, MARKET[:300], monitor=monitor,
-              watch=lambda row: len(run.rows) == 150 and seen.append(scraped(port)))  # fmt: skip
+              on_row=lambda row: len(run.rows) == 150 and seen.append(scraped(port)))  # fmt: skip
     run.go()
     assert seen[0]["setrade_bars_total"] == 149  # while it runs; the row is told a moment later
     assert seen[0]["setrade_halted"] == 0
@@ -172,8 +174,7 @@ def test_gates_are_watched_each_answer_once(tmp_path):
             if window.index[-1].minute % 5 == 0 or self.answer is None:
                 k = next(gates)
                 told = {"rsi": 0.5 + 0.01 * (k * 7 % 11), "atr": 0.4 + 0.01 * (k * 5 % 13)}
-                self.answer = SimpleNamespace(position=0.1, confidence=0.5, source="net",
-                                              attention=told, agreement=math.nan)  # fmt: skip
+                self.answer = Signal(window.index[-1], 0.1, 0.5, attention=told)
             return self.answer
 
     monitor = Monitor(gates=Watch(40, window=25, every=1, bins=5))
@@ -217,15 +218,15 @@ def test_a_stream_that_breaks_is_counted(tmp_path):
     with simulator.serve(MARKET, clock=clock) as server:
         source = Streamed("BTCUSDT", "1min", 80, http_url=server.http_url, ws_url=server.ws_url,
                           silence=0.8)  # fmt: skip
-        run = Run(tmp_path, source=source, monitor=Monitor(), limit=15, patience=10.0,
-                  watch=lambda row: len(run.rows) == 4 and server.inject(simulator.Fault("abort")),
+        run = Run(tmp_path, source=source, monitor=Monitor(), limit=15, stale_timeout=10.0,
+                  on_row=lambda row: len(run.rows) == 4 and server.inject(simulator.Fault("abort")),
                   )  # fmt: skip
         run.go()
     told = scraped(run.monitor.serve(0))
     assert told["setrade_reconnects_total"] >= 1
     assert told["setrade_stream_total{kind=reconnects}"] == told["setrade_reconnects_total"]
     assert told["setrade_stream_connected"] == 0  # the run is over
-    assert "connections made anew" in panels(run.monitor.facts())
+    assert "connections made anew" in panels(run.monitor.snapshot())
 
 
 class Cuda:
@@ -260,10 +261,11 @@ def test_a_gpu_is_told_only_where_it_is_used():
 
 
 NASTY = "<script>alert(1)</script>"
-FULL = Facts(
+FULL = Snapshot(
     state="trading", why="long, 60% of equity", symbol="BTCUSDT", step=MINUTE,
-    time=MARKET.index[0].value, age=12.3, patience=300.0, close=42_000.5, units=0.142857,
-    equity=10_012.34, want=0.6, day=-0.0175, limit=0.03, levels=("ensemble", "se_trader", "rules"),
+    time=MARKET.index[0].value, age=12.3, stale_timeout=300.0, close=42_000.5, units=0.142857,
+    equity=10_012.34, target_position=0.6, day=-0.0175, limit=0.03,
+    levels=("ensemble", "se_trader", "rules"),
     level=1, budget=0.5, source="se_trader", confidence=0.61, agreement=0.75,
     latency={"model": (0.004, 0.009, 0.62), "trade": (0.001, 0.002, 0.003), "bar": (0.006,) * 3},
     drift={"input": [Reading("return", 0.04, 0.06, 0.7, "calm"),
@@ -272,8 +274,8 @@ FULL = Facts(
     learning={"input": "", "gate": "learns 310/2000 rows"},
     queues={"model": (0, 8), "trade": (8, 8)},
     faults={"duplicate": 2, "gap": 1}, stream={"connected": 1.0, "silent": 0.4, "reconnects": 3.0},
-    orders=[Line(MARKET.index[k].value, ("buy", "sell")[k % 2], "0.14", 42_000.0 + k, "filled")
-            for k in range(9)] + [Line(MARKET.index[9].value, "buy", "0.2", None, "rejected")],
+    orders=[OrderLine(MARKET.index[k].value, ("buy", "sell")[k % 2], "0.14", 42_000.0 + k, "filled")
+            for k in range(9)] + [OrderLine(MARKET.index[9].value, "buy", "0.2", None, "rejected")],
 )  # fmt: skip
 
 
@@ -292,7 +294,7 @@ def test_values_are_escaped_and_nothing_is_loaded_from_elsewhere():
                     levels=(NASTY, "b"), learning={"gate": NASTY}, queues={NASTY: (0, 1)},
                     latency={NASTY: (1.0, 1.0, 1.0)},
                     drift={NASTY: [Reading(NASTY, 0.0, 0.0, 1.0, "calm")]},
-                    orders=[Line(0, NASTY, NASTY, 1.0, NASTY, NASTY)])  # fmt: skip
+                    orders=[OrderLine(0, NASTY, NASTY, 1.0, NASTY, NASTY)])  # fmt: skip
     text = page(nasty)
     assert "<script>alert" not in text
     assert text.count("<script>") == 1
@@ -322,7 +324,7 @@ def test_the_page_tells_states_apart(changes, words):
 
 
 def test_an_empty_run_has_a_page():
-    text = page(Facts())
+    text = page(Snapshot())
     assert "starting" in text
     assert "nan" not in text.lower()
 
@@ -330,20 +332,20 @@ def test_an_empty_run_has_a_page():
 @pytest.mark.parametrize(
     ("model", "risk", "word"),
     [(turning, None, "trading"),
-     (lambda window: Wish(0.0, 1.0, "rule"), None, "flat"),
+     (lambda window: Signal(window.index[-1], 0.0, 1.0, source="rule"), None, "flat"),
      (turning, Risk(daily_loss=1e-5), "halted")],
 )  # fmt: skip
 def test_the_state_of_a_run(tmp_path, model, risk, word):
     told = []
     run = Run(tmp_path, MARKET[:260], model=model, risk=risk, monitor=Monitor(),
-              watch=lambda row: told.append(run.monitor.facts()))  # fmt: skip
+              on_row=lambda row: told.append(run.monitor.snapshot()))  # fmt: skip
     run.go()
     assert told[0].state == "starting"
-    assert word in [facts.state for facts in told]
-    orders = [facts.orders for facts in told][-1]
+    assert word in [seen.state for seen in told]
+    orders = [seen.orders for seen in told][-1]
     assert len(orders) == min(10, sum(row.orders for row in run.rows[:-1]))
     assert orders == sorted(orders, key=lambda o: -o.time)
-    assert (run.monitor.facts().state, run.monitor.facts().why) == ("halted", "end")
+    assert (run.monitor.snapshot().state, run.monitor.snapshot().why) == ("halted", "end")
 
 
 def test_the_page_over_http(tmp_path):
@@ -357,6 +359,30 @@ def test_the_page_over_http(tmp_path):
     assert "<style" not in part
     with pytest.raises(urllib.error.HTTPError, match="404"):
         get(port, "/etc/passwd")
+
+
+def test_the_facts_as_json(tmp_path):
+    """Strict JSON, as browsers and other programs read it: what is not known is null."""
+    monitor = Monitor()
+    port = monitor.serve(0)
+
+    def strict(name):
+        raise AssertionError(name)
+
+    def facts():
+        text, headers = get(port, "/facts.json")
+        assert headers["Content-Type"] == "application/json"
+        return json.loads(text, parse_constant=strict)
+
+    assert (facts()["state"], facts()["equity"], facts()["orders"]) == ("starting", None, [])
+    Run(tmp_path, MARKET[:200], monitor=monitor).go()
+    told, known = facts(), monitor.snapshot()
+    assert (told["symbol"], told["state"], told["why"]) == ("BTCUSDT", "halted", "end")
+    assert told["orders"][0] == vars(known.orders[0])
+    assert told["latency"]["model"] == list(known.latency["model"])
+    text = json.loads(FULL.json())
+    assert text["drift"]["input"][2]["psi"] == 0.61
+    assert text["orders"][9]["price"] is None
 
 
 def test_a_page_that_cannot_be_made_is_an_error_of_the_page_only(tmp_path):
@@ -386,7 +412,7 @@ def test_in_a_browser_it_fits_a_phone_renews_itself_and_says_when_the_process_is
 
     m = Monitor()
     shown = [FULL]
-    m.facts = lambda: shown[0]
+    m.snapshot = lambda: shown[0]
     port = m.serve(0)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

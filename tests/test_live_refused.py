@@ -8,41 +8,41 @@ import sqlite3
 import time
 from dataclasses import replace
 from decimal import Decimal
-from itertools import islice
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
-from test_live_guards import BARS, MINUTE, WARM, Run, Scripted, long
+from test_live_guards import BARS, MINUTE, WARM, Run, Scripted, long, wants
 
 from setrade.bybit import ExchangeError, PaperBroker
-from setrade.bybit.orders import Intent, Order, OrderRejectedError
+from setrade.bybit.orders import Order, OrderRejectedError, OrderRequest
 from setrade.costs import Costs
 from setrade.live import (
     Bar,
+    BarEvent,
     BarGuard,
-    Desk,
     Executor,
-    Heard,
     HeldError,
     Journal,
     JournalError,
     KillSwitch,
     Move,
+    RiskAccount,
     UnattendedError,
-    Wish,
 )
-from setrade.live.__main__ import Table, limit, main, parser, patience, pipeline
+from setrade.live.__main__ import Table, limit, main, pipeline, stale_timeout
+from setrade.live.config import Config
 from setrade.live.monitor import Monitor
 from setrade.live.pipeline import may_hold
-from setrade.live.trader import waits
+from setrade.live.trader import CLOSE_WAIT
 from setrade.risk import Risk
 
 TURN = BARS[WARM + 15].time
 
 
 def then(first: float, second: float):
-    """Wish for one thing, then for another."""
-    return lambda window: Wish(first if window.index[-1].value < TURN else second, 1.0, "rule")
+    """Want one thing, then another."""
+    return lambda window: wants(first if window.index[-1].value < TURN else second, window)
 
 
 class Refusing(PaperBroker):
@@ -53,14 +53,14 @@ class Refusing(PaperBroker):
         self.left, self.away = how_often, away
         self.asked: list[tuple[str, bool, str]] = []
 
-    def submit(self, intent):
+    def submit(self, request):
         if self.away():
             raise ConnectionError("reset")
-        self.asked.append((intent.side, intent.reduce_only, intent.link_id))
-        if intent.side == "sell" and self.left:
+        self.asked.append((request.side, request.reduce_only, request.client_order_id))
+        if request.side == "sell" and self.left:
             self.left -= 1
-            raise OrderRejectedError(intent.link_id, 110007, "not now")
-        return super().submit(intent)
+            raise OrderRejectedError(request.client_order_id, 110007, "not now")
+        return super().submit(request)
 
     def position(self, symbol):
         if self.away():
@@ -75,19 +75,22 @@ class Exchange:
         self.held, self.worth, self.refusals = held, worth, refusals
         self.orders: dict[str, Order] = {}
 
-    def submit(self, intent):
-        if intent.reduce_only and self.refusals:
+    def submit(self, request):
+        if request.reduce_only and self.refusals:
             self.refusals -= 1
-            raise OrderRejectedError(intent.link_id, 110007, "not now")
-        self.held += float(intent.qty) * intent.sign
-        self.orders[intent.link_id] = Order(
-            intent.link_id, "x", intent.symbol, intent.side, intent.qty, None, "filled",
-            filled=intent.qty, average=BARS[WARM].close,
+            raise OrderRejectedError(request.client_order_id, 110007, "not now")
+        self.held += float(request.qty) * request.sign
+        self.orders[request.client_order_id] = Order(
+            request.client_order_id, "x", request.symbol, request.side, request.qty, None, "filled",
+            filled=request.qty, average=BARS[WARM].close,
         )  # fmt: skip
-        return self.orders[intent.link_id]
+        return self.orders[request.client_order_id]
 
-    def order(self, link_id):
-        return self.orders.get(link_id)
+    def instrument(self, symbol):
+        return None
+
+    def order(self, client_order_id):
+        return self.orders.get(client_order_id)
 
     def position(self, symbol):
         return self.held
@@ -108,7 +111,7 @@ def test_what_was_refused_is_tried_again_at_the_next_open(tmp_path, model, risk,
     for name, refusals in (("takes", 0), ("refuses", 3)):
         broker, rows = Refusing(refusals), []
         run = Run(tmp_path / name, BARS[WARM : WARM + 60], model=model, risk=risk, broker=broker,
-                  on_exit="keep", watch=rows.append).go()  # fmt: skip
+                  on_exit="keep", on_row=rows.append).go()  # fmt: skip
         assert run.error is None
         assert run.held == pytest.approx(rows[-1].units, abs=1e-12)
         units[name] = [row.units for row in rows]
@@ -126,7 +129,7 @@ def test_a_refused_close_keeps_its_stop(tmp_path):
     """A flip that is refused leaves a long: its stop is below, not the short's above."""
     run = Run(tmp_path, BARS[WARM : WARM + 17], model=then(0.5, -0.5), risk=Risk(stop_atr=20.0),
               broker=Refusing(99), on_exit="keep").go()  # fmt: skip
-    account = run.line.trader.desk.a
+    account = run.line.trader.account.a
     assert account["units"] > 0
     assert account["stop"] < BARS[WARM + 16].low
     assert account["pending"] == 1.0
@@ -142,13 +145,13 @@ def test_a_refused_flatten_gets_a_new_name(tmp_path, make):
 
 def test_a_flatten_given_up_is_gone_on_with_after_a_restart(tmp_path):
     broker, bars = Refusing(10**6), BARS[WARM : WARM + 20]
-    run = Run(tmp_path, bars, broker=broker, on_exit="flat", closing=0.3).go()
+    run = Run(tmp_path, bars, broker=broker, on_exit="flat", close_timeout=0.3).go()
     assert isinstance(run.error, UnattendedError)
     assert run.held > 0
     run.journal.close()
     broker.left = 0
     again = Run(tmp_path, BARS[WARM + 20 : WARM + 22], broker=broker, on_exit="keep",
-                model=lambda window: Wish(0.0, 1.0, "rule")).go()  # fmt: skip
+                model=lambda window: wants(0.0, window)).go()  # fmt: skip
     assert again.held == 0.0
     again.journal.close()
     broker.left = 0
@@ -156,7 +159,7 @@ def test_a_flatten_given_up_is_gone_on_with_after_a_restart(tmp_path):
     switch.press("kill_file")
     other = tmp_path / "b"
     broker = Refusing(10**6)
-    Run(other, bars, broker=broker, on_exit="flat", closing=0.3).go().journal.close()
+    Run(other, bars, broker=broker, on_exit="flat", close_timeout=0.3).go().journal.close()
     broker.left = 0  # it takes orders again: the kill switch, on the very same bar, works
     killed = Run(other, [None], broker=broker, switch=switch).go()
     assert (killed.report.reason, killed.held) == ("kill_file", 0.0)
@@ -172,8 +175,8 @@ def test_ctrl_c_gives_up_a_closing_that_is_tried_again(tmp_path, number, twice, 
     undo = switch.listen({signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"})
     again = lambda *_: signal.raise_signal(number)  # noqa: E731
     items = [*BARS[WARM : WARM + 20], again, None]
-    run = Run(tmp_path, items, broker=broker, switch=switch, on_exit="flat", closing=60.0)
-    run.line.trader.closer.told += [again] * twice
+    run = Run(tmp_path, items, broker=broker, switch=switch, on_exit="flat", close_timeout=60.0)
+    run.line.trader.closer.listeners += [again] * twice
     try:
         run.go()
     finally:
@@ -192,29 +195,29 @@ def by_hand(close: float, low: float, k: int) -> Bar:
 
 def test_a_stop_that_was_refused_is_owed_though_the_price_comes_back():
     """At 90 the stop is reached and refused; at 100 it is not, and the position still goes."""
-    desk = Desk(1_000.0, Costs(), Risk(stop_atr=1.0))
-    desk.previous, desk.atr = 100.0, 5.0
-    (opened,) = desk.open(by_hand(100.0, 100.0, 1), 0.5)
-    level = desk.a["stop"]
-    (stop,) = desk.inside(by_hand(100.0, 90.0, 1))
+    account = RiskAccount(1_000.0, Costs(), Risk(stop_atr=1.0))
+    account.previous, account.atr = 100.0, 5.0
+    (opened,) = account.open(by_hand(100.0, 100.0, 1), 0.5)
+    level = account.a["stop"]
+    (stop,) = account.inside(by_hand(100.0, 90.0, 1))
     assert (stop.closing, stop.units) == (True, -opened.units)
-    desk.adopt(opened.units, 1_000.0, 95.0)  # the broker still has it
-    desk.missed(stop)
-    assert (desk.owed, desk.a["stop"]) == (stop.reason, level)  # the old one, not a new one
-    (again,) = desk.open(by_hand(100.0, 100.0, 2), 0.5)
+    account.adopt(opened.units, 1_000.0, 95.0)  # the broker still has it
+    account.missed(stop)
+    assert (account.pending_exit, account.a["stop"]) == (stop.reason, level)  # not a new one
+    (again,) = account.open(by_hand(100.0, 100.0, 2), 0.5)
     assert (again.closing, again.units) == (True, pytest.approx(-opened.units))
     assert again.reason == f"{stop.reason}, again"
-    desk.adopt(0.0, 990.0, 100.0)
-    assert desk.owed == ""
+    account.adopt(0.0, 990.0, 100.0)
+    assert account.pending_exit == ""
 
 
 @pytest.mark.parametrize(("wanted", "left"), [(0.0, 0.0), (-0.5, -5.0)])
 def test_what_is_held_though_it_is_not_wanted_goes_at_the_next_open(wanted, left):
     """The broker holds 1 at 100; the account, worth 1,000, wants nothing or to be short 5."""
-    desk = Desk(1_000.0, Costs(fee_bps=0.0, slippage_bps=0.0), Risk())
-    desk.a["wanted"] = wanted
-    desk.adopt(1.0, 1_000.0, 100.0)
-    moves = desk.open(by_hand(100.0, 100.0, 1), wanted)
+    account = RiskAccount(1_000.0, Costs(fee_bps=0.0, slippage_bps=0.0), Risk())
+    account.a["wanted"] = wanted
+    account.adopt(1.0, 1_000.0, 100.0)
+    moves = account.open(by_hand(100.0, 100.0, 1), wanted)
     assert 1.0 + sum(move.units for move in moves) == pytest.approx(left)
     assert moves[0].closing
 
@@ -222,21 +225,21 @@ def test_what_is_held_though_it_is_not_wanted_goes_at_the_next_open(wanted, left
 @pytest.mark.parametrize("side", [1.0, -1.0])
 def test_a_fill_that_was_learned_late_is_kept_and_has_a_stop(side):
     """The account knew of no position: neither target nor stop may be at zero."""
-    desk = Desk(1_000.0, Costs(), Risk(stop_atr=2.0, take_profit=1.5))
-    desk.atr, desk.previous, desk.a["wanted"] = 2.0, 100.0, side * 0.5
-    desk.adopt(side * 5.0, 1_000.0, 100.0)
-    assert (desk.a["stop"], desk.a["target"]) == (100.0 - side * 4.0, 100.0 + side * 6.0)
-    assert desk.open(by_hand(100.0, 100.0, 1), side * 0.5) == []
-    bare = Desk(1_000.0, Costs(), Risk())
+    account = RiskAccount(1_000.0, Costs(), Risk(stop_atr=2.0, take_profit=1.5))
+    account.atr, account.previous, account.a["wanted"] = 2.0, 100.0, side * 0.5
+    account.adopt(side * 5.0, 1_000.0, 100.0)
+    assert (account.a["stop"], account.a["target"]) == (100.0 - side * 4.0, 100.0 + side * 6.0)
+    assert account.open(by_hand(100.0, 100.0, 1), side * 0.5) == []
+    bare = RiskAccount(1_000.0, Costs(), Risk())
     bare.a["wanted"] = side * 0.5
     bare.adopt(side * 5.0, 1_000.0, 100.0)
     assert bare.open(by_hand(100.0, 100.0, 1), side * 0.5) == []
 
 
 def test_a_run_that_ends_before_its_first_bar_has_a_whole_account():
-    desk = Desk(1_000.0, Costs(), Risk())
-    desk.adopt(0.0, 900.0, math.nan)
-    assert (desk.a["cash"], desk.a["units"], desk.a["entry"]) == (900.0, 0.0, 0.0)
+    account = RiskAccount(1_000.0, Costs(), Risk())
+    account.adopt(0.0, 900.0, math.nan)
+    assert (account.a["cash"], account.a["units"], account.a["entry"]) == (900.0, 0.0, 0.0)
 
 
 def test_a_refused_order_met_again_is_still_missed(tmp_path):
@@ -252,10 +255,11 @@ def test_a_refused_order_met_again_is_still_missed(tmp_path):
 
 def test_an_order_that_is_filled_in_part_is_missed(tmp_path):
     class Half(Exchange):
-        def submit(self, intent):
-            whole = super().submit(intent)
-            self.orders[intent.link_id] = replace(whole, status="cancelled", filled=whole.qty / 2)
-            return self.orders[intent.link_id]
+        def submit(self, request):
+            whole = super().submit(request)
+            half = replace(whole, status="cancelled", filled=whole.qty / 2)
+            self.orders[request.client_order_id] = half
+            return half
 
     journal, move = Journal(tmp_path / "j.sqlite"), Move(-1.0, 100.0, "stop", True)
     for broker, missed in ((Exchange(held=1.0), None), (Half(held=1.0), move)):
@@ -318,12 +322,12 @@ def test_an_outage_is_waited_for_and_each_try_is_told(tmp_path):
     broker = Refusing(0, lambda: bool(since) and time.monotonic() - since[0] < 6.0)
     monitor = Monitor()
 
-    def watch(row):
+    def on_row(row):
         if row.time == TURN:
             since.append(time.monotonic())
 
-    run = Run(tmp_path, BARS[WARM : WARM + 40], model=then(0.5, -0.5), broker=broker, watch=watch,
-              monitor=monitor, on_exit="keep", closing=30.0).go()  # fmt: skip
+    run = Run(tmp_path, BARS[WARM : WARM + 40], model=then(0.5, -0.5), broker=broker, on_row=on_row,
+              monitor=monitor, on_exit="keep", close_timeout=30.0).go()  # fmt: skip
     assert isinstance(run.error, ExchangeError | ConnectionError)
     assert run.held == 0.0
     tries = run.events().count("closing")
@@ -333,18 +337,24 @@ def test_an_outage_is_waited_for_and_each_try_is_told(tmp_path):
 
 
 def test_waits_double_up_to_the_longest():
-    found = list(islice(waits(600.0), 9))
+    found = [CLOSE_WAIT(SimpleNamespace(attempt_number=k)) for k in range(1, 10)]
     assert found == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 15.0, 15.0])
-    assert list(waits(0.0)) == [0.0]
+
+
+def test_without_time_there_is_one_try(tmp_path):
+    broker = Refusing(10**6)
+    run = Run(tmp_path, BARS[WARM : WARM + 20], broker=broker, on_exit="flat", close_timeout=0.0)
+    assert isinstance(run.go().error, UnattendedError)
+    assert run.events().count("closing") == 1
 
 
 def test_an_untyped_error_of_a_network_is_tried_again(tmp_path):
     class Odd(Refusing):
-        def submit(self, intent):
-            if intent.reduce_only and self.left:
+        def submit(self, request):
+            if request.reduce_only and self.left:
                 self.left -= 1
                 raise ConnectionError("reset")
-            return PaperBroker.submit(self, intent)
+            return PaperBroker.submit(self, request)
 
     run = Run(tmp_path, BARS[WARM : WARM + 40], model=then(0.5, 0.0), broker=Odd(2)).go()
     assert (run.error, run.report.reason, len(run.rows), run.held) == (None, "end", 40, 0.0)
@@ -371,12 +381,12 @@ def test_only_a_good_bar_is_a_sign_of_life(tmp_path):
             import asyncio
 
             for bar in self.items:
-                yield Heard(bar)
+                yield BarEvent(bar)
             for _ in range(60):
                 await asyncio.sleep(0.05)
-                yield Heard(self.items[-1])
+                yield BarEvent(self.items[-1])
 
-    run = Run(tmp_path, [], patience=0.6, on_exit="keep")
+    run = Run(tmp_path, [], stale_timeout=0.6, on_exit="keep")
     run.line.source = Stuck(BARS[WARM : WARM + 15])
     run.go()
     assert (run.report.reason, run.held) == ("stale", 0.0)
@@ -390,9 +400,9 @@ def test_patience_begins_anew_with_each_good_bar(tmp_path):
 
             for bar in self.items:
                 await asyncio.sleep(0.1)
-                yield Heard(bar)
+                yield BarEvent(bar)
 
-    run = Run(tmp_path, [], patience=1.0)
+    run = Run(tmp_path, [], stale_timeout=1.0)
     run.line.source = Slow(BARS[WARM : WARM + 20])
     run.go()
     assert (run.report.reason, len(run.rows)) == ("end", 20)
@@ -402,7 +412,7 @@ def test_an_order_whose_fate_is_open_may_hold_something(tmp_path):
     journal = Journal(tmp_path / "j.sqlite")
     assert not may_hold(journal)
     at = pd.Timestamp(BARS[WARM].time, tz="UTC")
-    journal.intent(Intent("BTCUSDT", "buy", Decimal(1), at, strategy="x", leg=0))
+    journal.request(OrderRequest("BTCUSDT", "buy", Decimal(1), at, strategy="x", leg=0))
     assert may_hold(journal)
     journal.close()
 
@@ -447,14 +457,14 @@ def test_a_market_does_not_end_by_itself(tmp_path, ends):
 
 
 def test_minutes_and_patience_follow_from_the_bar():
-    o = parser().parse_args(["--minutes", "1"])
+    o = Config.read(["--minutes", "1"])
     assert [limit(o, k * MINUTE) for k in (1, 5)] == [1, 1]
-    assert limit(parser().parse_args(["--minutes", "0"]), MINUTE) is None
-    assert limit(parser().parse_args(["--minutes", "7"]), 5 * MINUTE) == 2
-    assert [patience(o, k * MINUTE) for k in (1, 5, 60)] == [300.0, 1_500.0, 18_000.0]
-    short = parser().parse_args(["--patience", "300"])
-    for call in (lambda: patience(short, 5 * MINUTE),
-                 lambda: limit(parser().parse_args(["--minutes", "-1"]), MINUTE)):  # fmt: skip
+    assert limit(Config.read(["--minutes", "0"]), MINUTE) is None
+    assert limit(Config.read(["--minutes", "7"]), 5 * MINUTE) == 2
+    assert [stale_timeout(o, k * MINUTE) for k in (1, 5, 60)] == [300.0, 1_500.0, 18_000.0]
+    short = Config.read(["--patience", "300"])
+    for call in (lambda: stale_timeout(short, 5 * MINUTE),
+                 lambda: limit(Config.read(["--minutes", "-1"]), MINUTE)):  # fmt: skip
         with pytest.raises(ValueError, match=r"^(patience|minutes): "):
             call()
 
@@ -463,11 +473,11 @@ def test_minutes_and_patience_follow_from_the_bar():
 def test_patience_is_of_the_market_and_its_clock_may_run_fast(tmp_path, source, clock):
     words = ["--source", source, "--speed", "240", "--closing", "12"]
     words += ["--journal", str(tmp_path / "r.sqlite")]
-    o, journal = parser().parse_args(words), Journal(tmp_path / "r.sqlite")
+    o, journal = Config.read(words), Journal(tmp_path / "r.sqlite")
     bars = Scripted([])
     bars.live = True
     line = pipeline(o, bars, journal, KillSwitch(), Table(), (long, 10, 10))
-    assert (line.patience, line.trader.closer.patience) == (5 * 60 / clock, 12.0)
+    assert (line.stale_timeout, line.trader.closer.close_timeout) == (5 * 60 / clock, 12.0)
     journal.close()
 
 
@@ -511,7 +521,10 @@ def test_what_cannot_be_gone_on_with_says_that_a_position_may_be_held(tmp_path, 
         db.commit()
         db.close()
     elif harm == "paper":
-        (tmp_path / "r.sqlite.paper").write_text("{\n{}\n", encoding="utf-8")
+        db = sqlite3.connect(path)
+        db.execute("UPDATE settings SET value = '{' WHERE name = 'paper'")
+        db.commit()
+        db.close()
     capsys.readouterr()
     assert main([*kept, *(["--size", "-1"] if harm == "option" else [])]) == 4
     told = capsys.readouterr().err.strip().splitlines()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from setrade.live import Journal, Pipeline, Recorded, Trader
 from setrade.live.models import Net
 from setrade.models.timeframes import known_at
 from setrade.risk import Risk
+from setrade.signals import Signal
 
 STEP = int(pd.Timedelta("15min").value)
 WARM, LOOK = 100, 24
@@ -25,12 +25,12 @@ SAMPLE = candles.sample().iloc[:1_500]  # fifteen days
 RISK = Risk(stop_atr=1.5, take_profit=1.5, daily_loss=0.008, max_jump=0.01, max_stale=3)
 
 
-def rule(window: pd.DataFrame) -> SimpleNamespace:
+def rule(window: pd.DataFrame) -> Signal:
     """Follow the move over the window; stand aside when it is small."""
     close = window["close"].to_numpy()
     move = close[-1] / close[0] - 1
     position = float(np.sign(move)) * 0.8 if abs(move) > 0.004 else 0.0
-    return SimpleNamespace(position=position, confidence=min(abs(move) * 50, 1.0), source="rule")
+    return Signal(window.index[-1], position, min(abs(move) * 50, 1.0), source="rule")
 
 
 def decisions(bars: pd.DataFrame, first: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,8 +57,8 @@ def replay(bars, path, *, risk=RISK, model=rule, history=WARM, broker=None, rows
                     by_confidence=by_confidence, costs=costs)  # fmt: skip
     rows = [] if rows is None else rows
     source = more.pop("source", None) or Recorded(bars, history)
-    line = Pipeline(source, model, trader, journal, window=LOOK,
-                    watch=lambda row, seconds: rows.append(row), **more)  # fmt: skip
+    line = Pipeline(source, model, trader, window=LOOK,
+                    on_row=lambda row, seconds: rows.append(row), **more)  # fmt: skip
     try:
         report = asyncio.run(line.run())
     finally:
@@ -94,9 +94,9 @@ def test_a_bar_that_touches_both_takes_the_worse(tmp_path):
     bars = pd.DataFrame([flat] * 40, candles.sample().index[:40])
     bars.iloc[35] = [100.0, 103.0, 97.0, 101.0, 1.0]
 
-    def model(window: pd.DataFrame) -> SimpleNamespace:
+    def model(window: pd.DataFrame) -> Signal:
         late = window.index[-1] >= bars.index[33]
-        return SimpleNamespace(position=float(late), confidence=1.0, source="rule")
+        return Signal(window.index[-1], float(late), 1.0, source="rule")
 
     risk = Risk(stop_atr=2.0, take_profit=1.0)  # the range of these bars is 1
     broker = PaperBroker("BTCUSDT", costs=FREE)
@@ -140,8 +140,8 @@ def test_a_day_of_minutes_with_a_net_equals_the_backtest(tmp_path, name):
     bars = candles.synthetic(net.needs + 1_440, seed=4, interval="1min").candles
     long = candles.resample(bars, "15min")
     images, times = net.predictor.inputs(long, None)
-    wishes = pd.DataFrame([s.position for s in net.predictor.predict(images, times)], times, [0])
-    position = known_at(wishes, "15min", bars.index)[0].fillna(0.0).to_numpy(copy=True)
+    wanted = pd.DataFrame([s.position for s in net.predictor.predict(images, times)], times, [0])
+    position = known_at(wanted, "15min", bars.index)[0].fillna(0.0).to_numpy(copy=True)
     position[: net.needs] = 0.0  # the first decision comes after the first bar of the day
     result = backtest.run(bars, position, risk=Risk(stop_atr=3.0), equity=10_000.0)
 
@@ -149,11 +149,13 @@ def test_a_day_of_minutes_with_a_net_equals_the_backtest(tmp_path, name):
     minute = int(pd.Timedelta("1min").value)
     trader = Trader(journal, PaperBroker("BTCUSDT", equity=10_000.0), "BTCUSDT", minute,
                     equity=10_000.0, risk=Risk(stop_atr=3.0))  # fmt: skip
-    line = Pipeline(Recorded(bars, net.needs), net, trader, journal, window=net.needs,
-                    watch=lambda row, seconds: rows.append(row))  # fmt: skip
+    line = Pipeline(Recorded(bars, net.needs), net, trader, window=net.needs,
+                    on_row=lambda row, seconds: rows.append(row))  # fmt: skip
     assert asyncio.run(line.run()).bars == len(rows) == 1_440
     journal.close()
-    wanted, units, equity = ([getattr(r, n) for r in rows] for n in ("want", "units", "equity"))
+    wanted, units, equity = (
+        [getattr(r, n) for r in rows] for n in ("target_position", "units", "equity")
+    )
     np.testing.assert_allclose(wanted, position[net.needs :], atol=2e-6)
     np.testing.assert_allclose(units, result.units.to_numpy()[net.needs :], atol=2e-6, rtol=1e-4)
     np.testing.assert_allclose(equity, result.equity.to_numpy()[net.needs :], rtol=1e-6)

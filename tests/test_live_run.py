@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -17,20 +18,24 @@ import pytest
 
 from setrade import candles, simulator
 from setrade.bybit import TestnetBroker
+from setrade.costs import Costs
 from setrade.inference import FOLDER
-from setrade.live import Journal, Pipeline, Recorded, Streamed, Trader, Wish
-from setrade.live.__main__ import main, parser
+from setrade.live import Journal, Pipeline, Recorded, Streamed, Trader
+from setrade.live.__main__ import broker, main
+from setrade.live.config import Config, parser
 from setrade.live.types import bars_of
 from setrade.risk import Risk
+from setrade.signals import Signal
 
 MINUTE = 60_000_000_000
 KEY, SECRET = "loopback-key", "loopback-secret"
 MARKET = candles.synthetic(400, seed=9, interval="1min").candles
 
 
-def model(window: pd.DataFrame) -> Wish:
+def model(window: pd.DataFrame) -> Signal:
     """Turn round every third minute."""
-    return Wish((0.6, -0.4, 0.0)[window.index[-1].minute // 3 % 3], 1.0, "rule")
+    at = window.index[-1]
+    return Signal(at, (0.6, -0.4, 0.0)[at.minute // 3 % 3], 1.0, source="rule")
 
 
 def test_help_explains_every_option(capsys):
@@ -118,13 +123,13 @@ def test_the_stream_may_break(tmp_path):
 
         trader = Trader(journal, PaperBroker("BTCUSDT"), "BTCUSDT", MINUTE, equity=10_000.0)
 
-        def watch(row, seconds):
+        def on_row(row, seconds):
             rows.append(row)
             if len(rows) in (3, 8):
                 server.inject(simulator.Fault("abort" if len(rows) == 3 else "silence"))
 
-        line = Pipeline(source, model, trader, journal, window=10, limit=20, patience=10.0,
-                        watch=watch)  # fmt: skip
+        line = Pipeline(source, model, trader, window=10, limit=20,
+                        stale_timeout=10.0, on_row=on_row)  # fmt: skip
         report = asyncio.run(line.run())
     assert report.reason == "end"
     times = [row.time for row in rows]
@@ -149,10 +154,10 @@ def trade(path, server, bars, *, risk=None, faults=(), **more):
     trader = Trader(journal, broker, "BTCUSDT", MINUTE, equity=10_000.0, risk=risk, settle=1.0)
     server.inject(*faults)
     rows = []
-    watch = more.pop("watch", lambda row: None)
+    on_row = more.pop("on_row", lambda row: None)
     line = Pipeline(
-        Recorded(bars, 30, checked=False), more.pop("model", model), trader, journal, window=10,
-        watch=lambda row, seconds: (rows.append(row), watch(row)), **more,
+        Recorded(bars, 30, checked=False), more.pop("model", model), trader, window=10,
+        on_row=lambda row, seconds: (rows.append(row), on_row(row)), **more,
     )  # fmt: skip
     report = asyncio.run(line.run())
     return report, rows, journal, broker
@@ -164,7 +169,7 @@ def test_at_an_exchange_each_order_exists_once(tmp_path, exchange):
     lost = [simulator.Fault(kind, path="/v5/order/create") for kind in kinds]
     report, rows, journal, broker = trade(tmp_path / "r.sqlite", exchange, MARKET[:50], faults=lost)
     assert report.reason == "end"
-    there = exchange._accounts.by_key[KEY].orders
+    there = exchange.accounts[KEY].orders
     ours = {r[0] for r in journal.db.execute("SELECT link_id FROM intents WHERE status = 'filled'")}
     assert len(there) == len(ours) >= 4
     assert {o.link for o in there} == ours
@@ -176,7 +181,7 @@ def test_at_an_exchange_each_order_exists_once(tmp_path, exchange):
 
 def test_a_stop_is_sent_to_the_exchange(tmp_path, exchange):
     def long(window):
-        return Wish(0.5, 1.0, "rule")
+        return Signal(window.index[-1], 0.5, 1.0, source="rule")
 
     bars = MARKET[:50].copy()
     bars.iloc[40, bars.columns.get_loc("low")] *= 0.9
@@ -186,9 +191,9 @@ def test_a_stop_is_sent_to_the_exchange(tmp_path, exchange):
     held = {row.time: row.units for row in rows}
     times = [bar.time for bar in bars_of(bars)]
     assert held[times[39]] > 0
-    assert held[times[40]] == 0.0  # and it is not opened again: the wish has not changed
+    assert held[times[40]] == 0.0  # and it is not opened again: the signal has not changed
     assert broker.position("BTCUSDT") == 0.0
-    orders = exchange._accounts.by_key[KEY].orders
+    orders = exchange.accounts[KEY].orders
     assert [(o.side, o.reduce_only) for o in orders] == [("Buy", False), ("Sell", True)]
     journal.close()
 
@@ -199,7 +204,7 @@ def test_the_speed_of_a_replay(tmp_path):
 
     journal = Journal(tmp_path / "r.sqlite", durable=False)
     trader = Trader(journal, PaperBroker("BTCUSDT"), "BTCUSDT", MINUTE, equity=10_000.0)
-    line = Pipeline(Recorded(MARKET, 30), model, trader, journal, window=10)
+    line = Pipeline(Recorded(MARKET, 30), model, trader, window=10)
     start = time.perf_counter()
     asyncio.run(line.run())
     assert 370 / (time.perf_counter() - start) > 17
@@ -260,3 +265,29 @@ def test_bars_that_close_while_the_stream_opens_are_not_lost():
 
         found = asyncio.run(opens())
     assert set(np.diff(found)) == {source.step}
+
+
+def test_a_paper_file_of_the_first_version_is_gone_on_with(tmp_path):
+    """It stood beside the journal; once the journal keeps the broker itself, that counts."""
+    path = tmp_path / "r.sqlite"
+    bar = {"kind": "bar", "funding": [0.0, 0.0]}
+    request = {"symbol": "BTCUSDT", "side": "buy", "qty": "0.1", "price": None, "leg": 0,
+               "decided": "2024-01-01T00:00:00+00:00", "reduce_only": False,
+               "strategy": "live"}  # fmt: skip
+    lines = [
+        {"kind": "account", "symbol": "BTCUSDT", "equity": 10_000.0, "order": "taker",
+         "costs": {"fee_bps": 5.5, "maker_fee_bps": 2.0, "slippage_bps": 1.0}, "against": "bar",
+         "max_leverage": None, "instrument": None},
+        bar | {"time": "2024-01-01T00:00:00+00:00", "prices": [100.0] * 4},
+        {"kind": "submit", "intent": request},
+        bar | {"time": "2024-01-01T00:01:00+00:00", "prices": [101.0] * 4},
+    ]  # fmt: skip
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (tmp_path / "r.sqlite.paper").write_text(text, encoding="utf-8")
+    config, journal = Config.read(["--journal", str(path)]), Journal(path)
+    old = broker(config, Costs(), journal)
+    assert old.position("BTCUSDT") == 0.1
+    assert old.equity() == pytest.approx(10_000 - 0.1 * 101 * (1e-4 + 5.5e-4 * 1.0001))
+    journal.keep("paper", {"any": "state"})
+    assert broker(config, Costs(), journal).position("BTCUSDT") == 0.0
+    journal.close()

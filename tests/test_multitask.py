@@ -17,7 +17,7 @@ from setrade import labels, training
 from setrade.candles import synthetic
 from setrade.charts import candlesticks, reference_range
 from setrade.efficientnet import EfficientNet
-from setrade.efficientnet.net import CLASSES, PictureNet
+from setrade.efficientnet.net import PictureNet
 from setrade.errors import ArgumentError
 from setrade.models.multitask import (
     TASKS,
@@ -69,7 +69,7 @@ def test_picture_net_is_an_efficientnet_with_the_books_classes():
     plain = EfficientNet("micro", 3, drop_connect=0).eval()
     torch.testing.assert_close(ours(x), plain(x))
     torch.testing.assert_close(ours.probabilities(x).sum(1), torch.ones(3))
-    assert ours.classes == CLASSES == ("sell", "hold", "buy")
+    assert ours.classes == labels.CLASSES == ("sell", "hold", "buy")
     assert (labels.SELL, labels.HOLD, labels.BUY) == (0, 1, 2)
 
 

@@ -158,7 +158,7 @@ warnings.filterwarnings("error", category=EncodingWarning, module="setrade|[a-z_
 """
 READS = """
 from setrade import candles, evidence, inference, plots, results, simulator
-from setrade.bybit.broker import Journal as Lines
+from setrade.bybit.paper import PaperBroker, replay_lines
 from setrade.evidence import claims
 from setrade.files import write_atomic
 from setrade.live import Journal
@@ -180,12 +180,11 @@ assert len(candles.read("bars.csv")) == 300
 store = Store("runs.jsonl", "größer", {"bars": "≥"})
 run(dict, grid(x=["≥"]), store, say=len)
 assert Store("runs.jsonl", "größer", {"bars": "≥"}).rows()[0]["measures"] == {"x": "≥"}
-journal, lines = Journal("run.sqlite"), Lines("lines")
+journal = Journal("run.sqlite")
 journal.event("größer", why="≥")
 journal.close()
-lines.write("größer", why="≥")
-assert lines.entries == [{"kind": "größer", "why": "≥"}]
-lines.close()
+Path("lines").write_bytes('{"kind": "fill", "größer": "≥"}\\n'.encode())
+replay_lines(PaperBroker("BTCUSDT"), Path("lines"))
 inference.load("se_trader")
 with simulator.serve(bars) as server:
     assert server.http_url
@@ -193,7 +192,7 @@ with simulator.serve(bars) as server:
 COMMANDS = """
 import contextlib
 from setrade.bybit import __main__ as bybit
-from setrade.live import __main__ as live
+from setrade.live import config as live
 from setrade.simulator import __main__ as simulator
 for parser in (live.parser(), bybit.parser(), simulator.parser()):
     with contextlib.suppress(SystemExit):

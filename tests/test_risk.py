@@ -24,7 +24,7 @@ def test_levels_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("side", "first", "high", "low", "stop", "target", "ruin", "reason", "price"),
+    ("side", "first", "high", "low", "stop", "target", "liquidation", "reason", "price"),
     [
         (1, 100, 104, 96, 95, 110, 0, risk.STAY, 0),
         (1, 100, 104, 95, 95, 110, 0, risk.STOP, 95),  # touching is enough
@@ -41,8 +41,8 @@ def test_levels_by_hand():
         (-1, 100, 120, 99, 130, 90, 110, risk.LIQUIDATION, 110),
     ],
 )
-def test_exit_price(side, first, high, low, stop, target, ruin, reason, price):
-    assert risk.exit_price(side, first, high, low, stop, target, ruin) == (reason, price)
+def test_exit_price(side, first, high, low, stop, target, liquidation, reason, price):
+    assert risk.exit_price(side, first, high, low, stop, target, liquidation) == (reason, price)
 
 
 def test_a_stop_checked_on_the_close_only_would_miss_this():
@@ -64,10 +64,10 @@ def test_mirror_of_an_exit(side, moves, distance, ratio):
     high, low = first + abs(moves[1]), first - abs(moves[2])
     stop, target = risk.levels(side, 100.0, distance, ratio)
     mirror_stop, mirror_target = risk.levels(-side, 100.0, distance, ratio)
-    ruin = NEVER_LOW if side > 0 else NEVER_HIGH
-    ours = risk.exit_price(side, first, high, low, stop, target, ruin)
+    liquidation = NEVER_LOW if side > 0 else NEVER_HIGH
+    ours = risk.exit_price(side, first, high, low, stop, target, liquidation)
     theirs = risk.exit_price(
-        -side, 200 - first, 200 - low, 200 - high, mirror_stop, mirror_target, -ruin
+        -side, 200 - first, 200 - low, 200 - high, mirror_stop, mirror_target, -liquidation
     )
     assert ours[0] == theirs[0]
     if ours[0] != risk.STAY:

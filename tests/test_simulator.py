@@ -29,9 +29,9 @@ from pybit.unified_trading import HTTP, WebSocket
 
 from setrade import candles, orderbook, simulator
 from setrade.errors import ArgumentError
-from setrade.simulator import Clock, Fault, Instrument, SimulatorError, serve
+from setrade.simulator import Clock, Fault, ListedInstrument, SimulatorError, serve
 from setrade.simulator.__main__ import main
-from setrade.simulator.market import Tape, part
+from setrade.simulator.market import BarSeries, part
 from setrade.simulator.wire import plain, positive, text
 
 BARS = candles.synthetic(400, seed=1, interval="15min").candles
@@ -278,7 +278,7 @@ def test_mark_prices_of_ones_own():
 
 
 def test_a_dead_symbol_answers_outside_the_window():
-    dead = Instrument("BTCUSDT", status="Closed")
+    dead = ListedInstrument("BTCUSDT", status="Closed")
     with serve(BARS, instruments=[dead], now=int(OPENS[-1]) + 10**9) as running:
         start = int(OPENS[-1]) + 100 * STEP
         query = {"symbol": "BTCUSDT", "interval": "15", "start": start, "end": start + STEP}
@@ -287,10 +287,10 @@ def test_a_dead_symbol_answers_outside_the_window():
     assert all(int(row[0]) < start for row in got)
 
 
-def test_coarser_tapes_know_only_the_past():
+def test_coarser_bars_know_only_the_past():
     """The truncation law: a bar as known now does not depend on what comes later."""
     now = int(OPENS[150]) + STEP // 3
-    whole, cut = (Tape.of(frame, 0.1).coarser(4 * STEP) for frame in (BARS, BARS.iloc[:151]))
+    whole, cut = (BarSeries.of(frame, 0.1).coarser(4 * STEP) for frame in (BARS, BARS.iloc[:151]))
     assert whole is not None
     assert cut is not None
     row = int(np.searchsorted(whole.opens, now, "right")) - 1
@@ -320,7 +320,7 @@ def test_book_time_and_headers(server):
 
 def test_instruments_come_by_pages():
     """More than a page holds: the cursor leads through all of them, once each."""
-    extra = [Instrument(f"C{n:04d}USDT") for n in range(1_203)]
+    extra = [ListedInstrument(f"C{n:04d}USDT") for n in range(1_203)]
     with serve(BARS, instruments=extra) as running:
         http, seen, cursor, pages = client(running), [], None, 0
         while cursor != "":
@@ -576,8 +576,8 @@ def book_after(fault: Fault, rows: int = 40):
             running.advance(updates=1)
         until(lambda: states and states[-1]["data"]["u"] >= rows + 2, 1.0)
         alive, seen = ws.is_connected(), len(states)
-        tape = running.exchange.books["BTCUSDT"]
-        truth = tape.view(tape.row(running.now()), 50)
+        true = running.exchange.books["BTCUSDT"]
+        truth = true.view(true.row(running.now()), 50)
         book = states[-1]["data"] if states else {"b": [], "a": [], "u": 0}
         connections = running.requests["/v5/public/linear"]
         assert running.faults.fired[fault.kind] == fault.times
@@ -977,7 +977,7 @@ def test_a_failure_inside_surfaces_in_the_clients_test():
 
     def use():
         with serve(BARS, clock=lambda: int(OPENS[10]) + next(calls)) as running:
-            until(lambda: running._host.errors)
+            until(lambda: running.errors)
 
     with pytest.raises(SimulatorError, match="could not start|failed"):
         use()
@@ -1022,8 +1022,8 @@ def test_two_servers_share_a_machine_but_not_a_port():
         (lambda: serve(BARS, keys=KEYS, balance=-1.0), "balance"),
         (lambda: serve(BARS, keys=KEYS, order_delay=-1.0), "order_delay"),
         (lambda: serve(BARS, instruments=["BTCUSDT"]), "instruments"),
-        (lambda: Instrument("X", tick_size="1e-05"), "tick_size"),
-        (lambda: Instrument("X", status="Paused"), "status"),
+        (lambda: ListedInstrument("X", tick_size="1e-05"), "tick_size"),
+        (lambda: ListedInstrument("X", status="Paused"), "status"),
         (lambda: Clock("yesterday"), "start"),
         (lambda: Clock(0).advance("-1h"), "duration"),
         (lambda: Clock(0).advance(-1), "duration"),

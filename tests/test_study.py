@@ -29,11 +29,11 @@ from hypothesis import strategies as st
 from setrade import candles, results
 from setrade.costs import Costs
 from setrade.errors import ArgumentError
-from setrade.study import Data, Store, StudyError, experiment, key, run, summary
+from setrade.study import Data, Store, StudyError, experiment, grid, key, run, summary
 from setrade.study.command import arguments, busy_seconds, carry_out, finish, settled
-from setrade.study.experiment import Setting, daily, folds, judge, run_cell
+from setrade.study.experiment import Setting, daily, folds, judge, run_config
 from setrade.study.runner import connect, estimate
-from setrade.study.store import REQUESTS, grid
+from setrade.study.store import REQUESTS
 
 HERE = Path(__file__).parent
 
@@ -61,38 +61,54 @@ def test_grid_refuses(axis):
 
 
 @given(st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=3), max_size=4))
-def test_key_does_not_depend_on_order(cell):
-    assert key(cell) == key(dict(reversed(cell.items())))
-    assert key(cell) != key(cell | {"another": 1})
+def test_key_does_not_depend_on_order(config):
+    assert key(config) == key(dict(reversed(config.items())))
+    assert key(config) != key(config | {"another": 1})
 
 
-def test_run_stores_every_cell_with_its_provenance(store):
-    cells = grid(x=range(6))
-    report = run(study_work.square, cells, store, n_jobs=2, say=quiet)
+def test_run_stores_every_run_with_its_provenance(store):
+    configs = grid(x=range(6))
+    report = run(study_work.square, configs, store, n_jobs=2, say=quiet)
     assert (report.ran, report.failed, report.skipped) == (6, 0, 0)
-    rows = store.of(cells)
+    rows = store.of(configs)
     assert [row["measures"]["square"] for row in rows] == [0, 1, 4, 9, 16, 25]
-    wanted = {"key", "cell", "commit", "versions", "machine", "device", "seconds", "status"}
+    wanted = {"key", "config", "commit", "versions", "machine", "device", "seconds", "status"}
     assert all(wanted <= set(row) for row in rows)
     assert re.fullmatch(r"[0-9a-f]{40}\+?|unknown", rows[0]["commit"])
     here = run(study_work.square, grid(x=[9]), store, say=quiet)  # torch is loaded in this process
     assert (here.ran, store.rows()[-1]["device"]) == (1, "cpu")
 
 
-@pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed")
-def test_a_backend_that_is_not_installed_is_named():
+def test_a_backend_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
     with (
-        pytest.raises(StudyError, match=r"ray is not installed: pip install .ray\[default\]"),
-        connect("ray", None, 1),
+        pytest.raises(StudyError, match=r"dask is not installed: pip install .\.\[cluster\]"),
+        connect("dask", "tcp://127.0.0.1:1", 1),
     ):
         pass
 
 
+def test_the_package_needs_no_dask():
+    """It is an extra: only who asks for a cluster imports it."""
+    program = (
+        "import sys; sys.modules['distributed'] = None\n"
+        "import setrade.study, setrade.study.experiment, setrade.study.command\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_store_of_2026_is_read(store):
+    """Its rows called the configuration a cell."""
+    old = {"key": key({"x": 1}), "cell": {"x": 1}, "status": "ok", "seconds": 1.0}
+    store.add(old | {"measures": {"square": 1}})
+    assert store.of(grid(x=[1]))[0]["config"] == {"x": 1}
+
+
 def test_second_run_does_nothing_and_is_fast(store):
-    cells = grid(x=range(200))
-    run(study_work.square, cells, store, say=quiet)
+    configs = grid(x=range(200))
+    run(study_work.square, configs, store, say=quiet)
     start = time.perf_counter()
-    report = run(study_work.square, cells, store, say=quiet)
+    report = run(study_work.square, configs, store, say=quiet)
     assert (report.ran, report.skipped) == (0, 200)
     assert time.perf_counter() - start < 1
 
@@ -107,15 +123,15 @@ def test_estimate_comes_before_the_work(store):
 
 
 def test_failed_run_is_recorded_and_tried_again(store, tmp_path):
-    work, cells = partial(study_work.picky, folder=str(tmp_path)), grid(x=range(5))
-    assert run(work, cells, store, n_jobs=2, say=quiet).failed == 1
+    work, configs = partial(study_work.picky, folder=str(tmp_path)), grid(x=range(5))
+    assert run(work, configs, store, n_jobs=2, say=quiet).failed == 1
     with pytest.raises(StudyError, match=r"'x': 3(.|\n)*no threes today"):
-        store.of(cells)
+        store.of(configs)
     (tmp_path / "mended").touch()
-    report = run(work, cells, store, say=quiet)
+    report = run(work, configs, store, say=quiet)
     assert (report.ran, report.failed, report.skipped) == (1, 0, 4)
     assert [row["status"] for row in store.rows()].count("failed") == 1  # not rewritten
-    assert len(store.of(cells)) == 5
+    assert len(store.of(configs)) == 5
 
 
 def test_a_measure_that_json_cannot_hold_is_a_failed_run_and_stops_no_other(store):
@@ -126,26 +142,26 @@ def test_a_measure_that_json_cannot_hold_is_a_failed_run_and_stops_no_other(stor
 
 
 def test_worker_killed_mid_run_loses_nothing(store, tmp_path):
-    cells = grid(x=range(12))
+    configs = grid(x=range(12))
     notes: list[str] = []
     work = partial(study_work.mortal, folder=str(tmp_path))
-    run(work, cells, store, n_jobs=2, say=notes.append)
-    assert [row["measures"]["square"] for row in store.of(cells)] == [x * x for x in range(12)]
+    run(work, configs, store, n_jobs=2, say=notes.append)
+    assert [row["measures"]["square"] for row in store.of(configs)] == [x * x for x in range(12)]
     assert len(store.rows()) == 12  # none twice
     assert any("a worker died" in note for note in notes)
 
 
 @pytest.mark.parametrize("deadly", [0, 5])
 def test_a_run_that_always_kills_its_worker_is_recorded_and_the_others_are_done(store, deadly):
-    cells = grid(x=range(8))
+    configs = grid(x=range(8))
     work = partial(study_work.deadly, x=deadly)
-    report = run(work, cells, store, n_jobs=2, say=quiet)
+    report = run(work, configs, store, n_jobs=2, say=quiet)
     assert (report.ran, report.failed) == (8, 1)
     (failed,) = [row for row in store.rows() if row["status"] == "failed"]
-    assert failed["cell"] == {"x": deadly}
+    assert failed["config"] == {"x": deadly}
     assert "its worker died" in failed["error"]
     with pytest.raises(StudyError, match="its worker died"):
-        store.of(cells)
+        store.of(configs)
 
 
 def test_study_killed_at_random_points_is_resumed(tmp_path):
@@ -156,7 +172,7 @@ def test_study_killed_at_random_points_is_resumed(tmp_path):
         "print('ready', flush=True)\n"
         "run(study_work.slow, grid(x=range(20)), store, say=lambda text: None)\n"
     )
-    path, cells = tmp_path / "runs.jsonl", grid(x=range(20))
+    path, configs = tmp_path / "runs.jsonl", grid(x=range(20))
     rng = np.random.default_rng(0)
     for _ in range(3):
         child = subprocess.Popen(
@@ -168,8 +184,8 @@ def test_study_killed_at_random_points_is_resumed(tmp_path):
         child.kill()
         child.wait()
     store = Store(path, "squares", {})
-    run(study_work.slow, cells, store, say=quiet)
-    assert sorted(row["key"] for row in store.rows()) == sorted(map(key, cells))
+    run(study_work.slow, configs, store, say=quiet)
+    assert sorted(row["key"] for row in store.rows()) == sorted(map(key, configs))
 
 
 def test_two_processes_do_not_share_a_study(store):
@@ -208,7 +224,12 @@ def test_another_setting_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "fault"),
-    [(b"{}", "lacks cell, key"), (b"null", "lacks cell"), (b"\xff", "utf-8"), (b"{'x'", "Expect")],
+    [
+        (b"{}", "lacks config, key"),
+        (b"null", "lacks config"),
+        (b"\xff", "utf-8"),
+        (b"{'x'", "Expect"),
+    ],
 )
 def test_a_damaged_line_is_named(store, line, fault):
     run(study_work.square, grid(x=range(4)), store, say=quiet)
@@ -235,19 +256,19 @@ def test_other_data_are_refused(store):
 
 
 def test_line_cut_short_is_reported_and_moved_aside(store):
-    cells = grid(x=range(4))
-    run(study_work.square, cells, store, say=quiet)
+    configs = grid(x=range(4))
+    run(study_work.square, configs, store, say=quiet)
     whole = store.path.read_bytes()
     store.path.write_bytes(whole[:-20])
     with pytest.raises(StudyError, match=r"line 5 of 5, is cut short"):
         Store(store.path, "squares", {"bars": "abc"})
     mended = Store(store.path, "squares", {"bars": "abc"}, repair=True)
-    assert len(mended.missing(cells)) == 1
+    assert len(mended.missing(configs)) == 1
     torn = store.path.with_suffix(".torn").read_bytes()
     assert whole[:-20].endswith(torn)
     assert torn
-    run(study_work.square, cells, mended, say=quiet)
-    assert len(mended.of(cells)) == 4
+    run(study_work.square, configs, mended, say=quiet)
+    assert len(mended.of(configs)) == 4
 
 
 @pytest.mark.skipif(find_spec("resource") is None, reason="Windows limits no file's length")
@@ -351,15 +372,15 @@ def dask_cluster(tmp_path):
 @pytest.mark.slow
 def test_dask_gives_the_table_that_loky_gives_though_a_worker_dies(dask_cluster, tmp_path):
     address, _, workers = dask_cluster
-    cells = grid(x=range(40))
+    configs = grid(x=range(40))
     tables = {}
     for backend, where in (("loky", None), ("dask", address)):
         store = Store(tmp_path / f"{backend}.jsonl", "squares", {})
         if backend == "dask":
             stop = threading.Timer(1.0, workers[0].kill)
             stop.start()
-        run(study_work.slow, cells, store, n_jobs=2, backend=backend, address=where, say=quiet)
-        tables[backend] = [(row["cell"], row["measures"]) for row in store.of(cells)]
+        run(study_work.slow, configs, store, n_jobs=2, backend=backend, address=where, say=quiet)
+        tables[backend] = [(row["config"], row["measures"]) for row in store.of(configs)]
         assert len(store.rows()) == 40
     stop.join()
     assert tables["loky"] == tables["dask"]
@@ -385,19 +406,19 @@ def test_a_cluster_without_workers_is_waited_for_aloud(dask_cluster, tmp_path):
 def test_a_run_that_kills_the_workers_of_a_cluster_is_recorded(dask_cluster, tmp_path, deadly):
     """Two workers may die of it; a third one does the rest."""
     address, *_ = dask_cluster
-    work, cells = partial(study_work.deadly, x=deadly), grid(x=range(6))
+    work, configs = partial(study_work.deadly, x=deadly), grid(x=range(6))
     store = Store(tmp_path / "runs.jsonl", "squares", {})
-    report = run(work, cells, store, n_jobs=2, backend="dask", address=address, say=quiet)
+    report = run(work, configs, store, n_jobs=2, backend="dask", address=address, say=quiet)
     assert (report.ran, report.failed) == (6, 1)
     (failed,) = [row for row in store.rows() if row["status"] == "failed"]
-    assert failed["cell"] == {"x": deadly}
+    assert failed["config"] == {"x": deadly}
     assert "its worker died" in failed["error"]
 
 
 @pytest.mark.slow
 def test_a_scheduler_that_dies_is_named_and_nothing_stored_is_lost(dask_cluster, tmp_path):
     address, scheduler, _ = dask_cluster
-    store, cells = Store(tmp_path / "runs.jsonl", "squares", {}), grid(x=range(100))
+    store, configs = Store(tmp_path / "runs.jsonl", "squares", {}), grid(x=range(100))
 
     def kill_after_five() -> None:
         while len(store.path.read_bytes().splitlines()) < 6:
@@ -407,11 +428,11 @@ def test_a_scheduler_that_dies_is_named_and_nothing_stored_is_lost(dask_cluster,
     killer = threading.Thread(target=kill_after_five, daemon=True)
     killer.start()
     with pytest.raises(StudyError, match=f"{address} is lost"):
-        run(study_work.slow, cells, store, n_jobs=2, backend="dask", address=address, say=quiet)
+        run(study_work.slow, configs, store, n_jobs=2, backend="dask", address=address, say=quiet)
     killer.join()
     assert 5 <= len(store.rows()) < 100
-    run(study_work.square, cells, store, say=quiet)
-    assert len(store.of(cells)) == 100
+    run(study_work.square, configs, store, say=quiet)
+    assert len(store.of(configs)) == 100
 
 
 # the experiment
@@ -434,7 +455,7 @@ def saved(bars: pd.DataFrame, path: Path) -> Data:
     return Data.of(path)
 
 
-CELL = {"data": "1h", "view": "channels", "model": "mean", "seed": 0, "fold": 0, "fee_bps": 5.5}
+CONFIG = {"data": "1h", "view": "channels", "model": "mean", "seed": 0, "fold": 0, "fee_bps": 5.5}
 
 
 @pytest.mark.parametrize(("view", "model"), [("channels", "mean"), ("gadf", "nano")])
@@ -483,23 +504,23 @@ def test_data_changed_under_the_study(tmp_path):
     data = saved(hourly(), tmp_path / "a.parquet")
     saved(hourly(seed=4), tmp_path / "a.parquet")
     with pytest.raises(StudyError, match="changed under the study"):
-        run_cell(CELL, data={"1h": data}, setting=SMALL)
+        run_config(CONFIG, data={"1h": data}, setting=SMALL)
 
 
 def test_a_study_of_a_file_keeps_its_setting_and_its_data(tmp_path, one_thread):
-    data, cells = saved(hourly(), tmp_path / "a.parquet"), [CELL, CELL | {"fold": 1}]
+    data, configs = saved(hourly(), tmp_path / "a.parquet"), [CONFIG, CONFIG | {"fold": 1}]
     words = ["--data", str(tmp_path), "--store", str(tmp_path / "runs"), "--jobs", "1"]
     args = arguments("about", seeds=1, argv=words)
-    store, report = carry_out("small", args, cells, data, SMALL)
+    store, report = carry_out("small", args, configs, data, SMALL)
     assert (report.ran, report.failed) == (2, 0)
     assert store.path == tmp_path / "runs" / "small.jsonl"
-    measures = run_cell(CELL, data={"1h": data}, setting=SMALL)
-    assert store.of(cells)[0]["measures"] == measures
+    measures = run_config(CONFIG, data={"1h": data}, setting=SMALL)
+    assert store.of(configs)[0]["measures"] == measures
     with pytest.raises(StudyError, match="setting"):
-        carry_out("small", args, cells, data, replace(SMALL, num_epochs=2))
+        carry_out("small", args, configs, data, replace(SMALL, num_epochs=2))
     other = saved(hourly(seed=4), tmp_path / "a.parquet")
     with pytest.raises(StudyError, match="data_sha256"):
-        carry_out("small", args, cells, other, SMALL)
+        carry_out("small", args, configs, other, SMALL)
 
 
 @pytest.mark.parametrize(
@@ -509,10 +530,10 @@ def test_a_study_of_a_file_keeps_its_setting_and_its_data(tmp_path, one_thread):
         ({"fold": 2}, "fold"), ({"seed": -1}, "seed"), ({"fee_bps": -1.0}, "fee_bps"),
     ],
 )  # fmt: skip
-def test_run_cell_refuses(tmp_path, one_thread, change, name):
+def test_run_config_refuses(tmp_path, one_thread, change, name):
     data = saved(hourly(), tmp_path / "a.parquet")
     with pytest.raises(ArgumentError, match=name):
-        run_cell(CELL | change, data={"1h": data}, setting=SMALL)
+        run_config(CONFIG | change, data={"1h": data}, setting=SMALL)
 
 
 def test_missing_folder_and_faulty_candles(tmp_path):
@@ -521,7 +542,7 @@ def test_missing_folder_and_faulty_candles(tmp_path):
     bars = hourly()
     bars.iloc[7, bars.columns.get_loc("high")] = 0.1
     with pytest.raises(candles.CandleError, match="high"):
-        run_cell(CELL, data={"1h": saved(bars, tmp_path / "bad.parquet")}, setting=SMALL)
+        run_config(CONFIG, data={"1h": saved(bars, tmp_path / "bad.parquet")}, setting=SMALL)
 
 
 # the table
@@ -532,7 +553,7 @@ def row(model: str, seed: int, fold: int, daily: list[float], **measures) -> dic
     sums = {"trades": 4, "wins": 3, "gain": 3.0, "loss": 1.5}
     return {
         "key": f"{model}{seed}{fold}", "status": "ok",
-        "cell": {"model": model, "seed": seed, "fold": fold},
+        "config": {"model": model, "seed": seed, "fold": fold},
         "measures": flat | sums | {"daily": daily} | measures,
     }  # fmt: skip
 
@@ -586,10 +607,10 @@ def test_busy_seconds_by_hand():
 def test_every_try_in_the_store_is_counted(tmp_path):
     store = Store(tmp_path / "runs.jsonl", "nets", {})
     rng, flat = np.random.default_rng(0), {}
-    for cell in grid(model=["a", "b"], seed=range(3), fold=range(2)):
-        daily = rng.normal(0, 0.01, 30 + cell["fold"]).tolist()
-        flat.setdefault(f"{cell['model']}/{cell['seed']}", []).extend(daily)
-        row = {"key": key(cell), "cell": cell, "status": "ok", "seconds": 1.0}
+    for config in grid(model=["a", "b"], seed=range(3), fold=range(2)):
+        daily = rng.normal(0, 0.01, 30 + config["fold"]).tolist()
+        flat.setdefault(f"{config['model']}/{config['seed']}", []).extend(daily)
+        row = {"key": key(config), "config": config, "status": "ok", "seconds": 1.0}
         store.add(row | {"measures": {"daily": daily}})
     tries = summary.tries(store, "model")
     sharpes = {name: np.mean(x) / np.std(x, ddof=1) for name, x in flat.items()}
@@ -638,10 +659,10 @@ def repository(tmp_path, monkeypatch):
 
 
 def test_a_study_is_settled_only_while_its_runs_and_its_code_are_the_same(store, repository):
-    cells, work = grid(x=range(3)), study_work.square
-    report = run(work, cells, store, say=quiet)
+    configs, work = grid(x=range(3)), study_work.square
+    report = run(work, configs, store, say=quiet)
     assert not settled("x", report, store)  # it has just run
-    again = run(work, cells, store, say=quiet)
+    again = run(work, configs, store, say=quiet)
     assert not settled("x", again, store)  # nothing is stored yet
     finish("x", {}, again, store, seeds=1, start=time.perf_counter())
     assert results.load("x")["results"]["machinery"]["commits"] == {results.commit(): 3}

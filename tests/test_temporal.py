@@ -11,7 +11,7 @@ from laws import assert_causal
 
 from setrade import channels, regimes, training
 from setrade.models import TemporalRegimes
-from setrade.models.se_trader import TEMPORAL_ENCODERS as ENCODERS
+from setrade.models.se_trader import REGIME_ENCODERS as ENCODERS
 from setrade.models.se_trader import NowAndLater, regime_loss
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -16,7 +16,7 @@ from compare import joined
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS, BOOK, PACKAGE = ROOT / "chapters", ROOT / "book", ROOT / "setrade"
 FORMAT = 4  # of notebooks, the only one that Jupyter writes today
-NETS = ("training.fit(", "training.device(", "Predictor.load(", "run_cell(")  # choose a device
+NETS = ("training.fit(", "training.device(", "Predictor.load(", "run_config(")  # choose a device
 VERSIONS = ("numpy", "pandas", "numba", "TA-Lib", "torch", "timm", "scikit-learn", "matplotlib")
 
 

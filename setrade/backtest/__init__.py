@@ -10,7 +10,6 @@ from __future__ import annotations
 from setrade.backtest.many import grid, run_many
 from setrade.backtest.result import METRICS, Result, run
 from setrade.costs import Costs
-from setrade.metrics import Drawdown
 from setrade.risk import Risk
 
-__all__ = ["METRICS", "Costs", "Drawdown", "Result", "Risk", "grid", "run", "run_many"]
+__all__ = ["METRICS", "Costs", "Result", "Risk", "grid", "run", "run_many"]

@@ -1,4 +1,4 @@
-"""Many parameter sets over one market in one call."""
+"""Many parameter sets over one market in one call, on all cores."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ import pandas as pd
 
 from setrade import metrics
 from setrade.backtest.engine import LEDGER, new_accounts, simulate_many
-from setrade.backtest.result import instance, market, plain, position_array
+from setrade.backtest.result import METRICS, instance, market, plain, position_array
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, array, number
 from setrade.risk import Risk
 
-from .result import METRICS
-
-PLAN = ("series", "threshold", "size")
+OPTIONS = ("series", "threshold", "size")
 COSTS = ("fee_bps", "maker_fee_bps", "slippage_bps")
 RISK = ("stop_atr", "take_profit", "max_leverage", "daily_loss", "max_jump", "max_stale")
 MAX_SCORE = 1e300
@@ -38,7 +36,7 @@ def grid(**values: Any) -> pd.DataFrame:
 
 
 def _known(name: Any) -> None:
-    known = (*PLAN, *COSTS, *RISK)
+    known = (*OPTIONS, *COSTS, *RISK)
     if name not in known:
         raise ArgumentError("sets", name, "columns among " + " ".join(known))
 
@@ -92,13 +90,13 @@ def run_many(
         position_array(scores if isinstance(scores, pd.Series) else row, candles.index,
                        MAX_SCORE, name="scores") for row in rows
     ])  # fmt: skip
-    series, plans = _plans(table, rows, risk, rebalance)
+    series, options = _options(table, rows, risk, rebalance)
     rules = np.array([list(r.rules()) for r in _parameters(table, RISK, risk)])
     rates = np.array([list(c.rates(order)) for c in _parameters(table, COSTS, costs)])
     accounts = new_accounts(len(table), number("equity", equity, 0.0, above=True))
     out = np.empty((len(table), len(candles) if curves else 0))
     scratch = np.empty(len(table), LEDGER)
-    simulate_many(accounts, plain(rows), series, m, rules, rates, plans, scratch, out)
+    simulate_many(accounts, plain(rows), series, m, rules, rates, options, scratch, out)
     figures = summary(accounts, equity, len(candles), candles.index)
     joined = pd.concat([table, figures], axis=1)
     return (joined, out) if curves else joined
@@ -139,10 +137,10 @@ def _parameters(table: pd.DataFrame, names: tuple[str, ...], default: Any) -> li
     return out
 
 
-def _plans(
+def _options(
     table: pd.DataFrame, scores: np.ndarray, risk: Risk, rebalance: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which score each set reads (sets,), and its `Plan` as numbers (sets, 4)."""
+    """Return which score each set reads (sets,), and its `FillOptions` as numbers (sets, 4)."""
     zeros = pd.Series(0.0, table.index)
     series, size = table.get("series", zeros), table.get("size", zeros + 1.0)
     threshold = table.get("threshold", zeros * np.nan)
@@ -158,8 +156,7 @@ def _plans(
         if np.abs(scores[row]).max() > risk.max_position:
             allowed = f"positions in [{-risk.max_position:g}, {risk.max_position:g}] (no threshold)"
             raise ArgumentError("scores", float(np.abs(scores[row]).max()), allowed)
-    flags = [zeros + rebalance, zeros]
-    columns = [threshold.fillna(-1.0), size, *flags]
+    columns = [threshold.fillna(-1.0), size, zeros + rebalance, zeros]
     return series.to_numpy(np.int64), np.column_stack(columns)
 
 

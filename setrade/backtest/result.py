@@ -1,8 +1,4 @@
-"""What a backtest is given, checked and turned into arrays.
-
-The checks run once over compiled arrays; only a frame that fails them is handed to
-`candles.check`, which names every fault, so that a good frame costs next to nothing.
-"""
+"""One backtest: what it is given, checked, and what it returns: curves, ledger, figures."""
 
 from __future__ import annotations
 
@@ -19,16 +15,17 @@ from setrade import metrics
 from setrade.backtest.engine import (
     LEDGER,
     LEDGER_COLUMNS,
-    Market,
-    Plan,
+    FillOptions,
+    MarketArrays,
     expand,
     new_accounts,
     scratch,
     simulate,
 )
-from setrade.costs import Costs, compiled, funding_by_bar
+from setrade.candles.checks import even_steps, valid_bars
+from setrade.costs import Costs, funding_by_bar
 from setrade.errors import ArgumentError, array, number
-from setrade.risk import OPEN, REASONS, Risk, by_confidence
+from setrade.risk import LEFT_OPEN, REASONS, Risk, by_confidence
 
 Given = TypeVar("Given", Costs, Risk)
 COLUMNS = pd.Index(bars.COLUMNS)
@@ -52,35 +49,6 @@ def instance(name: str, value: Given | None, kind: type[Given]) -> Given:
     return kind() if value is None else value
 
 
-@compiled
-def _regular(time: np.ndarray) -> bool:
-    """Tell whether stamps are evenly spaced and rising (no early exit: it would not vectorise)."""
-    step, good = time[1] - time[0], True
-    for t in range(1, len(time)):
-        good &= time[t] - time[t - 1] == step
-    return good and step > 0
-
-
-@compiled
-def _sound(first, high, low, close, volume) -> bool:
-    """Tell whether every bar is finite, positive and has its extremes outside its body."""
-    good = True
-    for t in range(len(first)):
-        good &= (low[t] > 0) & (low[t] <= first[t]) & (low[t] <= close[t])
-        good &= (high[t] >= first[t]) & (high[t] >= close[t]) & (high[t] < np.inf)
-        good &= (volume[t] >= 0) & (volume[t] < np.inf)
-    return good
-
-
-@compiled
-def _first_outside(x: np.ndarray, limit: float) -> int:
-    """Return where |x| first exceeds the limit or is NaN; −1 if nowhere."""
-    for t in range(len(x)):
-        if not abs(x[t]) <= limit:
-            return t
-    return -1
-
-
 def frame_arrays(candles: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return stamps (n,) and open, high, low, close (n,) of candles that pass `candles.check`.
 
@@ -96,9 +64,11 @@ def frame_arrays(candles: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
         and candles.columns.equals(COLUMNS)
         and len(candles) > 1
     )
+    # `candles.check` alone would do; a run of 5,528 bars would take 1.5 times as long (measured,
+    # n = 400).
     if quick and (table := candles.to_numpy()).dtype == np.float64:
         time, columns = plain(candles.index.asi8), [plain(column) for column in table.T]  # type: ignore[union-attr]
-        if _regular(time) and _on_grid(candles.index) and _sound(*columns):
+        if even_steps(time, time[1] - time[0]) and _on_grid(candles.index) and valid_bars(*columns):
             return time, columns[:4]
     bars.check(candles)
     if len(candles) < 2:
@@ -111,7 +81,7 @@ def _on_grid(index: pd.Index) -> bool:
     """Tell whether bars start on multiples of their own length, which divides a day."""
     day = day_length(index)
     first, step = index.asi8[0], index.asi8[1] - index.asi8[0]  # type: ignore[attr-defined]
-    return day % step == 0 and first % step == 0
+    return step > 0 and day % step == 0 and first % step == 0
 
 
 def day_length(index: pd.Index) -> int:
@@ -131,16 +101,14 @@ def position_array(
     Raises:
         ArgumentError: another length or index, NaN, or a position outside [−limit, limit].
     """
-    if isinstance(position, pd.Series) and not (
-        position.index is index or position.index.equals(index)
-    ):
+    if isinstance(position, pd.Series) and not position.index.equals(index):
         raise ArgumentError(name, position, "a Series on the candles' own index")
     values = array(name, position, ndim=1, finite=False)
     if len(values) != len(index):
         raise ArgumentError(name, position, f"{len(index)} values, one a bar")
     values = plain(values.astype(np.float64, copy=False))
     if not (-limit <= values.min() and values.max() <= limit):  # NaN fails both
-        bad = _first_outside(values, limit)
+        bad = int((np.abs(values) <= limit).argmin())
         allowed = f"numbers in [{-limit:g}, {limit:g}] (first fault at bar {bad}, {index[bad]})"
         raise ArgumentError(name, float(values[bad]), allowed)
     return values
@@ -153,7 +121,7 @@ def market(
     *,
     needs_atr: bool,
     needs_days: bool,
-) -> Market:
+) -> MarketArrays:
     """Return what the loop reads; the average true range is Wilder's, NaN while it warms up.
 
     Raises:
@@ -166,10 +134,10 @@ def market(
     days = time // day_length(candles.index) if needs_days else EMPTY.astype(np.int64)
     atr, days, at_open, inside = map(plain, (atr, days, at_open, inside))
     reach = float(low.min()), float(high.max())
-    return Market(first, high, low, close, atr, days, at_open, inside, *reach)
+    return MarketArrays(first, high, low, close, atr, days, at_open, inside, *reach)
 
 
-# ---- What a backtest returns: curves, ledger, figures, and buy-and-hold beside them.
+# ---- What a backtest returns.
 
 
 METRICS = (
@@ -199,13 +167,13 @@ class Result:
     risk: Risk
     order: str
     ledger: np.ndarray = field(repr=False)
-    book: np.ndarray = field(repr=False)
+    statements: np.ndarray = field(repr=False)
     account: np.void = field(repr=False)
 
     @cached_property
     def curves(self) -> np.ndarray:
         """Equity, cash and units at each close, (3, n): worked out when first asked for."""
-        return expand(self.book, self.candles["close"].to_numpy(np.float64))
+        return expand(self.statements, self.candles["close"].to_numpy(np.float64))
 
     def _series(self, row: int, name: str) -> pd.Series:
         return pd.Series(self.curves[row], self.candles.index, name=name, copy=False)
@@ -239,7 +207,7 @@ class Result:
         left = index[row["closed"].astype(int)]
         columns = {
             "entry_time": index[row["opened"].astype(int)],
-            "exit_time": left.where(ended != OPEN, pd.NaT),  # type: ignore[call-overload]
+            "exit_time": left.where(ended != LEFT_OPEN, pd.NaT),  # type: ignore[call-overload]
             "side": row["side"].astype(int),
             "size": row["size"],
             "entry_price": row["bought_value"] / row["size"],
@@ -266,7 +234,7 @@ class Result:
         something was held), fees and funding paid in the account's money.
         """
         returns = metrics.returns(self.curves[0])
-        pnl = profits(self.ledger[self.ledger["reason"] != OPEN])
+        pnl = profits(self.ledger[self.ledger["reason"] != LEFT_OPEN])
         figures = metrics.from_returns(returns, self.periods)
         figures |= {"win_rate": metrics.win_rate(pnl), "profit_factor": metrics.profit_factor(pnl)}
         figures |= {
@@ -349,12 +317,11 @@ def run(
     if confidence is not None:
         part = position_array(confidence, candles.index, 1.0, name="confidence")
         wanted = plain(by_confidence(wanted, part, limits))
-    n = len(wanted)
-    plan = Plan(-1.0, 1.0, bool(rebalance), bool(close_at_end), False)
+    options = FillOptions(-1.0, 1.0, bool(rebalance), bool(close_at_end), False)
     accounts = new_accounts(1, number("equity", equity, 0.0, above=True))
-    ledger, book = scratch.room(n)
+    ledger, statements = scratch.room(len(wanted))
     rules, rates = limits.rules(), charged.rates(order)
-    count = simulate(accounts[0], wanted, m, rules, rates, plan, ledger, book, np.empty(0))
+    count = simulate(accounts[0], wanted, m, rules, rates, options, ledger, statements, np.empty(0))
     rows = ledger.view((np.float64, len(LEDGER_COLUMNS)))[: int(accounts["trades"][0])].copy()
-    ledger, book = rows.view(LEDGER)[:, 0], book[:count].copy()
-    return Result(candles, charged, funding, limits, order, ledger, book, accounts[0])
+    ledger, statements = rows.view(LEDGER)[:, 0], statements[:count].copy()
+    return Result(candles, charged, funding, limits, order, ledger, statements, accounts[0])

@@ -7,11 +7,9 @@ lost, invented or reordered a bar: what cannot be had whole is an error with its
 `PaperBroker`, `TestnetBroker` and `DemoBroker` take orders behind one interface.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+from setrade.bybit import archives
+from setrade.bybit.broker import DemoBroker, TestnetBroker
+from setrade.bybit.connection import Backoff, StreamError
 from setrade.bybit.constants import (
     AccessError,
     ArchiveError,
@@ -20,29 +18,11 @@ from setrade.bybit.constants import (
     GapError,
     UnreachableError,
 )
-from setrade.bybit.http import Retry, Session
-
-from . import archives
-from .rest import Rest
-
-if TYPE_CHECKING:
-    from setrade.bybit.broker import DemoBroker, TestnetBroker
-    from setrade.bybit.paper import PaperBroker
-
-    from .orders import Instrument, Intent
-    from .stream import Backoff, Stream
-
-# Imported when first asked for: they bring numba and the backtest's kernels.
-_LATER: dict[str, str] = dict.fromkeys(("Backoff", "Stream"), "stream")
-_LATER |= dict.fromkeys(("DemoBroker", "TestnetBroker"), "broker") | {"PaperBroker": "paper"}
-_LATER |= dict.fromkeys(("Instrument", "Intent"), "orders")
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-
+from setrade.bybit.http import Retry
+from setrade.bybit.orders import OrderRequest
+from setrade.bybit.paper import PaperBroker
+from setrade.bybit.rest import Rest
+from setrade.bybit.stream import Stream
 
 __all__ = [
     "AccessError",
@@ -52,13 +32,12 @@ __all__ = [
     "DemoBroker",
     "ExchangeError",
     "GapError",
-    "Instrument",
-    "Intent",
+    "OrderRequest",
     "PaperBroker",
     "Rest",
     "Retry",
-    "Session",
     "Stream",
+    "StreamError",
     "TestnetBroker",
     "UnreachableError",
     "archives",

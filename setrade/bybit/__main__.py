@@ -1,11 +1,11 @@
-"""``python -m setrade.bybit fetch --help``."""
+"""``python -m setrade.bybit fetch``: bars over the network into one parquet file."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
-from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +18,6 @@ from setrade.bybit.rest import Rest
 from setrade.errors import ArgumentError
 from setrade.files import atomic_path
 
-# ---- ``python -m setrade.bybit fetch``: bars over the network into one parquet file.
-
-
 EPILOG = """example:
   python -m setrade.bybit fetch BTCUSDT 1h 2022-01-01 2025-01-01 --out data/btcusdt_1h.parquet
 
@@ -32,11 +29,9 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     top = argparse.ArgumentParser(prog="python -m setrade.bybit", description="Bybit market data")
     commands = top.add_subparsers(dest="command", required=True)
-    raw = argparse.RawDescriptionHelpFormatter
-    one = commands.add_parser(
-        "fetch", help="closed bars into a parquet file", formatter_class=raw,
-        description="Download closed bars into one parquet file.", epilog=EPILOG,
-    )  # fmt: skip
+    about = "download closed bars into one parquet file"
+    one = commands.add_parser("fetch", help=about, description=about, epilog=EPILOG)
+    one.formatter_class = argparse.RawDescriptionHelpFormatter
     one.add_argument("symbol", help="such as BTCUSDT")
     one.add_argument("interval", help="1min to 1D, or the exchange's code: 60 is 1h, D is 1D")
     one.add_argument("start", help="first bar: a date (UTC) or a time with its zone")
@@ -53,10 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 def moment(text: str) -> str:
     """Read a date alone as midnight UTC; times must carry their zone."""
-    try:
-        return date.fromisoformat(text).isoformat() + "T00:00Z"
-    except ValueError:
-        return text
+    return f"{text}T00:00Z" if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else text
 
 
 def fetch(args: argparse.Namespace) -> pd.DataFrame:

@@ -17,16 +17,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import pandas as pd
 
 from setrade.bybit.constants import ArchiveError
 from setrade.errors import ArgumentError, integer
-
-if TYPE_CHECKING:
-    from setrade.orderbook import Snapshots
+from setrade.orderbook import OrderBook, Snapshots
 
 # What each kind of file calls time, price, size, side and id; time's unit in us.
 CONTRACTS = ({"timestamp", "side", "size", "price", "trdMatchID"}, "size", "trdMatchID", 1e6)
@@ -76,17 +74,15 @@ def _table(path: Path) -> tuple[pd.DataFrame, tuple[set[str], str, str, float]]:
     """Return the file's text by column, and which kind of file it is."""
     try:
         names = list(pd.read_csv(path, nrows=0).columns)
-        found = [kind for kind in (CONTRACTS, SPOT) if kind[0] <= set(names)]
-        if not found:
-            raise ArchiveError(path, f"no file of trades; its columns are {', '.join(names)}")
-        table = pd.read_csv(path, dtype=str, usecols=list(found[0][0]))  # to the last byte
-    except ArchiveError:
-        raise
+        kind = next((kind for kind in (CONTRACTS, SPOT) if kind[0] <= set(names)), None)
+        table = pd.read_csv(path, dtype=str, usecols=list(kind[0]) if kind else [])
     except (*BROKEN, ValueError) as error:
         raise ArchiveError(path, f"cannot be read: {error}") from error
+    if kind is None:
+        raise ArchiveError(path, f"no file of trades; its columns are {', '.join(names)}")
     if not len(table):
         raise ArchiveError(path, "holds no trade")
-    return table, found[0]
+    return table, kind
 
 
 def _existing(path: str | Path) -> Path:
@@ -98,26 +94,19 @@ def _existing(path: str | Path) -> Path:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """Open the one file inside a zip, a gzip, or the plain file."""
-    name = path.name.lower()
-    if name.endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            if len(archive.namelist()) != 1:
-                raise ArchiveError(path, f"one file expected inside, found {archive.namelist()}")
-            with archive.open(archive.namelist()[0]) as file:
-                yield file
-    elif name.endswith(".gz"):
-        with gzip.open(path) as file:
+    if path.suffix.lower() != ".zip":
+        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as file:
             yield cast(IO[bytes], file)
-    else:
-        with open(path, "rb") as file:
+        return
+    with zipfile.ZipFile(path) as archive:
+        if len(archive.namelist()) != 1:
+            raise ArchiveError(path, f"one file expected inside, found {archive.namelist()}")
+        with archive.open(archive.namelist()[0]) as file:
             yield file
 
 
 def book_messages(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Yield the stream's messages from an order-book archive, in order, one at a time.
-
-    Args:
-        path: a ``.zip``, ``.gz`` or unpacked file of JSON lines.
+    """Yield the stream's messages from a ``.zip``, ``.gz`` or plain file of JSON lines, in order.
 
     Raises:
         ArchiveError: cut short, damaged, or a line that is no JSON object; named by number.
@@ -153,17 +142,11 @@ class Replay:
 
 
 def replay(messages: Iterable[dict[str, Any]], levels: int = 10) -> Replay:
-    """Run messages of one symbol through `orderbook.OrderBook`.
-
-    Args:
-        messages: such as `book_messages` yields.
-        levels: best levels a side to keep of each book.
+    """Run messages of one symbol through `orderbook.OrderBook`; keep the best ``levels`` a side.
 
     Raises:
         ArgumentError: a message is malformed, or no book had that many levels.
     """
-    from setrade.orderbook import OrderBook, Snapshots  # brings numba and scipy
-
     levels = integer("levels", levels, 1)
     book, kinds, kept, invalid = OrderBook(), Counter[str](), [], 0
     for message in messages:

@@ -1,32 +1,44 @@
-"""The bounded queue between the socket's thread and whoever reads, with a stated policy.
-
-Books and the rest (bars, trades) are counted apart, so that a flood of book updates cannot
-push out a bar. When a lane is full, the message that came is left out and counted, and a
-note of the loss takes its place in the queue: the reader learns of it before it sees what
-came after, a book is then asked for anew, a bar or trade is reported as missed.
-"""
+"""The thread that keeps a WebSocket connected, and the bounded queue that it fills."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
 import math
-import socket
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from uuid import uuid4
 
+import aiohttp
 import numpy as np
-import websocket
-from pybit.unified_trading import WebSocket
-from websocket import WebSocketBadStatusException
+import tenacity
 
 from setrade.bybit.events import Topic, closes_a_bar, requests
 from setrade.errors import number
+
+LOG = logging.getLogger(__name__)
+PING = 20.0  # seconds, as the exchange asks for
+# Seconds that the other side has to say goodbye: it may be gone, and nobody waits for it.
+FAREWELL = aiohttp.ClientWSTimeout(ws_close=0.1)  # pyright: ignore[reportCallIssue]
+REFUSALS = 5  # subscriptions refused in a row, none accepted: it is not a passing fault
+HOPELESS = 403  # the address is banned, or its region is not served
+BANNED = (
+    "HTTP 403, not tried again: too many connections from this address (wait ten minutes), or "
+    "a region that the exchange does not serve"
+)
+
+
+class StreamError(RuntimeError):
+    """The stream cannot go on: every subscription is refused, or the address is banned."""
+
+
+class DisconnectedError(ConnectionError):
+    """A connection has to be given up; the text is the name of the counter of its reason."""
 
 
 class Message(NamedTuple):
@@ -44,7 +56,7 @@ class Lost(NamedTuple):
 
 
 class Note(NamedTuple):
-    """Something that happened to the connection: "up" or "down", and why."""
+    """What happened to the connection: "up" (its number), "down", "closed" or "failed" (why)."""
 
     kind: str
     text: str
@@ -53,11 +65,12 @@ class Note(NamedTuple):
 Item = Message | Lost | Note
 
 
-class Inbox:
+class MessageQueue:
     """A queue in the order received; ``put`` never waits for the reader and never raises.
 
-    Args:
-        limit: messages that each of the two lanes (books, the rest) holds at most.
+    Books and the rest (bars, trades) are lanes counted apart, so that a flood of book updates
+    cannot push out a bar. When a lane holds ``limit`` messages, one that comes is left out and
+    counted, and a `Lost` takes its place: the reader learns of it before what came after.
     """
 
     def __init__(self, limit: int) -> None:
@@ -72,26 +85,23 @@ class Inbox:
     def put(self, lane: str, topic: str, body: Any) -> None:
         """Add a message, or count it as lost where its lane is full."""
         with self._news:
-            if topic in self._lost:  # its note still waits: nothing may overtake that
-                self._lost[topic] += 1
-                self.dropped[topic] += 1
-                return
-            if self._waiting[lane] < self.limit:
+            known = topic in self._lost  # its `Lost` still waits: nothing may overtake that
+            if not known and self._waiting[lane] < self.limit:
                 self._waiting[lane] += 1
-                self._items.append((lane, Message(topic, body)))
-            else:
-                self._lost[topic] = 1
-                self.dropped[topic] += 1
-                self._items.append(("", Lost(topic, 0)))
-            self._tell()
+                self._add(lane, Message(topic, body))
+                return
+            self._lost[topic] += 1
+            self.dropped[topic] += 1
+            if not known:
+                self._add("", Lost(topic, 0))
 
     def note(self, kind: str, text: str = "") -> None:
         """Add a note of our own, which is never left out."""
         with self._news:
-            self._items.append(("", Note(kind, text)))
-            self._tell()
+            self._add("", Note(kind, text))
 
-    def _tell(self) -> None:
+    def _add(self, lane: str, item: Item) -> None:
+        self._items.append((lane, item))
         self._news.notify_all()
         wakes, self._wakes = self._wakes, []
         for wake in wakes:
@@ -104,54 +114,34 @@ class Inbox:
                 return None
             lane, item = self._items.popleft()
             self._waiting[lane] -= 1
-            if isinstance(item, Lost):
-                return Lost(item.topic, self._lost.pop(item.topic))
-            return item
+            return Lost(item.topic, self._lost.pop(item.topic)) if isinstance(item, Lost) else item
 
     def wait(self, seconds: float | None) -> bool:
         """Wait until there is something to take; return whether there is."""
-        deadline = None if seconds is None else time.monotonic() + seconds
         with self._news:
-            while not self._items:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                self._news.wait(left)
-            return True
+            return self._news.wait_for(lambda: bool(self._items), seconds)
 
     def call_when_ready(self, wake: Callable[[], None]) -> bool:
         """Call ``wake`` once, from another thread, at the next news; False: there is some now."""
         with self._news:
-            if self._items:
-                return False
-            self._wakes.append(wake)
-            return True
+            if not self._items:
+                self._wakes.append(wake)
+            return not self._items
 
     def __len__(self) -> int:
         return len(self._items)
 
 
-# ---- Waiting longer after each failure, with jitter, so that nothing hot-loops or herds.
-
-
 class Backoff:
-    """Waits that double up to a cap, each scattered over its upper half.
+    """Waits that double from ``first`` to ``cap`` seconds, each scattered over its upper half.
 
-    Args:
-        first: seconds before the first retry, above zero.
-        cap: largest wait in seconds.
-        healthy: a connection that lasted this many seconds starts the count anew.
-        seed: of the scatter (a seed or a generator; None: from the system).
+    A connection that lasted ``healthy`` seconds starts the count anew.
     """
 
     def __init__(
-        self,
-        first: float = 0.5,
-        cap: float = 30.0,
-        *,
-        healthy: float = 60.0,
+        self, first: float = 0.5, cap: float = 30.0, *, healthy: float = 60.0,
         seed: int | np.random.Generator | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.first = number("first", first, 0.0, above=True)
         self.cap = number("cap", cap, self.first)
         self.healthy = number("healthy", healthy, 0.0)
@@ -167,10 +157,7 @@ class Backoff:
         return full * float(self._draw.uniform(0.5, 1.0))
 
     def again(self, pause: float) -> float:
-        """Return the seconds to wait before asking again, ``pause`` seconds after the last time.
-
-        Zero when that was long enough ago; otherwise as `wait`.
-        """
+        """Return as `wait`; 0 when ``pause``, the seconds since the last time, is long enough."""
         if pause >= self.healthy:
             self.failures = 0
             return 0.0
@@ -181,367 +168,244 @@ class Backoff:
         return Backoff(self.first, self.cap, healthy=self.healthy, seed=self._draw.spawn(1)[0])
 
 
-# ---- What one connection owes us: answers to requests, snapshots, and a word now and then.
+class SubscriptionState:
+    """What one connection owes us: answers to requests, snapshots, and a word now and then.
 
-
-class Link:
-    """The open questions of one connection; written by the socket's thread, read by another.
-
-    Args:
-        topics: what is subscribed. Trades are not expected to come regularly; of the other
-            topics each must be heard from within ``silence`` seconds.
-        silence: seconds without a message after which a topic counts as dead.
-        timeout: seconds for the answer to a request, and for a book's first snapshot.
+    An answer, and a book's first snapshot, must come within ``timeout`` seconds; each topic but
+    those of trades, which come as they please, must be heard from within ``silence`` seconds.
     """
 
     def __init__(self, topics: Mapping[str, Topic], silence: float, timeout: float) -> None:
         self.topics, self.silence, self.timeout = topics, silence, timeout
-        self.nacks: list[str] = []
-        self.acks = 0
-        self._lock = threading.Lock()
-        self._asked: dict[str, float] = {}  # request id -> when
-        self._answered: set[str] = set()  # answers that came before their request was noted
-        self._snapshots: dict[str, float] = {}  # book topic -> when it was asked for
+        self.acks, self.refusal = 0, ""
+        self.asked: dict[str, float] = {}  # request id -> when
+        self.snapshots: dict[str, float] = {}  # book topic -> when it was asked for
+        self.pending: set[str] = set()  # books that will be asked for anew
+        self.due: asyncio.Queue[str] = asyncio.Queue()  # those whose turn has come
         now = time.monotonic()
         self._heard = {n: now for n, t in topics.items() if t.kind != "publicTrade"}
 
-    def ask(self, req_id: str) -> None:
-        """Note a request that was just sent."""
-        with self._lock:
-            if req_id not in self._answered:  # an instant answer can win the race
-                self._asked[req_id] = time.monotonic()
-            self._answered.discard(req_id)
-
-    def expect(self, names: Iterable[str]) -> None:
-        """Expect a snapshot of each topic from now on; to be called before asking for it."""
-        now = time.monotonic()
-        with self._lock:
-            self._snapshots.update({n: now for n in names if self.topics[n].kind == "orderbook"})
+    def request(self, op: str, names: Iterable[str]) -> dict[str, Any]:
+        """Return a subscribe or unsubscribe request, noted as asked."""
+        now, req_id = time.monotonic(), str(uuid4())
+        self.asked[req_id] = now
+        if op == "subscribe":
+            self.snapshots.update({n: now for n in names if self.topics[n].kind == "orderbook"})
+        return {"op": op, "req_id": req_id, "args": list(names)}
 
     def answer(self, message: Mapping[str, Any]) -> None:
-        """Take the exchange's answer to a request."""
-        req_id = str(message.get("req_id", ""))
-        with self._lock:
-            if self._asked.pop(req_id, None) is None:
-                self._answered.add(req_id)
-            if message.get("success") is True:
-                self.acks += message.get("op") == "subscribe"
-            else:
-                self.nacks.append(str(message.get("ret_msg", "")))
+        """Take the exchange's answer to a request; raise if it says no."""
+        self.asked.pop(str(message.get("req_id", "")), None)
+        if message.get("success") is not True:
+            self.refusal = str(message.get("ret_msg", ""))
+            raise DisconnectedError("nacks")
+        self.acks += message.get("op") == "subscribe"
 
     def heard(self, name: str, message: Mapping[str, Any]) -> None:
         """Note that a topic has sent something."""
         if name in self._heard:
             self._heard[name] = time.monotonic()
-        if self._snapshots and message.get("type") == "snapshot":
-            with self._lock:
-                self._snapshots.pop(name, None)
+        if self.snapshots and message.get("type") == "snapshot":
+            self.snapshots.pop(name, None)
 
-    def complaint(self) -> str | None:
-        """Return why the connection should be given up, None while all is well."""
-        now = time.monotonic()
-        with self._lock:
-            if self.nacks:
-                return "nack"
-            if any(now - asked > self.timeout for asked in self._asked.values()):
-                return "no_answer"
-            if any(now - asked > self.timeout for asked in self._snapshots.values()):
-                return "no_snapshot"
-        if any(now - heard > self.silence for heard in self._heard.values()):
-            return "silence"
-        return None
-
-
-# ---- One connection of pybit's WebSocket, used as a pipe: it opens, delivers, dies; no more.
-#
-# pybit reconnects from inside its own callbacks, where a refused try ends the stream for good,
-# and it keeps a book that trusts what it is sent. So its callback is replaced by ours, which
-# sees every raw message, and its reconnection is switched off: whoever holds the connection
-# sees that it died and builds another.
-
-
-# Without a handler of its own Python prints a library's warnings to stderr.
-logging.getLogger("pybit").addHandler(logging.NullHandler())
-
-
-class DeadError(ConnectionError):
-    """The connection could not be opened, or is gone."""
-
-
-class Connection(WebSocket):
-    """A connection at an address of our choice, which opens within a deadline or not at all.
-
-    Args:
-        url: ``ws://`` or ``wss://`` with host and path; None: the exchange's own.
-        category: linear, inverse, spot or option.
-        raw: called in the socket's thread with each decoded message.
-        died: called, once or more, when the connection ended or met an error.
-        testnet: use the testnet's host.
-        cancelled: asked while it opens; True gives up.
-        timeout: seconds for the connection to open.
-
-    Raises:
-        DeadError: it did not open.
-    """
-
-    def __init__(
-        self,
-        url: str | None,
-        category: str,
-        raw: Callable[[Any], None],
-        died: Callable[[], None],
-        *,
-        cancelled: Callable[[], bool] = lambda: False,
-        testnet: bool = False,
-        timeout: float = 10.0,
-    ) -> None:
-        self._url, self._died, self._cancelled = url, died, cancelled
-        self._deadline = time.monotonic() + timeout
-        self.error: BaseException | None = None
-        self.attempting_connection, self.opened = False, time.monotonic()
-        super().__init__(
-            category, testnet=testnet, callback_function=raw, restart_on_error=False, retries=2
-        )
-        self.opened = time.monotonic()
-
-    def _connect(self, url: str) -> None:
-        try:
-            super()._connect(self._url or url)
-        except (OSError, websocket.WebSocketException) as error:
-            self.shut()
-            raise DeadError(f"{type(self.error or error).__name__}") from (self.error or error)
-
-    def is_connected(self) -> bool:
-        """Tell whether the socket is open; end pybit's waiting when it never will be."""
-        connected = bool(super().is_connected())
-        if self.attempting_connection and not connected and hasattr(self, "wst"):
-            if self.error is not None or not self.wst.is_alive():
-                raise DeadError("refused")
-            if time.monotonic() > self._deadline or self._cancelled():
-                raise DeadError("did not open in time")
-        return connected
-
-    @property
-    def is_alive(self) -> bool:
-        """True while messages can still come."""
-        return self.error is None and self.wst.is_alive() and self.is_connected()
-
-    @property
-    def age(self) -> float:
-        """Seconds since the connection opened."""
-        return time.monotonic() - self.opened
-
-    def request(self, op: str, topics: list[str]) -> str:
-        """Send a subscribe or unsubscribe request; return its id, which the answer repeats."""
-        req_id = str(uuid4())
-        try:
-            self.ws.send(json.dumps({"op": op, "req_id": req_id, "args": topics}))
-        except (OSError, websocket.WebSocketException) as error:
-            raise DeadError(f"{op}: {type(error).__name__}") from error
-        return req_id
-
-    def _on_error(self, error: BaseException) -> None:
-        """Remember what ended the connection (pybit would raise it in the socket's thread)."""
-        self.error, self.exited = error, True
-        self._died()
-
-    def _on_close(self) -> None:
-        self._died()
-
-    def shut(self, timeout: float = 2.0) -> None:
-        """Close at once, without waiting for the other side; join the socket's thread."""
-        self.exited = True
-        self._stop_custom_ping_timer()
-        app, thread = getattr(self, "ws", None), getattr(self, "wst", None)
-        if app is None:
-            return
-        app.keep_running, pipe = False, app.sock
-        with contextlib.suppress(OSError, AttributeError, websocket.WebSocketException):
-            pipe.send_close()  # polite where the other side still listens
-        with contextlib.suppress(OSError, AttributeError):
-            pipe.sock.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads
-        if thread is not None:
-            thread.join(timeout)
-
-
-# ---- The thread that keeps a stream connected: it rebuilds, waits, watches, asks anew.
-
-
-LOG = logging.getLogger(__name__)
-REFUSALS = 5  # subscriptions refused in a row, none accepted: it is not a passing fault
-HOPELESS = 403  # the address is banned, or its region is not served
+    def check(self) -> None:
+        """Raise if something that is owed has not come in time."""
+        late, now = self.timeout, time.monotonic()
+        owed = {"no_answer": (self.asked, late), "no_snapshot": (self.snapshots, late),
+                "silences": (self._heard, self.silence)}  # fmt: skip
+        for reason, (since, limit) in owed.items():
+            if any(now - then > limit for then in since.values()):
+                raise DisconnectedError(reason)
 
 
 class Supervisor:
-    """Owns the connection of one stream; puts what arrives into ``inbox``.
+    """Keeps the connection of one stream up; puts what arrives into ``queue``.
+
+    One thread runs an event loop of its own with aiohttp's client. A connection ends when the
+    other side ends it, answers no ping, owes something for too long or refuses; then another is
+    opened, after a wait that grows. (aiohttp's heartbeat alone would not do: a line can answer
+    pings and bring nothing.)
 
     ``counters`` counts ``connects reconnects refused`` (did not open) ``deaths silences nacks
-    no_answer no_snapshot resyncs unreadable`` (messages of no topic of ours).
+    no_answer no_snapshot resyncs unreadable`` (messages of no topic of ours). The arguments are
+    those of `Stream`.
     """
 
     def __init__(
-        self,
-        topics: Mapping[str, Topic],
-        inbox: Inbox,
-        *,
-        address: Mapping[str, Any],
-        silence: float,
-        timeout: float,
-        backoff: Backoff,
-    ) -> None:
-        self.topics, self.inbox, self.address = topics, inbox, address
+        self, topics: Mapping[str, Topic], queue: MessageQueue, *, url: str, silence: float,
+        timeout: float, backoff: Backoff,
+    ) -> None:  # fmt: skip
+        self.topics, self.queue, self.url = topics, queue, url
         self.silence, self.timeout, self.backoff = silence, timeout, backoff
         self.counters: Counter[str] = Counter()
         self.epoch, self.failure = 0, ""
         self.connected, self.heard_at = False, math.nan  # time.monotonic() of the last message
+        self.state = SubscriptionState(topics, silence, timeout)
         self._refused_in_a_row = 0
-        self._stop, self._news = threading.Event(), threading.Event()
-        self._wanted: dict[str, float] = {}  # book topic -> when to ask for a snapshot
-        self._patience = {n: backoff.fresh() for n, t in topics.items() if t.kind == "orderbook"}
+        self._book_waits = {n: backoff.fresh() for n, t in topics.items() if t.kind == "orderbook"}
         self._asked_at: dict[str, float] = {}
-        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bybit-stream", daemon=True)
 
     def start(self) -> None:
         """Start the thread; once."""
         self._thread.start()
+        self._started.wait()
 
     def close(self, timeout: float = 10.0) -> None:
         """End the thread and its connection."""
-        self._stop.set()
-        self._news.set()
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._task.cancel)
             self._thread.join(timeout)
 
     def resync(self, name: str, epoch: int) -> None:
         """Ask for a new snapshot of a book that was lost on connection ``epoch``."""
-        with self._lock:
-            if epoch == self.epoch and name not in self._wanted:
-                now = time.monotonic()
-                pause = now - self._asked_at.get(name, -math.inf)
-                self._wanted[name] = now + self._patience[name].again(pause)
-        self._news.set()
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and so has the stream
+                self._loop.call_soon_threadsafe(self._schedule, name, epoch)
+
+    def _schedule(self, name: str, epoch: int) -> None:
+        state, loop = self.state, asyncio.get_running_loop()
+        if epoch == self.epoch and name not in state.pending:
+            state.pending.add(name)
+            pause = loop.time() - self._asked_at.get(name, -math.inf)
+            loop.call_later(self._book_waits[name].again(pause), state.due.put_nowait, name)
 
     def _run(self) -> None:
-        """Connect, watch, wait, and again, until stopped or refused for good."""
         try:
-            while not self._stop.is_set():
-                lasted = self._one_connection()
-                if self.failure or self._stop.wait(self.backoff.wait(lasted)):
-                    break
-                self.counters["reconnects"] += 1
+            asyncio.run(self._stay_connected())
+        except asyncio.CancelledError:
+            LOG.debug("closed")
+        except StreamError as error:
+            self.failure = str(error)
         except Exception as error:  # a fault of ours must not leave a reader waiting for ever
             LOG.exception("the stream's supervisor failed")
             self.failure = f"the supervisor failed: {error!r}"
-        self.inbox.note("failed" if self.failure else "closed", self.failure)
+        self._started.set()
+        self.queue.note("failed" if self.failure else "closed", self.failure)
 
-    def _one_connection(self) -> float:
-        """Open, subscribe and watch one connection; return the seconds it lasted."""
-        link = Link(self.topics, self.silence, self.timeout)
-        with self._lock:
-            self.epoch += 1
-            self._wanted.clear()
+    async def _stay_connected(self) -> None:
+        """Connect, and again, until cancelled or refused for good."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._loop, self._task = asyncio.get_running_loop(), task
+        self._started.set()
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(DisconnectedError),
+            wait=lambda _: self.backoff.wait(self._lasted),
+        )
+        async with aiohttp.ClientSession(trust_env=True) as session:
+            await retrying(self._connect, session)
+
+    async def _connect(self, session: aiohttp.ClientSession) -> NoReturn:
+        """Open, subscribe and watch one connection until it is to be given up."""
+        self.counters["reconnects"] += self.epoch > 0
+        self.epoch, self._lasted = self.epoch + 1, 0.0
+        self.state = SubscriptionState(self.topics, self.silence, self.timeout)
+        socket, opened, reason = await self._open(session), time.monotonic(), ""
+        self.queue.note("up", str(self.epoch))
         try:
-            connection = self._open(link, self.epoch)
-        except DeadError as error:
-            self.counters["refused"] += 1
-            self._judge(error.__cause__)
-            LOG.info("connection refused: %s", error)
-            return 0.0
-        try:
-            self.inbox.note("up", str(self.epoch))
             self.connected = True
-            reason = self._watch(connection, link)
-        except DeadError:
-            reason = "death"
+            await self._use(socket)
+        except* DisconnectedError as errors:
+            reason = str(errors.exceptions[0])
         finally:
             self.connected = False
-            connection.shut()
-        self._count(reason, link)
-        self.inbox.note("down", reason)
-        return connection.age
+            await socket.close()
+        self.queue.note("down", reason)
+        self._count(reason)
+        self._lasted = time.monotonic() - opened
+        raise DisconnectedError(reason)
 
-    def _open(self, link: Link, epoch: int) -> Connection:
-        def raw(message: Any) -> None:
-            if epoch == self.epoch:
-                self._receive(message, link)
-
-        connection = Connection(
-            raw=raw, died=self._news.set, cancelled=self._stop.is_set, timeout=self.timeout,
-            **self.address,
-        )  # fmt: skip
+    async def _open(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        try:
+            async with asyncio.timeout(self.timeout):
+                socket = await session.ws_connect(
+                    self.url, timeout=FAREWELL, heartbeat=PING, max_msg_size=0
+                )
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+            self.counters["refused"] += 1
+            LOG.info("connection refused: %s", type(error).__name__)
+            if isinstance(error, aiohttp.WSServerHandshakeError) and error.status == HOPELESS:
+                raise StreamError(BANNED) from None
+            raise DisconnectedError("refused") from error
         self.counters["connects"] += 1
-        return connection
+        return socket
 
-    def _judge(self, error: BaseException | None) -> None:
-        if isinstance(error, WebSocketBadStatusException) and error.status_code == HOPELESS:
-            self.failure = (
-                "HTTP 403, not tried again: too many connections from this address (wait ten "
-                "minutes), or a region that the exchange does not serve"
-            )
+    async def _use(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Subscribe, then read, watch, ping and ask anew, until one of these raises."""
+        for names in requests(self.topics):
+            await self._send(socket, self.state.request("subscribe", names))
+        async with asyncio.TaskGroup() as group:
+            for work in (self._read, self._watch, self._ping, self._ask_anew):
+                group.create_task(work(socket))
 
-    def _receive(self, message: Any, link: Link) -> None:
-        """Sort one message into the inbox, in the socket's thread.
+    async def _send(self, socket: aiohttp.ClientWebSocketResponse, message: Any) -> None:
+        try:
+            await socket.send_json(message)
+        except (aiohttp.ClientError, OSError) as error:
+            raise DisconnectedError("deaths") from error
 
-        What cannot even be sorted raises, which ends the connection, and a new one is built.
+    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        async for message in socket:
+            try:
+                body = json.loads(message.data)
+            except (TypeError, ValueError, RecursionError) as error:  # TypeError: not even text
+                raise DisconnectedError("deaths") from error
+            self.receive(body)
+        raise DisconnectedError("deaths")
+
+    async def _watch(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        while True:
+            await asyncio.sleep(min(1.0, self.silence / 4, self.timeout / 4))
+            self.state.check()
+
+    async def _ping(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Send the exchange's own ping, which it wants beside the protocol's."""
+        while True:
+            await asyncio.sleep(PING)
+            await self._send(socket, {"op": "ping"})
+
+    async def _ask_anew(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Subscribe anew to the books that were lost; the exchange answers with a snapshot."""
+        while True:
+            name = await self.state.due.get()
+            self.state.pending.discard(name)
+            self._asked_at[name] = asyncio.get_running_loop().time()
+            self.counters["resyncs"] += 1
+            for op in ("unsubscribe", "subscribe"):
+                await self._send(socket, self.state.request(op, [name]))
+
+    def receive(self, message: Any) -> None:
+        """Sort one message into the queue.
+
+        Raises:
+            DisconnectedError: it cannot even be sorted, or says no to a subscription.
         """
-        name, self.heard_at = message.get("topic"), time.monotonic()
+        self.heard_at = time.monotonic()
+        if not isinstance(message, dict):
+            raise DisconnectedError("deaths")
+        name = message.get("topic")
         if name is None:
             if message.get("op") in ("subscribe", "unsubscribe"):
-                link.answer(message)
-                self._news.set()
+                self.state.answer(message)
             return
-        topic = self.topics.get(name)
+        topic = self.topics.get(name) if isinstance(name, str) else None
         if topic is None:
             self.counters["unreadable"] += 1
             return
-        link.heard(name, message)
+        self.state.heard(name, message)
         if topic.kind != "kline" or closes_a_bar(message):
-            lane = "books" if topic.kind == "orderbook" else "rest"
-            self.inbox.put(lane, name, message)
+            self.queue.put("books" if topic.kind == "orderbook" else "rest", name, message)
 
-    def _watch(self, connection: Connection, link: Link) -> str:
-        """Subscribe; return why the connection has to be given up."""
-        link.expect(self.topics)
-        for names in requests(self.topics):
-            link.ask(connection.request("subscribe", names))
-        tick = min(1.0, self.silence / 4, self.timeout / 4)
-        while True:
-            self._news.wait(self._until_next(tick))
-            self._news.clear()
-            if self._stop.is_set():
-                return "closed"
-            if reason := link.complaint():
-                return reason
-            if not connection.is_alive:
-                return "death"
-            self._ask_for_snapshots(connection, link)
-
-    def _until_next(self, tick: float) -> float:
-        with self._lock:
-            due = min(self._wanted.values(), default=math.inf)
-        return min(tick, max(0.0, due - time.monotonic()))
-
-    def _ask_for_snapshots(self, connection: Connection, link: Link) -> None:
-        """Subscribe anew to the books that were lost; the exchange answers with a snapshot."""
-        now = time.monotonic()
-        with self._lock:
-            names = [n for n, due in self._wanted.items() if due <= now]
-            for name in names:
-                del self._wanted[name]
-                self._asked_at[name] = now
-        for name in names:
-            self.counters["resyncs"] += 1
-            link.ask(connection.request("unsubscribe", [name]))
-            link.expect([name])
-            link.ask(connection.request("subscribe", [name]))
-
-    def _count(self, reason: str, link: Link) -> None:
-        plural = {"death": "deaths", "silence": "silences", "nack": "nacks"}
-        if reason != "closed":
-            self.counters[plural.get(reason, reason)] += 1
-            LOG.info("connection given up: %s %s", reason, "; ".join(link.nacks))
-        self._refused_in_a_row = 0 if link.acks else self._refused_in_a_row + bool(link.nacks)
+    def _count(self, reason: str) -> None:
+        """Count an end, and give up where subscriptions are refused again and again."""
+        self.counters[reason] += 1
+        LOG.info("connection given up: %s %s", reason, self.state.refusal)
+        refused = self._refused_in_a_row + (reason == "nacks")
+        self._refused_in_a_row = 0 if self.state.acks else refused
         if self._refused_in_a_row >= REFUSALS:
-            names = ", ".join(self.topics)
-            self.failure = f"{names} refused {REFUSALS} times in a row: {link.nacks[0]}"
+            names, why = ", ".join(self.topics), self.state.refusal
+            raise StreamError(f"{names} refused {REFUSALS} times in a row: {why}")

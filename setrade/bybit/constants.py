@@ -1,4 +1,4 @@
-"""The exchange's own words, and the only place that knows them.
+"""Bybit's names and limits, the arguments that they allow, and the errors of this package.
 
 Sources: https://bybit-exchange.github.io/docs/v5/enum (intervals, categories) and the pages
 of the market endpoints (limits), as of 2026-07.
@@ -6,6 +6,7 @@ of the market endpoints (limits), as of 2026-07.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import datetime
 from pathlib import Path
@@ -14,17 +15,20 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from setrade.candles.checks import parse_interval
-from setrade.errors import ArgumentError, choice, integer
+from setrade.errors import ArgumentError
 
 CODES = {
     "1min": "1", "3min": "3", "5min": "5", "15min": "15", "30min": "30", "1h": "60",
     "2h": "120", "4h": "240", "6h": "360", "12h": "720", "1D": "D",
 }  # fmt: skip
 CATEGORIES = ("linear", "inverse", "spot", "option")
+TRADED = CATEGORIES[:3]  # here, and of which there are bars
 PRICES = {"trade": "get_kline", "mark": "get_mark_price_kline", "index": "get_index_price_kline"}
 DEEPEST = {"linear": 1000, "inverse": 1000, "spot": 1000, "option": 25}
 MOST_TRADES = {"linear": 1000, "inverse": 1000, "spot": 60, "option": 1000}
 MOST_BARS, MOST_RATES, MOST_INSTRUMENTS = 1000, 200, 500
+STREAMS = {False: "wss://stream.bybit.com", True: "wss://stream-testnet.bybit.com"}
+LAST_NS = 7_258_118_400_000_000_000  # the year 2200
 SYMBOL = re.compile(r"[A-Z0-9]{2,30}(?:-[A-Z0-9]{1,15}){0,4}")
 
 
@@ -46,14 +50,11 @@ def interval(value: str | pd.Timedelta) -> Interval:
         ArgumentError: no bar length, or one that the exchange does not offer. Its weekly and
             monthly bars are not offered here: a frame of candles divides the day.
     """
-    allowed = "one of " + ", ".join(CODES)
     try:
         length = parse_interval("interval", value).value
-    except ArgumentError as error:
-        raise ArgumentError("interval", value, allowed) from error
-    if length not in LENGTHS:
-        raise ArgumentError("interval", value, allowed)
-    name = LENGTHS[length]
+        name = LENGTHS[length]
+    except (ArgumentError, KeyError) as error:
+        raise ArgumentError("interval", value, "one of " + ", ".join(CODES)) from error
     return Interval(name, CODES[name], length // 1_000_000)
 
 
@@ -72,43 +73,20 @@ def symbol(value: str) -> str:
     return value
 
 
-def category(value: str, *, having: tuple[str, ...] = CATEGORIES) -> str:
-    """Return a product category that the endpoint serves."""
-    return choice("category", value, having)
-
-
-def price(value: str, market: str) -> str:
-    """Return a price kind; spot has trades only."""
-    return choice("price", value, ("trade",) if market == "spot" else tuple(PRICES))
-
-
-def depth(value: int, market: str) -> int:
-    """Return a number of levels that the order-book endpoint offers for a category."""
-    return integer("depth", value, 1, DEEPEST[market])
-
-
 def moment(name: str, value: str | datetime) -> int:
-    """Return a time as nanoseconds since 1970; it must carry its zone.
-
-    Args:
-        name: the argument, for the error.
-        value: ISO text with a zone (``"2024-01-01T00:00Z"``), or an aware datetime.
+    """Return ISO text with a zone, or an aware datetime, as nanoseconds since 1970.
 
     Raises:
-        ArgumentError: naive, not a time, before 1970 or after 2200.
+        ArgumentError: naive, not a time, before 1970 or after 2200; ``name`` names it.
     """
     allowed = 'a time from 1970 on with its zone, such as "2024-01-01T00:00Z"'
-    if not isinstance(value, str | datetime) or value is pd.NaT:
+    stamp: Any = pd.NaT
+    with contextlib.suppress(ValueError, OverflowError):  # so are times out of pandas' bounds
+        if isinstance(value, str | datetime):
+            stamp = pd.Timestamp(value).as_unit("ns")
+    if stamp is pd.NaT or stamp.tzinfo is None or not 0 <= stamp.value <= LAST_NS:
         raise ArgumentError(name, value, allowed)
-    try:
-        stamp: Any = pd.Timestamp(value)
-        aware = stamp is not pd.NaT and stamp.tzinfo is not None
-        ns = int(stamp.tz_convert("UTC").as_unit("ns").value) if aware else -1
-    except (ValueError, OverflowError) as error:  # pandas' out-of-bounds error is a ValueError
-        raise ArgumentError(name, value, allowed) from error
-    if not 0 <= ns <= 7_258_118_400_000_000_000:
-        raise ArgumentError(name, value, allowed)
-    return ns
+    return stamp.value
 
 
 def span(start: str | datetime, end: str | datetime) -> tuple[int, int]:
@@ -117,9 +95,6 @@ def span(start: str | datetime, end: str | datetime) -> tuple[int, int]:
     if last <= first:
         raise ArgumentError("end", end, f"a time after start ({start})")
     return first, last
-
-
-# ---- What can go wrong between a request and a frame of bars, each with its own type.
 
 
 class ExchangeError(RuntimeError):

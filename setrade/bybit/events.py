@@ -1,13 +1,14 @@
-"""Topics: read, checked against what the exchange offers, before anything is sent.
+"""What a stream is asked for (topics) and what it hands out (events), checked on the way.
 
 https://bybit-exchange.github.io/docs/v5/ws/connect and the pages of the public topics.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from setrade.bybit import constants
-from setrade.errors import ArgumentError
+from setrade.candles.checks import valid_bar
+from setrade.errors import ArgumentError, choice
 from setrade.orderbook import BookStateError, OrderBook
 
 # Levels a side; 500 is gone since 2025-09. Level 1 comes as snapshots only.
@@ -23,6 +25,10 @@ DEPTHS: dict[str, tuple[int, ...]] = dict.fromkeys(constants.CATEGORIES, (1, 50,
 DEPTHS["option"] = (25, 100)
 KINDS = ("kline", "orderbook", "publicTrade")
 ARGS_A_REQUEST = 10  # spot takes no more; the others' limit is 21,000 characters
+COLUMNS = ("open", "high", "low", "close", "volume", "turnover")
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
+LAST_MS = 2**43  # in the year 2248; what lies beyond is no time
+RECENT_TRADES = 10_000  # ids remembered to recognise a trade that is sent twice
 
 
 @dataclass(frozen=True)
@@ -40,16 +46,14 @@ class Topic:
 def parse(text: str, category: str = "linear") -> Topic:
     """Return the topic that ``text`` names.
 
-    Args:
-        text: ``kline.{interval}.{symbol}`` with a pandas offset or Bybit's code
-            (``kline.15min.BTCUSDT``, ``kline.15.BTCUSDT``), ``orderbook.{depth}.{symbol}`` or
-            ``publicTrade.{symbol}``.
-        category: linear, inverse, spot or option.
+    It is ``kline.{interval}.{symbol}`` with a pandas offset or Bybit's code
+    (``kline.15min.BTCUSDT``, ``kline.15.BTCUSDT``), ``orderbook.{depth}.{symbol}`` or
+    ``publicTrade.{symbol}``.
 
     Raises:
         ArgumentError: unknown kind, interval, depth or category, or no symbol.
     """
-    constants.category(category)
+    choice("category", category, DEPTHS)
     parts = text.split(".") if isinstance(text, str) else []
     kind = parts[0] if parts else ""
     if kind not in KINDS or len(parts) != (2 if kind == "publicTrade" else 3):
@@ -59,12 +63,10 @@ def parse(text: str, category: str = "linear") -> Topic:
     if kind == "kline":
         bar = constants.interval(constants.from_code(parts[1]))
         return Topic(f"kline.{bar.code}.{symbol}", kind, symbol, bar.name, bar.ms)
-    if kind == "orderbook":
-        depths = DEPTHS[category]
-        if parts[1] not in map(str, depths):
-            raise ArgumentError("depth", parts[1], f"{', '.join(map(str, depths))} ({category})")
-        return Topic(text, kind, symbol, depth=int(parts[1]))
-    return Topic(text, kind, symbol)
+    if kind == "publicTrade":
+        return Topic(text, kind, symbol)
+    choice("depth", parts[1], [*map(str, DEPTHS[category])])
+    return Topic(text, kind, symbol, depth=int(parts[1]))
 
 
 def parse_all(topics: str | Iterable[str], category: str = "linear") -> dict[str, Topic]:
@@ -89,19 +91,13 @@ def requests(names: Iterable[str]) -> list[list[str]]:
     return [names[i : i + ARGS_A_REQUEST] for i in range(0, len(names), ARGS_A_REQUEST)]
 
 
-# ---- What a stream hands out: closed bars, trades, book updates, and what it knows it missed.
-
-
-COLUMNS = ("open", "high", "low", "close", "volume", "turnover")
-
-
 @dataclass(frozen=True, slots=True)
 class Kline:
     """One closed bar.
 
     ``time`` is the bar's open in UTC; ``volume`` and ``turnover`` are in the units that the
     category uses. ``revised`` marks a bar that was sent before with other figures;
-    ``filled`` one that was fetched after a gap instead of streamed.
+    ``backfilled`` one that was fetched after a gap instead of streamed.
     """
 
     topic: str
@@ -115,7 +111,7 @@ class Kline:
     volume: float
     turnover: float
     revised: bool = False
-    filled: bool = False
+    backfilled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,35 +167,20 @@ Event = Kline | Trade | BookUpdate | Gap
 
 
 def to_candles(klines: list[Kline]) -> pd.DataFrame:
-    """Return streamed bars of one topic as candles.
+    """Return streamed bars of one topic, in the order received, as candles with ``turnover``.
 
-    Args:
-        klines: closed bars in the order received; a revised bar replaces the earlier one.
-
-    Returns:
-        A frame with the columns of the book and ``turnover``, index ``time`` in UTC. Gaps stay
-        gaps: `candles.check` names them.
+    A revised bar replaces the earlier one. Gaps stay gaps: `candles.check` names them.
 
     Raises:
         ArgumentError: the list is empty, or holds something else or several topics.
     """
-    allowed = "closed bars of one topic, at least one"
-    if not isinstance(klines, list) or not all(isinstance(k, Kline) for k in klines):
-        raise ArgumentError("klines", klines, allowed)
-    if len({k.topic for k in klines}) != 1:
-        raise ArgumentError("klines", klines, allowed)
+    known = isinstance(klines, list) and all(isinstance(k, Kline) for k in klines)
+    if not known or len({k.topic for k in klines}) != 1:
+        raise ArgumentError("klines", klines, "closed bars of one topic, at least one")
     latest = {k.time: k for k in klines}
     rows = [latest[time] for time in sorted(latest)]
     index = pd.DatetimeIndex([k.time for k in rows], name="time").as_unit("us")
     return pd.DataFrame({c: [getattr(k, c) for k in rows] for c in COLUMNS}, index=index)
-
-
-# ---- Closed bars and trades, checked for sequence, duplicates and sense.
-
-
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
-LAST_MS = 2**43  # in the year 2248; what lies beyond is no time
-RECENT_TRADES = 10_000  # ids remembered to recognise a trade that is sent twice
 
 
 def stamp(ms: int) -> pd.Timestamp:
@@ -207,20 +188,9 @@ def stamp(ms: int) -> pd.Timestamp:
     return pd.Timestamp(ms, unit="ms", tz="UTC")
 
 
-def kline(
-    topic: Topic,
-    time: pd.Timestamp,
-    figures: Sequence[float],
-    *,
-    revised: bool = False,
-    filled: bool = False,
-) -> Kline:
-    """Return a bar as an event; ``figures`` in the order of ``COLUMNS``."""
-    first, high, low, close, volume, turnover = figures
-    return Kline(
-        topic.name, topic.symbol, topic.interval, time,
-        first, high, low, close, volume, turnover, revised, filled,
-    )  # fmt: skip
+def is_time(value: Any) -> bool:
+    """Tell whether a value can be an exchange time in milliseconds."""
+    return type(value) is int and 0 <= value < LAST_MS
 
 
 def closes_a_bar(message: Mapping[str, Any]) -> bool:
@@ -231,7 +201,34 @@ def closes_a_bar(message: Mapping[str, Any]) -> bool:
     return any(not isinstance(bar, Mapping) or bar.get("confirm") is not False for bar in data)
 
 
-class KlineKeeper:
+class Handler:
+    """From a topic's messages to its events; what the exchange sends makes none raise.
+
+    ``faults`` counts what was left out.
+    """
+
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
+        self.faults: Counter[str] = Counter()
+
+    def take(self, message: Mapping[str, Any]) -> Any:
+        """Return what a message brings: a list of events, one event, or None."""
+        raise NotImplementedError
+
+    def disconnected(self) -> Gap | None:
+        """Return what the end of the connection may have cost, None where that shows later."""
+        return None
+
+    def gap(self, reason: str, *span: Any) -> Gap:
+        """Return a gap of this topic; ``span``: count, first and last, where known."""
+        return Gap(self.topic.name, self.topic.symbol, reason, *span)
+
+    def overflowed(self, messages: int) -> Gap:
+        """Return the gap of messages that our own queue had no room for."""
+        return self.gap("overflow", messages)
+
+
+class KlineHandler(Handler):
     """Turns kline messages of one topic into closed bars, in order, each once.
 
     ``faults`` counts bars left out: ``duplicate`` (sent again, the same), ``late`` (older than
@@ -240,66 +237,74 @@ class KlineKeeper:
     """
 
     def __init__(self, topic: Topic) -> None:
-        self.topic = topic
-        self.faults: Counter[str] = Counter()
+        super().__init__(topic)
         self.newest = -1  # open of the newest closed bar, ms
         self._figures: tuple[float, ...] = ()
 
     def take(self, message: Mapping[str, Any]) -> list[Kline | Gap]:
         """Return what a message brings: nothing, a bar, or a gap and the bar after it."""
-        events: list[Kline | Gap] = []
         try:
             bars = [(b["start"], self._read(b)) for b in message["data"] if b["confirm"] is True]
         except MALFORMED:
             self.faults["malformed"] += 1
-            return events
-        for start, figures in sorted(bars):
-            events += self._place(start, figures)
-        return events
+            return []
+        return [event for start, figures in sorted(bars) for event in self._place(start, figures)]
 
     def _read(self, bar: Mapping[str, Any]) -> tuple[float, ...]:
         start, step = bar["start"], self.topic.step_ms
         figures = tuple(float(bar[name]) for name in COLUMNS)
-        first, high, low, close, volume, turnover = figures
-        sound = 0 < low <= min(first, close) and max(first, close) <= high < math.inf
-        sound = sound and 0 <= volume < math.inf and 0 <= turnover < math.inf
-        timely = type(start) is int and 0 <= start < LAST_MS and start % step == 0
-        if not timely or bar["end"] != start + step - 1 or not sound:
+        timely = is_time(start) and start % step == 0 and bar["end"] == start + step - 1
+        if not timely or not valid_bar(*figures[:5]) or not 0 <= figures[5] < math.inf:
             raise ValueError("no bar of this topic")
         return figures
 
     def _place(self, start: int, figures: tuple[float, ...]) -> list[Kline | Gap]:
         step, newest = self.topic.step_ms, self.newest
-        if start < newest:
-            self.faults["late"] += 1
+        if start < newest or (start, figures) == (newest, self._figures):
+            self.faults["late" if start < newest else "duplicate"] += 1
             return []
-        if start == newest and figures == self._figures:
-            self.faults["duplicate"] += 1
-            return []
-        revised = start == newest
-        self.faults["revised"] += revised
+        self.faults["revised"] += start == newest
         self.newest, self._figures = start, figures
-        bar = kline(self.topic, stamp(start), figures, revised=revised)
+        bar = self.bar(start, figures, revised=start == newest)
         if newest < 0 or start <= newest + step:
             return [bar]
-        return [self._gap(newest + step, start - step), bar]
+        return [self.missing(range(newest + step, start, step)), bar]
 
-    def _gap(self, first: int, last: int) -> Gap:
-        """Return the gap from bar ``first`` to bar ``last`` (opens in ms, both missing)."""
-        count = (last - first) // self.topic.step_ms + 1
-        name, symbol = self.topic.name, self.topic.symbol
-        return Gap(name, symbol, "missing", count, stamp(first), stamp(last))
+    def bar(self, start: int, figures: Iterable[Any], **marks: bool) -> Kline:
+        """Return the bar that opens at ``start`` (ms); ``figures`` in the order of COLUMNS."""
+        t = self.topic
+        return Kline(t.name, t.symbol, t.interval, stamp(start), *figures, **marks)
+
+    def missing(self, opens: range | list[int]) -> Gap:
+        """Return the gap of the bars that open at ``opens`` (ms)."""
+        return self.gap("missing", len(opens), stamp(opens[0]), stamp(opens[-1]))
+
+    def backfilled(self, gap: Gap, backfill: Backfill) -> Iterator[Kline | Gap]:
+        """Yield the bars of a gap that ``backfill`` brings, and gaps for the others, in order.
+
+        Rows that are no bars (NaN, a high below a low) are left out: their gap stays.
+        """
+        assert gap.first is not None
+        first, step = gap.first.value // 10**6, self.topic.step_ms
+        opens = range(first, first + gap.count * step, step)
+        frame = backfill(self.topic.symbol, self.topic.interval, gap.first, stamp(opens.stop))
+        rows = frame.reindex(columns=list(COLUMNS)).to_numpy(np.float64).tolist()
+        times = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms").asi8.tolist()
+        found = {t: row for t, row in zip(times, rows, strict=True) if valid_bar(*row[:5])}
+        for here, run in itertools.groupby(opens, found.__contains__):
+            if here:
+                yield from (self.bar(t, found[t], backfilled=True) for t in run)
+            else:
+                yield self.missing(list(run))
 
 
-class TradeKeeper:
+class TradeHandler(Handler):
     """Hands on each public trade once; ``faults`` counts ``duplicate`` and ``malformed``."""
 
     def __init__(self, topic: Topic) -> None:
-        self.topic = topic
-        self.faults: Counter[str] = Counter()
+        super().__init__(topic)
         self.newest: pd.Timestamp | None = None
-        self._seen: set[str] = set()
-        self._order: deque[str] = deque()
+        self._seen: OrderedDict[str, None] = OrderedDict()  # ids, oldest first
 
     def take(self, message: Mapping[str, Any]) -> list[Trade]:
         """Return the trades of a message that were not seen before."""
@@ -312,8 +317,7 @@ class TradeKeeper:
 
     def _read(self, row: Mapping[str, Any]) -> Trade:
         price, size, side = float(row["p"]), float(row["v"]), {"Buy": 1, "Sell": -1}[row["S"]]
-        timely = type(row["T"]) is int and 0 <= row["T"] < LAST_MS
-        if not (timely and 0 < price < math.inf and 0 < size < math.inf):
+        if not (is_time(row["T"]) and 0 < price < math.inf and 0 < size < math.inf):
             raise ValueError("time, price or size out of range")
         symbol = self.topic.symbol
         return Trade(self.topic.name, symbol, stamp(row["T"]), price, size, side, str(row["i"]))
@@ -322,31 +326,29 @@ class TradeKeeper:
         if trade.id in self._seen:
             self.faults["duplicate"] += 1
             return False
-        self._seen.add(trade.id)
-        self._order.append(trade.id)
-        if len(self._order) > RECENT_TRADES:
-            self._seen.discard(self._order.popleft())
+        self._seen[trade.id] = None
+        if len(self._seen) > RECENT_TRADES:
+            self._seen.popitem(last=False)
         self.newest = trade.time
         return True
 
+    def disconnected(self) -> Gap | None:
+        """Return a gap of unknown size since the newest trade."""
+        return None if self.newest is None else self.gap("reconnect", 0, self.newest)
 
-# ---- A local book that asks for a new snapshot as soon as it can no longer be trusted.
 
-
-class BookKeeper:
+class BookHandler(Handler):
     """Applies the messages of one book topic in order and notices every fault.
 
     A gap or reordering (``u`` does not follow), a delta before the snapshot, a delete of an
     absent level, a crossed or too deep book, and a message that cannot be read, all make the
     book invalid and ``needs_resync`` true; only a snapshot (or ``u == 1``) mends it. A delta
     that is older than the book (``stale``: sent twice, or still under way from before) is left
-    out and counted. ``take`` never raises: what the exchange sends must not end the stream.
+    out and counted.
     """
 
     def __init__(self, topic: Topic) -> None:
-        self.topic = topic
-        self.faults: Counter[str] = Counter()
-        self.ignored = 0
+        super().__init__(topic)
         self.needs_resync = False
         self._name, self._symbol = topic.name, topic.symbol
         self._restart()
@@ -357,9 +359,11 @@ class BookKeeper:
 
     def take(self, message: Mapping[str, Any]) -> BookUpdate | Gap | None:
         """Apply one message; return the update, the fault just met, or None (left out)."""
-        if self.needs_resync and not self._overwrites(message):
-            self.ignored += 1  # under way from before the resync; counted, not applied
-            return None
+        if self.needs_resync and message.get("type") != "snapshot":
+            data = message.get("data")
+            if not isinstance(data, Mapping) or data.get("u") != 1:  # it brings no whole book
+                self.faults["ignored"] += 1  # under way from before the resync; not applied
+                return None
         book = self.book
         try:
             whole = book.apply(message)
@@ -376,63 +380,23 @@ class BookKeeper:
             u == 1 or message["type"] == "snapshot",
         )  # fmt: skip
 
-    @staticmethod
-    def _overwrites(message: Mapping[str, Any]) -> bool:
-        """Tell whether a message brings the whole book: a snapshot, or ``u == 1``."""
-        data = message.get("data")
-        reset = isinstance(data, Mapping) and data.get("u") == 1
-        return reset or message.get("type") == "snapshot"
-
     def _fault(self, kind: str) -> Gap | None:
         self.faults[kind] += 1
-        if kind == "stale":
-            return None
-        return self.lose(kind)
+        return None if kind == "stale" else self.lose(kind)
 
     def lose(self, reason: str) -> Gap:
         """Give the book up until the next snapshot, for a reason of ours or the feed's."""
         self._restart()
         self.needs_resync = True
-        return Gap(self.topic.name, self.topic.symbol, reason)
+        return self.gap(reason)
+
+    def disconnected(self) -> Gap | None:
+        """Give up a book that was valid: what it misses from now on is unknown."""
+        return self.lose("reconnect") if self.valid else None
+
+    def overflowed(self, messages: int) -> Gap:
+        """Give up a book of which our own queue had no room for some messages."""
+        return self.lose("overflow")
 
 
-# ---- Missing bars, fetched by the caller's helper and held to the same rules as streamed ones.
-
-
-Fill = Callable[[str, str, pd.Timestamp, pd.Timestamp], pd.DataFrame]
-
-
-def fetch(fill: Fill, topic: Topic, gap: Gap) -> dict[int, list[float]]:
-    """Return what ``fill`` brings for a gap: figures by the bar's open in ms.
-
-    Rows that are no bars (NaN, a high below a low) are left out: their gap stays.
-    """
-    assert gap.first is not None
-    assert gap.last is not None
-    end = gap.last + pd.Timedelta(topic.step_ms, unit="ms")
-    frame = fill(topic.symbol, topic.interval, gap.first, end)
-    figures = frame.reindex(columns=list(COLUMNS)).to_numpy(np.float64)
-    first, high, low, last, volume, _ = figures.T
-    sound = (low > 0) & (low <= np.minimum(first, last)) & (high >= np.maximum(first, last))
-    sound &= np.isfinite(high) & (volume >= 0)
-    opens = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms").asi8
-    return dict(zip(opens[sound].tolist(), figures[sound].tolist(), strict=True))
-
-
-def events(topic: Topic, gap: Gap, found: dict[int, list[float]]) -> Iterator[Kline | Gap]:
-    """Yield the bars of a gap that were found, and gaps for those that were not, in order."""
-    assert gap.first is not None
-    step = topic.step_ms
-    start = gap.first.value // 10**6
-    missing = 0
-    for k in range(gap.count + 1):
-        time = start + k * step
-        here = k < gap.count and time in found
-        if missing and (here or k == gap.count):
-            first, last = stamp(time - missing * step), stamp(time - step)
-            yield Gap(topic.name, topic.symbol, gap.reason, missing, first, last)
-            missing = 0
-        if here:
-            yield kline(topic, stamp(time), found[time], filled=True)
-        else:
-            missing += 1
+Backfill = Callable[[str, str, pd.Timestamp, pd.Timestamp], pd.DataFrame]

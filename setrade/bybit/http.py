@@ -1,4 +1,4 @@
-"""One retry policy for every request: what passes is tried again, what does not is not.
+"""GET requests through pybit's client under one retry policy, and their answers as numbers.
 
 Tried again: HTTP 409, 429 and 5xx, retCodes 10000 (timeout), 10006 (rate) and 10016 (server),
 connections dropped or cut, answers that are no JSON. Never: 403 (an address that asks on
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -22,21 +23,18 @@ import tenacity
 from pybit.exceptions import FailedRequestError, InvalidRequestError
 from pybit.unified_trading import HTTP
 
-from setrade.bybit.constants import (
-    MOST_INSTRUMENTS,
-    MOST_RATES,
-    AccessError,
-    DataError,
-    ExchangeError,
-    Interval,
-    UnreachableError,
-)
-from setrade.candles.checks import LAYOUTS, CandleError, find_faults, spotless
+from setrade.bybit import constants
+from setrade.bybit.constants import AccessError, DataError, ExchangeError, UnreachableError
+from setrade.candles.checks import LAYOUTS
 from setrade.errors import ArgumentError, integer, number
 
 PASSING_STATUS = {409, 429, *range(500, 600)}
 PASSING_CODES = {10000, 10006, 10016}
-RATE_LIMIT, RESET_HEADER = 10006, "X-Bapi-Limit-Reset-Timestamp"
+RATE_LIMIT, RESET_HEADER, WRONG_PARAMETER = 10006, "X-Bapi-Limit-Reset-Timestamp", 10001
+FORBIDDEN = (
+    "HTTP 403, not tried again: this address sent more than 600 requests in 5 s (then stop "
+    "for 10 minutes), or is in a region that the exchange does not serve"
+)
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -53,14 +51,10 @@ def is_passing(error: BaseException) -> bool:
         return error.status_code in PASSING_STATUS
     if isinstance(error, InvalidRequestError):
         return error.status_code in PASSING_CODES
-    broken = (
-        requests.exceptions.ConnectionError,
-        requests.exceptions.Timeout,
-        requests.exceptions.ChunkedEncodingError,
-        requests.exceptions.ContentDecodingError,
-        MalformedAnswerError,
+    cut = requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError
+    return isinstance(
+        error, cut | requests.ConnectionError | requests.Timeout | MalformedAnswerError
     )
-    return isinstance(error, broken)
 
 
 def reset_wait(error: BaseException | None, now: float) -> float:
@@ -75,17 +69,11 @@ def reset_wait(error: BaseException | None, now: float) -> float:
 
 @dataclass(frozen=True)
 class Retry:
-    """How often and how patiently: waits double from ``first`` to ``longest`` seconds.
+    """``tries`` in all; waits double from ``first`` to ``longest`` seconds, by calls of ``sleep``.
 
     Each wait has up to ``first`` seconds of jitter added, so that clients which failed
     together do not come back together. A rate limit that names its end is waited for, up to
     ``longest``.
-
-    Args:
-        tries: tries in all, the first one included.
-        first: the first wait, seconds.
-        longest: the longest wait, seconds.
-        sleep: what waits; tests put a short one here.
     """
 
     tries: int = 8
@@ -101,43 +89,20 @@ class Retry:
     def call(self, function: Callable[[], T]) -> T:
         """Return ``function()``, tried again while it fails in a way that passes."""
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self.tries),
-            retry=tenacity.retry_if_exception(is_passing),
-            wait=self._wait,
-            sleep=self.sleep,
-            before_sleep=_log,
-            reraise=True,
-        )
+            stop=tenacity.stop_after_attempt(self.tries), sleep=self.sleep, wait=self._wait,
+            retry=tenacity.retry_if_exception(is_passing), reraise=True,
+        )  # fmt: skip
         return retrying(function)
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        """Seconds before the next try."""
+        """Return seconds before the next try; log what failed without the signed request."""
         doubling = tenacity.wait_exponential(multiplier=self.first, max=self.longest)
         backoff = doubling(state) + tenacity.wait_random(0, self.first)(state)
         error = state.outcome.exception() if state.outcome else None
-        return min(self.longest, max(backoff, reset_wait(error, time.time())))
-
-
-def _log(state: tenacity.RetryCallState) -> None:
-    """Say what failed, without the request: it may carry a signature."""
-    error = state.outcome.exception() if state.outcome else None
-    code, wait = getattr(error, "status_code", "-"), state.next_action.sleep  # type: ignore
-    kind = type(error).__name__
-    LOG.info("try %d: %s (%s), next in %.2f s", state.attempt_number, kind, code, wait)
-
-
-# ---- pybit's HTTP client under one retry policy. Market data needs no key, so it has none.
-
-
-FORBIDDEN = (
-    "HTTP 403, not tried again: this address sent more than 600 requests in 5 s (then stop "
-    "for 10 minutes), or is in a region that the exchange does not serve"
-)
-WRONG_PARAMETER = 10001
-FAILURES = (
-    FailedRequestError, InvalidRequestError, MalformedAnswerError,
-    requests.exceptions.RequestException,
-)  # fmt: skip
+        wait = min(self.longest, max(backoff, reset_wait(error, time.time())))
+        kind, code = type(error).__name__, getattr(error, "status_code", "-")
+        LOG.info("try %d: %s (%s), next in %.2f s", state.attempt_number, kind, code, wait)
+        return wait
 
 
 class _Http(HTTP):
@@ -158,43 +123,35 @@ class Session:
         retry: the policy; None: `Retry` as it stands.
     """
 
+    endpoint = ""  # scheme, host and port
+
     def __init__(
-        self,
-        base_url: str | None = None,
-        testnet: bool = False,
-        *,
-        demo: bool = False,
-        timeout: float = 10.0,
-        retry: Retry | None = None,
-    ) -> None:
+        self, base_url: str | None = None, testnet: bool = False, *, demo: bool = False,
+        timeout: float = 10.0, retry: Retry | None = None,
+    ) -> None:  # fmt: skip
         timeout = number("timeout", timeout, 0, above=True)
         for name, value in (("testnet", testnet), ("demo", demo)):
             if not isinstance(value, bool):
                 raise ArgumentError(name, value, "True or False")
-        self.retry = Retry() if retry is None else retry
+        self.retry = retry or Retry()
         log = logging.getLogger("pybit._http_manager")
         handlers = list(log.handlers)
-        self.http: Any = _Http(testnet=testnet, demo=demo)
+        # pybit shall try once, and no code repeat it (an empty set would mean its defaults).
+        once: dict[str, Any] = {"max_retries": 1, "retry_codes": {None}}
+        self.http: Any = _Http(testnet=testnet, demo=demo, timeout=timeout, **once)
         log.handlers[:] = handlers  # pybit adds one more at every construction
-        # The empty set must be assigned: given to the constructor it means pybit's defaults.
-        self.http.retry_codes, self.http.max_retries, self.http.timeout = set(), 1, timeout
         if base_url is not None:
-            self.http.endpoint = _url(base_url)
-
-    @property
-    def endpoint(self) -> str:
-        """Scheme, host and port."""
-        return self.http.endpoint
+            checked_url(base_url, ("http", "https"))
+            self.http.endpoint = base_url.rstrip("/")
+        self.endpoint = self.http.endpoint
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.endpoint!r})"
 
     def get(self, method: str, **query: Any) -> dict[str, Any]:
-        """Call one of pybit's GET methods; return the whole envelope, checked.
+        """Call one of pybit's GET methods, such as ``"get_kline"``; return the whole envelope.
 
-        Args:
-            method: its name, such as ``"get_kline"``.
-            query: its parameters; None means left out.
+        ``query`` is its parameters; None means left out.
 
         Raises:
             AccessError: HTTP 403, after one try.
@@ -204,7 +161,8 @@ class Session:
         asked = {k: v for k, v in query.items() if v is not None}
         try:
             return self.retry.call(lambda: self._once(method, asked))
-        except FAILURES as error:
+        except (FailedRequestError, InvalidRequestError, MalformedAnswerError,
+                requests.RequestException) as error:  # fmt: skip
             failure = self._typed(method, error)
         raise failure  # outside the handler: a chained cause would print what the host echoed
 
@@ -244,18 +202,22 @@ class Session:
         return ExchangeError(method, code, text)
 
 
-def _url(value: str) -> str:
-    """Return a base URL without its trailing slash."""
-    allowed = "a URL such as 'https://api.bybit.com'"
-    if not isinstance(value, str):
-        raise ArgumentError("base_url", value, allowed)
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
-        raise ArgumentError("base_url", value, allowed)
-    return value.rstrip("/")
+def checked_url(value: Any, schemes: tuple[str, str]) -> SplitResult:
+    """Return the parts of a base URL of one of two schemes."""
+    parts = urlsplit(value) if isinstance(value, str) else None
+    query = parts and parts.query and "http" in schemes  # there pybit adds the path
+    if parts is None or parts.scheme not in schemes or not parts.netloc or query:
+        raise ArgumentError("base_url", value, f'"{schemes[1]}://host", "{schemes[0]}://host:port"')
+    return parts
 
 
-# ---- Answers of the exchange turned into numbers: decimal strings are cast once, here.
+@contextmanager
+def parsing(what: str) -> Iterator[None]:
+    """Turn the failure to read an answer about ``what`` into a `DataError`."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise DataError(f"{what}: {type(error).__name__}: {error}") from error
 
 
 COLUMNS = {"trade": LAYOUTS[1], "mark": LAYOUTS[0][:4], "index": LAYOUTS[0][:4]}
@@ -268,7 +230,7 @@ class Bars(NamedTuple):
     values: np.ndarray
 
     def where(self, mask: np.ndarray) -> Bars:
-        """Return the bars chosen by a mask or by positions."""
+        """Return the bars chosen by a mask."""
         return Bars(self.stamps[mask], self.values[mask])
 
 
@@ -276,35 +238,31 @@ def join(parts: list[Bars], columns: int) -> Bars:
     """Return all bars of several sets that share none, oldest first."""
     stamps = np.concatenate([np.empty(0, np.int64), *(p.stamps for p in parts)])
     values = np.concatenate([np.empty((0, columns)), *(p.values for p in parts)])
-    return Bars(stamps, values).where(np.argsort(stamps, kind="stable"))
+    order = np.argsort(stamps, kind="stable")
+    return Bars(stamps[order], values[order])
 
 
 def klines(rows: list[list[str]], price: str) -> Bars:
     """Turn a page of klines, newest first as sent, into bars, oldest first.
 
-    Args:
-        rows: lists of decimal strings, ``[start, open, high, low, close, volume, turnover]``,
-            for mark and index prices without the last two.
-        price: ``"trade"``, ``"mark"`` or ``"index"``.
+    ``rows`` are lists of decimal strings, ``[start, open, high, low, close, volume, turnover]``,
+    for mark and index prices without the last two.
 
     Raises:
         DataError: a row of another width, no number, or a stamp sent twice.
     """
     width = 1 + len(COLUMNS[price])
-    if not rows:
-        return join([], width - 1)
-    try:
-        if set(map(len, rows)) != {width}:
+    with parsing("klines"):
+        if not set(map(len, rows)) <= {width}:
             raise ValueError(f"rows of {sorted(set(map(len, rows)))} fields, not {width}")
-        table = np.array(list(map(float, chain.from_iterable(rows)))).reshape(-1, width)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"klines: {error}") from error
+        flat = list(map(float, chain.from_iterable(rows)))
+    table = np.array(flat, np.float64).reshape(-1, width)
+    table = table[np.argsort(table[:, 0], kind="stable")]
     stamps = table[:, 0].astype(np.int64)
-    order = np.argsort(stamps, kind="stable")
-    twice = np.flatnonzero(np.diff(stamps[order]) == 0)
+    twice = np.flatnonzero(np.diff(stamps) == 0)
     if len(twice):
-        raise DataError(f"klines: the bar of {times(stamps[order][twice])[0]} was sent twice")
-    return Bars(stamps[order], np.ascontiguousarray(table[order, 1:]))
+        raise DataError(f"klines: the bar of {times(stamps[twice])[0]} was sent twice")
+    return Bars(stamps, table[:, 1:])
 
 
 def times(stamps: np.ndarray) -> pd.DatetimeIndex:
@@ -319,66 +277,31 @@ def frame(bars: Bars, price: str) -> pd.DataFrame:
     return table if price == "trade" else table.assign(volume=0.0)
 
 
-def check(bars: Bars, interval: Interval, price: str) -> None:
-    """Refuse bars off the grid or with impossible numbers; holes are not looked at.
-
-    Raises:
-        CandleError: with every fault and its time stamps.
-    """
-    table, ns = frame(bars, price), interval.ms * 1_000_000
-    if not len(table) or spotless(table, ns):
-        return
-    faults = [f for f in find_faults(table, ns) if f.kind not in ("gaps", "interval")]
-    if faults:
-        raise CandleError(faults, "klines")
-
-
 def trades(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """Turn public trades, newest first as sent, into a frame, oldest first.
 
-    Returns:
-        Columns ``time`` (UTC), ``price``, ``size`` (base coin, contracts on inverse), ``side``
-        (+1 the taker bought, -1 sold) and ``id``, as `orderbook.spoofing` wants them.
+    Its columns are ``time`` (UTC), ``price``, ``size`` (base coin, contracts on inverse), ``side``
+    (+1 the taker bought, -1 sold) and ``id``, as `orderbook.spoofing` wants them.
     """
-    try:
-        side = np.array([{"Buy": 1, "Sell": -1}[r["side"]] for r in rows], np.int8)
+    with parsing("trades"):
         columns = {
             "time": times(np.array([int(r["time"]) for r in rows], np.int64)),
             "price": np.array([float(r["price"]) for r in rows]),
             "size": np.array([float(r["size"]) for r in rows]),
-            "side": side,
+            "side": np.array([{"Buy": 1, "Sell": -1}[r["side"]] for r in rows], np.int8),
             "id": [str(r["execId"]) for r in rows],
         }
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"trades: {type(error).__name__}: {error}") from error
     return pd.DataFrame(columns).iloc[::-1].sort_values("time", kind="stable", ignore_index=True)
-
-
-def funding(rows: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Turn funding rows into times (ms) and decimal rates, in the order sent."""
-    try:
-        stamps = np.array([int(r["fundingRateTimestamp"]) for r in rows], np.int64)
-        rates = np.array([float(r["fundingRate"]) for r in rows], np.float64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"funding: {type(error).__name__}: {error}") from error
-    if not np.isfinite(rates).all():
-        raise DataError("funding: a rate is not finite")
-    return stamps, rates
-
-
-# ---- Lists that come in pages: instruments by cursor, funding by stamp.
 
 
 Ask = Callable[..., dict[str, Any]]
 FIELDS = {
-    "status": ("status",), "base": ("baseCoin",), "quote": ("quoteCoin",),
-    "tick_size": ("priceFilter", "tickSize"), "qty_step": ("lotSizeFilter", "qtyStep"),
-    "min_qty": ("lotSizeFilter", "minOrderQty"),
-    "min_notional": ("lotSizeFilter", "minNotionalValue"),
-    "funding_minutes": ("fundingInterval",), "launched": ("launchTime",),
+    "status": "status", "base": "baseCoin", "quote": "quoteCoin",
+    "tick_size": "tickSize", "qty_step": "qtyStep", "min_qty": "minOrderQty",
+    "min_notional": "minNotionalValue", "funding_minutes": "fundingInterval",
+    "launched": "launchTime",
 }  # fmt: skip
-SPOT = {"qty_step": ("lotSizeFilter", "basePrecision"),
-        "min_notional": ("lotSizeFilter", "minOrderAmt")}  # fmt: skip
+SPOT = {"qty_step": "basePrecision", "min_notional": "minOrderAmt"}
 
 
 def all_instruments(get: Ask, category: str) -> pd.DataFrame:
@@ -386,8 +309,8 @@ def all_instruments(get: Ask, category: str) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     cursor, seen = "", set[str]()
     while True:
-        query = {"category": category, "limit": MOST_INSTRUMENTS, "cursor": cursor or None}
-        result = get("get_instruments_info", **query)["result"]
+        query = {"category": category, "limit": constants.MOST_INSTRUMENTS}
+        result = get("get_instruments_info", **query, cursor=cursor or None)["result"]
         rows += result.get("list") or []
         cursor = result.get("nextPageCursor") or ""
         if not cursor:
@@ -399,20 +322,14 @@ def all_instruments(get: Ask, category: str) -> pd.DataFrame:
 
 def _instruments(rows: list[dict[str, Any]], category: str) -> pd.DataFrame:
     """Return one row a symbol."""
-    names = [str(row.get("symbol")) for row in rows]
-    if len(set(names)) < len(names):
+    names = pd.Index([str(row.get("symbol")) for row in rows], name="symbol")
+    if names.has_duplicates:
         raise DataError("instruments: a symbol came twice")
     fields = FIELDS | (SPOT if category == "spot" else {})
-    table = {name: [_field(row, path) for row in rows] for name, path in fields.items()}
-    return pd.DataFrame(table, index=pd.Index(names, name="symbol"), dtype=object)
-
-
-def _field(row: dict[str, Any], path: tuple[str, ...]) -> Any:
-    """Return a field, or a field of a field, or None."""
-    value: Any = row
-    for name in path:
-        value = value.get(name) if isinstance(value, dict) else None
-    return None if value == "" else value
+    flat = [r | (r.get("priceFilter") or {}) | (r.get("lotSizeFilter") or {}) for r in rows]
+    table = {name: [None if r.get(key) == "" else r.get(key) for r in flat]
+             for name, key in fields.items()}  # fmt: skip
+    return pd.DataFrame(table, index=names, dtype=object)
 
 
 def funding_history(ask: Ask, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -421,18 +338,20 @@ def funding_history(ask: Ask, first: int, last: int) -> tuple[np.ndarray, np.nda
     Asked for with both bounds (a start alone is an error); a full page holds the newest, so
     the next page ends just before its oldest row.
     """
-    stamps, rates, end = [np.empty(0, np.int64)], [np.empty(0)], last - 1
+    found: list[tuple[int, float]] = []
+    most, end = constants.MOST_RATES, last - 1
     while end >= first:
-        rows = ask(startTime=first, endTime=end, limit=MOST_RATES).get("list") or []
-        when, rate = funding(rows)
-        inside = (when >= first) & (when <= end)
-        stamps.append(when[inside])
-        rates.append(rate[inside])
-        if len(rows) < MOST_RATES:
+        rows = ask(startTime=first, endTime=end, limit=most).get("list") or []
+        with parsing("funding"):
+            page = [(int(r["fundingRateTimestamp"]), float(r["fundingRate"])) for r in rows]
+        found += [(when, rate) for when, rate in page if first <= when <= end]
+        if len(rows) < most:
             break
-        end = min(end, int(when.min())) - 1
-    all_stamps = np.concatenate(stamps)
-    order = np.argsort(all_stamps, kind="stable")
-    if (np.diff(all_stamps[order]) == 0).any():
+        end = min(end, *(when for when, _ in page)) - 1
+    stamps = np.array([when for when, _ in sorted(found)], np.int64)
+    rates = np.array([rate for _, rate in sorted(found)], np.float64)
+    if not np.isfinite(rates).all():
+        raise DataError("funding: a rate is not finite")
+    if (np.diff(stamps) == 0).any():
         raise DataError("funding: a time came twice")
-    return all_stamps[order], np.concatenate(rates)[order]
+    return stamps, rates

@@ -1,13 +1,14 @@
-"""What is wanted of an exchange, in its own steps, before anything is sent."""
+"""Orders before they are sent: steps and minima, requests, sizes, and what every broker answers."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from decimal import InvalidOperation as NoNumber
+from functools import cached_property, lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,22 +17,13 @@ import pandas as pd
 from setrade.bybit import constants
 from setrade.costs import Rates, affordable, fee, fill_price
 from setrade.errors import ArgumentError, choice, integer, number
+from setrade.risk import DUST
 
-__all__ = ["Instrument", "Intent", "OrderRuleError", "decimal", "legs", "text"]
-
-
-# ---- The steps and minima of an instrument, kept in decimals from end to end.
-#
 # A float says 0.1 + 0.2 = 0.30000000000000004, and prints 0.00001 as "1e-05", which pybit sends
 # as it is. So prices and quantities are `Decimal` here and leave as plain decimal text.
-
-
-MODES = {
-    "down": ROUND_FLOOR,
-    "up": ROUND_CEILING,
-    "nearest": ROUND_HALF_EVEN,
-}
+ROUNDINGS = {"down": ROUND_FLOOR, "up": ROUND_CEILING, "nearest": ROUND_HALF_EVEN}
 POSITIVE = "a finite number > 0 (Decimal, int, float or decimal text)"
+NUMBERS = Decimal | str | int | float | np.integer | np.floating
 
 
 class OrderRuleError(ArgumentError):
@@ -44,17 +36,13 @@ def decimal(name: str, value: Any) -> Decimal:
     Raises:
         ArgumentError: not a number, NaN, infinite, zero or negative.
     """
-    if isinstance(value, bool) or not isinstance(
-        value, Decimal | str | int | float | np.integer | np.floating
-    ):
-        raise ArgumentError(name, value, POSITIVE)
     try:
-        number = value if isinstance(value, Decimal) else Decimal(str(value))
+        exact = value if isinstance(value, Decimal) else Decimal(str(value))
     except NoNumber as error:
         raise ArgumentError(name, value, POSITIVE) from error
-    if not number.is_finite() or number <= 0:
+    if not isinstance(value, NUMBERS) or not exact.is_finite() or exact <= 0:
         raise ArgumentError(name, value, POSITIVE)
-    return number
+    return exact
 
 
 def text(value: Decimal) -> str:
@@ -68,12 +56,9 @@ class Instrument:
     """What orders in one symbol must keep to.
 
     Args:
-        symbol: such as ``"BTCUSDT"``.
-        tick_size: prices are multiples of it.
-        qty_step: quantities (base coin) are multiples of it.
-        min_qty: smallest quantity.
+        tick_size, qty_step: prices and quantities (base coin) are multiples of these.
+        min_qty, max_qty: smallest and largest quantity; None where the largest is unknown.
         min_notional: smallest value, in quote coin; 0 for none.
-        max_qty: largest quantity; None where unknown.
     """
 
     symbol: str
@@ -84,56 +69,37 @@ class Instrument:
     max_qty: Decimal | None = None
 
     def __post_init__(self) -> None:
-        for name in ("tick_size", "qty_step", "min_qty"):
-            object.__setattr__(self, name, decimal(name, getattr(self, name)))
-        if self.max_qty is not None:
-            object.__setattr__(self, "max_qty", decimal("max_qty", self.max_qty))
-        value = Decimal(str(self.min_notional))
-        object.__setattr__(self, "min_notional", decimal("min_notional", value) if value else value)
+        for name in ("tick_size", "qty_step", "min_qty", "min_notional", "max_qty"):
+            value = getattr(self, name)
+            none = value is None if name == "max_qty" else name == "min_notional" and not value
+            object.__setattr__(self, name, value if none else decimal(name, value))
 
     @classmethod
     def from_listing(cls, entry: Mapping[str, Any]) -> Instrument:
-        """Return the rules from an entry of ``instruments-info``, or of `Rest.instruments`.
-
-        Raises:
-            ArgumentError: the entry lacks a step or a minimum.
-        """
+        """Return the rules from an entry of ``instruments-info``, or of `Rest.instruments`."""
         lots = entry.get("lotSizeFilter", {})
+        least = lots.get("minNotionalValue") or lots.get("minOrderAmt", "0")
         try:
             return cls(
                 str(entry["symbol"]),
                 tick_size=entry.get("tick_size") or entry["priceFilter"]["tickSize"],
                 qty_step=entry.get("qty_step") or lots.get("qtyStep") or lots["basePrecision"],
                 min_qty=entry.get("min_qty") or lots["minOrderQty"],
-                min_notional=Decimal(
-                    entry.get("min_notional")
-                    or lots.get("minNotionalValue")
-                    or lots.get("minOrderAmt", "0")
-                ),
+                min_notional=Decimal(entry.get("min_notional") or least),
                 max_qty=lots.get("maxMktOrderQty") or lots.get("maxOrderQty"),
             )
         except (KeyError, TypeError) as error:
             raise ArgumentError("entry", entry, "tick, step and minimum of a symbol") from error
 
     def price(self, value: Any, *, rounding: str | None = None) -> Decimal:
-        """Return a price that the exchange takes.
+        """Return a price that the exchange takes; `OrderRuleError` off the tick, or at nothing.
 
-        Args:
-            value: a number above zero.
-            rounding: ``"down"``, ``"up"`` or ``"nearest"`` to move it onto a tick; None: a
-                price off the tick is an error.
-
-        Raises:
-            OrderRuleError: off the tick, or rounded away to nothing.
+        ``rounding`` moves it onto a tick: ``"down"``, ``"up"`` or ``"nearest"``; None: does not.
         """
         return self._step("price", decimal("price", value), self.tick_size, rounding)
 
     def quantity(self, value: Any, *, rounding: str | None = None) -> Decimal:
-        """Return a quantity that the exchange takes; ``rounding`` as in `price`.
-
-        Raises:
-            OrderRuleError: off the step, below the minimum, above the maximum.
-        """
+        """Return a quantity that the exchange takes; `OrderRuleError` if not; as `price`."""
         qty = self._step("qty", decimal("qty", value), self.qty_step, rounding)
         if qty < self.min_qty:
             raise OrderRuleError("qty", text(qty), f"at least {text(self.min_qty)} {self.symbol}")
@@ -149,6 +115,16 @@ class Instrument:
             raise OrderRuleError("qty", f"{text(qty)} at {text(price)}", allowed)
         return value
 
+    def check(self, request: OrderRequest, near: Callable[[], Any]) -> None:
+        """Raise `OrderRuleError` if an order breaks a rule; nothing is rounded.
+
+        A market order is valued at the price that ``near`` tells, if it tells one.
+        """
+        qty = self.quantity(request.qty)
+        price = request.price and self.price(request.price)
+        if not request.reduce_only and self.min_notional and (price := price or near()):
+            self.value(qty, decimal("price", price))
+
     def floor(self, value: float) -> Decimal:
         """Return a quantity cut down to the step, 0 where less than the minimum is left."""
         qty = Decimal(repr(float(value))).quantize(Decimal("1e-12"), ROUND_DOWN)
@@ -156,32 +132,33 @@ class Instrument:
         return qty if qty >= self.min_qty else Decimal(0)
 
     def _step(self, name: str, value: Decimal, step: Decimal, rounding: str | None) -> Decimal:
-        if rounding is not None and rounding not in MODES:
-            raise ArgumentError("rounding", rounding, "None, 'down', 'up' or 'nearest'")
         steps = value / step
+        if rounding is not None:
+            steps = steps.to_integral_value(ROUNDINGS[choice("rounding", rounding, ROUNDINGS)])
         if steps != steps.to_integral_value():
-            if rounding is None:
-                allowed = f"a multiple of {text(step)} ({self.symbol}), or rounding="
-                raise OrderRuleError(name, text(value), allowed)
-            steps = steps.to_integral_value(MODES[rounding])
+            allowed = f"a multiple of {text(step)} ({self.symbol}), or rounding="
+            raise OrderRuleError(name, text(value), allowed)
         if steps == 0:
             raise OrderRuleError(name, text(value), f"at least {text(step)} ({self.symbol})")
         return steps * step
-
-
-# ---- An order that somebody has decided on, and the name by which it can never exist twice.
 
 
 SIDES = ("buy", "sell")
 STRATEGY = re.compile(r"[A-Za-z0-9_]{1,8}")
 
 
+@lru_cache(maxsize=64)  # a name is asked for before and after its order is made
+def client_order_id(strategy: str, symbol: str, decided: int, leg: int) -> str:
+    """Return an order's own name, at most 36 characters; ``decided`` in ns since 1970."""
+    words = f"{strategy}|{symbol}|{decided}|{leg}"
+    return f"{strategy}-{hashlib.sha256(words.encode()).hexdigest()[:27]}"
+
+
 @dataclass(frozen=True)
-class Intent:
+class OrderRequest:
     """One order, before it is sent.
 
     Args:
-        symbol: such as ``"BTCUSDT"``.
         side: ``"buy"`` or ``"sell"``.
         qty: quantity in base coin, above zero.
         decided: when the decision was made (UTC): the close of the bar that it rests on.
@@ -190,8 +167,8 @@ class Intent:
         strategy: up to eight letters, digits or underscores.
         leg: which order of the same decision; 0 for the first.
 
-    ``link_id`` names the decision, not its figures: a strategy that restarts and decides anew
-    on the same bar comes to the same name, and the exchange takes a name once.
+    ``client_order_id`` names the decision, not its figures: a strategy that restarts and decides
+    anew on the same bar comes to the same name, and the exchange takes a name once.
 
     Raises:
         ArgumentError: names the argument.
@@ -220,51 +197,38 @@ class Intent:
             raise ArgumentError("strategy", self.strategy, "1 to 8 letters, digits, underscores")
         integer("leg", self.leg, 0, 99)
 
-    @property
+    @cached_property
     def sign(self) -> int:
         """+1 for a buy, -1 for a sell."""
         return 1 if self.side == "buy" else -1
 
-    @property
-    def link_id(self) -> str:
-        """The order's own name, at most 36 characters, the same whenever it is asked for."""
-        words = f"{self.strategy}|{self.symbol}|{self.decided.value}|{self.leg}"
-        digest = hashlib.sha256(words.encode()).hexdigest()
-        return f"{self.strategy}-{digest[:27]}"
+    @cached_property
+    def client_order_id(self) -> str:
+        """The order's own name, the same whenever it is asked for."""
+        return client_order_id(self.strategy, self.symbol, self.decided.value, self.leg)
 
     def record(self) -> dict[str, Any]:
-        """Return the intent as plain text and numbers, for a journal."""
+        """Return the request as plain text and numbers, for a journal."""
         price = None if self.price is None else text(self.price)
         plain = {"qty": text(self.qty), "price": price, "decided": self.decided.isoformat()}
-        return asdict(self) | plain
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | plain
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Intent:
-        """Return the intent that `record` wrote."""
+    def from_record(cls, record: Mapping[str, Any]) -> OrderRequest:
+        """Return the request that `record` wrote."""
         return cls(**{name: record[name] for name in cls.__dataclass_fields__})
 
 
-# ---- From the position that is wanted to the orders that lead there, as the backtest does it.
-
-
-DUST = 1e-12  # of equity: a smaller change is rounding, not an order
+TARGET = "target"  # strategy of the orders that `Broker.target` makes, apart from all others
+CLOSING, OPENING = 0, 1  # their legs: fixed, so that names stay the same when one is left out
 
 
 def legs(fraction: float, equity: float, units: float, price: float, rates: Rates) -> list[float]:
-    """Return signed quantities to trade, in order, to hold ``fraction`` of equity.
+    """Return signed quantities to trade, none to two in order, to hold ``fraction`` of equity.
 
     A change of sign closes first and opens with what the close leaves; what is bought is sized
-    after its fee; the same rules as `backtest.run`, to the last digit but rounding.
-
-    Args:
-        fraction: position wanted, signed, as a fraction of equity.
-        equity: worth of the account at ``price``.
-        units: signed size held.
-        price: what the orders are expected to fill at, before slippage.
-        rates: from `Costs.rates`.
-
-    Returns:
-        None, one or two quantities, without rounding to the exchange's steps.
+    after its fee; the same rules as `backtest.run`, to the last digit but rounding. ``equity``
+    is the account's worth at ``price``, before slippage, ``units`` the signed size held.
 
     Raises:
         ArgumentError: not finite, or a price not above zero.
@@ -286,28 +250,44 @@ def legs(fraction: float, equity: float, units: float, price: float, rates: Rate
     return [*orders, side * change / price] if change < -DUST * worth else orders
 
 
-# ---- What every broker can be asked, what it answers, and how it refuses.
+def target_request(
+    units: float, held: float, symbol: str, price: float, decided: pd.Timestamp,
+    rules: Instrument | None,
+) -> OrderRequest | None:  # fmt: skip
+    """Return the order for one of the `legs`; None where the rules make it too small to be sent.
+
+    ``units`` are the leg's, ``held`` the position before it, ``price`` is near the market.
+    """
+    closing, size = held * units < 0, abs(units)
+    qty = decimal("qty", size) if rules is None else rules.floor(size)
+    if rules and (not qty or (not closing and qty * Decimal(str(price)) < rules.min_notional)):
+        return None
+    side, leg = "buy" if units > 0 else "sell", CLOSING if closing else OPENING
+    return OrderRequest(symbol, side, qty, decided, reduce_only=closing, strategy=TARGET, leg=leg)
 
 
-STATUSES = ("new", "partly_filled", "filled", "cancelled", "rejected")
-OPEN = ("new", "partly_filled")
-TARGET = "target"  # strategy of the orders that `Broker.target` makes, apart from all others
+def target_names(symbol: str, decided: int) -> list[str]:
+    """Return the names that the orders of a target have; ``decided`` in ns since 1970."""
+    return [client_order_id(TARGET, symbol, decided, leg) for leg in (CLOSING, OPENING)]
+
+
+OPEN = ("new", "partly_filled")  # the others: filled, cancelled, rejected
 
 
 class OrderError(RuntimeError):
-    """Something about an order; ``link_id`` names it."""
+    """Something about an order; ``client_order_id`` names it."""
 
-    def __init__(self, link_id: str, message: str) -> None:
-        self.link_id = link_id
-        super().__init__(f"order {link_id}: {message}")
+    def __init__(self, client_order_id: str, message: str) -> None:
+        self.client_order_id = client_order_id
+        super().__init__(f"order {client_order_id}: {message}")
 
 
 class OrderRejectedError(OrderError):
     """The broker refused the order: it does not exist. ``code`` is the exchange's."""
 
-    def __init__(self, link_id: str, code: int, message: str) -> None:
+    def __init__(self, client_order_id: str, code: int, message: str) -> None:
         self.code, self.message = code, message
-        super().__init__(link_id, f"refused, {message} (code {code})")
+        super().__init__(client_order_id, f"refused, {message} (code {code})")
 
 
 class OrderUnknownError(OrderError):
@@ -321,11 +301,11 @@ class OrderNotFoundError(OrderError):
 class OrderConflictError(OrderError):
     """An order of that name exists, but with other figures; ``order`` is the one that exists."""
 
-    def __init__(self, order: Order, intent: Intent) -> None:
-        self.order, self.intent = order, intent
+    def __init__(self, order: Order, request: OrderRequest) -> None:
+        self.order, self.request = order, request
         super().__init__(
-            order.link_id,
-            f"exists as {order.side} {text(order.qty)}, wanted {intent.side} {text(intent.qty)}",
+            order.client_order_id,
+            f"exists as {order.side} {text(order.qty)}, wanted {request.side} {text(request.qty)}",
         )
 
 
@@ -334,10 +314,11 @@ class Order:
     """An order as the broker knows it.
 
     ``filled`` is the quantity traded so far, ``average`` its mean price (None before the first
-    fill), ``status`` one of ``STATUSES``, ``reason`` why it ended unfilled, if it did.
+    fill), ``status`` new, partly_filled, filled, cancelled or rejected, ``reason`` why it ended
+    unfilled, if it did.
     """
 
-    link_id: str
+    client_order_id: str
     order_id: str
     symbol: str
     side: str
@@ -354,50 +335,42 @@ class Order:
         """True while the order can still fill."""
         return self.status in OPEN
 
+    @classmethod
+    def of(cls, request: OrderRequest, order_id: str, status: str = "new", **more: Any) -> Order:
+        """Return the order that a request became; ``more``: filled, average, reason."""
+        return cls(
+            request.client_order_id, order_id, request.symbol, request.side, request.qty,
+            request.price, status, reduce_only=request.reduce_only, **more,
+        )  # fmt: skip
+
 
 @runtime_checkable
 class Broker(Protocol):
     """The interface that paper, testnet and demo share.
 
-    ``submit`` is idempotent: the same intent, sent twice, is one order.
+    ``instrument`` says what orders must keep to (None: nothing). ``submit`` returns an order as
+    it was taken; the same request, sent twice, is one order. ``target`` sends what leads to a
+    position of ``fraction`` of equity. ``cancel`` returns an order as it ended, ``order`` as it
+    is (None: there is none). ``position`` is signed, in base coin, ``equity`` in quote coin.
     """
 
-    def submit(self, intent: Intent) -> Order:
-        """Send an order; return it as the broker took it."""
-        ...
-
+    def instrument(self, symbol: str) -> Instrument | None: ...
+    def submit(self, request: OrderRequest) -> Order: ...
     def target(
         self, symbol: str, fraction: float, *, decided: pd.Timestamp, price: float
-    ) -> list[Order]:
-        """Send what leads to a position of ``fraction`` of equity."""
-        ...
-
-    def cancel(self, link_id: str) -> Order:
-        """Cancel an open order; return it as it ended."""
-        ...
-
-    def order(self, link_id: str) -> Order | None:
-        """Return an order by its name; None if there is none."""
-        ...
-
-    def open_orders(self, symbol: str) -> list[Order]:
-        """Return the orders that can still fill, oldest first."""
-        ...
-
-    def position(self, symbol: str) -> float:
-        """Return the signed size held, in base coin."""
-        ...
-
-    def equity(self) -> float:
-        """Return the worth of the account, in quote coin."""
-        ...
+    ) -> list[Order]: ...
+    def cancel(self, client_order_id: str) -> Order: ...
+    def order(self, client_order_id: str) -> Order | None: ...
+    def open_orders(self, symbol: str) -> list[Order]: ...
+    def position(self, symbol: str) -> float: ...
+    def equity(self) -> float: ...
 
 
-def same(order: Order, intent: Intent) -> Order:
-    """Return the order if it is what the intent asked for; else raise `OrderConflictError`."""
-    if (order.symbol, order.side, order.price) != (intent.symbol, intent.side, intent.price):
-        raise OrderConflictError(order, intent)
+def same(order: Order, request: OrderRequest) -> Order:
+    """Return the order if it is what was requested; else raise `OrderConflictError`."""
+    if (order.symbol, order.side, order.price) != (request.symbol, request.side, request.price):
+        raise OrderConflictError(order, request)
     # a reduce-only order may have been cut down to the position by the exchange
-    if order.qty != intent.qty and not (intent.reduce_only and order.qty < intent.qty):
-        raise OrderConflictError(order, intent)
+    if order.qty != request.qty and not (request.reduce_only and order.qty < request.qty):
+        raise OrderConflictError(order, request)
     return order

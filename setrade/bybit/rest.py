@@ -3,43 +3,95 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from setrade.bybit import constants, http
-from setrade.bybit.constants import DataError
-from setrade.bybit.history import Cache, Series, assemble, closed_opens, download
-from setrade.bybit.http import Retry, Session, all_instruments, funding_history
+from setrade.bybit.constants import MOST_BARS, PRICES, DataError, GapError, Interval
+from setrade.bybit.history import Cache
+from setrade.bybit.http import Bars, Retry, Session, all_instruments, funding_history, join
+from setrade.candles.checks import CandleError, find_faults, spotless
 from setrade.errors import ArgumentError, choice, integer
+from setrade.orderbook import OrderBook, Snapshots
 
-if TYPE_CHECKING:
-    from setrade.orderbook import Snapshots
+LONG = 10  # requests from which on a progress bar is shown
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is asked for: one price of one symbol at one interval."""
+
+    symbol: str
+    interval: Interval
+    category: str
+    price: str
+
+    def page(self, get: http.Ask, first: int, last: int) -> Bars:
+        """Ask for the bars that open from ``first`` to ``last`` (ms, both included).
+
+        Raises:
+            DataError: it is not what was asked for.
+            CandleError: bars off the grid or with impossible numbers; holes are not looked at.
+        """
+        # The end just before the next open: the same bars whether or not it is inclusive.
+        bounds = {"start": first, "end": last + self.interval.ms - 1, "limit": MOST_BARS}
+        query = {"category": self.category, "interval": self.interval.code} | bounds
+        result = get(self.symbol, PRICES[self.price], **query)["result"]
+        if result.get("symbol", self.symbol) != self.symbol or "list" not in result:
+            raise DataError(f"klines: asked for {self.symbol}, got {str(result)[:60]}")
+        stamps, values = http.klines(result["list"], self.price)
+        inside = (stamps >= first) & (stamps <= last)  # a dead symbol sends others
+        bars = Bars(stamps[inside], values[inside])
+        table, ns = http.frame(bars, self.price), self.interval.ms * 1_000_000
+        if len(table) and not spotless(table, ns):
+            faults = [f for f in find_faults(table, ns) if f.kind not in ("gaps", "interval")]
+            if faults:
+                raise CandleError(faults, "klines")
+        return bars
+
+
+def closed_opens(first_ns: int, last_ns: int, now_ms: int, interval: Interval) -> np.ndarray:
+    """Return the opens (ms) in [first, last) of the bars that have closed by ``now_ms``."""
+    ns = interval.ms * 1_000_000
+    begin = -(-first_ns // ns) * interval.ms  # ceil: the exchange would floor
+    end = -(-last_ns // ns) * interval.ms
+    return np.arange(begin, min(end, now_ms // interval.ms * interval.ms), interval.ms)
+
+
+def windows(
+    missing: np.ndarray, interval: Interval, size: int = MOST_BARS
+) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last open of each request for the missing bars.
+
+    A window never holds more than ``size`` bars: of a larger one the exchange would return
+    the newest only. A stretch of bars that are known already is jumped over.
+    """
+    starts = np.flatnonzero(np.diff(missing, prepend=-interval.ms * 2) != interval.ms)
+    for run in np.split(missing, starts[1:]):
+        for k in range(0, len(run), size):
+            part = run[k : k + size]
+            yield int(part[0]), int(part[-1])
 
 
 class Rest:
     """Bybit's public market data, checked before it is asked for and when it arrives.
 
-    Nothing here needs a key or takes one. All requests go through one retry policy (`Retry`).
-
-    Args:
-        base_url: another host, such as the simulator's; None: the exchange.
-        testnet: the exchange's testnet instead of its main host.
-        timeout: seconds without an answer before a try counts as failed.
-        retry: how often and how patiently to try again.
+    Nothing here needs a key or takes one. The arguments are those of `Session`.
     """
 
     def __init__(
-        self,
-        base_url: str | None = None,
-        testnet: bool = False,
-        *,
-        timeout: float = 10.0,
+        self, base_url: str | None = None, testnet: bool = False, *, timeout: float = 10.0,
         retry: Retry | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.session = Session(base_url, testnet, timeout=timeout, retry=retry)
 
     def __repr__(self) -> str:
@@ -48,23 +100,14 @@ class Rest:
     def server_time(self) -> pd.Timestamp:
         """Return the exchange's clock, in UTC."""
         result = self.session.get("get_server_time")["result"]
-        try:
+        with http.parsing(f"server time {result}"):
             return pd.Timestamp(int(result["timeNano"]), unit="ns", tz="UTC")
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"server time: got {result}") from error
 
     def klines(
-        self,
-        symbol: str,
-        interval: str | pd.Timedelta,
-        start: str | datetime,
-        end: str | datetime,
-        *,
-        category: str = "linear",
-        price: str = "trade",
-        cache: str | os.PathLike[str] | None = None,
-        gaps: str = "raise",
-    ) -> pd.DataFrame:
+        self, symbol: str, interval: str | pd.Timedelta, start: str | datetime,
+        end: str | datetime, *, category: str = "linear", price: str = "trade",
+        cache: str | os.PathLike[str] | None = None, gaps: str = "raise",
+    ) -> pd.DataFrame:  # fmt: skip
         """Return every closed bar that opens in [start, end), each once, oldest first.
 
         Closed is what the server's clock says. Each request names both bounds of at most
@@ -74,8 +117,7 @@ class Rest:
         Args:
             symbol: such as ``"BTCUSDT"``.
             interval: a pandas offset, ``"1min"`` to ``"1D"``.
-            start: time with its zone; the first bar is the first that opens at or after it.
-            end: time with its zone, excluded; in the future it means the last closed bar.
+            start, end: times with their zone; an end in the future means the last closed bar.
             category: ``"linear"``, ``"inverse"`` or ``"spot"``.
             price: ``"trade"``, ``"mark"`` or ``"index"`` (not on spot).
             cache: a folder of parquet files, or None.
@@ -95,35 +137,57 @@ class Rest:
             DataError, CandleError: an answer that is not what was asked for.
         """
         symbol, step = constants.symbol(symbol), constants.interval(interval)
-        category = constants.category(category, having=("linear", "inverse", "spot"))
-        price, gaps = constants.price(price, category), choice("gaps", gaps, ("raise", "keep"))
+        choice("category", category, constants.TRADED)
+        choice("price", price, ("trade",) if category == "spot" else tuple(PRICES))
+        choice("gaps", gaps, ("raise", "keep"))
         first, last = constants.span(start, end)
+        series = Series(symbol, step, category, price)
         host = urlsplit(self.session.endpoint).netloc.replace(":", "-")
-        kept = Cache(cache, (host, category, symbol, step.name), price)
+        below = (host, category, symbol, step.name)
+        kept = None if cache is None else Cache(cache, below, price)
         opens = closed_opens(first, last, self.server_time().value // 1_000_000, step)
         if not len(opens):
             allowed = f"a span in which a {step.name} bar opens and has closed"
             raise ArgumentError("start", f"[{start}, {end})", allowed)
-        series = Series(symbol, step, category, price)
-        bars = download(series, self.session.about, opens, kept)
-        return assemble(bars, opens, series, keep_gaps=gaps == "keep")
+        bars = self._download(series, opens, kept)
+        missing = http.times(np.setdiff1d(opens, bars.stamps, assume_unique=True))
+        if len(missing) and gaps == "raise":
+            raise GapError(symbol, step.name, missing)
+        table = http.frame(bars, price)  # its values were checked page by page
+        if len(missing):
+            table.attrs["missing"] = [t.isoformat() for t in missing]
+        return table
+
+    def _download(self, series: Series, opens: np.ndarray, cache: Cache | None) -> Bars:
+        """Return the bars that open at ``opens`` (ms), asking for those that the cache lacks.
+
+        Each page is checked, and in the cache, before the next is asked for.
+        """
+        with nullcontext() if cache is None else cache.locked():
+            parts = [] if cache is None else [cache.get(opens)]
+            missing = opens if cache is None else np.setdiff1d(opens, parts[0].stamps)
+            asked = list(windows(missing, series.interval))
+            # A long download shows its bar wherever TQDM_DISABLE does not forbid it.
+            quiet: dict[str, Any] = {} if len(asked) >= LONG else {"disable": True}
+            name = f"{series.symbol} {series.interval.name}"
+            for first, last in tqdm(asked, name, unit=" pages", leave=False, **quiet):
+                parts.append(series.page(self.session.about, first, last))
+                if cache is not None:
+                    cache.add(parts[-1])
+        return join(parts, len(http.COLUMNS[series.price]))
 
     def orderbook(self, symbol: str, depth: int = 25, *, category: str = "linear") -> Snapshots:
         """Return the order book as it is now, one row: as many levels as both sides have.
 
-        Args:
-            symbol: such as ``"BTCUSDT"``.
-            depth: levels a side: 1 to 1000, options 1 to 25.
-            category: ``"linear"``, ``"inverse"``, ``"spot"`` or ``"option"``.
+        ``depth`` is 1 to 1000 levels a side, for options 1 to 25.
 
         Raises:
             ArgumentError: a depth that is not offered, or an unknown symbol.
             BookStateError: the book that came is crossed or has an empty side.
         """
-        from setrade.orderbook import OrderBook  # brings numba
-
-        symbol, category = constants.symbol(symbol), constants.category(category)
-        depth = constants.depth(depth, category)
+        constants.symbol(symbol)
+        choice("category", category, constants.CATEGORIES)
+        depth = integer("depth", depth, 1, constants.DEEPEST[category])
         answer = self.session.about(symbol, "get_orderbook", category=category, limit=depth)
         result, book = answer["result"], OrderBook(depth, strict=True)
         try:
@@ -139,12 +203,10 @@ class Rest:
     ) -> pd.DataFrame:
         """Return the latest public trades, oldest first: time, price, size, side, id.
 
-        Args:
-            symbol: such as ``"BTCUSDT"``.
-            limit: 1 to 1000, spot 1 to 60; None: as many as there are. No way to page back.
-            category: ``"linear"``, ``"inverse"``, ``"spot"`` or ``"option"``.
+        ``limit`` is 1 to 1000, on spot 1 to 60; None: that many. There is no way to page back.
         """
-        symbol, category = constants.symbol(symbol), constants.category(category)
+        constants.symbol(symbol)
+        choice("category", category, constants.CATEGORIES)
         most = constants.MOST_TRADES[category]
         limit = most if limit is None else integer("limit", limit, 1, most)
         answer = self.session.about(
@@ -163,8 +225,8 @@ class Rest:
         Returns:
             A Series by funding time (UTC), as `backtest.run` takes it.
         """
-        symbol = constants.symbol(symbol)
-        category = constants.category(category, having=("linear", "inverse"))
+        constants.symbol(symbol)
+        choice("category", category, constants.TRADED[:2])
         first, last = (-(-ns // 1_000_000) for ns in constants.span(start, end))
 
         def ask(method: str, **more: int) -> dict[str, Any]:
@@ -186,4 +248,4 @@ class Rest:
             funding_minutes launched``. Steps and minima stay decimal strings, as the exchange
             wrote them; what an instrument has not is None.
         """
-        return all_instruments(self.session.get, constants.category(category))
+        return all_instruments(self.session.get, choice("category", category, constants.CATEGORIES))

@@ -8,17 +8,14 @@ passes it. Chapter 01 writes each of them out by hand.
 
 from __future__ import annotations
 
-from setrade.candles.checks import COLUMNS, CandleError, Fault, bar_interval
-from setrade.candles.files import resample, sample, windows
-
-from .checks import check
-from .files import read
-from .market import Market, synthetic
+from setrade.candles.checks import COLUMNS, CandleError, CandleFault, bar_interval, check
+from setrade.candles.files import read, resample, sample, windows
+from setrade.candles.market import Market, synthetic
 
 __all__ = [
     "COLUMNS",
     "CandleError",
-    "Fault",
+    "CandleFault",
     "Market",
     "bar_interval",
     "check",

@@ -1,4 +1,4 @@
-"""The length of a bar: read from text, and read off a frame."""
+"""What a frame of candles must be: the length of its bars, the law of a bar, every fault named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
+from numba.extending import register_jitable
 from pandas.tseries.frequencies import to_offset
 
 from setrade.compiled import kernel
@@ -70,14 +71,19 @@ def stamps(first: pd.Timestamp, interval: pd.Timedelta, count: int) -> pd.Dateti
 # ---- The rules of `check` as single passes over memory: fast to say yes, mute about the rest.
 
 
+@register_jitable  # one text for Python and for kernels
+def valid_bar(open_, high, low, close, volume):
+    """Say whether figures make a bar: finite, positive prices inside its range, volume >= 0."""
+    inside = (low <= open_) & (open_ <= high) & (low <= close) & (close <= high)
+    return inside & (low > 0) & (high < np.inf) & (volume >= 0) & (volume < np.inf)  # NaN fails
+
+
 @kernel(nogil=True)
-def valid_prices(open_, high, low, close):
-    """Say whether every bar is finite, positive and inside its own range; arrays (n,)."""
+def valid_bars(open_, high, low, close, volume):
+    """Say whether `valid_bar` holds for every bar; arrays (n,)."""
     bad = 0
     for t in range(len(open_)):
-        inside = (low[t] <= open_[t]) & (open_[t] <= high[t])
-        inside &= (low[t] <= close[t]) & (close[t] <= high[t])
-        bad += not (inside & (low[t] > 0) & (high[t] < np.inf))  # NaN fails every comparison
+        bad += not valid_bar(open_[t], high[t], low[t], close[t], volume[t])
     return bad == 0
 
 
@@ -99,7 +105,7 @@ def even_steps(stamps, step):
     return bad == 0
 
 
-# ---- Every way in which a frame can fail to be candles, found one by one, and their error.
+# ---- The faults of a frame, found one by one.
 
 
 PRICES = ("open", "high", "low", "close")
@@ -109,7 +115,7 @@ UTC_NAMES = ("UTC", "Etc/UTC", "UTC+00:00", "tzutc()")
 SHOWN = 3
 
 
-class Fault(NamedTuple):
+class CandleFault(NamedTuple):
     """One kind of fault: its name, a sentence, and the bars that have it (may be empty)."""
 
     kind: str
@@ -120,7 +126,7 @@ class Fault(NamedTuple):
 class CandleError(ValueError):
     """A frame of candles is not what it should be; ``faults`` lists everything found."""
 
-    def __init__(self, faults: list[Fault], name: str = "candles") -> None:
+    def __init__(self, faults: list[CandleFault], name: str = "candles") -> None:
         self.faults, self.name = faults, name
         lines = "".join(f"\n- {f.kind}: {f.message}{_listed(f.times)}" for f in faults)
         super().__init__(f"{name}: {len(faults)} fault{'s' * (len(faults) > 1)} found{lines}")
@@ -134,84 +140,86 @@ def _listed(times: Any) -> str:
     return f" ({len(times)}: {names}{', ...' if len(times) > SHOWN else ''})"
 
 
-def find_faults(candles: pd.DataFrame, length: int | None) -> Iterator[Fault]:
+def find_faults(candles: pd.DataFrame, length: int | None) -> Iterator[CandleFault]:
     """Yield every fault: the frame's first, then the index's, then the values'."""
     if not isinstance(candles, pd.DataFrame):
-        yield Fault("type", f"a DataFrame is needed, got {type(candles).__name__}", ())
+        yield CandleFault("type", f"a DataFrame is needed, got {type(candles).__name__}", ())
         return
     if tuple(candles.columns) not in LAYOUTS:
         wanted = f"columns must be {' '.join(COLUMNS)} (turnover optional), in this order"
-        yield Fault("columns", f"{wanted}; got {' '.join(map(str, candles.columns))}", ())
+        yield CandleFault("columns", f"{wanted}; got {' '.join(map(str, candles.columns))}", ())
     if not len(candles):
-        yield Fault("empty", "there is no bar", ())
+        yield CandleFault("empty", "there is no bar", ())
         return
     if isinstance(candles.index, pd.DatetimeIndex):
         yield from _index_faults(candles.index, length)
     else:
         kind = type(candles.index).__name__
-        yield Fault("index", f"a DatetimeIndex in UTC is needed, got {kind}", ())
+        yield CandleFault("index", f"a DatetimeIndex in UTC is needed, got {kind}", ())
     yield from _value_faults(candles)
 
 
-def _index_faults(index: pd.DatetimeIndex, length: int | None) -> Iterator[Fault]:
+def _index_faults(index: pd.DatetimeIndex, length: int | None) -> Iterator[CandleFault]:
     """Yield what is wrong with the stamps."""
     if index.name != "time":
-        yield Fault("name", f"the index must be named time, got {index.name!r}", ())
+        yield CandleFault("name", f"the index must be named time, got {index.name!r}", ())
     if str(index.tz) not in UTC_NAMES:
         zone = "naive (no zone)" if index.tz is None else f"in {index.tz}"
-        yield Fault("zone", f"stamps must be in UTC, they are {zone}", ())
+        yield CandleFault("zone", f"stamps must be in UTC, they are {zone}", ())
     if index.hasnans:
         rows = np.flatnonzero(index.isna())
-        yield Fault("stamp", f"no stamp in rows {', '.join(map(str, rows[:SHOWN]))}", index[rows])
+        yield CandleFault(
+            "stamp", f"no stamp in rows {', '.join(map(str, rows[:SHOWN]))}", index[rows]
+        )
         index = index.dropna()
     if (repeated := index.duplicated()).any():
-        yield Fault("duplicates", "stamps repeat", index[repeated].unique())
+        yield CandleFault("duplicates", "stamps repeat", index[repeated].unique())
     if not index.is_monotonic_increasing:
         back = np.flatnonzero(np.diff(index.asi8) < 0) + 1
-        yield Fault("order", "stamps jump back", index[back])
+        yield CandleFault("order", "stamps jump back", index[back])
     yield from _grid_faults(index, length)
 
 
-def _grid_faults(index: pd.DatetimeIndex, length: int | None) -> Iterator[Fault]:
+def _grid_faults(index: pd.DatetimeIndex, length: int | None) -> Iterator[CandleFault]:
     """Yield a wrong interval, stamps off the grid of midnight UTC, and gaps."""
     step = common_step(index)
     if length is not None and step is not None and step != length:
         apart, wanted = pd.Timedelta(step, unit="ns"), pd.Timedelta(length, unit="ns")
-        yield Fault("interval", f"bars are {apart} apart, not {wanted}", ())
+        yield CandleFault("interval", f"bars are {apart} apart, not {wanted}", ())
     step = length if step is None else step
     if step is None:
         return
     if DAY % step:
         apart = pd.Timedelta(step, unit="ns")
-        yield Fault("interval", f"bars are {apart} apart, which does not divide a day", ())
+        yield CandleFault("interval", f"bars are {apart} apart, which does not divide a day", ())
         return
     stamps = index.as_unit("ns").asi8
     if (off := stamps % step != 0).any():
-        yield Fault("grid", "stamps are not multiples of the interval", index[off])
+        yield CandleFault("grid", "stamps are not multiples of the interval", index[off])
     on_grid = np.unique(stamps[~off])
     holes = np.diff(on_grid) // step - 1
     if holes.any():
         before = pd.DatetimeIndex(on_grid[1:][holes > 0], tz="UTC")
-        yield Fault("gaps", f"missing bars: {holes.sum()}, in holes that end before", before)
+        yield CandleFault("gaps", f"missing bars: {holes.sum()}, in holes that end before", before)
 
 
-def _value_faults(candles: pd.DataFrame) -> Iterator[Fault]:
+def _value_faults(candles: pd.DataFrame) -> Iterator[CandleFault]:
     """Yield what is wrong with the numbers."""
     x: dict[str, np.ndarray] = {}
     for name in (c for c in LAYOUTS[1] if list(candles.columns).count(c) == 1):
         column = candles[name]
         if not isinstance(column.dtype, np.dtype) or column.dtype.kind not in "iuf":
-            yield Fault("dtype", f"{name} must be NumPy numbers, is {column.dtype}", ())
+            yield CandleFault("dtype", f"{name} must be NumPy numbers, is {column.dtype}", ())
             continue
         x[name] = column.to_numpy(np.float64)
         if (infinite := np.isinf(x[name])).any():
-            yield Fault("infinite", f"{name} is infinite", candles.index[infinite])
+            yield CandleFault("infinite", f"{name} is infinite", candles.index[infinite])
             x[name] = np.where(infinite, np.nan, x[name])  # said once, not again below
         if (lost := np.isnan(x[name]) & ~infinite).any():
-            yield Fault("nan", f"{name} is NaN", candles.index[lost])
+            yield CandleFault("nan", f"{name} is NaN", candles.index[lost])
     for kind, message, at in _rules(x):
         if at.any():
-            yield Fault(kind, message, candles.index[at])
+            yield CandleFault(kind, message, candles.index[at])
 
 
 def _rules(x: dict[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -228,9 +236,6 @@ def _rules(x: dict[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:
         yield "ohlc", "low is above open or close", (low > x["open"]) | (low > x["close"])
 
 
-# ---- One question to every frame: is this a frame of candles?
-
-
 def check(candles: pd.DataFrame, interval: str | pd.Timedelta | None = None) -> None:
     """Raise one error that names every fault of a frame of candles, or return nothing.
 
@@ -243,7 +248,7 @@ def check(candles: pd.DataFrame, interval: str | pd.Timedelta | None = None) -> 
         interval: the bar length that it should have; None takes the most frequent step.
 
     Raises:
-        CandleError: with ``.faults``, a list of ``Fault(kind, message, times)``.
+        CandleError: with ``.faults``, a list of ``CandleFault(kind, message, times)``.
         ArgumentError: ``interval`` is no bar length.
     """
     length = None if interval is None else parse_interval("interval", interval).value
@@ -268,8 +273,8 @@ def spotless(candles: pd.DataFrame, length: int | None = None) -> bool:
     stamps, rows = index.asi8, as_rows(candles)
     return (
         even_steps(stamps, stamps[1] - stamps[0])
-        and valid_prices(*rows[:4])
-        and all(valid_amounts(row) for row in rows[4:])
+        and valid_bars(*rows[:5])
+        and all(valid_amounts(row) for row in rows[5:])
     )
 
 

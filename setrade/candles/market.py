@@ -10,7 +10,7 @@ import pandas as pd
 
 from setrade.candles.checks import parse_interval, stamps
 from setrade.compiled import kernel
-from setrade.errors import integer
+from setrade.errors import generator, integer
 
 REGIMES = ("trending", "ranging", "accumulating")
 INFORMATIVE = {"trending": "roc", "ranging": "bollinger_percent_b", "accumulating": "volume_ma"}
@@ -113,21 +113,32 @@ def synthetic(
         ArgumentError: ``n_bars`` below 1, an impossible ``interval`` or ``seed``.
     """
     n_bars, length = integer("n_bars", n_bars, 1), parse_interval("interval", interval)
-    if not isinstance(seed, np.random.Generator):
-        seed = integer("seed", seed, 0)
-    stay, jump, shock, noise, wick = np.random.default_rng(seed).spawn(5)
+    stay, jump, shock, noise, wick = generator(seed).spawn(5)
     vol = BAR_VOL * math.sqrt(length.value / QUARTER)
     regime, log_close, log_volume, sigma = _simulate(
         stay.random(n_bars), jump.random(n_bars), shock.standard_t(5, n_bars) * math.sqrt(0.6),
         noise.standard_normal(n_bars), vol, STRENGTH,
     )  # fmt: skip
+    spread = np.exp(np.abs(wick.standard_normal((n_bars, 2))) * 0.4 * sigma[:, None])
+    candles = draw_candles(log_close, spread, 100.0 * np.exp(log_volume), length)
+    return Market(candles, pd.Series(np.array(REGIMES)[regime], candles.index, name="regime"))
+
+
+def draw_candles(
+    log_close: np.ndarray, spread: np.ndarray, volume: np.ndarray, interval: pd.Timedelta
+) -> pd.DataFrame:
+    """Return candles from 2024-01-01 and 30,000 on, each opening at the close before it.
+
+    Args:
+        log_close: (n,) over the logarithm of 30,000.
+        spread: (n, 2) factors from a bar's body to its high and from its low to its body.
+        volume: (n,).
+        interval: length of a bar.
+    """
     close = 30_000.0 * np.exp(log_close)
     first = np.concatenate([[30_000.0], close[:-1]])
-    spread = np.exp(np.abs(wick.standard_normal((n_bars, 2))) * 0.4 * sigma[:, None])
-    index = stamps(START, length, n_bars)
-    candles = pd.DataFrame(
-        {"open": first, "high": np.maximum(first, close) * spread[:, 0],
-         "low": np.minimum(first, close) / spread[:, 1], "close": close,
-         "volume": 100.0 * np.exp(log_volume)}, index=index,
-    )  # fmt: skip
-    return Market(candles, pd.Series(np.array(REGIMES)[regime], index=index, name="regime"))
+    columns = {
+        "open": first, "high": np.maximum(first, close) * spread[:, 0],
+        "low": np.minimum(first, close) / spread[:, 1], "close": close, "volume": volume,
+    }  # fmt: skip
+    return pd.DataFrame(columns, stamps(START, interval, len(close)))

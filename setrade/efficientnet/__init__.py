@@ -8,6 +8,7 @@ from setrade.efficientnet.net import (
     STAGES,
     VARIANTS,
     DropConnect,
+    EfficientNet,
     MBConv,
     SqueezeExcite2d,
     Stage,
@@ -16,10 +17,15 @@ from setrade.efficientnet.net import (
     from_timm,
     same_pad,
 )
-from setrade.efficientnet.scaling import count_parameters, multiply_adds
-
-from .net import EfficientNet
-from .scaling import Scale, compound_scale, round_channels, round_repeats, search_coefficients
+from setrade.efficientnet.scaling import (
+    Scale,
+    compound_scale,
+    count_parameters,
+    multiply_adds,
+    round_channels,
+    round_repeats,
+    search_coefficients,
+)
 
 __all__ = [
     "STAGES",

@@ -1,7 +1,13 @@
-"""`EfficientNet`: the table turned into a net."""
+"""`EfficientNet`: its variants as a table, its blocks, the net, and weights from timm.
+
+Sources: Tan and Le (2019), table 1; the factors of B1 to B7 are those of the authors' code, which
+are not exact powers of the paper's coefficients. Sandler et al. (2018), MobileNetV2, and Hu et al.
+(2018), for the block.
+"""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +18,7 @@ from torch import Tensor, nn
 
 from setrade.efficientnet.scaling import round_channels, round_repeats
 from setrade.errors import ArgumentError, choice, integer, number
-
-# ---- The architecture as data: the stages of B0 and how each variant scales them.
-#
-# Source: Tan and Le (2019), table 1; the factors of B1 to B7 are those of the authors' code, which
-# are not exact powers of the paper's coefficients.
+from setrade.labels import CLASSES
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,7 @@ VARIANTS = {
 }
 
 
-# ---- The parts of a mobile inverted bottleneck with squeeze and excitation.
-#
-# Sources: Sandler et al. (2018), MobileNetV2; Hu et al. (2018) for the gate; Tan and Le (2019).
+# ---- The parts of a block.
 
 
 def same_pad(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -144,15 +144,10 @@ class ConvNorm(nn.Sequential):
         if same_padding and stride > 1:
             conv = Conv2dSame(c_in, c_out, kernel, stride, groups=groups, bias=False)
         else:
-            conv = nn.Conv2d(
-                c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False
-            )  # fmt: skip
+            conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False)
         # As published: TensorFlow's momentum 0.99 is torch's 0.01.
-        norm = (
-            nn.BatchNorm2d(c_out, eps=1e-3, momentum=0.01)
-            if same_padding
-            else nn.BatchNorm2d(c_out)
-        )
+        eps, momentum = (1e-3, 0.01) if same_padding else (1e-5, 0.1)
+        norm = nn.BatchNorm2d(c_out, eps, momentum)
         super().__init__(conv, norm, *([nn.SiLU(inplace=True)] if act else []))
 
 
@@ -260,9 +255,7 @@ class EfficientNet(nn.Module):
         self.dropout = nn.Dropout(variant.dropout)
         classes = integer("num_classes", num_classes, 0)
         self.classifier = nn.Linear(self.num_features, classes) if classes else nn.Identity()
-        self.total_stride = variant.stem_stride
-        for stage in stages:
-            self.total_stride *= stage.stride
+        self.total_stride = variant.stem_stride * math.prod(stage.stride for stage in stages)
         init_weights(self)
 
     def features(self, x: Tensor) -> Tensor:
@@ -286,7 +279,7 @@ class EfficientNet(nn.Module):
             raise ArgumentError("x", x, allowed)
 
 
-# ---- Weights from timm's names to ours; the first tensor that does not fit is named.
+# ---- Weights from timm's names to ours.
 
 
 TOP = {"conv_stem": "stem.0", "bn1": "stem.1", "conv_head": "head.0", "bn2": "head.1"}
@@ -375,16 +368,8 @@ def from_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-# ---- Strategy 1, end to end: a picture goes in, probabilities of sell, hold and buy come out.
-#
-# Source: Tan and Le (2019) for the net; the classes are the book's, in the book's order.
-
-
-CLASSES = ("sell", "hold", "buy")  # 0, 1, 2, everywhere
-
-
 class PictureNet(EfficientNet):
-    """An EfficientNet whose outputs are the logits of sell, hold and buy.
+    """Strategy 1, end to end: an EfficientNet whose outputs are the logits of sell, hold and buy.
 
     Args:
         variant: a name in ``efficientnet.VARIANTS``, or a `Variant`.

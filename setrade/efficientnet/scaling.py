@@ -110,7 +110,7 @@ def search_coefficients(
     return max(points, key=lambda point: score(Scale(*point)))
 
 
-# ---- What a net costs: parameters, and multiply-adds as a library counts them.
+# ---- What a net costs.
 
 
 def count_parameters(net: nn.Module) -> int:

@@ -5,7 +5,7 @@ Chapter 18 uses these on a strategy that looks wonderful.
 """
 
 from setrade.evidence.statistics import (
-    Interval,
+    ConfidenceInterval,
     SuperiorAbility,
     block_length,
     break_even_fee,
@@ -23,7 +23,7 @@ from setrade.evidence.statistics import (
 )
 
 __all__ = [
-    "Interval",
+    "ConfidenceInterval",
     "SuperiorAbility",
     "block_length",
     "break_even_fee",

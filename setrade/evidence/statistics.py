@@ -1,4 +1,8 @@
-"""A backtest's figures, each with its interval, and the cost at which an edge dies."""
+"""Bootstrap intervals, the cost at which an edge dies, and tests that count every try.
+
+Bars are drawn in stretches of random length, so that the dependence between neighbours is
+kept. Source: Politis and Romano (1994), The Stationary Bootstrap; the work is ``arch``'s.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +18,11 @@ from setrade import backtest, metrics
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, array, integer, number
 
-# ---- Intervals by the stationary bootstrap: how far a figure moves when history is reshuffled.
-#
-# Bars are drawn in stretches of random length, so that the dependence between neighbours is
-# kept. Source: Politis and Romano (1994), The Stationary Bootstrap; the work is ``arch``'s.
-
-
 Statistic = Callable[[np.ndarray], "float | np.ndarray"]
 
 
 @dataclass(frozen=True)
-class Interval:
+class ConfidenceInterval:
     """An estimate between its bounds; ``level`` is the share of bootstrap samples inside."""
 
     estimate: float
@@ -96,7 +94,7 @@ def interval(
     level: float = 0.95,
     n_samples: int = 1000,
     block: float | None = None,
-) -> Interval:
+) -> ConfidenceInterval:
     """Return a number computed on returns, with its percentile interval.
 
     Histories on which the number is undefined (NaN) count neither way. Arguments as in
@@ -105,7 +103,9 @@ def interval(
     level = number("level", level, 0.5, 0.999)
     drawn = resample(statistic, returns, seed=seed, n_samples=n_samples, block=block)[:, 0]
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(statistic(np.asarray(returns, float))), float(low), float(high), level)
+    return ConfidenceInterval(
+        float(statistic(np.asarray(returns, float))), float(low), float(high), level
+    )
 
 
 def paired_difference(
@@ -117,16 +117,14 @@ def paired_difference(
     level: float = 0.95,
     n_samples: int = 1000,
     block: float | None = None,
-) -> Interval:
+) -> ConfidenceInterval:
     """Return ``statistic(first) - statistic(second)`` with its interval, on the same histories.
 
     Both series ``(T,)`` are reshuffled alike, so what moves both cancels. Arguments as in
     ``interval``.
     """
-    a, b = (
-        array("first", first, ndim=1).astype(float),
-        array("second", second, ndim=1).astype(float),
-    )
+    a = array("first", first, ndim=1).astype(float)
+    b = array("second", second, ndim=1).astype(float)
     if len(a) != len(b):
         raise ArgumentError("second", second, f"{len(a)} returns, as many as the first has")
 
@@ -251,7 +249,7 @@ def break_even_fee(
     return round((bottom + top) / 2, 2)
 
 
-# ---- What searching costs: deflated Sharpe, probability of overfitting, superior ability.
+# ---- What searching costs.
 #
 # Try enough strategies and one of them looks good. These three say how good the best of so
 # many would look if none had any skill.

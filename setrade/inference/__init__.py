@@ -4,21 +4,27 @@ Chapter 21 writes the folding and the rounding out by hand. A `Predictor` carrie
 file of weights does not say: which net, fed how, answering what; and refuses what contradicts.
 """
 
-from setrade.inference.checkpoint import (
-    CheckpointError,
-    MissingRuntimeError,
+from setrade.inference.checkpoint import FOLDER, CheckpointError, Spec, load, save
+from setrade.inference.predictor import Predictor, from_candles, to_tensor
+from setrade.inference.quantize import (
+    RECIPES,
     QuantizationRefused,
-    Spec,
+    Recipe,
+    agreement,
+    quantize,
+    require_agreement,
 )
-from setrade.inference.predictor import from_candles, to_tensor
-from setrade.inference.quantize import RECIPES, Recipe
-from setrade.inference.runtimes import OnnxNet, fold_batch_norms, providers, to_onnx
-
-from .checkpoint import FOLDER, load, save
-from .predictor import Predictor
-from .quantize import agreement, quantize, require_agreement
-from .runtimes import RUNTIMES, engine, plain
-from .timing import CachedTrader, Latency, measure
+from setrade.inference.runtimes import (
+    RUNTIMES,
+    MissingRuntimeError,
+    OnnxNet,
+    engine,
+    fold_batch_norms,
+    plain,
+    providers,
+    to_onnx,
+)
+from setrade.inference.timing import CachedTrader, Latency, measure
 
 __all__ = [
     "FOLDER",

@@ -1,10 +1,11 @@
-"""What can be wrong with a checkpoint, with a runtime, and with eight bits."""
+"""Checkpoints: weights, and all that a file of weights does not say: which net, fed how."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,126 +22,30 @@ from setrade.channels import GROUPS, Standardizer
 from setrade.efficientnet import EfficientNet
 from setrade.errors import ArgumentError, choice, integer
 from setrade.files import atomic_path
+from setrade.labels import CLASSES
 from setrade.models import SETrader
 from setrade.pictures import ENCODERS, Encoder, encoder
-from setrade.signals import CLASSES
+from setrade.training import CheckpointError
 
-
-class CheckpointError(ArgumentError):
-    """A checkpoint is damaged, of another version, or contradicts itself; ``name`` says where."""
-
-
-class MissingRuntimeError(ArgumentError):
-    """What was asked for is not installed, or cannot be used here; ``allowed`` says what to do."""
-
-
-class QuantizationRefused(ValueError):
-    """An INT8 model decides too often unlike the net that it was made from.
-
-    Attributes:
-        agreement: share of examples decided alike, in [0, 1].
-        at_least: the share that was asked for.
-    """
-
-    def __init__(self, agreement: float, at_least: float) -> None:
-        self.agreement, self.at_least = agreement, at_least
-        super().__init__(
-            f"INT8 refused: {agreement:.1%} of decisions as in float32, at least {at_least:.1%} "
-            "wanted; exclude layers, quantise weights per channel, or stay with float32"
-        )
-
-
-# ---- Preprocessing as a checkpoint describes it, tried out before anything is fed to a net.
-
-
+FORMAT = 1
+NETS = {"SETrader": ("windows", "channels"), "EfficientNet": ("pictures", "in_channels")}
+AXES = {"windows": ("channels", "bars"), "pictures": ("channels", "height", "width")}
 CHANNELS = tuple(name for group in GROUPS if group != "order_flow" for name in GROUPS[group])
 FIELDS = {
     "windows": {"kind", "columns", "scale_free", "standardizer"},
     "pictures": {"kind", "encoder", "options", "bars"},
 }
 MOST_BARS, MOST_PIXELS = 100_000, 4_096  # of a window, and of a side: a damaged file asks for more
+FOLDER = Path(str(files("setrade.inference") / "checkpoints"))
 
 
-def try_out(given: Any, kind: str, shape: tuple[int, ...]) -> None:
-    """Build what a checkpoint's preprocessing describes, and run it once.
-
-    Args:
-        given: the field ``preprocessing`` of a `Spec`.
-        kind: "windows" or "pictures", as the net wants.
-        shape: of one example that the net is given.
-
-    Raises:
-        CheckpointError: it cannot be built, fails, or gives another shape; ``name`` is the field.
-    """
-    if not isinstance(given, dict) or set(given) != FIELDS[kind] or given["kind"] != kind:
-        raise CheckpointError("preprocessing", given, f"kind {kind!r} with {sorted(FIELDS[kind])}")
-    if kind == "windows":
-        _try_windows(given, shape)
-    else:
-        _try_pictures(given, shape)
-
-
-def standardizer(state: Any) -> Standardizer:
-    """Return the standardizer that a dict describes, or raise `CheckpointError`."""
+@contextmanager
+def _refused() -> Iterator[None]:
+    """Raise what a check of one field finds as a `CheckpointError`, which names the field."""
     try:
-        return Standardizer.from_dict(state)
-    except (TypeError, ValueError, OverflowError) as error:  # an ArgumentError is a ValueError
-        allowed = error.allowed if isinstance(error, ArgumentError) else f"numbers ({error})"
-        raise CheckpointError("standardizer", state, allowed) from error
-
-
-def picture_encoder(given: dict[str, Any], side: int) -> Encoder:
-    """Return the encoder of a checkpoint's pictures, or raise `CheckpointError`."""
-    name, options = given["encoder"], given["options"]
-    try:
-        choice("encoder", name, ENCODERS)
+        yield
     except ArgumentError as error:
-        raise CheckpointError("encoder", name, error.allowed) from error
-    try:
-        return encoder(name, side, **options)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError("options", options, f"those of {name!r} ({error})") from error
-
-
-def _try_windows(given: dict[str, Any], shape: tuple[int, ...]) -> None:
-    columns = given["columns"]
-    known = isinstance(columns, list | tuple) and all(c in CHANNELS for c in columns)
-    if not known or len(set(columns)) != len(columns):
-        raise CheckpointError("columns", columns, f"different names out of {list(CHANNELS)}")
-    if len(columns) != shape[0]:
-        raise CheckpointError("columns", columns, f"{shape[0]} names, one a channel")
-    if not isinstance(given["scale_free"], bool):
-        raise CheckpointError("scale_free", given["scale_free"], "true or false")
-    made = standardizer(given["standardizer"])
-    if made.columns != tuple(columns):
-        raise CheckpointError("columns", columns, "those of the standardizer, in order")
-    with np.errstate(over="ignore"):
-        zeros = made.transform(np.zeros((1, len(columns)))).astype(np.float32)
-    if not np.isfinite(zeros).all():
-        allowed = "means and scales that float32 can hold"
-        raise CheckpointError("standardizer", given["standardizer"], allowed)
-    if shape[1] > MOST_BARS:
-        raise CheckpointError("input_shape", shape, f"at most {MOST_BARS} bars")
-
-
-def _try_pictures(given: dict[str, Any], shape: tuple[int, ...]) -> None:
-    if shape[1] != shape[2] or shape[1] > MOST_PIXELS:
-        allowed = f"height and width alike, as encoders draw, at most {MOST_PIXELS} pixels"
-        raise CheckpointError("input_shape", shape, allowed)
-    try:
-        bars = integer("bars", given["bars"], 1, MOST_BARS)
-    except ArgumentError as error:
-        raise CheckpointError("bars", error.value, error.allowed) from error
-    made = picture_encoder(given, shape[-1])
-    try:
-        drawn = made.draw(zigzag(bars, given["options"].get("price_range")))
-    except Exception as error:  # whatever foreign options make of a drawing
-        field = "options" if isinstance(error, TypeError) else "preprocessing"
-        allowed = f"bars and options with which {given['encoder']!r} can draw ({error})"
-        raise CheckpointError(field, given.get(field, given), allowed) from error
-    gives = drawn.shape[1:] if drawn.ndim == 4 else (1, *drawn.shape[1:])
-    if gives != shape:
-        raise CheckpointError("input_shape", shape, f"{gives}, as {given['encoder']!r} draws it")
+        raise CheckpointError(error.name, error.value, error.allowed) from error
 
 
 def zigzag(bars: int, limits: Any = None) -> np.ndarray:
@@ -160,12 +65,9 @@ def zigzag(bars: int, limits: Any = None) -> np.ndarray:
     return np.stack([opens, *ends, closes, np.ones(bars)])[None]
 
 
-# ---- What a file of weights does not say by itself: which net, fed how, answering what.
-
-
-FORMAT = 1
-NETS = {"SETrader": ("windows", "channels"), "EfficientNet": ("pictures", "in_channels")}
-AXES = {"windows": ("channels", "bars"), "pictures": ("channels", "height", "width")}
+def _check_format(version: Any) -> None:
+    if type(version) is not int or version != FORMAT:  # True and 1.0 are equal to 1
+        raise CheckpointError("format", version, f"{FORMAT}: this version reads no other")
 
 
 @dataclass(frozen=True)
@@ -205,17 +107,19 @@ class Spec:
             raise CheckpointError("architecture", self.architecture, f"one of {sorted(NETS)}")
         if not isinstance(self.classes, list | tuple) or tuple(self.classes) != CLASSES:
             raise CheckpointError("classes", self.classes, f"{CLASSES}, in this order")
-        self._check_interval()
-        shape = self._checked_shape()
-        try_out(self.preprocessing, NETS[self.architecture][0], shape)
-
-    def _check_interval(self) -> None:
-        try:
-            if not isinstance(self.interval, str):
-                raise ArgumentError("interval", self.interval, "text such as '15min'")
+        if not isinstance(self.interval, str):
+            raise CheckpointError("interval", self.interval, "text such as '15min'")
+        with _refused():
             parse_interval("interval", self.interval)
-        except ArgumentError as error:
-            raise CheckpointError("interval", error.value, error.allowed) from error
+        shape, given = self._checked_shape(), self.preprocessing
+        kind = NETS[self.architecture][0]
+        if not isinstance(given, dict) or set(given) != FIELDS[kind] or given["kind"] != kind:
+            allowed = f"kind {kind!r} with {sorted(FIELDS[kind])}"
+            raise CheckpointError("preprocessing", given, allowed)
+        if kind == "windows":
+            self._check_windows(shape)
+        else:
+            self._check_pictures(shape)
 
     def _checked_shape(self) -> tuple[int, ...]:
         """Return the shape of one example, which the net's first argument has to fit."""
@@ -232,6 +136,47 @@ class Spec:
         except ArgumentError as error:
             raise CheckpointError("input_shape", shape, allowed) from error
 
+    def _check_windows(self, shape: tuple[int, ...]) -> None:
+        """Raise unless the columns are channels, and the standardizer's own."""
+        columns, scale_free = self.preprocessing["columns"], self.preprocessing["scale_free"]
+        known = isinstance(columns, list | tuple) and all(c in CHANNELS for c in columns)
+        if not known or len(set(columns)) != len(columns):
+            raise CheckpointError("columns", columns, f"different names out of {list(CHANNELS)}")
+        if len(columns) != shape[0]:
+            raise CheckpointError("columns", columns, f"{shape[0]} names, one a channel")
+        if not isinstance(scale_free, bool):
+            raise CheckpointError("scale_free", scale_free, "true or false")
+        made = self.standardizer()
+        if made.columns != tuple(columns):
+            raise CheckpointError("columns", columns, "those of the standardizer, in order")
+        with np.errstate(over="ignore"):
+            zeros = made.transform(np.zeros((1, len(columns)))).astype(np.float32)
+        if not np.isfinite(zeros).all():
+            allowed = "means and scales that float32 can hold"
+            raise CheckpointError("standardizer", self.preprocessing["standardizer"], allowed)
+        if shape[1] > MOST_BARS:
+            raise CheckpointError("input_shape", shape, f"at most {MOST_BARS} bars")
+
+    def _check_pictures(self, shape: tuple[int, ...]) -> None:
+        """Raise unless the encoder draws a picture of this shape from that many bars."""
+        given = self.preprocessing
+        if shape[1] != shape[2] or shape[1] > MOST_PIXELS:
+            allowed = f"height and width alike, as encoders draw, at most {MOST_PIXELS} pixels"
+            raise CheckpointError("input_shape", shape, allowed)
+        with _refused():
+            bars = integer("bars", given["bars"], 1, MOST_BARS)
+        made = self.encoder()
+        try:
+            drawn = made.draw(zigzag(bars, given["options"].get("price_range")))
+        except Exception as error:  # whatever foreign options make of a drawing
+            field = "options" if isinstance(error, TypeError) else "preprocessing"
+            allowed = f"bars and options with which {given['encoder']!r} can draw ({error})"
+            raise CheckpointError(field, given.get(field, given), allowed) from error
+        gives = drawn.shape[1:] if drawn.ndim == 4 else (1, *drawn.shape[1:])
+        if gives != shape:
+            allowed = f"{gives}, as {given['encoder']!r} draws it"
+            raise CheckpointError("input_shape", shape, allowed)
+
     @property
     def kind(self) -> str:
         """Return "windows" or "pictures"."""
@@ -247,11 +192,22 @@ class Spec:
 
     def standardizer(self) -> Standardizer:
         """Return the standardizer of the training rows (windows only)."""
-        return standardizer(self.preprocessing["standardizer"])
+        state = self.preprocessing["standardizer"]
+        try:
+            return Standardizer.from_dict(state)
+        except (TypeError, ValueError, OverflowError) as error:  # an ArgumentError is a ValueError
+            allowed = error.allowed if isinstance(error, ArgumentError) else f"numbers ({error})"
+            raise CheckpointError("standardizer", state, allowed) from error
 
     def encoder(self) -> Encoder:
         """Return the encoder that draws a picture of ``input_shape`` (pictures only)."""
-        return picture_encoder(self.preprocessing, self.input_shape[-1])
+        name, options = self.preprocessing["encoder"], self.preprocessing["options"]
+        with _refused():
+            choice("encoder", name, ENCODERS)
+        try:
+            return encoder(name, self.input_shape[-1], **options)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError("options", options, f"those of {name!r} ({error})") from error
 
     def to_json(self) -> str:
         """Return the fields as JSON, keys in order."""
@@ -261,18 +217,17 @@ class Spec:
     def from_json(cls, text: str) -> Spec:
         """Return the `Spec` that `to_json` wrote; raise `CheckpointError` for anything else."""
         try:
-            fields = json.loads(text)
+            fields: Any = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise CheckpointError("spec", text, "the JSON object that save writes") from error
         if not isinstance(fields, dict):
             raise CheckpointError("spec", text, "the JSON object that save writes")
         _check_format(fields.get("format"))  # first: another version may have other fields
-        given: dict[str, Any] = fields
         for name in ("classes", "input_shape"):
-            value = given.get(name)
-            given[name] = tuple(value) if isinstance(value, list) else value
+            value = fields.get(name)
+            fields[name] = tuple(value) if isinstance(value, list) else value
         try:
-            return cls(**given)
+            return cls(**fields)
         except TypeError as error:
             raise CheckpointError("spec", str(error), "the fields of Spec") from error
 
@@ -284,18 +239,10 @@ def check_pair(net: Any, spec: Any) -> None:
             raise ArgumentError(name, value, "a module and the Spec that describes it")
 
 
-def _check_format(version: Any) -> None:
-    if type(version) is not int or version != FORMAT:  # True and 1.0 are equal to 1
-        raise CheckpointError("format", version, f"{FORMAT}: this version reads no other")
-
-
 # ---- Weights and their `Spec` in one safetensors file, which can hold no code.
 #
 # Source: https://github.com/huggingface/safetensors (the format); the spec, and a sha256 over spec
 # and tensors, lie in its metadata.
-
-
-FOLDER = Path(str(files("setrade.inference") / "checkpoints"))
 
 
 def digest(spec: str, state: dict[str, Tensor]) -> str:
@@ -320,7 +267,7 @@ def save(path: str | Path, net: nn.Module, spec: Spec) -> Path:
     check_pair(net, spec)
     path, text = Path(path), spec.to_json()
     state = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
-    _try(_fill(spec.build(), state), spec)
+    _check_answer(_with_weights(spec.build(), state), spec)
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata={"spec": text, "sha256": digest(text, state)})
     return path
@@ -349,8 +296,8 @@ def load(path: str | Path) -> tuple[nn.Module, Spec]:
     spec = Spec.from_json(about["spec"])
     if digest(about["spec"], state) != about["sha256"]:
         raise CheckpointError("sha256", about["sha256"], "that of its own contents: it was altered")
-    net = _fill(spec.build(), state)
-    _try(net, spec)
+    net = _with_weights(spec.build(), state)
+    _check_answer(net, spec)
     return net, spec
 
 
@@ -369,7 +316,7 @@ def _find(path: str | Path) -> Path:
 
 
 @torch.inference_mode()
-def _try(net: nn.Module, spec: Spec) -> None:
+def _check_answer(net: nn.Module, spec: Spec) -> None:
     """Raise unless the net takes an example of ``input_shape`` and answers with its classes."""
     try:
         answer = net(torch.zeros(1, *spec.input_shape))
@@ -381,7 +328,7 @@ def _try(net: nn.Module, spec: Spec) -> None:
         raise CheckpointError("arguments", spec.arguments, allowed)
 
 
-def _fill(net: nn.Module, state: dict[str, Tensor]) -> nn.Module:
+def _with_weights(net: nn.Module, state: dict[str, Tensor]) -> nn.Module:
     """Return ``net`` with the weights, or name the first that does not fit or is not finite."""
     own = net.state_dict()
     for name in [*own, *(k for k in state if k not in own)]:

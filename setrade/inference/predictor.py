@@ -1,4 +1,4 @@
-"""From bars, or from what was drawn of them, to the tensor that a net was trained on."""
+"""`Predictor`: from bars, or from what was drawn of them, to signals."""
 
 from __future__ import annotations
 
@@ -101,9 +101,6 @@ def from_candles(
     table = channels.compute(candles, scale_free=bool(spec.preprocessing["scale_free"]))
     x = table[list(spec.preprocessing["columns"])].to_numpy()[-n - length + 1 :]
     return np.lib.stride_tricks.sliding_window_view(x, length, axis=0), times  # (n, C, T)
-
-
-# ---- From a file of weights to signals, with nothing left to remember in between.
 
 
 def placed(net: nn.Module, device: torch.device) -> nn.Module:

@@ -1,4 +1,9 @@
-"""What is rounded to how many bits: the choices that `quantize` offers, by name."""
+"""Eight bits: a net whose weights and activations are 256 steps, and the gate it has to pass.
+
+Source: B. Jacob et al. (2018), Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference; the conversions are ONNX Runtime's ``quantize_static`` and
+``quantize_dynamic``.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +21,28 @@ import numpy as np
 from torch import Tensor
 
 from setrade.errors import ArgumentError, array, choice, number
-from setrade.inference.checkpoint import QuantizationRefused
 from setrade.inference.runtimes import onnxruntime, open_session, to_numpy
 
 # As ONNX Runtime names them, which is imported only where something is rounded.
 METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 ACTIVATIONS = {8: "QUInt8", 16: "QUInt16"}
 WEIGHTS = {8: "QInt8", 16: "QInt16"}
+
+
+class QuantizationRefused(ValueError):
+    """An INT8 model decides too often unlike the net that it was made from.
+
+    Attributes:
+        agreement: share of examples decided alike, in [0, 1].
+        at_least: the share that was asked for.
+    """
+
+    def __init__(self, agreement: float, at_least: float) -> None:
+        self.agreement, self.at_least = agreement, at_least
+        super().__init__(
+            f"INT8 refused: {agreement:.1%} of decisions as in float32, at least {at_least:.1%} "
+            "wanted; exclude layers, quantise weights per channel, or stay with float32"
+        )
 
 
 @dataclass(frozen=True)
@@ -90,14 +110,7 @@ def left_in_float(names: list[str], recipe: Recipe) -> list[str]:
     return [n for n in names if not re.search(only, n) or re.search(but, n)]
 
 
-# ---- Eight bits: weights and activations as 256 steps, and the gate that such a net has to pass.
-#
-# Source: B. Jacob et al. (2018), Quantization and Training of Neural Networks for Efficient
-# Integer-Arithmetic-Only Inference; the conversions are ONNX Runtime's ``quantize_static`` and
-# ``quantize_dynamic``.
-
-
-class _Reader:
+class _CalibrationReader:
     """Calibration images in batches of one size, at most 16: histograms are stacked."""
 
     def __init__(self, images: np.ndarray) -> None:
@@ -165,7 +178,7 @@ def _convert(source: Path, ready: Path, result: Path, how: Recipe, images: np.nd
         q.quantize_dynamic(str(ready), str(result), weight_type=q.QuantType.QInt8, **shared)
         return
     q.quantize_static(
-        str(ready), str(result), _Reader(images),  # type: ignore[arg-type]
+        str(ready), str(result), _CalibrationReader(images),  # type: ignore[arg-type]
         quant_format=q.QuantFormat.QDQ,
         activation_type=q.QuantType[ACTIVATIONS[how.activations]],
         weight_type=q.QuantType[WEIGHTS[how.weights]],

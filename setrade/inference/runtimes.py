@@ -1,4 +1,9 @@
-"""Tensors and arrays from outside, as plain NumPy arrays."""
+"""One net, many engines: PyTorch as it is, folded or compiled, and ONNX Runtime on CPU or GPU.
+
+ONNX Runtime comes in two kinds that exclude each other: extra ``[cpu]`` brings ``onnxruntime``,
+extra ``[gpu]`` brings ``onnxruntime-gpu``. It is imported when it is asked for: nets run in
+PyTorch without it. Sources: https://onnx.ai (the format), https://onnxruntime.ai (the runtime).
+"""
 
 from __future__ import annotations
 
@@ -21,11 +26,14 @@ import torch
 from torch import Tensor, nn, strided
 
 from setrade.errors import ArgumentError, choice, integer
-from setrade.inference.checkpoint import MissingRuntimeError
 from setrade.models import SETrader
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
+
+
+class MissingRuntimeError(ArgumentError):
+    """What was asked for is not installed, or cannot be used here; ``allowed`` says what to do."""
 
 
 DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
@@ -56,14 +64,12 @@ def to_numpy(name: str, value: Any, dtypes: tuple[str, ...] = DTYPES) -> np.ndar
     return value
 
 
-# ---- Batch norm melts into the convolution before it: one layer fewer, the same function.
-#
-# Source: B. Jacob et al. (2018), Quantization and Training of Neural Networks, section 3.2.
-
-
 @torch.no_grad()
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """Return the convolution that does the work of both, in eval mode."""
+    """Return the convolution that does the work of both, in eval mode.
+
+    Source: B. Jacob et al. (2018), Quantization and Training of Neural Networks, section 3.2.
+    """
     if norm.running_mean is None or norm.running_var is None:
         raise ArgumentError("net", norm, "batch norms that keep running statistics")
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # (C',)
@@ -94,11 +100,7 @@ def fold_batch_norms(net: nn.Module) -> nn.Module:
     return copy.requires_grad_(False)
 
 
-# ---- ONNX Runtime's sessions: on which processor they run, and what to do where one is missing.
-#
-# The package comes in two kinds that exclude each other: extra ``[cpu]`` brings ``onnxruntime``,
-# extra ``[gpu]`` brings ``onnxruntime-gpu``. It is imported when it is asked for: nets run in
-# PyTorch without it.
+# ---- ONNX Runtime's sessions.
 
 
 PROVIDERS = {
@@ -246,8 +248,6 @@ def cache_folder() -> Path:
 
 
 # ---- The net as an ONNX graph, and the session that runs it.
-#
-# Source: https://onnx.ai (the format), https://onnxruntime.ai (the runtime).
 
 
 PIECE = 2**20  # bytes of input that one thread takes at a time: a picture of 224 pixels, 21 of 64
@@ -398,11 +398,14 @@ def bound(session: Any, x: Tensor) -> list[Tensor]:
     return answers
 
 
-# ---- One net, many engines: each takes a float32 batch and gives a tuple of float32 answers.
+# ---- Engines: each takes a float32 batch and gives a tuple of float32 answers.
 
 
 Engine = Callable[[Tensor], tuple[Tensor, ...]]
 RUNTIMES = (*ASIDE, "onnx", "tensorrt")
+# With ATen held below the processor, as `make` does, vector code of torch.compile has written wrong
+# numbers (tests/test_gramian.py): it is then told to write scalar code.
+PINNED = "ATEN_CPU_CAPABILITY" in os.environ
 
 
 def plain(device: torch.device) -> str:
@@ -447,17 +450,13 @@ def engine(net: nn.Module, example: Tensor, runtime: str = "eager", *, most: int
     if last:  # of a copy: the caller's net keeps its layout
         net = deepcopy(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     answers = Answers(net).eval()
-    call = _compiled(answers) if runtime == "compiled" else answers
-    return _Torch(call, last=last, half=runtime == "bf16")
+    call = answers
+    if runtime == "compiled":
+        call = torch.compile(answers, dynamic=None, options={"cpp.simdlen": 1} if PINNED else None)
+    return _TorchEngine(call, last=last, half=runtime == "bf16")
 
 
-def _compiled(answers: nn.Module) -> Callable[[Tensor], tuple[Tensor, ...]]:
-    """Return ``answers`` compiled for any batch size."""
-    # With AVX2 code paths pinned, inductor's own search for vector instructions finds none.
-    return torch.compile(answers, dynamic=None, options={"cpp.simdlen": 1})
-
-
-class _Torch:
+class _TorchEngine:
     """A call in inference mode, on the net's device."""
 
     def __init__(self, call: Engine, *, last: bool, half: bool) -> None:

@@ -64,7 +64,7 @@ def warm_up(call: Callable[[], Any], wait: Callable[[], None]) -> None:
 
 
 def measure(
-    call: Callable[[], Any], *, batch: int = 1, seconds: float = 3.0, least: int = 5,
+    call: Callable[[], Any], *, batch: int = 1, seconds: float = 3.0, min_calls: int = 5,
     device: str | torch.device = "cpu",
 ) -> Latency:  # fmt: skip
     """Return the `Latency` of a call, after some that warm up.
@@ -75,14 +75,15 @@ def measure(
         call: without arguments.
         batch: examples in one call.
         seconds: how long to go on.
-        least: calls in any case.
+        min_calls: calls in any case.
         device: a GPU is waited for, before and after; it has to be the one that computes.
     """
-    limit, least = number("seconds", seconds, 0, above=True), integer("least", least, 1)
+    limit = number("seconds", seconds, 0, above=True)
+    min_calls = integer("min_calls", min_calls, 1)
     wait = waiting(torch.device(device))
     warm_up(call, wait)
     taken: list[float] = []
-    while len(taken) < least or (sum(taken) < limit and len(taken) < 100_000):
+    while len(taken) < min_calls or (sum(taken) < limit and len(taken) < 100_000):
         wait()
         start = time.perf_counter()
         call()

@@ -1,27 +1,27 @@
-"""What answers when the best model does not: the next one, and each in a thread with a limit."""
+"""Failover: when the best model fails or is too slow, the next one answers, within a time limit.
+
+Down at once on an error (the same bar is answered by the next level), and after ``slow`` late
+answers among the newest ``within``. Up again only after the better level has answered ``good``
+trial questions in a row well inside its budget, one every ``pause`` bars, so that a level on
+the edge does not flap. When the last level fails there is no answer: the pipeline closes the
+position and stops.
+"""
 
 from __future__ import annotations
 
-import math
 import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from setrade.errors import ArgumentError, integer, number
-from setrade.live.types import Model, SignalLike
-
-# ---- Several models, best first: when one fails or is too slow, the next one answers.
-#
-# Down at once on an error (the same bar is answered by the next level), and after ``slow`` late
-# answers among the newest ``within``. Up again only after the better level has answered ``good``
-# trial questions in a row well inside its budget, one every ``pause`` bars, so that a level on
-# the edge does not flap. When the last level fails there is no answer: the pipeline closes the
-# position and stops.
-
+from setrade.live.types import Model
+from setrade.rule_signals import Signal
 
 MARGIN = 0.8  # a trial counts as good only within this part of the budget
 
@@ -30,8 +30,12 @@ class FailoverError(RuntimeError):
     """Every level has failed; the last error is chained."""
 
 
+class HangError(RuntimeError):
+    """The model has not answered in time, or is still busy with an earlier question."""
+
+
 class Failover:
-    """A model made of levels; callable like any other.
+    """A model made of levels; callable like any other, it signs answers with the level's name.
 
     Args:
         levels: name and model, best first; at least one.
@@ -44,51 +48,33 @@ class Failover:
         changed: called with the old level's name, the new one's and why.
         clock: seconds that only go forward.
 
-    ``level`` is the place of the one that answers now, ``last`` the newest answer.
+    ``level`` is the place of the one that answers now.
     """
 
     def __init__(
-        self,
-        levels: Sequence[tuple[str, Model]],
-        *,
-        budget: float,
-        slow: int = 3,
-        within: int | None = None,
-        good: int = 3,
-        pause: int = 5,
+        self, levels: Sequence[tuple[str, Model]], *, budget: float, slow: int = 3,
+        within: int | None = None, good: int = 3, pause: int = 5,
         changed: Callable[[str, str, str], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if not levels or not all(callable(model) for _, model in levels):
             raise ArgumentError("levels", levels, "names and models, at least one")
         self.levels, self.level = list(levels), 0
         self.budget = number("budget", budget, 0.0, above=True)
         self.slow, self.good = integer("slow", slow, 1), integer("good", good, 1)
         self.pause = integer("pause", pause, 1)
-        self._late: deque[bool] = deque(
-            maxlen=self.slow if within is None else integer("within", within, self.slow)
-        )
-        self._changed = changed or (lambda old, new, why: None)
-        self._clock = clock
+        among = self.slow if within is None else integer("within", within, self.slow)
+        self._late: deque[bool] = deque(maxlen=among)
+        self._changed, self._clock = changed or (lambda old, new, why: None), clock
         self._trials = self._since = 0
-        self.last: SignalLike | None = None
 
     @property
     def name(self) -> str:
         """Name of the level that answers now."""
         return self.levels[self.level][0]
 
-    @property
-    def agreement(self) -> float:
-        """How far the timeframes of the newest answer agree, in [0, 1]; NaN without several."""
-        return float(getattr(self.last, "agreement", math.nan))
-
-    def __call__(self, x: Any) -> SignalLike:
+    def __call__(self, x: Any) -> Signal:
         """Answer from the best level that works; raise `FailoverError` if none does."""
-        self.last = self._answer(x)
-        return self.last
-
-    def _answer(self, x: Any) -> SignalLike:
         if self.level > 0:
             self._since += 1
             if self._since % self.pause == 0 and (signal := self._trial(x)) is not None:
@@ -104,13 +90,14 @@ class Failover:
                 self._down(f"{self.slow} answers over {self.budget:g} s")
             return signal
 
-    def _timed(self, level: int, x: Any) -> tuple[SignalLike, float]:
-        start = self._clock()
-        signal = self.levels[level][1](x)
-        number("position", signal.position)  # NaN is a failure too
-        return signal, self._clock() - start
+    def _timed(self, level: int, x: Any) -> tuple[Signal, float]:
+        (name, model), start = self.levels[level], self._clock()
+        signal = model(x)
+        if not isinstance(signal, Signal):
+            raise ArgumentError(name, signal, "a signals.Signal")
+        return replace(signal, model=name), self._clock() - start
 
-    def _trial(self, x: Any) -> SignalLike | None:
+    def _trial(self, x: Any) -> Signal | None:
         """Ask the better level; return its answer if it is taken again."""
         try:
             signal, seconds = self._timed(self.level - 1, x)
@@ -135,15 +122,8 @@ class Failover:
         self._changed(old, self.name, why)
 
 
-# ---- A model in a thread of its own, so that one which never answers does not stop the rest.
-
-
-class HangError(RuntimeError):
-    """The model has not answered in time, or is still busy with an earlier question."""
-
-
-class Worker:
-    """Asks a model, and waits ``limit`` seconds at most.
+class TimeoutModel:
+    """Asks a model in a thread of its own, and waits ``limit`` seconds at most.
 
     A thread cannot be ended from outside: the model goes on, its late answer is thrown away,
     and until then every question is refused at once.
@@ -155,21 +135,17 @@ class Worker:
 
     def __init__(self, model: Model, limit: float) -> None:
         self.model, self.limit = model, number("limit", limit, 0.0, above=True)
-        self._in: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._out: queue.SimpleQueue[tuple[SignalLike | None, Exception | None]] = (
-            queue.SimpleQueue()
-        )
-        self._busy = False
+        self._asked: queue.SimpleQueue[tuple[Future[Signal], Any]] = queue.SimpleQueue()
+        self._answer: Future[Signal] | None = None
         threading.Thread(target=self._work, name="setrade-model", daemon=True).start()
 
     def _work(self) -> None:
         while True:
-            x = self._in.get()
+            answer, x = self._asked.get()
             try:
-                answer: tuple[SignalLike | None, Exception | None] = self.model(x), None
+                answer.set_result(self.model(x))
             except Exception as error:
-                answer = None, error
-            self._out.put(answer)
+                answer.set_exception(error)
 
     def warm(self, x: Any, limit: float) -> None:
         """Ask a question whose answer does not matter, and wait ``limit`` seconds for it.
@@ -180,23 +156,15 @@ class Worker:
         with suppress(Exception):
             self._ask(x, limit)
 
-    def __call__(self, x: Any) -> SignalLike:
+    def __call__(self, x: Any) -> Signal:
         """Return the model's answer, or raise what it raised; `HangError` after ``limit``."""
         return self._ask(x, self.limit)
 
-    def _ask(self, x: Any, limit: float) -> SignalLike:
-        if self._busy and self._out.empty():
+    def _ask(self, x: Any, limit: float) -> Signal:
+        if self._answer is not None and not self._answer.done():
             raise HangError("still busy with an earlier question")
-        if self._busy:
-            self._out.get()  # too late, to a question of long ago
-        self._in.put(x)
-        self._busy = True
-        try:
-            signal, error = self._out.get(timeout=limit)
-        except queue.Empty:
-            raise HangError(f"no answer within {limit:g} s") from None
-        self._busy = False
-        if error is not None:
-            raise error
-        assert signal is not None
-        return signal
+        self._answer = Future()
+        self._asked.put((self._answer, x))
+        if not wait([self._answer], limit).done:
+            raise HangError(f"no answer within {limit:g} s")
+        return self._answer.result()

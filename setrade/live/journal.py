@@ -1,62 +1,80 @@
-"""What a disk can refuse, as errors of the journal."""
+"""The journal: every bar, signal, decision, order and fill, written before it is acted on.
+
+SQLite in WAL mode. Lines gather in one transaction; `Journal.commit` puts them on disk and is
+called before anything leaves the process, so that there is no order without its line. After a
+kill -9 the newest ``state`` row says which bar was finished last; what was begun after it is
+done again, under the same names.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
 
-from setrade.bybit.orders import Intent, Order, text
+import pandas as pd
+
+from setrade.bybit.orders import Order, OrderRequest, text
 from setrade.errors import ArgumentError
-from setrade.live.types import LISTED, OPEN, TABLES, Bar, Wish, pack, unpack
+from setrade.live.types import Bar, OrderLine
+from setrade.rule_signals import SOURCES, Signal
 
-__all__ = ["Journal", "JournalError", "JournalFullError"]
-
-
+# Times are nanoseconds since 1970 (UTC); figures are JSON, which gives each float back to the
+# last digit, NaN and infinities too. Names of tables and columns are those of the first version
+# (``link_id`` is the client order id), so that an old journal can be gone on with; the last two
+# lines drop what its models said of a bar that was not finished, for it was scaled already.
+TABLES = """
+CREATE TABLE IF NOT EXISTS bars (
+    time INTEGER PRIMARY KEY, open REAL, high REAL, low REAL, close REAL, volume REAL,
+    history INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS signals (
+    time INTEGER PRIMARY KEY, position REAL, confidence REAL, source TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS decisions (
+    id INTEGER PRIMARY KEY, time INTEGER, kind TEXT, figures TEXT);
+CREATE TABLE IF NOT EXISTS intents (
+    link_id TEXT PRIMARY KEY, time INTEGER, record TEXT, status TEXT, reason TEXT);
+CREATE TABLE IF NOT EXISTS fills (
+    link_id TEXT PRIMARY KEY, filled TEXT, average REAL);
+CREATE TABLE IF NOT EXISTS events (
+    id INTEGER PRIMARY KEY, time INTEGER, kind TEXT, figures TEXT);
+CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), time INTEGER,
+    figures TEXT);
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT);
+DELETE FROM signals WHERE time > (SELECT time FROM state)
+    AND (SELECT user_version FROM pragma_user_version) = 0;
+PRAGMA user_version = 1;
+"""
+LISTED = ("bars", "signals", "decisions", "intents", "fills", "events")
+OPEN, FILLED = "open", "filled"  # an order whose fate is not known yet; one that came about
 RESERVE = 256 * 1024  # bytes of a file kept back: room for the last orders on a full disk
+UNREADABLE = (sqlite3.DatabaseError, OSError, ValueError, LookupError, TypeError)
 
 
 class JournalError(RuntimeError):
     """The journal cannot be read or written; nothing was acted on."""
 
+    @classmethod
+    def unreadable(cls, error: Exception) -> JournalError:
+        """Return the error of a line that cannot be read."""
+        return cls(f"journal: cannot be read: {type(error).__name__}: {error}")
+
+    @classmethod
+    def unwritten(cls, error: Exception) -> JournalError:
+        """Return what SQLite or the file system raised as an error of the journal."""
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) == ENOSPC
+        return (JournalFullError if full else JournalError)(f"journal: {error}")
+
 
 class JournalFullError(JournalError):
     """The disk took no more of the journal; no order goes out without a line in it."""
-
-
-@contextmanager
-def readable() -> Iterator[None]:
-    """Raise whatever keeps a line from being read as a `JournalError`."""
-    try:
-        yield
-    except (sqlite3.DatabaseError, OSError, ValueError, LookupError, TypeError) as error:
-        raise JournalError(f"journal: cannot be read: {type(error).__name__}: {error}") from error
-
-
-@contextmanager
-def typed() -> Iterator[None]:
-    """Raise what SQLite and the file system raise as a `JournalError`."""
-    try:
-        yield
-    except (sqlite3.DatabaseError, OSError) as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) == ENOSPC
-        kind = JournalFullError if full else JournalError
-        raise kind(f"journal: {error}") from error
-
-
-# ---- The journal: every bar, signal, decision, order and fill, written before it is acted on.
-#
-# SQLite in WAL mode. Lines gather in one transaction; `Journal.commit` puts them on disk and is
-# called before anything leaves the process, so that there is no order without its line. After a
-# kill -9 the newest ``state`` row says which bar was finished last; what was begun after it is
-# done again, under the same names.
 
 
 class Journal:
@@ -64,50 +82,62 @@ class Journal:
 
     Args:
         path: of the SQLite file, made if it is not there.
-        durable: each commit survives the loss of power, at the price of one flush to the disk;
-            False: it survives the death of the process only.
-        patience: seconds to wait for a process that still writes to it.
+        durable: each commit survives the loss of power; False: the death of the process only.
+        busy_timeout: seconds to wait for a process that still writes to it.
+
+    ``lost`` is why nothing is written any more, None while all is.
 
     Raises:
         JournalError: the file is something else, or another process writes to it.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, durable: bool = True, patience: float = 5.0
+        self, path: str | os.PathLike[str], *, durable: bool = True, busy_timeout: float = 5.0
     ) -> None:
         if not isinstance(path, str | os.PathLike):
             raise ArgumentError("path", path, "the path of a file")
         self.path, self._lock, self._closed = os.fspath(path), threading.RLock(), False
-        with typed():
+        self.lost: JournalError | None = None
+        self._reserve = Path(f"{self.path}.reserve")
+        try:
             # autocommit off by hand: transactions begin with a line and end with `commit`
-            self.db = sqlite3.connect(path, timeout=patience, check_same_thread=False)
+            self.db = sqlite3.connect(path, timeout=busy_timeout, check_same_thread=False)
             self.db.isolation_level = None
             self.db.execute("PRAGMA locking_mode=EXCLUSIVE")  # one run, one writer
             self.db.execute("PRAGMA journal_mode=WAL")
             self.db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self.db.executescript(TABLES)
-            self._reserve = Path(f"{self.path}.reserve")
             if self.path != ":memory:":
                 self._reserve.write_bytes(bytes(RESERVE))
-        self.lost: JournalError | None = None  # why nothing is written any more
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise JournalError.unwritten(error) from error
 
     def _write(self, sql: str, *values: Any) -> None:
         if self.lost is not None:
             return
-        with self._lock, typed():
-            if not self.db.in_transaction:
-                self.db.execute("BEGIN")
-            self.db.execute(sql, values)
+        try:
+            with self._lock:
+                if not self.db.in_transaction:
+                    self.db.execute("BEGIN")
+                self.db.execute(sql, values)
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise JournalError.unwritten(error) from error
 
     def commit(self) -> None:
         """Put all lines on disk; to be called before anything is acted on."""
-        with self._lock, typed():
-            if self.db.in_transaction and self.lost is None:
-                self.db.execute("COMMIT")
+        try:
+            with self._lock:
+                if self.db.in_transaction and self.lost is None:
+                    self.db.execute("COMMIT")
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise JournalError.unwritten(error) from error
 
-    @readable()
-    def _read(self, sql: str, *values: Any) -> list[tuple]:
-        return self.db.execute(sql, values).fetchall()
+    def _read(self, sql: str, *values: Any, make: Callable[..., Any] = lambda *row: row) -> list:
+        """Return what ``make`` makes of each row."""
+        try:
+            return [make(*row) for row in self.db.execute(sql, values)]
+        except UNREADABLE as error:
+            raise JournalError.unreadable(error) from error
 
     def _forget(self) -> None:
         """Take back the lines that are not on disk."""
@@ -121,10 +151,7 @@ class Journal:
         self._reserve.unlink(missing_ok=True)
 
     def give_up(self, why: JournalError) -> None:
-        """Write nothing any more: a position that is closed unwritten is better than one left.
-
-        Only what closes a position may be sent after this. ``lost`` keeps why.
-        """
+        """Write nothing any more; only what closes a position may be sent after this."""
         self._forget()
         self.lost = why
 
@@ -139,94 +166,132 @@ class Journal:
             self.db.close()
             self._reserve.unlink(missing_ok=True)
 
-    @readable()
     def setting(self, name: str, value: Any) -> None:
         """Keep a setting of the run; raise `JournalError` if the journal is another run's."""
-        mine = pack({"value": value})
-        self._write("INSERT OR IGNORE INTO settings VALUES (?, ?)", name, mine)
-        kept = self._read("SELECT value FROM settings WHERE name = ?", name)[0][0]
-        if kept != mine:
-            old = unpack(kept)["value"]
+        old = self.kept(name)
+        if old is None:
+            self.keep(name, value)
+        elif old != value:
             raise JournalError(f"journal {self.path}: made with {name} {old}, not {value}")
+
+    def keep(self, name: str, value: Any) -> None:
+        """Write a value (JSON) under a name, in place of an older one."""
+        told = json.dumps({"value": value})
+        self._write("INSERT OR REPLACE INTO settings VALUES (?, ?)", name, told)
+
+    def kept(self, name: str) -> Any:
+        """Return the value that was kept under a name; None if there is none."""
+        sql = "SELECT value FROM settings WHERE name = ?"
+        found = self._read(sql, name, make=lambda told: json.loads(told)["value"])
+        return found[0] if found else None
 
     def bar(self, bar: Bar, *, history: bool = False) -> None:
         """Write a bar, once."""
         self._write("INSERT OR IGNORE INTO bars VALUES (?,?,?,?,?,?,?)", *bar, int(history))
 
-    def signal(self, time_ns: int, wish: Wish) -> None:
+    def signal(self, time_ns: int, signal: Signal) -> None:
         """Write what the model said after the bar that opened at ``time_ns``."""
-        row = (wish.position, wish.confidence, wish.source)
+        row = (signal.position, signal.confidence, signal.model or signal.source)
         self._write("INSERT OR REPLACE INTO signals VALUES (?,?,?,?)", time_ns, *row)
 
     def decision(self, time_ns: int, kind: str, **figures: Any) -> None:
         """Write what the risk manager decided in the bar that opened at ``time_ns``."""
-        self._line("decisions", time_ns, kind, figures)
+        sql = "INSERT INTO decisions (time, kind, figures) VALUES (?,?,?)"
+        self._write(sql, time_ns, kind, json.dumps(figures))
 
     def event(self, kind: str, **figures: Any) -> None:
         """Write something that is not of the market: a start, a fault, a stop."""
-        self._line("events", time.time_ns(), kind, figures)
+        sql = "INSERT INTO events (time, kind, figures) VALUES (?,?,?)"
+        self._write(sql, time.time_ns(), kind, json.dumps(figures))
 
-    def _line(self, table: str, at: int, kind: str, figures: dict[str, Any]) -> None:
-        sql = f"INSERT INTO {table} (time, kind, figures) VALUES (?,?,?)"
-        self._write(sql, at, kind, pack(figures))
-
-    def intent(self, intent: Intent) -> None:
+    def request(self, request: OrderRequest) -> None:
         """Write an order and put it on disk; only then may it be sent."""
-        row = (intent.link_id, intent.decided.value, pack(intent.record()), OPEN, "")
-        self._write("INSERT INTO intents VALUES (?,?,?,?,?)", *row)
+        row = (request.client_order_id, request.decided.value, json.dumps(request.record()))
+        self._write("INSERT INTO intents VALUES (?,?,?,?,?)", *row, OPEN, "")
         self.commit()
 
-    def outcome(self, link_id: str, status: str, reason: str = "") -> None:
+    def outcome(self, client_order_id: str, status: str, reason: str = "") -> None:
         """Write what became of an order."""
         sql = "UPDATE intents SET status = ?, reason = ? WHERE link_id = ?"
-        self._write(sql, status, reason, link_id)
+        self._write(sql, status, reason, client_order_id)
 
     def order(self, order: Order) -> None:
         """Write an order as the broker has it, with its fill if there is one."""
-        status = OPEN if order.is_open else order.status
         if order.filled:
-            row = (order.link_id, text(order.filled), order.average)
+            row = (order.client_order_id, text(order.filled), order.average)
             self._write("INSERT OR REPLACE INTO fills VALUES (?,?,?)", *row)
-        self.outcome(order.link_id, status, order.reason)
+        status = OPEN if order.is_open else order.status
+        self.outcome(order.client_order_id, status, order.reason)
 
-    @readable()
-    def known(self, link_id: str) -> tuple[Intent, str] | None:
-        """Return an order's intent and status; None if there is none of that name."""
+    def known(self, client_order_id: str) -> tuple[OrderRequest, str] | None:
+        """Return an order's request and status; None if there is none of that name."""
         sql = "SELECT record, status FROM intents WHERE link_id = ?"
-        found = ((Intent.from_record(unpack(r)), s) for r, s in self._read(sql, link_id))
-        return next(found, None)
+        found = self._read(sql, client_order_id, make=lambda text, status: (_request(text), status))
+        return found[0] if found else None
 
-    @readable()
-    def unfinished(self) -> list[Intent]:
+    def unfinished(self) -> list[OrderRequest]:
         """Return the orders whose fate is not known, oldest first."""
         sql = "SELECT record FROM intents WHERE status = ? ORDER BY time, rowid"
-        return [Intent.from_record(unpack(row[0])) for row in self._read(sql, OPEN)]
+        return self._read(sql, OPEN, make=_request)
 
-    def intents_since(self, time_ns: int) -> int:
+    def requests_since(self, time_ns: int) -> int:
         """Return how many orders were decided at or after a time."""
         return self._read("SELECT count(*) FROM intents WHERE time >= ?", time_ns)[0][0]
 
     def finish(self, time_ns: int, **figures: Any) -> None:
         """Say that the bar that opened at ``time_ns`` is done, and put it on disk."""
-        self._write("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", time_ns, pack(figures))
+        self._write("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", time_ns, json.dumps(figures))
         self.commit()
 
-    @readable()
     def state(self) -> tuple[int, dict[str, Any]] | None:
         """Return the last finished bar and its figures; None in a new journal."""
-        rows = self._read("SELECT time, figures FROM state")
-        return next(((int(at), unpack(figures)) for at, figures in rows), None)
+        sql = "SELECT time, figures FROM state"
+        found = self._read(sql, make=lambda at, figures: (int(at), json.loads(figures)))
+        return found[0] if found else None
 
     def bars(self, first: int, last: int = 2**62) -> list[Bar]:
         """Return the bars that open in [first, last], oldest first."""
-        sql = f"SELECT {', '.join(Bar._fields)} FROM bars WHERE time BETWEEN ? AND ? ORDER BY time"
-        return [Bar(*row) for row in self._read(sql, first, last)]
+        return self._read(f"{BARS} WHERE time BETWEEN ? AND ? ORDER BY time", first, last, make=Bar)
 
-    def said(self, time_ns: int) -> Wish | None:
-        """Return the signal of a bar; None if there is none."""
+    def oldest_bars(self, count: int) -> list[Bar]:
+        """Return the first ``count`` bars of the run, oldest first."""
+        return self._read(f"{BARS} ORDER BY time LIMIT ?", count, make=Bar)
+
+    def newest_bars(self, count: int, after: int = -1) -> list[Bar]:
+        """Return the newest ``count`` bars that open after a time, oldest first."""
+        sql = f"{BARS} WHERE time > ? ORDER BY time DESC LIMIT ?"
+        return self._read(sql, after, count, make=Bar)[::-1]
+
+    def newest_orders(self, count: int) -> list[OrderLine]:
+        """Return the newest orders, newest first."""
+
+        def line(at: int, record: str, status: str, reason: str, filled: str | None, average: Any):
+            order = json.loads(record)
+            qty = f"{float(filled or order['qty']):.8g}"
+            return OrderLine(at, order["side"], qty, average, status, reason)
+
+        columns = "intents.time, record, status, reason, filled, average"
+        sql = f"""SELECT {columns} FROM intents LEFT JOIN fills USING (link_id)
+            ORDER BY intents.time DESC, intents.rowid DESC LIMIT ?"""
+        return self._read(sql, count, make=line)
+
+    def said(self, time_ns: int) -> Signal | None:
+        """Return the signal of a bar; None if there is none. A model's name is its source."""
         sql = "SELECT position, confidence, source FROM signals WHERE time = ?"
-        return next((Wish(*row) for row in self._read(sql, time_ns)), None)
+        for position, confidence, source in self._read(sql, time_ns):
+            at, named = pd.Timestamp(time_ns, tz="UTC"), source not in SOURCES
+            who = {"model": source} if named else {"source": source}
+            return Signal(at, position, confidence, **who)
+        return None
 
     def counts(self) -> dict[str, int]:
         """Return how many lines each table has."""
         return {t: self._read(f"SELECT count(*) FROM {t}")[0][0] for t in LISTED}
+
+
+BARS = f"SELECT {', '.join(Bar._fields)} FROM bars"
+
+
+def _request(text: str) -> OrderRequest:
+    """Return the order that a line tells of."""
+    return OrderRequest.from_record(json.loads(text))

@@ -1,12 +1,14 @@
-"""Long bars out of the window of short ones, as known at its end and not a bar earlier."""
+"""Nets, the rule and their ensemble as models of the pipeline, and the fallback chain of them.
+
+A net is asked on bars of the length that it was trained on, made of the pipeline's shorter ones
+(1 minute into 15, say), as known at its newest bar; between two closes its answer stands.
+"""
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from math import nan
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,29 @@ import pandas as pd
 from setrade import candles
 from setrade.candles.checks import bar_interval, parse_interval
 from setrade.channels import WARM_UP
-from setrade.errors import ArgumentError, integer
+from setrade.errors import ArgumentError, integer, number
 from setrade.inference import CheckpointError, Predictor, Spec, from_candles, plain
-from setrade.live.failover import Failover, Worker
+from setrade.live.config import Config
+from setrade.live.failover import Failover, TimeoutModel
 from setrade.live.types import Model
 from setrade.models import TimeframeEnsemble
 from setrade.models.timeframes import directions
 from setrade.pictures import encoder
-from setrade.signals import Signal, rule_based
+from setrade.rule_signals import Signal, follow_moves
 from setrade.training import device as pick_device
+
+# "rules" ends every chain; when it fails as well, the position is closed and the run ended.
+CHAINS = {
+    "rules": ("rules",),
+    "se_trader": ("se_trader", "rules"),
+    "efficientnet": ("efficientnet", "se_trader", "rules"),
+    "ensemble": ("ensemble", "se_trader", "rules"),
+}
+CHECKPOINTS = {"se_trader": "se_trader", "efficientnet": "efficientnet_micro"}
+FRAMES = ("1min", "5min")
+HANG = 5.0  # budgets after which an answer is not waited for any more
+WARM = 600.0  # seconds that the very first answer may take, before the first bar
+WITHIN, PAUSE = 60, 15  # bars: the nets work at the closes of long ones, every fifteenth or so
 
 
 class Timeframe:
@@ -33,8 +49,7 @@ class Timeframe:
     out. ``needs`` is how many short bars it takes, wherever the window ends.
 
     Args:
-        interval: length of the bars that are wanted, such as "15min".
-        step: length of the window's own bars, such as "1min".
+        interval: length of the bars that are wanted. step: of the window's own, such as "1min".
         count: how many are wanted.
 
     Raises:
@@ -50,11 +65,7 @@ class Timeframe:
         self.needs = self.count * self.ratio + self.ratio - 1
 
     def span(self, window: pd.DataFrame) -> pd.DataFrame:
-        """Return the short bars that the newest complete long ones are made of.
-
-        Raises:
-            ArgumentError: the window is too short.
-        """
+        """Return the short bars that the newest complete long ones are made of."""
         if len(window) < self.needs:
             allowed = f"{self.needs} bars or more, for {self.count} of {self.interval}"
             raise ArgumentError("window", window, allowed)
@@ -72,25 +83,6 @@ class Timeframe:
         """
         bars = self.span(window)
         return bars if self.ratio == 1 else candles.resample(bars, self.interval)
-
-
-# ---- The book's nets and its rule as models of the pipeline, each on bars of its own length.
-#
-# A net is asked on bars of the length that it was trained on, made of the pipeline's shorter ones
-# (1 minute into 15, say); between two of them its answer stands. An `Ensemble` pools several
-# timeframes and says how far they agree.
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model says: `Signal`'s fields, the model's name as source, and the agreement."""
-
-    position: float
-    confidence: float
-    source: str
-    probabilities: tuple[float, float, float] | None = None
-    attention: dict[str, float] | None = None
-    agreement: float = nan
 
 
 class Net:
@@ -147,8 +139,8 @@ class Net:
 def history(spec: Spec) -> int:
     """Return how many bars a net's input is made of.
 
-    Windows of channels get their warm-up twice: after it once, averages that never forget
-    still tell where the window began, in the fifth digit of a probability.
+    Channels warm up twice: after once, averages that never forget still tell where the window
+    began, in the fifth digit of a probability.
     """
     if spec.kind == "pictures":
         return int(spec.preprocessing["bars"])
@@ -166,13 +158,16 @@ class Rule:
     def __init__(
         self, step: str, *, interval: str | None = None, lookback: int = 48, threshold: float = 0.5
     ) -> None:
+        self.lookback = integer("lookback", lookback, 2)
+        self.threshold = number("threshold", threshold, 0.0)
         self.frame = Timeframe(interval or step, step, lookback + 1)
-        self.needs, self.lookback, self.threshold = self.frame.needs, lookback, threshold
+        self.needs = self.frame.needs
 
     def __call__(self, window: pd.DataFrame) -> Signal:
         """Return the signal after the newest complete bar."""
         bars = self.frame(window)
-        return rule_based(bars, lookback=self.lookback, threshold=self.threshold)
+        position = follow_moves(bars["close"], self.lookback, self.threshold).iloc[-1]
+        return Signal(bars.index[-1], float(position), abs(float(position)), source="rule")
 
 
 class Ensemble:
@@ -191,15 +186,16 @@ class Ensemble:
         names = tuple(f"{type(m).__name__} {m.frame.interval}" for m in members)
         self.pool = TimeframeEnsemble.equal(names)
 
-    def __call__(self, window: pd.DataFrame) -> Answer:
+    def __call__(self, window: pd.DataFrame) -> Signal:
         """Return the pooled answer; its ``agreement`` is in [0, 1]."""
         said = [member(window) for member in self.members]
         shares = np.array([[share(signal) for signal in said]])  # (1, members, 3)
-        sell, hold, buy = map(float, self.pool.combine(shares)[0])
-        agreement = float((directions(shares)[0] == np.sign(buy - sell)).mean())
-        gates = next((s.attention for s in said if s.attention), None)
-        p = (sell, hold, buy)
-        return Answer(buy - sell, max(p), "ensemble", p, gates, agreement)
+        sell, hold, buy = (min(float(p), 1.0) for p in self.pool.combine(shares)[0])
+        return Signal(
+            max(signal.time for signal in said), buy - sell, max(sell, hold, buy),
+            (sell, hold, buy), next((s.attention for s in said if s.attention), None), "ensemble",
+            agreement=float((directions(shares)[0] == np.sign(buy - sell)).mean()),
+        )  # fmt: skip
 
 
 def share(signal: Signal) -> tuple[float, float, float]:
@@ -210,21 +206,14 @@ def share(signal: Signal) -> tuple[float, float, float]:
     return down, 1.0 - up - down, up
 
 
-# ---- For replays: a net's answers to a whole recording, worked out in batches beforehand.
-
-
-class Foretold:
-    """A model that looks its answers up; each was made of bars that had closed by then.
+class PrecomputedModel:
+    """A net whose answers to a recording are worked out in batches beforehand, and looked up.
 
     Args:
-        net: whose answers they are.
-        recorded: candles that the pipeline will replay, without a hole.
-        batch: inputs that are made at a time.
+        net: whose answers they are. recorded: candles that the pipeline will replay, without a
+            hole. batch: inputs that are made at a time.
 
     Batches change the last digits of an answer (by about 1e-7), nothing else.
-
-    Raises:
-        ArgumentError: bars of another length than the net's model was made for, or too few.
     """
 
     def __init__(self, net: Net, recorded: pd.DataFrame, *, batch: int = 2_048) -> None:
@@ -252,40 +241,6 @@ class Foretold:
         return signal
 
 
-# ---- The models that the command line can name, as a chain from the best to the plainest.
-
-
-# "rules" ends every chain; when it fails as well, the position is closed and the run ended.
-CHAINS = {
-    "rules": ("rules",),
-    "se_trader": ("se_trader", "rules"),
-    "efficientnet": ("efficientnet", "se_trader", "rules"),
-    "ensemble": ("ensemble", "se_trader", "rules"),
-}
-CHECKPOINTS = {"se_trader": "se_trader", "efficientnet": "efficientnet_micro"}
-FRAMES = ("1min", "5min")
-PATIENCE = 5.0  # budgets after which an answer is not waited for any more
-WARM = 600.0  # seconds that the very first answer may take, before the first bar
-WITHIN, PAUSE = 60, 15  # bars: the nets work at the closes of long ones, every fifteenth or so
-
-
-@dataclass(frozen=True)
-class Sized:
-    """A model whose positions are scaled, and that signs its answers with a name."""
-
-    name: str
-    model: Any
-    size: float
-
-    def __call__(self, window: Any) -> Answer:
-        """Return the model's answer, its position times ``size``."""
-        s = self.model(window)
-        agreement = getattr(s, "agreement", float("nan"))
-        return Answer(
-            self.size * s.position, s.confidence, self.name, s.probabilities, s.attention, agreement
-        )
-
-
 class Broken:
     """Stands for a model that could not be loaded: each question raises why."""
 
@@ -294,28 +249,25 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def __call__(self, window: Any) -> Answer:
+    def __call__(self, window: Any) -> Signal:
         """Raise the error."""
         raise self.error
 
 
-def chain(
-    o: argparse.Namespace, changed: Callable[[str, str, str], None], *, resumed: bool = False,
+def fallback_chain(
+    config: Config, changed: Callable[[str, str, str], None], *, resumed: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Failover, int, int]:  # fmt: skip
     """Return the chain that the options ask for, and the most and least bars that it needs.
 
-    The first level is on the device that `training.device` gives (or ``o.device``) and runs as
-    ``o.runtime`` says; the others are on the CPU, with the plain runtime. All have answered once
-    when this returns: what is compiled at a first answer would not be ready at the first bar.
+    Device and runtime of the options are the first level's; the others are on the CPU, with the
+    plain runtime. All have answered once when this returns: what is compiled at a first answer
+    would not be ready at the first bar.
 
     Args:
-        o: options, as `options.parser` makes them.
-        changed: told of each change of level.
-        resumed: the run goes on with a journal, so that there may be a position to care for: a
-            file of weights that is damaged takes its level out of the chain. A new run does not
-            start with it.
-        clock: of the budget.
+        config: of the run. changed: told of each change of level. clock: of the budget.
+        resumed: there may be a position to care for: a damaged file of weights takes its level
+            out of the chain. A new run does not start with it.
 
     Raises:
         CheckpointError: a damaged or missing file of weights, in a new run.
@@ -323,50 +275,47 @@ def chain(
     """
     levels: list[tuple[str, Model]] = []
     needs: list[int] = []
-    for place, name in enumerate(CHAINS[o.model]):
+    for place, name in enumerate(CHAINS[config.model]):
         try:
-            model: Any = _make(name, o, first=place == 0)
+            model: Any = _make(name, config, first=place == 0)
         except CheckpointError as error:
             if not resumed:
                 raise
             model = Broken(error)
         needs.append(model.needs)
-        worker = Worker(Sized(name, model, o.size), PATIENCE * o.budget)
+        bounded = TimeoutModel(model, HANG * config.budget)
         if model.needs:
-            worker.warm(candles.synthetic(model.needs, seed=0, interval=o.interval).candles, WARM)
-        levels.append((name, worker))
+            market = candles.synthetic(model.needs, seed=0, interval=config.interval)
+            bounded.warm(market.candles, WARM)
+        levels.append((name, bounded))
     made = Failover(
-        levels, budget=o.budget, within=WITHIN, pause=PAUSE, changed=changed, clock=clock
+        levels, budget=config.budget, within=WITHIN, pause=PAUSE, changed=changed, clock=clock
     )
     return made, max(needs), needs[-1]
 
 
-def _make(name: str, o: argparse.Namespace, *, first: bool) -> Any:
+def _make(name: str, config: Config, *, first: bool) -> Any:
     """Return one level."""
-    where = (o.device, o.runtime) if first else ("cpu", None)
-    rule = {"lookback": o.lookback, "threshold": o.threshold}
+    where = (config.device, config.runtime) if first else ("cpu", None)
+    rule = {"lookback": config.lookback, "threshold": config.threshold}
     if name == "rules":
-        return Rule(o.interval, **rule)
-    if name == "ensemble":
-        nets = [_net(member, o, *where) for member in CHECKPOINTS.values()]
-        return Ensemble([*nets, *(Rule(o.interval, interval=f, **rule) for f in _frames(o))])
-    return _net(o.checkpoint if first and o.checkpoint else CHECKPOINTS[name], o, *where)
+        return Rule(config.interval, **rule)
+    if name != "ensemble":
+        file = config.checkpoint if first and config.checkpoint else CHECKPOINTS[name]
+        return _net(file, config.interval, *where)
+    own = parse_interval("interval", config.interval).value
+    fit = [f for f in FRAMES if not parse_interval("frames", f).value % own]
+    frames = config.frames.split(",") if config.frames else fit or [config.interval]
+    nets = [_net(file, config.interval, *where) for file in CHECKPOINTS.values()]
+    return Ensemble([*nets, *(Rule(config.interval, interval=f, **rule) for f in frames)])
 
 
-def _frames(o: argparse.Namespace) -> list[str]:
-    """Return the bar lengths on which the rule votes."""
-    if o.frames:
-        return o.frames.split(",")
-    own = parse_interval("interval", o.interval).value
-    return [f for f in FRAMES if not parse_interval("frames", f).value % own] or [o.interval]
-
-
-def _net(file: str, o: argparse.Namespace, device: str | None, runtime: str | None) -> Net:
+def _net(file: str, interval: str, device: str | None, runtime: str | None) -> Net:
     """Return a net on bars of the length that it was trained on."""
     on = pick_device(device)
     predictor = Predictor.load(file, on, runtime=runtime or plain(on), batch_size=1)
     try:
-        return Net(predictor, o.interval)
+        return Net(predictor, interval)
     except ArgumentError as error:
         allowed = f"bars of which {predictor.spec.interval} ones can be made, or --model rules"
-        raise ArgumentError("interval", o.interval, allowed) from error
+        raise ArgumentError("interval", interval, allowed) from error

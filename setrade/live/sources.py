@@ -1,27 +1,23 @@
-"""Where bars come from: a frame or file, the simulator, Bybit. All look the same from here."""
+"""Sources of closed bars: a recording, and the stream of Bybit or of the simulator."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
 import pandas as pd
 
-from setrade import candles
 from setrade import candles as frames
 from setrade.bybit import Rest, Stream
 from setrade.bybit.events import Kline
 from setrade.errors import ArgumentError, integer, number
-from setrade.live.journal import Journal
 from setrade.live.types import Bar, bars_of
 
 COLUMNS = Bar._fields[1:]
 
 
-class Heard(NamedTuple):
+class BarEvent(NamedTuple):
     """A closed bar from a source; ``late`` if it closed while nobody listened."""
 
     bar: Bar
@@ -38,7 +34,7 @@ class Source(Protocol):
         """Return the bars before the first one that is traded on, oldest first."""
         ...
 
-    def bars(self, after: int) -> AsyncIterator[Heard]:
+    def bars(self, after: int) -> AsyncIterator[BarEvent]:
         """Yield the bars that open after a time (ns), as they close."""
         ...
 
@@ -71,14 +67,14 @@ class Recorded:
         """Return the first bars."""
         return self._bars[: self._history]
 
-    async def bars(self, after: int) -> AsyncIterator[Heard]:
+    async def bars(self, after: int) -> AsyncIterator[BarEvent]:
         """Yield the others."""
         for bar in self._bars[self._history :]:
             if bar.time <= after:
                 continue
             if self._pace is not None:
                 await asyncio.sleep(self.step / 1e9 / self._pace)
-            yield Heard(bar)
+            yield BarEvent(bar)
 
 
 class Streamed:
@@ -106,7 +102,7 @@ class Streamed:
         self.rest = Rest(http_url, testnet)
         self.stream = Stream(
             f"kline.{interval}.{symbol}", ws_url, testnet=testnet, silence=silence,
-            fill=self.rest.klines,
+            backfill=self.rest.klines,
         )  # fmt: skip
 
     async def history(self) -> list[Bar]:
@@ -127,7 +123,7 @@ class Streamed:
     def _next(self, after: int) -> pd.Timestamp:
         return pd.Timestamp(after + self.step, tz="UTC")
 
-    async def bars(self, after: int) -> AsyncIterator[Heard]:
+    async def bars(self, after: int) -> AsyncIterator[BarEvent]:
         """Yield what closed since, then what the stream brings."""
         stream = self.stream.start()  # first, so that nothing falls between the two
         try:
@@ -136,66 +132,14 @@ class Streamed:
             missed = await self._asked(first, now) if first < now else []
             for k, bar in enumerate(missed, 1):
                 after = bar.time
-                yield Heard(bar, late=k < len(missed))
+                yield BarEvent(bar, late=k < len(missed))
             async for event in stream:
                 if isinstance(event, Kline) and event.time.value > after:
                     if event.time.value > after + self.step:  # closed while the stream opened
                         for bar in await self._asked(self._next(after), event.time):
-                            yield Heard(bar, late=True)
+                            yield BarEvent(bar, late=True)
                     after = event.time.value
                     bar = Bar(event.time.value, *(getattr(event, name) for name in COLUMNS))
-                    yield Heard(bar, late=event.filled)
+                    yield BarEvent(bar, late=event.backfilled)
         finally:
             await asyncio.to_thread(stream.close)
-
-
-# ---- Where the command line has its bars from.
-
-
-MARKET = 20_160  # bars of the simulated market: two weeks of minutes
-
-
-def recorded(o: argparse.Namespace) -> pd.DataFrame | None:
-    """Return the candles of a file, whose bars then say what the interval is."""
-    if o.source != "file":
-        return None
-    if not o.file:
-        raise ArgumentError("file", o.file, "a file of candles, with --source file")
-    bars = candles.read(o.file)
-    o.interval = f"{candles.bar_interval(bars).value // 10**9}s"
-    return bars
-
-
-@contextmanager
-def source(
-    o: argparse.Namespace, journal: Journal, file: pd.DataFrame | None, needs: int
-) -> Iterator[Source]:
-    """Yield where bars come from; a simulator lives as long as the run."""
-    if file is not None:
-        history = min(needs, len(file) // 2) if o.history is None else o.history
-        yield Recorded(file, history, speed=o.speed or None)
-        return
-    o.history = needs if o.history is None else o.history
-    if o.source == "bybit":
-        yield Streamed(o.symbol, o.interval, o.history, testnet=o.broker == "testnet")
-    else:
-        with simulated(o, journal) as made:
-            yield made
-
-
-@contextmanager
-def simulated(o: argparse.Namespace, journal: Journal) -> Iterator[Source]:
-    """Yield the stream of an exchange in this process, its clock running."""
-    from setrade import simulator
-
-    bars = candles.synthetic(MARKET, seed=o.seed, interval=o.interval).candles
-    kept = journal.state()
-    first = bars.index[integer("history", o.history, 1, MARKET - 100) + 5]
-    if kept is not None:  # the same market goes on where the last run left it
-        first = pd.Timestamp(kept[0], tz="UTC") + 2 * (bars.index[1] - bars.index[0])
-    if not bars.index[0] < first < bars.index[-1]:
-        raise ArgumentError("journal", o.journal, "a run that this simulated market can go on from")
-    clock = simulator.Clock(first, o.speed)
-    with simulator.serve(bars, symbol=o.symbol, clock=clock) as server:
-        yield Streamed(o.symbol, o.interval, o.history, http_url=server.http_url,
-                       ws_url=server.ws_url)  # fmt: skip

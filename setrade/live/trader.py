@@ -1,289 +1,63 @@
-"""How often, and how long, something that an exchange does not do is asked for again."""
+"""The trader: moves one account from bar to bar, and each move becomes one order with a name.
+
+An order's name follows from the bar and the leg alone. After a crash the same bar is worked
+through again and comes to the same names; a name that the journal knows is asked for at the
+broker, and only sent, under that same name, where the broker has none. Only what must be closed
+now is tried more than once in a bar: each attempt has a name of its own (`Executor.untried`).
+"""
 
 from __future__ import annotations
 
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Decimal
-from types import SimpleNamespace
-from typing import Any, TypeVar
+from functools import cached_property, partial
+from typing import NoReturn, TypeVar
 
 import pandas as pd
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+import tenacity
+from tenacity import RetryCallState, Retrying
 
-from setrade.bybit import ExchangeError
-from setrade.bybit.orders import (
-    Broker,
-    Instrument,
-    Intent,
-    Order,
-    OrderConflictError,
-    OrderRejectedError,
-    OrderRuleError,
-    OrderUnknownError,
-    decimal,
-)
+from setrade.bybit import ExchangeError, orders
+from setrade.bybit.orders import Broker, Order, OrderRequest
 from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs
 from setrade.errors import number
-from setrade.live.account import Desk, Move
-from setrade.live.journal import Journal, JournalError, readable
-from setrade.live.types import FILLED, OPEN, Bar, Row, Wish
-from setrade.risk import Risk, exposure
+from setrade.live.account import Move, RiskAccount
+from setrade.live.journal import FILLED, OPEN, UNREADABLE, Journal, JournalError
+from setrade.live.types import Bar, Row
+from setrade.risk import REASONS, TARGET, Risk, exposure
+from setrade.rule_signals import Signal
 
-PASSING = (ExchangeError, OrderUnknownError, OSError)  # the last: what a network raises
-TRIES, FIRST = 5, 0.2  # seconds of the first wait
-LONGEST = 15.0  # seconds between two tries to close
-T = TypeVar("T")
-
-
-def insist(work: Callable[[], T]) -> T:
-    """Return ``work()``, tried again while it fails for a passing reason; waits double."""
-    retrying = Retrying(
-        stop=stop_after_attempt(TRIES),
-        wait=wait_exponential(multiplier=FIRST),
-        retry=retry_if_exception_type(PASSING),
-        reraise=True,
-    )
-    return retrying(work)
-
-
-def waits(patience: float) -> Iterator[float]:
-    """Yield seconds to wait between tries, doubling up to ``LONGEST``, for ``patience`` seconds.
-
-    There is one value more than there are waits: the last, 0, belongs to the last try.
-    """
-    end, wait = time.monotonic() + patience, FIRST
-    while (left := end - time.monotonic()) > 0:
-        yield min(wait, left)
-        wait = min(2 * wait, LONGEST)
-    yield 0.0
-
-
-# ---- How a paper broker is shown what happened inside a bar.
-
-
+PASSING = (ExchangeError, orders.OrderUnknownError, OSError)  # the last: what a network raises
+CLOSE_WAIT = tenacity.wait_exponential(multiplier=0.2, max=15.0)  # seconds between tries to close
+RESTING = REASONS[TARGET]  # a move for which a limit order would have waited at the price
 BAND = 1e-3  # how far a bar must trade beyond a resting order to fill it on paper
 TICK = 1_000  # ns: the moments of one bar that a paper broker is shown are told apart by these
+# Numbers of the legs within one moment: names of orders are made of them.
+INSIDE, OPENING, FLATTEN = 0, 10, 20
+PAPER = {OPENING: 1, INSIDE: 20}  # on paper the open comes first
+CLOSE = 99  # the last moment of a bar that a paper broker is shown
+T = TypeVar("T")
+
+# Calls its argument, five times at most while that fails for a passing reason; waits double.
+retry = Retrying(
+    stop=tenacity.stop_after_attempt(5), wait=tenacity.wait_exponential(multiplier=0.2),
+    retry=tenacity.retry_if_exception_type(PASSING), reraise=True,
+)  # fmt: skip
 
 
-class PaperMarket:
-    """Shows a paper broker the moments of a bar as the backtest sees them, as tiny bars.
-
-    A recorded bar says that a level was reached, not when; so the open, then each level at
-    which an order fills, then the close are shown one after another. Moments that the broker's
-    own journal has already are not shown again.
-    """
-
-    def __init__(self, broker: PaperBroker) -> None:
-        self.broker = broker
-        told = [e["time"] for e in broker.journal.entries if e["kind"] == "bar"]
-        self._newest = pd.Timestamp(told[-1]).value if told else -1
-
-    def next(self, time_ns: int) -> int:
-        """Return a time, or the first one after it that has not been shown yet."""
-        return max(time_ns, self._newest + TICK)
-
-    def show(self, time_ns: int, price: float) -> None:
-        """Show one price."""
-        self._tell(time_ns, price, price)
-
-    def through(self, time_ns: int, price: float, side: float) -> None:
-        """Trade through a resting order of ``side`` (+1: a buy) at ``price``, from its far side."""
-        self._tell(time_ns, price * (1 + side * BAND), price * (1 - side * BAND))
-
-    def _tell(self, time_ns: int, start: float, end: float) -> None:
-        """Show a bar that goes from ``start`` to ``end`` and back."""
-        if time_ns <= self._newest:
-            return
-        at, low, high = pd.Timestamp(time_ns, tz="UTC"), min(start, end), max(start, end)
-        self.broker.on_bar(SimpleNamespace(time=at, open=start, high=high, low=low, close=start))
-        self._newest = time_ns
-
-
-# ---- The order executor: each move becomes one named order, in the journal before it is sent.
-#
-# An order's name follows from the bar and the leg alone. After a crash the same bar is worked
-# through again and comes to the same names; a name that the journal knows is asked for at the
-# broker, and only sent, under that same name, where the broker has none. Only what must be closed
-# now is tried more than once in a bar: each attempt has a name of its own (`Executor.untried`).
-
-
-class Executor:
-    """Sends moves to a broker and follows each order to its end.
-
-    Args:
-        journal: where every order is written first.
-        broker: any of `setrade.bybit`'s.
-        symbol: what is traded. strategy: first part of the orders' names.
-        settle: seconds in which a market order is expected to end.
-    """
-
-    def __init__(
-        self, journal: Journal, broker: Broker, symbol: str, *, strategy: str = "live",
-        settle: float = 5.0,
-    ) -> None:  # fmt: skip
-        self.journal, self.broker, self.symbol = journal, broker, symbol
-        self.strategy, self.settle = strategy, settle
-        self.market = PaperMarket(broker) if isinstance(broker, PaperBroker) else None
-        self.missed: Move | None = None  # of the last `send`: what was refused or not filled
-
-    def send(self, moves: list[Move], decided: int, leg: int) -> list[Order]:
-        """Carry moves out in order, up to one that is missed; return the orders made of them.
-
-        Args:
-            moves: from the desk. decided: time of the decision in ns; leg: number of the first.
-
-        Raises:
-            JournalError: an order could not be written, and was not sent.
-            OrderUnknownError, ExchangeError: an order's fate could not be learned.
-        """
-        orders: list[Order] = []
-        self.missed = None
-        for k, move in enumerate(moves, leg):
-            intent = self._intent(move, decided, k)
-            if intent is None:
-                self.journal.decision(decided, "too_small", units=move.units, leg=k)
-                continue
-            order, whole = self._carry(intent, move, decided + k * TICK)
-            orders += [] if order is None else [order]
-            if not whole:
-                self.missed = move
-                break  # the next one was sized for what this one leaves
-        return orders
-
-    def untried(self, decided: int, leg: int) -> int:
-        """Return the first time from ``decided`` on (ns) after which no order has ended yet."""
-        while True:
-            known = self.journal.known(self._named("buy", decided, leg).link_id)
-            if known is None or known[1] == OPEN:
-                return decided
-            decided += 1
-
-    def _named(self, side: str, decided: int, leg: int) -> Intent:
-        at = pd.Timestamp(decided, tz="UTC")
-        return Intent(self.symbol, side, Decimal(1), at, strategy=self.strategy, leg=leg)
-
-    def _carry(self, intent: Intent, move: Move, at: int) -> tuple[Order | None, bool]:
-        """Return the order, if there is one, and False if it was refused or not filled."""
-        order, known = None, self.journal.known(intent.link_id)
-        if known is None:
-            self.journal.intent(intent)
-        else:
-            intent, status = known
-            if status != OPEN:
-                return self.broker.order(intent.link_id), status == FILLED
-            order = self.find(intent)
-        order = self._submit(intent, move, at) if order is None else self._follow(order, move, at)
-        return order, order is not None and (order.is_open or order.filled >= order.qty)
-
-    def _intent(self, move: Move, decided: int, leg: int) -> Intent | None:
-        """Return the order of a move; None where nothing is left to trade.
-
-        A closing move takes what the broker holds, to the last digit. The name must not depend
-        on the size: a bar that is worked through again finds the order it has sent.
-        """
-        units = abs(move.units)
-        named = self._named("buy" if move.units > 0 else "sell", decided, leg)
-        if self.journal.known(named.link_id) is not None:
-            return named
-        if move.closing:
-            held = self.broker.position(self.symbol)
-            units = abs(held) if held * move.units < 0 else 0.0
-        qty = self._sized(units, move)
-        if not qty:
-            return None
-        price = self._limit(move) if move.resting and self.market else None
-        return replace(named, qty=qty, price=price, reduce_only=move.closing)
-
-    def _rules(self) -> Instrument | None:
-        rules: Any = getattr(self.broker, "instrument", None)
-        return rules(self.symbol) if callable(rules) else rules  # pyright: ignore
-
-    def _limit(self, move: Move) -> Decimal:
-        rules = self._rules()
-        exact = decimal("price", move.price)
-        return rules.price(exact, rounding="nearest") if rules else exact
-
-    def _sized(self, units: float, move: Move) -> Decimal:
-        rules = self._rules()
-        if rules is None:
-            return decimal("qty", units) if units else Decimal(0)
-        qty = rules.floor(units)
-        small = not move.closing and qty * decimal("price", move.price) < rules.min_notional
-        return Decimal(0) if small else qty
-
-    def _submit(self, intent: Intent, move: Move, at: int) -> Order | None:
-        try:
-            order = self.broker.submit(intent)
-        except (OrderRejectedError, OrderRuleError) as error:
-            self.journal.outcome(intent.link_id, "rejected", str(error))
-            return None
-        except OrderConflictError as error:  # a reduce-only order that the exchange cut down
-            order = error.order
-        return self._follow(order, move, at)
-
-    def _follow(self, order: Order, move: Move, at: int) -> Order:
-        """Watch an order to its end and write what became of it."""
-        if self.market is not None and order.is_open:
-            at = self.market.next(at)
-            if move.resting:
-                self.market.through(at, move.price, 1.0 if move.units > 0 else -1.0)
-            else:
-                self.market.show(at, move.price)
-        deadline = time.monotonic() + self.settle
-        order = self.broker.order(order.link_id) or order
-        while order.is_open and self.market is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-            order = self.broker.order(order.link_id) or order
-        self.journal.order(order)
-        self.journal.commit()
-        return order
-
-    def find(self, intent: Intent) -> Order | None:
-        """Ask the broker for an order by its name, as long as it may take to show."""
-        patience = 0.0 if self.market is not None else min(self.settle, 1.0)
-        deadline = time.monotonic() + patience
-        while True:
-            order = self.broker.order(intent.link_id)
-            if order is not None or time.monotonic() >= deadline:
-                return order
-            time.sleep(0.1)
-
-    def settle_open(self, before: int) -> list[str]:
-        """After a restart, learn the fate of orders that were decided before a time (ns).
-
-        One that the broker does not know was never sent; its bar is past, so it is given up.
-
-        Returns:
-            The names that were given up.
-        """
-        given_up = []
-        for intent in self.journal.unfinished():
-            if intent.decided.value >= before:
-                continue  # its bar is worked through again
-            order = self.find(intent)
-            if order is None:
-                self.journal.outcome(intent.link_id, "expired", "never sent, its bar is past")
-                given_up.append(intent.link_id)
-            else:
-                self.journal.order(order)
-        self.journal.commit()
-        return given_up
-
-    def standing(self) -> tuple[float, float]:
-        """Return the signed size held and the worth of the account, as the broker says."""
-        return self.broker.position(self.symbol), self.broker.equity()
-
-
-# ---- Closing everything: tried again until nothing is held, each attempt an order of its own name.
-
-
-FLATTEN = 20  # number of the leg: names of orders are made of it
+def poll(work: Callable[[], T], again: Callable[[T], bool], seconds: float, pause: float) -> T:
+    """Return ``work()``, asked every ``pause`` seconds while ``again`` says so, for ``seconds``."""
+    asking = Retrying(
+        stop=tenacity.stop_after_delay(seconds), wait=tenacity.wait_fixed(pause),
+        retry=tenacity.retry_if_result(again),
+        retry_error_callback=lambda state: state.outcome.result(),  # type: ignore[union-attr]
+    )  # fmt: skip
+    return asking(work)
 
 
 class UnattendedError(RuntimeError):
@@ -301,6 +75,195 @@ class HeldError(UnattendedError):
         )
 
 
+class PaperPrices:
+    """Shows a paper broker the moments of a bar as the backtest sees them, as tiny bars.
+
+    A bar says that a level was reached, not when: each price at which an order fills, the open's
+    first, then the close are shown one after another, and each moment once.
+    """
+
+    def __init__(self, broker: PaperBroker, journal: Journal) -> None:
+        self.broker, self.journal = broker, journal
+        self._fees = math.nan  # in the state that the journal has
+
+    def show(self, time_ns: int, price: float, end: float | None = None) -> None:
+        """Show one price, or a bar that goes from it to ``end`` and back."""
+        if time_ns <= self.broker.newest:
+            return
+        end = price if end is None else end
+        self.broker.on_bar(Bar(time_ns, price, max(price, end), min(price, end), price, 0.0))
+
+    def reach(self, time_ns: int, move: Move) -> None:
+        """Show what fills a move, at a time or the first one after it that was not shown yet.
+
+        Through a resting order the price trades from its far side.
+        """
+        band = BAND * math.copysign(1.0, move.units) * (move.reason == RESTING)
+        at = max(time_ns, self.broker.newest + TICK)
+        self.show(at, move.price * (1 + band), move.price * (1 - band))
+
+    def save(self, *, traded: bool = False) -> None:
+        """Write the broker's state where it has changed; its own liquidation shows in the fees."""
+        if traded or self.broker.fees != self._fees:
+            self.journal.keep("paper", self.broker.state())
+            self._fees = self.broker.fees
+
+    def restore(self, time_ns: int, price: float) -> None:
+        """Put a broker that has seen nothing yet where the journal says, at the last close."""
+        state = self.journal.kept("paper")
+        if state is not None and self.broker.newest < 0:
+            self.broker.restore(state)
+        if not math.isnan(price):  # else no bar has closed yet
+            self.show(time_ns, price)
+
+
+class Executor:
+    """Sends moves to a broker and follows each order to its end.
+
+    Args:
+        journal: where every order is written first. broker: any of `setrade.bybit`'s.
+        symbol: what is traded. strategy: first part of the orders' names.
+        settle: seconds in which a market order is expected to end.
+
+    ``missed`` is the move of the last `send` that was refused or not filled; None for none.
+    """
+
+    def __init__(
+        self, journal: Journal, broker: Broker, symbol: str, *, strategy: str = "live",
+        settle: float = 5.0,
+    ) -> None:  # fmt: skip
+        self.journal, self.broker, self.symbol, self.strategy = journal, broker, symbol, strategy
+        self.prices = PaperPrices(broker, journal) if isinstance(broker, PaperBroker) else None
+        self.settle = settle if self.prices is None else 0.0  # on paper there is no waiting
+        self._name = partial(orders.client_order_id, strategy, symbol)
+        self.missed: Move | None = None
+
+    def send(self, moves: list[Move], decided: int, leg: int) -> list[Order]:
+        """Carry moves out in order, up to one that is missed; return the orders made of them.
+
+        What became of them is written when all have been followed: an order that is cut off
+        before that is asked for by its name.
+
+        Args:
+            moves: of the account. decided: time of the decision in ns; leg: number of the first.
+
+        Raises:
+            JournalError: an order could not be written, and was not sent.
+            OrderUnknownError, ExchangeError: an order's fate could not be learned.
+        """
+        sent: list[Order] = []
+        self.missed = None
+        for k, move in enumerate(moves, leg):
+            known = self.journal.known(self._name(decided, k))
+            request, status = known or (self._request(move, decided, k), "")
+            if request is None:
+                self.journal.decision(decided, "too_small", units=move.units, leg=k)
+                continue
+            order, whole = self._carry(request, status, move, decided + k * TICK)
+            sent += [] if order is None else [order]
+            if not whole:
+                self.missed = move
+                break  # the next one was sized for what this one leaves
+        for order in sent:
+            self.journal.order(order)
+        if sent and self.prices is not None:
+            self.prices.save(traded=True)
+        return sent
+
+    def untried(self, decided: int, leg: int) -> int:
+        """Return the first time from ``decided`` on (ns) after which no order has ended yet."""
+        while (known := self.journal.known(self._name(decided, leg))) and known[1] != OPEN:
+            decided += 1
+        return decided
+
+    def _request(self, move: Move, decided: int, leg: int) -> OrderRequest | None:
+        """Return the order of a move; None where nothing is left to trade.
+
+        A closing move takes what the broker holds, to the last digit. The name does not depend
+        on the size: a bar that is worked through again finds the order it has sent.
+        """
+        units, limit = abs(move.units), None
+        if move.closing:
+            held = self.broker.position(self.symbol)
+            units = abs(held) if held * move.units < 0 else 0.0
+        if not units:
+            return None
+        rules, qty = self._rules, orders.decimal("qty", units)
+        if rules is not None:
+            qty = rules.floor(units)
+            price = 0 if move.closing else orders.decimal("price", move.price)
+            if not qty or (price and qty * price < rules.min_notional):
+                return None
+        if self.prices is not None and move.reason == RESTING:
+            exact = orders.decimal("price", move.price)
+            limit = rules.price(exact, rounding="nearest") if rules else exact
+        at, side = pd.Timestamp(decided, tz="UTC"), "buy" if move.units > 0 else "sell"
+        return OrderRequest(self.symbol, side, qty, at, limit, move.closing, self.strategy, leg)
+
+    @cached_property
+    def _rules(self) -> orders.Instrument | None:
+        return self.broker.instrument(self.symbol)
+
+    def _carry(
+        self, request: OrderRequest, status: str, move: Move, at: int
+    ) -> tuple[Order | None, bool]:
+        """Send an order or find it, and watch it to its end.
+
+        Returns:
+            The order, if there is one, and False if it was refused or not filled.
+        """
+        name, order = request.client_order_id, None
+        if status not in ("", OPEN):
+            return self.broker.order(name), status == FILLED
+        if status:
+            order = self.find(name)
+        else:
+            self.journal.request(request)
+        if order is None:
+            try:
+                order = self.broker.submit(request)
+            except (orders.OrderRejectedError, orders.OrderRuleError) as error:
+                self.journal.outcome(name, "rejected", str(error))
+                return None, False
+            except orders.OrderConflictError as error:  # the exchange cut a reduce-only one down
+                order = error.order
+        if self.prices is not None and order.is_open:
+            self.prices.reach(at, move)
+        sent, ask = order, partial(self.broker.order, name)
+        order = poll(lambda: ask() or sent, lambda now: now.is_open, self.settle, 0.02)
+        return order, order.filled >= order.qty or order.is_open
+
+    def find(self, client_order_id: str) -> Order | None:
+        """Ask the broker for an order by its name, as long as it may take to show."""
+        ask, seconds = partial(self.broker.order, client_order_id), min(self.settle, 1.0)
+        return poll(ask, lambda found: found is None, seconds, 0.1)
+
+    def settle_open(self, before: int) -> list[str]:
+        """After a restart, learn the fate of orders that were decided before a time (ns).
+
+        One that the broker does not know was never sent; its bar is past, so it is given up.
+
+        Returns:
+            The names that were given up.
+        """
+        given_up = []
+        for request in self.journal.unfinished():
+            if request.decided.value >= before:
+                continue  # its bar is worked through again
+            order = self.find(request.client_order_id)
+            if order is not None:
+                self.journal.order(order)
+                continue
+            given_up.append(request.client_order_id)
+            self.journal.outcome(given_up[-1], "expired", "never sent, its bar is past")
+        self.journal.commit()
+        return given_up
+
+    def standing(self) -> tuple[float, float]:
+        """Return the signed size held and the worth of the account, as the broker says."""
+        return self.broker.position(self.symbol), self.broker.equity()
+
+
 class Closer:
     """Closes what the broker holds, however often it has to be tried.
 
@@ -308,17 +271,15 @@ class Closer:
     is sent. One whose fate is unknown is asked for, and sent again under the same name.
     While it has to be tried again, a person may give it up (`heard`).
 
-    Args:
-        executor, journal: the trader's.
-        patience: seconds after which it is given up; the waits between tries double, up to 15 s.
-
-    ``told`` are called with the trouble after each try that failed.
+    ``close_timeout`` is the seconds after which it is given up; waits between tries double.
+    ``listeners`` are called with the trouble after each try that failed.
     """
 
-    def __init__(self, executor: Executor, journal: Journal, patience: float) -> None:
-        self.executor, self.journal, self.patience = executor, journal, patience
-        self.told: list[Callable[[str], None]] = []
-        self._failing, self._given_up = False, threading.Event()
+    def __init__(self, executor: Executor, journal: Journal, close_timeout: float) -> None:
+        self.executor, self.journal = executor, journal
+        self.close_timeout = number("close_timeout", close_timeout, 0.0)
+        self.listeners: list[Callable[[str], None]] = []
+        self._failing, self._trouble, self._given_up = False, "", threading.Event()
 
     def heard(self, reason: str) -> None:
         """Give up on an interrupt (Ctrl-C) that comes after a try has failed."""
@@ -335,32 +296,50 @@ class Closer:
             UnattendedError: something is still held, or the broker does not say, when time is up
                 or a person gave up.
         """
-        sent, trouble = 0, ""
-        for k, wait in enumerate(waits(self.patience)):
-            try:
+        sent = 0
+        for attempt in self._attempts(reason):
+            with attempt:  # whatever is raised here is tried again: nobody else would close it
                 held, equity = self.executor.standing()
                 if held:
-                    sent += self._once(Move(-held, price, reason, True), at, k)
+                    tries = attempt.retry_state.attempt_number - 1
+                    sent += self._once(Move(-held, price, reason, True), at, tries)
                     held, equity = self.executor.standing()
-                if not held:
-                    self._failing = False
-                    return equity, sent
-                trouble = f"{held:g} still held"
-            except Exception as error:  # whatever it is: nobody else cares for the position
-                trouble = f"{type(error).__name__}: {error}"
-            self._failing = True
-            self._tell(reason, k + 1, trouble)
-            if self._given_up.wait(wait):
-                raise UnattendedError(f"after {reason}: given up by hand, not closed: {trouble}")
-        raise UnattendedError(f"after {reason}: not closed in {self.patience:g} s: {trouble}")
+                if held:
+                    raise UnattendedError(f"{held:g} still held")
+                self._failing = False
+                return equity, sent
+        raise AssertionError("the attempts end in a return or an error")
 
-    def _tell(self, reason: str, tries: int, trouble: str) -> None:
+    def _attempts(self, reason: str) -> Retrying:
+        """Return attempts until one does not fail, time is up, or a person gives up."""
+        end = time.monotonic() + self.close_timeout
+
+        def sleep(seconds: float) -> None:
+            if self._given_up.wait(max(min(seconds, end - time.monotonic()), 0.0)):
+                raise UnattendedError(f"after {reason}: given up by hand, {self._trouble}")
+
+        def give_up(state: RetryCallState) -> NoReturn:
+            told = f"after {reason}: not closed in {self.close_timeout:g} s, {self._trouble}"
+            raise UnattendedError(told) from state.outcome.exception()  # type: ignore[union-attr]
+
+        return Retrying(
+            stop=tenacity.stop_after_delay(self.close_timeout), wait=CLOSE_WAIT, sleep=sleep,
+            retry=tenacity.retry_if_exception_type(Exception), after=partial(self._tell, reason),
+            retry_error_callback=give_up,
+        )  # fmt: skip
+
+    def _tell(self, reason: str, state: RetryCallState) -> None:
+        """Note an attempt that failed, and tell those who listen."""
+        error, tries = state.outcome.exception(), state.attempt_number  # type: ignore[union-attr]
+        held = isinstance(error, UnattendedError)
+        self._failing = True
+        self._trouble = str(error) if held else f"{type(error).__name__}: {error}"
         with suppress(JournalError):
-            self.journal.event("closing", reason=reason, tries=tries, trouble=trouble)
+            self.journal.event("closing", reason=reason, tries=tries, trouble=self._trouble)
             self.journal.commit()
-        for tell in self.told:
+        for tell in self.listeners:
             with suppress(Exception):
-                tell(f"closing after {reason}, try {tries}: {trouble}")
+                tell(f"closing after {reason}, try {tries}: {self._trouble}")
 
     def _once(self, move: Move, at: int, tries: int) -> int:
         """Send an attempt, if need be without a line in the journal: it can only close."""
@@ -380,15 +359,6 @@ class Closer:
         return len(self.executor.send([move], self.executor.untried(at, FLATTEN), FLATTEN))
 
 
-# ---- One bar after another: risk manager, executor and journal, in the order that matters.
-
-
-# Numbers of the legs within one moment: names of orders are made of them (20: `closing`).
-INSIDE, OPENING = 0, 10
-PAPER = {OPENING: 1, INSIDE: 20}  # on paper the open comes first
-CLOSE = 99  # the last moment of a bar that a paper broker is shown
-
-
 class Trader:
     """Moves one account from bar to bar.
 
@@ -401,22 +371,24 @@ class Trader:
         step: length of a bar in ns.
         equity: money until the broker has said what there is, which it is asked before anything.
         costs: what trading is expected to cost. risk: limits, stops and guards.
-        by_confidence: scale positions with the signal's confidence (`risk.exposure`).
-        settle: as `Executor` takes it. closing: seconds in which `flatten` goes on trying.
+        size: positions are signals times this. by_confidence: and scaled with the signal's
+            confidence (`risk.exposure`).
+        settle: as `Executor` takes it. close_timeout: as `Closer` takes it.
     """
 
     def __init__(
         self, journal: Journal, broker: Broker, symbol: str, step: int, *, equity: float,
-        costs: Costs | None = None, risk: Risk | None = None, by_confidence: bool = False,
-        settle: float = 5.0, closing: float = 600.0,
+        costs: Costs | None = None, risk: Risk | None = None, size: float = 1.0,
+        by_confidence: bool = False, settle: float = 5.0, close_timeout: float = 600.0,
     ) -> None:  # fmt: skip
         self.journal, self.step, self.risk = journal, step, risk or Risk()
-        self.by_confidence = by_confidence
-        self.desk = Desk(equity, costs or Costs(), self.risk)
+        self.size, self.by_confidence = number("size", size, 0.0, above=True), by_confidence
+        self.account = RiskAccount(equity, costs or Costs(), self.risk)
         self.executor = Executor(journal, broker, symbol, settle=settle)
-        self.closer = Closer(self.executor, journal, number("closing", closing, 0.0))
-        self.early = self.executor.market is None
-        self.want, self.newest, self.last = 0.0, -1, math.nan
+        self.closer = Closer(self.executor, journal, close_timeout)
+        self.prices = self.executor.prices
+        self.early = self.prices is None  # decisions go out before the next open is known
+        self.target_position, self.newest, self.last = 0.0, -1, math.nan
         self._note = ""
 
     def resume(self) -> int:
@@ -428,113 +400,98 @@ class Trader:
         """
         kept = self.journal.state()
         if kept is None:
-            self._begin()
+            held, equity = retry(self.executor.standing)
+            if held:
+                raise HeldError(self.executor.symbol, held)
+            self.account.begin(equity)
             return -1
         self.newest, figures = kept
-        with readable():
-            self.desk.restore(figures)
-            self.want, self.last = figures["want"], figures["previous"]
+        try:
+            self.account.restore(figures)
+            self.target_position, self.last = figures["want"], figures["previous"]
+            if self.prices is not None:
+                self.prices.restore(self.newest + CLOSE * TICK, self.last)
+        except UNREADABLE as error:
+            raise JournalError.unreadable(error) from error
         begun = self.newest + self.step * (2 if self.early else 1)  # first name of the next bar
-        for name in insist(lambda: self.executor.settle_open(begun)):
-            self.journal.event("expired", link_id=name)
-        if not self.journal.intents_since(begun):
-            self.desk.adopt(*insist(self.executor.standing), price=self.last)
+        for name in retry(lambda: self.executor.settle_open(begun)):
+            self.journal.event("expired", client_order_id=name)
+        if not self.journal.requests_since(begun):
+            self.account.adopt(*retry(self.executor.standing), price=self.last)
         return self.newest
-
-    def _begin(self) -> None:
-        """Begin with the money that the broker says there is."""
-        held, equity = insist(self.executor.standing)
-        if held:
-            raise HeldError(self.executor.symbol, held)
-        self.desk.begin(equity)
 
     def warm(self, bar: Bar) -> None:
         """Take in a bar of the past: nothing is decided on it."""
-        self.desk.close(bar)
+        self.account.close(bar)
         self.newest, self.last = bar.time, bar.close
 
     def save(self) -> None:
-        """Write where the account stands after the newest bar."""
-        self.journal.finish(self.newest, want=self.want, **self.desk.figures())
+        """Write where account and paper broker stand after the newest bar."""
+        if self.prices is not None:
+            self.prices.save()
+        self.journal.finish(self.newest, want=self.target_position, **self.account.figures())
 
-    def step_bar(self, bar: Bar, wish: Wish | None, *, late: bool = False) -> Row:
+    def on_bar(self, bar: Bar, signal: Signal | None, *, late: bool = False) -> Row:
         """Live through a closed bar, then decide.
 
         Args:
-            bar: newer than the last. wish: what the model says after it; None: no opinion, what
-                was wanted before still is.
+            bar: newer than the last. signal: what the model says after it; None: no opinion, the
+                target position stays.
             late: the bar closed long ago (we were not there): levels are acted on, at an
                 exchange nothing is opened.
         """
-        self._note, orders, before = "", 0, self.desk.previous
+        self._note, count, before = "", 0, self.account.previous
         if not self.early:
-            orders += self._open(bar, bar.time)
-        orders += self._act(self.desk.inside(bar), bar, bar.time + self.step, INSIDE)
+            count += self._open(bar)
+        if moves := self.account.inside(bar):
+            count += self._act(moves, bar, bar.time + self.step, INSIDE)
         self.last = bar.close
-        if self.executor.market is not None:
-            self.executor.market.show(bar.time + CLOSE * TICK, bar.close)
-        self.desk.close(bar)
-        if wish is not None:
-            self.want = self._wanted(wish)
-        if self.early and not late:
-            orders += self._open_early(bar, before)
-        return self._finished(bar, orders)
-
-    def _finished(self, bar: Bar, orders: int) -> Row:
+        if self.prices is not None:
+            self.prices.show(bar.time + CLOSE * TICK, bar.close)
+        self.account.close(bar)
+        if signal is not None:
+            self.target_position = self._target(signal)
+        if self.early and not late:  # at about the last close, whose own jump the guard sees
+            at, last = bar.time + self.step, bar.close
+            count += self._open(Bar(at, last, last, last, last, 0.0), before)
         if self._note:
-            self.journal.decision(bar.time, "refused", reason=self._note, want=self.want)
+            figures = {"reason": self._note, "want": self.target_position}
+            self.journal.decision(bar.time, "refused", **figures)
         self.newest = bar.time
         self.save()
-        return replace(self.standing(), orders=orders)
+        return self.standing(count)
 
-    def _wanted(self, wish: Wish) -> float:
+    def _target(self, signal: Signal) -> float:
+        position = self.size * signal.position
         if not self.by_confidence:
-            return wish.position
+            return position
         low, full = self.risk.min_confidence, self.risk.full_confidence
-        return wish.position * float(exposure(wish.confidence, low, full))
+        return position * float(exposure(signal.confidence, low, full))
 
-    def _open(self, bar: Bar, decided: int) -> int:
-        """Trade at a bar's open towards what is wanted."""
-        if self.executor.market is not None:
-            self.executor.market.show(bar.time, bar.open)
-        moves = self.desk.open(bar, self.want)
-        self._note = self.desk.refused(bar)
-        return self._act(moves, bar, decided, OPENING)
-
-    def _open_early(self, bar: Bar, before: float) -> int:
-        """Trade before the next open is known, at about the last close.
-
-        The jump that the guard looks at is then the last bar's own, from the close before it.
-        """
-        last = bar.close
-        following = Bar(bar.time + self.step, last, last, last, last, 0.0)
-        self.desk.previous, kept = before, self.desk.previous
-        try:
-            return self._open(following, following.time)
-        finally:
-            self.desk.previous = kept
+    def _open(self, bar: Bar, previous: float | None = None) -> int:
+        """Trade at the open of a bar towards the target position."""
+        moves = self.account.open(bar, self.target_position, previous)
+        self._note = self.account.refused
+        return self._act(moves, bar, bar.time, OPENING) if moves else 0
 
     def _act(self, moves: list[Move], bar: Bar, decided: int, leg: int) -> int:
         """Write what was decided, send it, take the broker's word for what came of it."""
-        if not moves:
-            return 0
         for move in moves:
             self.journal.decision(bar.time, "move", **move._asdict())
         # a paper broker is shown the moments of a bar in order: there all orders of a bar are
         # named after its own open, and the leg tells them apart
-        at = decided if self.early else bar.time
-        first = leg if self.early else PAPER[leg]
-        sent = insist(lambda: self.executor.send(moves, at, first))
-        self.desk.adopt(*insist(self.executor.standing), price=moves[-1].price)
+        at, first = (decided, leg) if self.early else (bar.time, PAPER[leg])
+        sent = retry(lambda: self.executor.send(moves, at, first))
+        self.account.adopt(*retry(self.executor.standing), price=moves[-1].price)
         if self.executor.missed is not None:
-            self.desk.missed(self.executor.missed)
+            self.account.missed(self.executor.missed)
             self._note = self._note or "missed"
         return len(sent)
 
-    def standing(self) -> Row:
-        """Return where the account stands after the newest bar."""
-        units, equity = float(self.desk.a["units"]), float(self.desk.a["equity"])
-        return Row(self.newest, self.last, self.want, units, equity, 0, self._note)
+    def standing(self, orders: int = 0) -> Row:
+        """Return where the account stands after the newest bar, and how many orders it took."""
+        units, equity = float(self.account.a["units"]), float(self.account.a["equity"])
+        return Row(self.newest, self.last, self.target_position, units, equity, orders, self._note)
 
     def flatten(self, reason: str) -> Row:
         """Close everything at the market, now, as often as it takes; nothing is opened after it.
@@ -542,21 +499,23 @@ class Trader:
         A journal that cannot be written does not hold this up: the order can only close.
 
         Raises:
-            UnattendedError: it could not be closed in time; it is owed then, also after a restart.
+            UnattendedError: it could not be closed in time; it is pending then, also after a
+                restart.
         """
-        self.want, self.desk.a["wanted"] = 0.0, 0.0
+        account = self.account
+        self.target_position, account.a["wanted"] = 0.0, 0.0
         at = self.newest + (self.step if self.early else (CLOSE + 1) * TICK)  # its last moment
         try:
             equity, sent = self.closer.close(reason, self.last, at)
         except UnattendedError:
-            self.desk.owed = self.desk.owed or reason
+            account.pending_exit = account.pending_exit or reason
             with suppress(JournalError):
                 self.save()
             raise
-        self.desk.adopt(0.0, equity, self.last)
-        self.desk.a["equity"] = equity
+        account.adopt(0.0, equity, self.last)
+        account.a["equity"] = equity
         try:
             self.save()
         except JournalError as error:
             self.journal.give_up(error)
-        return Row(self.newest, self.last, 0.0, 0.0, equity, sent, reason)
+        return replace(self.standing(sent), note=reason)

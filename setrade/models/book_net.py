@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from setrade.errors import ArgumentError, array, choice, integer, number
+from setrade.errors import ArgumentError, array, choice, integer, number, places
 from setrade.orderbook import Snapshots
 from setrade.orderbook.measures import heatmap
 from setrade.pictures import to_input
@@ -55,12 +55,12 @@ class BookNet(nn.Module):
         self.dropout = nn.Dropout(number("dropout", dropout, 0, 0.99))
         width = 2 * hidden * rows  # the newest step beside the mean over time
         self.decide = nn.Linear(width, integer("num_classes", num_classes, 1))
-        self.least = 2 * kernel - 1
+        self.min_window = 2 * kernel - 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Map heat maps (B, 2, rows, window), newest column last, to logits (B, num_classes)."""
-        if x.ndim != 4 or x.shape[1:3] != (2, self.rows) or x.shape[3] < self.least:
-            raise ArgumentError("x", x, f"(B, 2, {self.rows}, {self.least} or more columns)")
+        if x.ndim != 4 or x.shape[1:3] != (2, self.rows) or x.shape[3] < self.min_window:
+            raise ArgumentError("x", x, f"(B, 2, {self.rows}, {self.min_window} or more columns)")
         y = self.mix(x)  # (B, hidden, rows, steps)
         both = torch.cat([y[..., -1], y.mean(3)], 1)  # (B, 2 hidden, rows)
         return self.decide(self.dropout(both.flatten(1)))
@@ -100,13 +100,10 @@ class BookSet:
             raise ArgumentError("books", books, "orderbook.Snapshots")
         y = array("targets", targets, ndim=1, finite=False)
         self.window = integer("window", window, 1, len(books))
-        at = array("ends", ends, ndim=1)
-        if at.dtype.kind not in "iu" or at.min() < self.window - 1 or at.max() >= len(books):
-            allowed = f"integers from {self.window - 1} to {len(books) - 1}"
-            raise ArgumentError("ends", ends, allowed)
+        at = places("ends", ends, self.window - 1, len(books) - 1)
         if len(y) != len(books) or not np.isfinite(y[at]).all():
             raise ArgumentError("targets", targets, "one a snapshot, finite at every end")
-        self.books, self.ends = books, at.astype(np.int64)
+        self.books, self.ends = books, at
         whole = (y[at] >= 0) & (y[at] == np.floor(y[at]))
         if choice("kind", kind, ("class", "value")) == "class" and not whole.all():
             raise ArgumentError("targets", targets, "classes 0, 1, 2, ... at every end")

@@ -17,21 +17,6 @@ from setrade.errors import ArgumentError, choice, integer, number
 from setrade.labels import forward_return, sell_hold_buy
 from setrade.training import Examples
 
-__all__ = [
-    "HEADS",
-    "TASKS",
-    "MultiTaskLoss",
-    "MultiTaskNet",
-    "TaskSet",
-    "best_log_variance",
-    "task_losses",
-    "task_targets",
-    "task_weights",
-]
-
-
-# ---- What the three heads are asked, and examples that carry three answers.
-
 
 def task_targets(
     candles: pd.DataFrame, horizon: int, *, costs: Costs | None = None, multiple: float = 1.0
@@ -100,7 +85,7 @@ class TaskSet:
         return self.source.batch(rows)[0], {task: y[rows] for task, y in self.targets.items()}
 
 
-# ---- One EfficientNet trunk and a linear head for each task.
+# ---- The net.
 
 
 HEADS = {"direction": 3, "magnitude": 1, "volatility": 1}  # outputs of each task's head
@@ -175,7 +160,7 @@ class _Only(nn.Module):
         return self.net(x)[self.task]
 
 
-# ---- The sum of the tasks' losses, weighted by how uncertain the net finds each task.
+# ---- The loss.
 #
 # With a log variance s for each task, the loss of a regression (mean squared error L) is
 # ``exp(-s) L / 2 + s / 2``, that of a classification (cross-entropy L) ``exp(-s) L + s / 2``.

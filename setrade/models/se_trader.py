@@ -1,4 +1,4 @@
-"""The SE trader: windows of channels -> encoder -> squeeze and excitation -> decision.
+"""The SE trader: windows of channels -> SE -> encoder -> decision; and a net that names regimes.
 
 Where the gate sits decides what it can say. On the input channels a gate belongs to a named
 feature and can be read; after the encoder it belongs to a learned mixture of all features.
@@ -102,10 +102,8 @@ class SETrader(nn.Module):
         super().__init__()
         self.channels, hidden = integer("channels", channels, 1), integer("hidden", hidden, 1)
         choice("encoder", encoder, ENCODERS)
-        self.gate, self.decision = (
-            choice("gate", gate, GATES),
-            choice("decision", decision, DECISIONS),
-        )
+        self.gate = choice("gate", gate, GATES)
+        self.decision = choice("decision", decision, DECISIONS)
         self.encoder = {"conv": ConvEncoder, "lstm": LSTMEncoder}[encoder](channels, hidden)
         self.dropout = nn.Dropout(number("dropout", dropout, 0, 0.99))
         self.head = nn.Linear(2 * hidden, 3 if decision == "softmax" else 1)
@@ -142,14 +140,14 @@ class SETrader(nn.Module):
         check_finite(x.detach().sum(2))
 
 
-# ---- A small net that names the regime now, and the one that comes next, from past bars.
+# ---- The regime now, and the one that comes next.
 #
-# Its teacher may know the future: hindsight labels (planted truth, or a hidden Markov model's
+# The teacher may know the future: hindsight labels (planted truth, or a hidden Markov model's
 # smoothed states) are legitimate as *targets* of training bars, like any forward return, and
 # call for the same purge. Its inputs are windows that end at the bar which is named.
 
 
-TEMPORAL_ENCODERS = ("conv", "gru")
+REGIME_ENCODERS = ("conv", "gru")
 
 
 class TemporalRegimes(nn.Module):
@@ -182,7 +180,7 @@ class TemporalRegimes(nn.Module):
             integer("classes", classes, 2),
         )
         hidden = integer("hidden", hidden, 1)
-        self.kind = choice("encoder", encoder, TEMPORAL_ENCODERS)
+        self.kind = choice("encoder", encoder, REGIME_ENCODERS)
         if self.kind == "gru":
             self.encoder = nn.GRU(channels, hidden, batch_first=True)
         else:

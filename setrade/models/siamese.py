@@ -11,14 +11,8 @@ from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 
 from setrade.efficientnet import EfficientNet, Variant
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, generator, integer, number
 from setrade.training import Examples
-
-__all__ = ["ContrastiveLoss", "PairSet", "Siamese", "anomaly", "change", "draw_pairs", "nearest"]
-
-
-# ---- Pairs of states to learn from: half of them alike, and none that share a bar.
-
 
 TRIES = 50  # candidates drawn for each pair wanted
 
@@ -56,10 +50,7 @@ def draw_pairs(
     at = np.arange(len(states)) if ends is None else array("ends", ends, ndim=1)
     if len(at) != len(states) or (np.diff(at) <= 0).any() or (gap and ends is None):
         raise ArgumentError("ends", ends, f"{len(states)} increasing bar numbers")
-    if not isinstance(seed, np.random.Generator):
-        seed = integer("seed", seed, 0)
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(states), (TRIES * n_pairs, 2))
+    drawn = generator(seed).integers(0, len(states), (TRIES * n_pairs, 2))
     apart = np.abs(at[drawn[:, 0]] - at[drawn[:, 1]]) >= max(gap, 1)
     drawn = drawn[apart]
     alike = states[drawn[:, 0]] == states[drawn[:, 1]]
@@ -173,7 +164,7 @@ class ContrastiveLoss(nn.Module):
         return torch.where(same > 0, distance**2, apart**2).mean() / 2
 
 
-# ---- What distances between states are good for: regime change, pattern matching, anomaly.
+# ---- What distances are good for.
 
 
 def _states(name: str, value: np.ndarray, dim: int | None = None) -> np.ndarray:

@@ -132,9 +132,8 @@ class TimeframeEnsemble:
         hit = p[np.arange(n), :, y.astype(int)]  # (n, F) what each frame gave to the truth
         if (hit.max(axis=1) == 0).any():
             raise ArgumentError("probabilities", 0.0, "some frame > 0 on what came true, each bar")
-        w = _simplex_weights(
-            hit, number("tol", tol, 0, above=True), integer("max_iter", max_iter, 1)
-        )
+        tol, max_iter = number("tol", tol, 0, above=True), integer("max_iter", max_iter, 1)
+        w = _simplex_weights(hit, tol, max_iter)
         return cls(tuple(frames), tuple(map(float, w)))
 
     def combine(self, probabilities: np.ndarray) -> np.ndarray:
@@ -152,8 +151,8 @@ class TimeframeEnsemble:
         the frames do not all point the same way.
         """
         pooled = self.combine(probabilities)
-        wish = pooled[:, -1] - pooled[:, 0]
-        return np.where(agree(probabilities), wish, 0.0) if unanimous else wish
+        lean = pooled[:, -1] - pooled[:, 0]
+        return np.where(agree(probabilities), lean, 0.0) if unanimous else lean
 
 
 def _simplex_weights(hit: np.ndarray, tol: float, max_iter: int) -> np.ndarray:

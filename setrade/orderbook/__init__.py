@@ -1,21 +1,28 @@
 """The limit order book: kept up to date, drawn as a picture, measured."""
 
-from setrade.orderbook.book import BookError, Snapshots, messages
+from setrade.orderbook.book import (
+    FAULTS,
+    BookError,
+    BookStateError,
+    OrderBook,
+    Snapshots,
+    messages,
+)
 from setrade.orderbook.measures import (
     Heatmap,
     PowerLaw,
     clusters,
+    depth_imbalance,
     fit_power_law,
     heatmap,
     large_levels,
+    microprice,
+    next_move,
     slippage_bps,
     spoofing,
     walk,
 )
-
-from .book import FAULTS, BookStateError, OrderBook
-from .measures import depth_imbalance, microprice, next_move
-from .synthetic import SyntheticBook, synthetic
+from setrade.orderbook.synthetic import SyntheticBook, synthetic
 
 __all__ = [
     "FAULTS",

@@ -1,8 +1,4 @@
-"""One side of a local book: sorted prices beside a dictionary of what the exchange sent.
-
-A sorted list with ``bisect`` beats trees here: at a few hundred levels an insertion moves a
-few kilobytes, which costs less than one step of interpreted code.
-"""
+"""The order book: snapshots as arrays, a book kept from Bybit's messages, and the way back."""
 
 from __future__ import annotations
 
@@ -21,7 +17,11 @@ INFINITY = float("inf")
 
 
 class Side:
-    """One side: prices in rising order, and each price's strings as the exchange sent them."""
+    """One side: prices in rising order, and each price's strings as the exchange sent them.
+
+    A sorted list with ``bisect`` beats trees here: at a few hundred levels an insertion moves a
+    few kilobytes, which costs less than one step of interpreted code.
+    """
 
     __slots__ = ("levels", "prices")
 
@@ -54,7 +54,7 @@ class Side:
         return [np.array([prices]), np.array([sizes])]
 
 
-# ---- Book snapshots as plain arrays, checked once when they are made.
+# ---- Snapshots as plain arrays.
 
 
 FIELDS = ("bid_price", "bid_size", "ask_price", "ask_size")
@@ -203,7 +203,7 @@ def _levels(name: str, value: Any) -> np.ndarray:
     return np.array(x, dtype=np.float64)
 
 
-# ---- A local book, kept up to date from Bybit's snapshot and delta messages.
+# ---- A book kept up to date.
 #
 # Bybit's rules: a snapshot, or ``u == 1``, overwrites everything; a size of zero deletes the
 # level. That ``u`` rises by one from message to message is not promised, so a jump is taken
@@ -369,16 +369,13 @@ class OrderBook:
 _ALLOWED = "a snapshot or delta of one symbol: type, ts, data {s, b, a, u}, decimal strings"
 
 
-# ---- Snapshots written as the stream that would have led to them, in Bybit's format.
-
-
-Levels = dict[str, str]
+Levels = dict[str, str]  # price -> size, as sent
 
 
 def messages(
     books: Snapshots, *, symbol: str = "BTCUSDT", first_update: int = 2
 ) -> Iterator[dict[str, Any]]:
-    """Yield one snapshot message, then one delta for each further row of ``books``.
+    """Yield the stream that leads to ``books``: a snapshot, then a delta for each further row.
 
     A delta holds the levels whose size changed, and a size of ``"0"`` for each level that
     left the visible book, as the exchange sends it. ``u`` rises by one from
@@ -389,8 +386,8 @@ def messages(
     stamps = books.time.astype("datetime64[ms]").astype(np.int64)
     for row in range(len(books)):
         now = (
-            _feed_levels(books.bid_price[row], books.bid_size[row]),
-            _feed_levels(books.ask_price[row], books.ask_size[row]),
+            _as_text(books.bid_price[row], books.bid_size[row]),
+            _as_text(books.ask_price[row], books.ask_size[row]),
         )
         bids, asks = map(_changes, before or ({}, {}), now)
         yield {
@@ -402,12 +399,11 @@ def messages(
         before = now
 
 
-def _feed_levels(prices: np.ndarray, sizes: np.ndarray) -> Levels:
-    return {_text(p): _text(s) for p, s in zip(prices, sizes, strict=True) if s > 0}
-
-
-def _text(x: float) -> str:
-    return np.format_float_positional(x, trim="-")
+def _as_text(prices: np.ndarray, sizes: np.ndarray) -> Levels:
+    """Return the levels above zero as decimal text."""
+    pairs = [(p, s) for p, s in zip(prices, sizes, strict=True) if s > 0]
+    text = np.format_float_positional
+    return {text(p, trim="-"): text(s, trim="-") for p, s in pairs}
 
 
 def _changes(before: Levels, now: Levels) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Where the book leans: depth imbalance at every depth, and the microprice."""
+"""What a book says: where it leans, its walls, the cost of its depth, spoofs, and its picture."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numba import prange
 
+from setrade.buffers import output
 from setrade.compiled import kernel
-from setrade.errors import ArgumentError, array, choice, integer, number
+from setrade.errors import ArgumentError, array, choice, integer, number, places
 from setrade.orderbook.book import Snapshots
-from setrade.orderbook.synthetic import episodes
 
 
 def depth_imbalance(books: Snapshots) -> np.ndarray:
@@ -47,10 +47,7 @@ def next_move(books: Snapshots, horizon: int) -> np.ndarray:
     return move
 
 
-# ---- Walls: large resting orders that lie together in price and time, found by DBSCAN.
-
-
-COLUMNS = ["row", "side", "offset_bps", "size", "price"]
+# ---- Walls: large resting orders that lie together in price and time.
 
 
 def large_levels(books: Snapshots, min_size: float) -> pd.DataFrame:
@@ -70,7 +67,8 @@ def large_levels(books: Snapshots, min_size: float) -> pd.DataFrame:
         offset = (price[row, level] / mid[row] - 1) * 1e4
         parts.append((row, np.full(len(row), side), offset, size[row, level], price[row, level]))
     columns = [np.concatenate(x) for x in zip(*parts, strict=True)]
-    points = pd.DataFrame(dict(zip(COLUMNS, columns, strict=True)))
+    names = ("row", "side", "offset_bps", "size", "price")
+    points = pd.DataFrame(dict(zip(names, columns, strict=True)))
     return points.sort_values("row", kind="stable", ignore_index=True)
 
 
@@ -125,7 +123,7 @@ def _labels(books: Snapshots, points: pd.DataFrame, seconds: float, bps: float, 
     return labels
 
 
-# ---- Market impact: what it costs to walk the visible book, and the power law that fits it.
+# ---- Market impact.
 
 
 def walk(books: Snapshots, sizes: np.ndarray, side: str) -> np.ndarray:
@@ -214,20 +212,9 @@ def fit_power_law(
     return PowerLaw(float(np.exp(intercept)), float(exponent), float(low), float(high))
 
 
-# ---- Large orders that appear near the touch and vanish unfilled, scored from 0 to 1.
+# ---- Large orders that appear near the touch and vanish unfilled.
 
 
-SPOOFING_COLUMNS = [
-    "side",
-    "price",
-    "size",
-    "start",
-    "end",
-    "ticks_away",
-    "seconds",
-    "traded",
-    "score",
-]
 MAX_TICKS = 10_000_000
 
 
@@ -288,10 +275,58 @@ def spoofing(
     found = pd.DataFrame(np.concatenate(sides), columns=columns)
     found = found.astype({"side": int, "start": int, "end": int, "ticks_away": int})
     life = books.time[found.end] - books.time[found.start]
-    found["seconds"] = life / np.timedelta64(1, "s")
+    found.insert(6, "seconds", life / np.timedelta64(1, "s"))
     unfilled = 1 - np.minimum(1, found.traded / found["size"])
     found["score"] = unfilled * np.exp(-found.ticks_away / near - found.seconds / brief)
-    return found[SPOOFING_COLUMNS].sort_values(["end", "start", "side"], ignore_index=True)
+    return found.sort_values(["end", "start", "side"], ignore_index=True)
+
+
+@kernel
+def episodes(ticks, size, min_size):
+    """Return ``start, end, grown, level`` of every large order that came and went.
+
+    ``ticks`` and ``size`` have shape ``(N, levels)``; ticks are >= 0 and rise away from the
+    touch. ``level`` is where the order stood in row ``start``. A price that was beyond the
+    worst visible level in the row before is unknown there and starts nothing; an order that
+    drops out of sight ends nothing.
+    """
+    n, levels = ticks.shape
+    span = ticks.max() + 1
+    last, seen = np.zeros(span), np.full(span, -1)  # last size of a tick, and in which row
+    since, base, grown = np.full(span, -1), np.zeros(span), np.zeros(span)
+    place = np.zeros(span, np.int64)
+    waiting = [np.int64(0) for _ in range(0)]
+    found = [(np.int64(0), np.int64(0), 0.0, np.int64(0)) for _ in range(0)]
+    for i in range(n):
+        for j in range(levels):
+            k, s = ticks[i, j], size[i, j]
+            known = i > 0 and (seen[k] == i - 1 or k <= ticks[i - 1, levels - 1])
+            before = last[k] if seen[k] == i - 1 else 0.0
+            if known and since[k] < 0 and s - before >= min_size:
+                since[k], base[k], grown[k], place[k] = i, before, s - before, j
+                waiting.append(k)
+            last[k], seen[k] = s, i
+        kept = [np.int64(0) for _ in range(0)]
+        for k in waiting:
+            if seen[k] != i and k > ticks[i, levels - 1]:
+                since[k] = -1
+            elif since[k] < i and (last[k] if seen[k] == i else 0.0) <= base[k] + grown[k] / 2:
+                found.append((since[k], np.int64(i), grown[k], place[k]))
+                since[k] = -1
+            else:
+                kept.append(k)
+        waiting = kept
+    return _as_arrays(found)
+
+
+@kernel
+def _as_arrays(found):
+    """Return a list of episodes as four arrays."""
+    start, end = np.empty(len(found), np.int64), np.empty(len(found), np.int64)
+    grown, level = np.empty(len(found)), np.empty(len(found), np.int64)
+    for i in range(len(found)):
+        start[i], end[i], grown[i], level[i] = found[i]
+    return start, end, grown, level
 
 
 def _check_trades(trades: pd.DataFrame) -> None:
@@ -343,7 +378,7 @@ def _traded(
     return total[last] - total[first]
 
 
-# ---- The book as a picture: rows are price levels, columns are time, intensity is volume.
+# ---- The book as a picture.
 
 
 @dataclass(frozen=True, eq=False)
@@ -398,26 +433,15 @@ def heatmap(
     fixed = choice("reference", reference, ("mid", "fixed")) == "fixed"
     n = len(books)
     window = n if window is None else integer("window", window, 1, n)
-    newest = np.array([n - 1]) if ends is None else array("ends", ends, ndim=1)
-    if newest.dtype.kind not in "iu" or newest.min() < window - 1 or newest.max() >= n:
-        raise ArgumentError("ends", ends, f"integers from {window - 1} to {n - 1}")
+    newest = places("ends", [n - 1] if ends is None else ends, window - 1, n - 1)
     shape = (len(newest), 2, rows, window)
-    if out is None:
-        out = np.empty(shape, np.float32)
-    elif not _fits(out, shape):
-        raise ArgumentError("out", out, f"a writeable C-ordered float array of shape {shape}")
+    volume = output(out, shape, dtypes=("float32", "float64"))
     outside = np.zeros((len(newest), 2, window))
     sides = (books.bid_price, books.bid_size, books.ask_price, books.ask_size)
-    _fill(*sides, books.mid(), newest.astype(np.int64), span, fixed, out, outside)
+    _fill(*sides, books.mid(), newest, span, fixed, volume, outside)
     if log:
-        np.log1p(out, out=out)
-    return Heatmap(out, outside, np.linspace(span, -span, rows + 1))
-
-
-def _fits(out: object, shape: tuple[int, ...]) -> bool:
-    if not isinstance(out, np.ndarray) or out.shape != shape:
-        return False
-    return out.dtype in (np.float32, np.float64) and out.flags.c_contiguous and out.flags.writeable
+        np.log1p(volume, out=volume)
+    return Heatmap(volume, outside, np.linspace(span, -span, rows + 1))
 
 
 @kernel(parallel=True)

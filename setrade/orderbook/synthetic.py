@@ -1,4 +1,4 @@
-"""When a price level grew by a large order, and when that order was gone again."""
+"""A synthetic book in which walls, filled orders and spoofs are planted, and a signal may be."""
 
 from __future__ import annotations
 
@@ -8,56 +8,13 @@ import numpy as np
 import pandas as pd
 
 from setrade.compiled import kernel
-from setrade.errors import ArgumentError, integer, number
+from setrade.errors import ArgumentError, generator, integer, number
 from setrade.orderbook.book import Snapshots
 
-
-@kernel
-def episodes(ticks, size, min_size):
-    """Return ``start, end, grown, level`` of every large order that came and went.
-
-    ``ticks`` and ``size`` have shape ``(N, levels)``; ticks are >= 0 and rise away from the
-    touch. ``level`` is where the order stood in row ``start``. A price that was beyond the
-    worst visible level in the row before is unknown there and starts nothing; an order that
-    drops out of sight ends nothing.
-    """
-    n, levels = ticks.shape
-    span = ticks.max() + 1
-    last, seen = np.zeros(span), np.full(span, -1)  # last size of a tick, and in which row
-    since, base, grown = np.full(span, -1), np.zeros(span), np.zeros(span)
-    place = np.zeros(span, np.int64)
-    waiting = [np.int64(0) for _ in range(0)]
-    found = [(np.int64(0), np.int64(0), 0.0, np.int64(0)) for _ in range(0)]
-    for i in range(n):
-        for j in range(levels):
-            k, s = ticks[i, j], size[i, j]
-            known = i > 0 and (seen[k] == i - 1 or k <= ticks[i - 1, levels - 1])
-            before = last[k] if seen[k] == i - 1 else 0.0
-            if known and since[k] < 0 and s - before >= min_size:
-                since[k], base[k], grown[k], place[k] = i, before, s - before, j
-                waiting.append(k)
-            last[k], seen[k] = s, i
-        kept = [np.int64(0) for _ in range(0)]
-        for k in waiting:
-            if seen[k] != i and k > ticks[i, levels - 1]:
-                since[k] = -1
-            elif since[k] < i and (last[k] if seen[k] == i else 0.0) <= base[k] + grown[k] / 2:
-                found.append((since[k], np.int64(i), grown[k], place[k]))
-                since[k] = -1
-            else:
-                kept.append(k)
-        waiting = kept
-    start, end = np.empty(len(found), np.int64), np.empty(len(found), np.int64)
-    amount, level = np.empty(len(found)), np.empty(len(found), np.int64)
-    for i in range(len(found)):
-        start[i], end[i], amount[i], level[i] = found[i]
-    return start, end, amount, level
+# ---- Where large orders go: walls, orders that fill, spoofs.
 
 
-# ---- Where the synthetic book's large orders go: walls, orders that fill, spoofs.
-
-
-COLUMNS = ["kind", "side", "tick", "size", "start", "end", "eaten"]
+PLANTED = ["kind", "side", "tick", "size", "start", "end", "eaten"]
 SLOT = 40  # snapshots for each short-lived order, so that no two overlap
 TRIES = 200
 
@@ -76,7 +33,7 @@ def plant(
             if order and not any(_clash(order, other) for other in rows):
                 rows.append(order)
                 break
-    frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame = pd.DataFrame(rows, columns=PLANTED)
     return frame.sort_values("start", kind="stable", ignore_index=True)
 
 
@@ -123,7 +80,7 @@ def _clash(a: tuple, b: tuple) -> bool:
     return same_place and a[4] <= b[5] and b[4] <= a[5]
 
 
-# ---- A synthetic book in which walls, filled orders and spoofs are planted, and a signal may be.
+# ---- The book itself.
 
 
 LOT = 0.001
@@ -186,17 +143,15 @@ def synthetic(
     signal, rate = number("signal", signal, 0, 1), number("move_rate", move_rate, 0, 1)
     counts = [integer(k, v, 0) for k, v in
               (("walls", walls), ("filled", filled), ("spoofs", spoofs))]  # fmt: skip
-    if 40 * (counts[1] + counts[2]) > n:
-        raise ArgumentError("n", n, f">= 40 * (filled + spoofs) = {40 * (filled + spoofs)}")
+    if (least := SLOT * (counts[1] + counts[2])) > n:
+        raise ArgumentError("n", n, f">= {SLOT} * (filled + spoofs) = {least}")
     start = round(number("price", price, 0, above=True) / number("tick", tick, 0, above=True))
     if start <= n + levels:
         raise ArgumentError("price", price, f"above tick * (n + levels) = {tick * (n + levels):g}")
     step = _step(interval)
-    if not isinstance(seed, np.random.Generator):
-        seed = integer("seed", seed, 0)
-    rng = np.random.default_rng(seed)
     from scipy.signal import lfilter  # slow to import, and only needed here
 
+    rng = generator(seed)
     pressure = np.tanh(lfilter([np.sqrt(1 - 0.95**2)], [1, -0.95], rng.normal(size=n)))
     moves = _moves(rng.random(n), rate, signal * pressure)
     bid = start + np.concatenate([[0], moves[:-1].cumsum()])

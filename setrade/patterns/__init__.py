@@ -8,11 +8,14 @@ says how good a pattern is. `reliability` and `temperature` ask whether a net's 
 from __future__ import annotations
 
 from setrade.patterns.detect import CANDLESTICKS, WARM_UP, Found, candlestick_labels, find, scan
-from setrade.patterns.quality import calibration_error, reliability, temperature, wilson
-from setrade.patterns.synthetic import BIAS, NAMES, SHAPES, Shape
-
-from .quality import candlestick_quality
-from .synthetic import Drawn, synthetic
+from setrade.patterns.quality import (
+    calibration_error,
+    candlestick_quality,
+    reliability,
+    temperature,
+    wilson,
+)
+from setrade.patterns.synthetic import BIAS, NAMES, SHAPES, Drawn, Shape, synthetic
 
 __all__ = [
     "BIAS",

@@ -1,4 +1,12 @@
-"""From a window to its extrema, and from the extrema to the patterns that end at its last bars."""
+"""Chart patterns found by rules over extrema, and candlestick patterns labelled by TA-Lib.
+
+The rules take the levels and bars of consecutive alternating extrema of a smoothed path, upright:
+a bearish twin is asked by turning the levels upside down. ``tol`` is how unequal equal levels may
+be, in heights of the pattern.
+
+Source: A. Lo, H. Mamaysky and J. Wang, Foundations of Technical Analysis, Journal of Finance
+55(4), 2000, definitions 1 to 5, extended to flags, pennants and cups.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +21,6 @@ from setrade.candles import windows as cut
 from setrade.compiled import kernel
 from setrade.errors import ArgumentError, array, integer, number
 from setrade.patterns.synthetic import NAMES
-
-# ---- Geometric rules over the extrema of a smoothed path, one small function a family.
-#
-# Each takes the levels and bars of consecutive alternating extrema, upright: a bearish twin is
-# asked by turning the levels upside down. ``tol`` is how unequal equal levels may be, in heights
-# of the pattern.
-#
-# Source: A. Lo, H. Mamaysky and J. Wang, Foundations of Technical Analysis, Journal of Finance
-# 55(4), 2000, definitions 1 to 5, extended to flags, pennants and cups.
-
 
 STEP = 0.08  # least fall or rise from one extremum to the next of its kind, in heights
 POLE = 1.6  # a pole is this much higher than what follows it
@@ -270,7 +268,7 @@ def find_all(close, bandwidth, swing, tol, fresh, found, spans):
         find_one(close[i], bandwidth, swing, tol, fresh, found[i], spans[i])
 
 
-# ---- A finder made of rules: smooth, take the extrema, compare their levels.
+# ---- The finder: smooth, take the extrema, compare their levels.
 
 
 CLOSE, SHORTEST = 3, 16
@@ -299,16 +297,6 @@ class Found:
         """One class a window (N,), a number into ``NAMES``: the most demanding rule that holds."""
         ordered = self.mask[:, ORDER]
         return np.where(ordered.any(1), ORDER[ordered.argmax(1)] + 1, 0)
-
-
-def _options(bandwidth: float, swing: float, tolerance: float, fresh: int, n: int):
-    """Return the finder's settings, checked."""
-    return (
-        number("bandwidth", bandwidth, 0.1, n),
-        number("swing", swing, 0, 1),
-        number("tolerance", tolerance, 0, 1),
-        integer("fresh", fresh, 1, n),
-    )
 
 
 def _closes(windows: np.ndarray) -> np.ndarray:
@@ -352,7 +340,11 @@ def find(
         ArgumentError: names the argument.
     """
     close = _closes(windows)
-    options = _options(bandwidth, swing, tolerance, fresh, close.shape[1])
+    n = close.shape[1]
+    options = (
+        number("bandwidth", bandwidth, 0.1, n), number("swing", swing, 0, 1),
+        number("tolerance", tolerance, 0, 1), integer("fresh", fresh, 1, n),
+    )  # fmt: skip
     found = np.zeros((len(close), len(NAMES) - 1), bool)
     spans = np.full((*found.shape, 2), -1)
     find_all(close, *options, found, spans)
@@ -382,7 +374,7 @@ def scan(candles: pd.DataFrame, length: int = 64, **options: float) -> pd.DataFr
     return pd.DataFrame(seen, index=candles.index, columns=list(NAMES[1:]))
 
 
-# ---- Candlestick patterns as labels, with TA-Lib as the teacher; several may hold at one bar.
+# ---- Candlestick patterns as labels; several may hold at one bar.
 #
 # TA-Lib measures "long", "short" and "small" by averages over earlier bars (10 for bodies and for
 # doji, 5 for "near"), so it needs a warm-up. Hammer and hanging man are one shape: TA-Lib calls

@@ -1,4 +1,4 @@
-"""How good a candlestick pattern is, from 0 to 1: the weakest of its conditions.
+"""How good a candlestick pattern is, from 0 to 1, and how far a forecast probability is true.
 
 A teacher says yes or no. A chart reader says «a fine hammer» or «a hammer, barely». Each pattern
 here is a list of conditions, each a straight ramp from 0 (fails) to 1 (as the textbook draws
@@ -179,7 +179,7 @@ def candlestick_quality(candles: pd.DataFrame) -> pd.DataFrame:
     return quality
 
 
-# ---- Does 80 % mean 80 %? Reliability, expected calibration error, temperature scaling.
+# ---- Does 80 % mean 80 %?
 
 
 def _forecast(probability: np.ndarray, hit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The classical chart patterns as data: knots of a zigzag, and which way the textbooks read them.
+"""Windows of candles that hold one classical chart pattern each, or none, and where it is.
 
 A shape is a row of knots ``(time, level)``: time from 0 to 1 over the pattern's span, level in
 units of its height. A bearish twin is its bullish one upside down, and a two-sided shape is
@@ -18,8 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from setrade.candles import COLUMNS
+from setrade.candles.market import START
 from setrade.compiled import kernel
-from setrade.errors import ArgumentError, integer, number
+from setrade.errors import ArgumentError, generator, integer, number
 
 Knots = tuple[tuple[float, float], ...]
 
@@ -86,7 +88,7 @@ def tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return times, levels, counts, np.array([shape.two_sided for shape in SHAPES.values()])
 
 
-# ---- Kernels of the generator: a shape becomes a noisy path, a path becomes candles.
+# ---- A shape becomes a noisy path, a path becomes candles.
 #
 # All draws come from the one generator that is passed in, window after window, so that the first
 # k windows do not depend on how many follow.
@@ -219,11 +221,10 @@ def draw_all(rng, kinds, spans, noise, warp, tilt, share, after, vol, tables, ou
         )  # fmt: skip
 
 
-# ---- The generator: windows of candles that hold one chart pattern each, or none, and where it is.
+# ---- The generator.
 
 
 SMALLEST_SPAN = 12  # bars; below it the legs of most shapes are one bar long
-START = pd.Timestamp("2024-01-01", tz="UTC")
 VOL, VOL_SPREAD = 0.004, 0.5  # median of a bar's volatility, and the deviation of its log
 Range = float | tuple[float, float]
 
@@ -252,8 +253,7 @@ class Drawn:
     def frame(self, i: int) -> pd.DataFrame:
         """Return window i as a frame of hourly candles."""
         index = pd.date_range(START, periods=self.windows.shape[2], freq="h", name="time")
-        columns = ("open", "high", "low", "close", "volume")
-        return pd.DataFrame(dict(zip(columns, self.windows[i], strict=True)), index=index)
+        return pd.DataFrame(dict(zip(COLUMNS, self.windows[i], strict=True)), index=index)
 
 
 def _range(name: str, value: Range, low: float, high: float) -> tuple[float, float]:
@@ -340,16 +340,15 @@ def synthetic(
     noises = _range("noise", noise, 0, 10)
     shares = _range("completeness", completeness, 0.1, 1)
     warp, trend = number("warp", warp, 0, 2), number("trend", trend, 0, 2)
-    if not isinstance(seed, np.random.Generator):
-        seed = np.random.default_rng(integer("seed", seed, 0))
-    u = np.random.default_rng(seed.integers(2**63)).random((n, 7))  # a row a window
+    rng = generator(seed)
+    u = np.random.default_rng(rng.integers(2**63)).random((n, 7))  # a row a window
     share = shares[0] + u[:, 2] * (shares[1] - shares[0])
     kind = classes[(u[:, 0] * len(classes)).astype(np.int64)]
     deviation = noises[0] + u[:, 1] * (noises[1] - noises[0])
     rest = np.where(share < 1, 0, (u[:, 5] * (after + 1)).astype(np.int64))
     windows, ends = np.empty((n, 5, length)), np.empty((n, 2), np.int64)
     draw_all(
-        seed, kind, shortest + (u[:, 3] * (longest - shortest + 1)).astype(np.int64), deviation,
+        rng, kind, shortest + (u[:, 3] * (longest - shortest + 1)).astype(np.int64), deviation,
         warp, trend * (2 * u[:, 4] - 1), share, rest, _volatility(u[:, 6]), tables(), windows, ends,
     )  # fmt: skip
     windows[:, :4] *= 100.0

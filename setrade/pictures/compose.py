@@ -1,4 +1,4 @@
-"""The compiled part: volume by price level, and the two planes that are not candles."""
+"""Pictures: encoders by name, stacks of them, three sources in three channels, and `to_input`."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def paint_imbalance(imbalance, plane_number, out):
                 plane[row] = plane[first]
 
 
-# ---- The one place that maps pictures to what a net is given.
+# ---- From pictures to what a net is given.
 
 
 def to_input(
@@ -123,9 +123,8 @@ def to_input(
     x = _picture_tensor(pictures)  # (B, C, H, W)
     low, high = _bounds(x, bounds)
     if out is None:
-        return (
-            x.float().div(255.0) if x.dtype == torch.uint8 else ((x - low) / (high - low)).float()
-        )
+        whole = x.dtype == torch.uint8
+        return x.float().div(255.0) if whole else ((x - low) / (high - low)).float()
     _refuse_unfit(out, x)
     return out.copy_(x).sub_(low).div_(high - low)
 
@@ -169,7 +168,7 @@ def _refuse_unfit(out: Any, x: Tensor) -> None:
         raise ArgumentError("out", out, f"a float32 tensor of shape {shape} on {x.device}")
 
 
-# ---- Encoders by name, and stacks of any of them as the channels of one picture.
+# ---- Encoders and stacks of them.
 
 
 CLOSE = 3
@@ -193,19 +192,13 @@ def _candles(size: int, **options: Any) -> Encoder:
     return Encoder(lambda x, out=None: candlesticks(x, size, size, out=out, **options))
 
 
-def _gasf(size: int, **options: Any) -> Encoder:
-    return Encoder(lambda x, out=None: gasf(x[:, CLOSE], size, out=out, **options), (-1.0, 1.0))
+def _of_close(draw: Callable[..., np.ndarray], low: float) -> Callable[..., Encoder]:
+    """Return what makes encoders that draw the close, with values from ``low`` to 1."""
 
+    def make(size: int, **options: Any) -> Encoder:
+        return Encoder(lambda x, out=None: draw(x[:, CLOSE], size, out=out, **options), (low, 1.0))
 
-def _gadf(size: int, **options: Any) -> Encoder:
-    return Encoder(lambda x, out=None: gadf(x[:, CLOSE], size, out=out, **options), (-1.0, 1.0))
-
-
-def _transition(size: int, **options: Any) -> Encoder:
-    def draw(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        return transition_field(x[:, CLOSE], size, out=out, **options)
-
-    return Encoder(draw, (0.0, 1.0))
+    return make
 
 
 def _recurrence(size: int, *, dim: int = 1, delay: int = 1, quantile: float = 0.1) -> Encoder:
@@ -222,9 +215,9 @@ def _recurrence(size: int, *, dim: int = 1, delay: int = 1, quantile: float = 0.
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "candles": _candles,
-    "gasf": _gasf,
-    "gadf": _gadf,
-    "transition": _transition,
+    "gasf": _of_close(gasf, -1.0),
+    "gadf": _of_close(gadf, -1.0),
+    "transition": _of_close(transition_field, 0.0),
     "recurrence": _recurrence,
 }
 
@@ -300,7 +293,7 @@ class Stack:
         return picture
 
 
-# ---- Three sources, three channels: candles, volume by price, and the book's imbalance.
+# ---- Candles, volume by price and the book's imbalance in one picture.
 
 
 # Candles in grey in channel 0; the other two channels are painted over afterwards.

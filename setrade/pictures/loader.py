@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from setrade.compiled import at_most
-from setrade.errors import ArgumentError, array, integer
+from setrade.errors import ArgumentError, array, integer, places
 from setrade.pictures.compose import Encoder, Stack
 
 
@@ -55,7 +54,8 @@ class PictureSet:
                 raise ArgumentError(name, x, f"{len(windows)} rows, one for each window")
         kind = np.float32 if y.dtype.kind == "f" else np.int64
         self.targets = torch.from_numpy(y.astype(kind))
-        self.rows = _checked_rows(rows, len(windows))
+        n = len(windows)
+        self.rows = np.arange(n) if rows is None else places("rows", rows, 0, n - 1)
         self.stack = Stack((encoders,) if isinstance(encoders, Encoder) else encoders)
 
     def __len__(self) -> int:
@@ -68,7 +68,7 @@ class PictureSet:
             float32 ``(B, C, H, W)`` in [0, 1], a view that holds until the next batch, and the
             targets ``(B,)``, int64 or float32.
         """
-        chosen = self.rows[_checked_rows(rows, len(self))]
+        chosen = self.rows[places("rows", rows, 0, len(self) - 1)]
         with at_most(1):
             pictures = self.stack(self.windows[chosen], *(x[chosen] for x in self.extras))
         return pictures, self.targets[torch.from_numpy(chosen)]
@@ -82,13 +82,3 @@ class PictureSet:
         if seed is not None:
             np.random.default_rng(integer("seed", seed, 0)).shuffle(order)
         return (self.batch(order[i : i + size]) for i in range(0, len(order), size))
-
-
-def _checked_rows(rows: Any, n: int) -> np.ndarray:
-    """Return ``rows`` as int64 numbers from 0 to n - 1, at least one; None means all."""
-    if rows is None:
-        return np.arange(n)
-    x = array("rows", rows, ndim=1)
-    if x.dtype.kind not in "iu" or x.min() < 0 or x.max() >= n:
-        raise ArgumentError("rows", rows, f"integers from 0 to {n - 1}")
-    return x.astype(np.int64)

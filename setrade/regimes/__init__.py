@@ -1,11 +1,8 @@
 """Market regimes read off the market alone, never off the net that they are to explain."""
 
-from setrade.regimes.hmm import fit_hmm, observations
-from setrade.regimes.rules import Agreement, agreement, planted
-
-from .hmm import HMM
-from .rules import REGIMES, by_rules
-from .transitions import (
+from setrade.regimes.hmm import HMM, fit_hmm, observations
+from setrade.regimes.rules import REGIMES, Agreement, agreement, by_rules, planted
+from setrade.regimes.transitions import (
     expected_duration,
     spells,
     stationary,

@@ -1,4 +1,9 @@
-"""What a hidden Markov model of regimes sees: how far the price moved, and how wildly."""
+"""Regimes by a hidden Markov model, fitted once on a training span and then read causally.
+
+`HMM.filtered` gives, after each bar, the probability of each state from the bars up to it: the
+forward algorithm. The most likely path and the smoothed probabilities of a whole history use bars
+that had not happened yet.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +56,7 @@ def observations(candles: pd.DataFrame, window: int = 1) -> pd.DataFrame:
     return pd.DataFrame(out, candles.index, ["move", "volatility"])
 
 
-# ---- The forward algorithm: what the past says about the state now, bar by bar.
+# ---- The forward algorithm.
 
 
 @kernel
@@ -113,13 +118,6 @@ def forward(
             for i in range(k):
                 paths[i] = out[t, i] + move[i, j]
             before[j] = log_sum(paths)
-
-
-# ---- Regimes by a hidden Markov model, read causally.
-#
-# The model is fitted once, on a training span. Afterwards `HMM.filtered` gives, after each bar,
-# the probability of each state from the bars up to it: the forward algorithm. The most likely
-# path and the smoothed probabilities of a whole history use bars that had not happened yet.
 
 
 @dataclass(frozen=True)
@@ -217,7 +215,7 @@ class HMM:
         return model
 
 
-# ---- Fit a hidden Markov model of regimes on a training span, from several starts.
+# ---- The fit, from several starts.
 
 
 ORDERS = ("volatility", "move")

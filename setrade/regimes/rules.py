@@ -1,4 +1,4 @@
-"""Regimes by rules that a person can check: trend, volatility, liquidity, or none of these.
+"""Regimes by rules that a person can check, planted ones, and how far two labellings agree.
 
 Each rule compares the newest bars with the stretch before them, so nothing is seen early and
 no threshold is in the units of one symbol.
@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from setrade.candles import Market, check
-from setrade.candles.checks import parse_interval, stamps
+from setrade.candles.checks import parse_interval
+from setrade.candles.market import draw_candles
 from setrade.errors import ArgumentError, array, integer, number
 
 REGIMES = ("trending_up", "trending_down", "ranging", "high_volatility", "low_liquidity")
@@ -93,9 +94,6 @@ def by_rules(
     return label.astype(pd.CategoricalDtype(list(REGIMES))).rename("regime")
 
 
-# ---- How far two labellings of the same bars say the same.
-
-
 class Agreement(NamedTuple):
     """Two labellings compared on the bars that both label.
 
@@ -171,12 +169,6 @@ def _kappa(table: pd.DataFrame, match: bool) -> float | None:
     return 1.0 if chance == 1 else float((observed - chance) / (1 - chance))
 
 
-# ---- Random walks whose regimes are known: volatility (and, if wished, drift) by state.
-
-
-START = pd.Timestamp("2024-01-01", tz="UTC")
-
-
 def planted(
     n_bars: int,
     *,
@@ -219,15 +211,9 @@ def planted(
     rng = np.random.default_rng(integer("seed", seed, 0))
     jumps = np.where(rng.random(n) > stay, rng.integers(1, len(sd), n), 0)
     state = jumps.cumsum() % len(sd)
-    close = 30_000.0 * np.exp((mean[state] + sd[state] * rng.standard_normal(n)).cumsum())
-    first = np.r_[30_000.0, close[:-1]]
+    log_close = (mean[state] + sd[state] * rng.standard_normal(n)).cumsum()
     wick = np.exp(0.5 * sd[state, None] * np.abs(rng.standard_normal((n, 2))))
-    columns = {
-        "open": first, "high": np.maximum(first, close) * wick[:, 0],
-        "low": np.minimum(first, close) / wick[:, 1], "close": close,
-        "volume": np.full(n, 100.0),
-    }  # fmt: skip
-    index = stamps(START, length, n)
+    candles = draw_candles(log_close, wick, np.full(n, 100.0), length)
     kinds = pd.CategoricalDtype([f"regime_{i}" for i in range(len(sd))])
-    regime = pd.Series(pd.Categorical.from_codes(state, dtype=kinds), index, name="regime")
-    return Market(pd.DataFrame(columns, index), regime, {})
+    regime = pd.Series(pd.Categorical.from_codes(state, dtype=kinds), candles.index, name="regime")
+    return Market(candles, regime, {})

@@ -6,13 +6,9 @@ pybit client cannot tell; behaviour that no documentation fixes is marked ``assu
 it is coded. Chapter 20 uses it to show what an exchange can do to your data.
 """
 
-from __future__ import annotations
-
-from setrade.simulator.server import serve
-from setrade.simulator.wire import Clock, Instrument
-
-from .faults import KINDS, REST, STREAM, Fault
-from .server import Server, SimulatorError
+from setrade.simulator.faults import KINDS, REST, STREAM, Fault
+from setrade.simulator.server import Server, SimulatorError, serve
+from setrade.simulator.wire import Clock, ListedInstrument
 
 __all__ = [
     "KINDS",
@@ -20,7 +16,7 @@ __all__ = [
     "STREAM",
     "Clock",
     "Fault",
-    "Instrument",
+    "ListedInstrument",
     "Server",
     "SimulatorError",
     "serve",

@@ -7,17 +7,13 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from setrade.simulator.server import serve
-from setrade.simulator.wire import Clock
-
-from .. import candles as candle_source
-from .. import orderbook
-from .faults import KINDS, Fault
-from .server import Server, SimulatorError
+from setrade import candles, orderbook
+from setrade.simulator import KINDS, Clock, Fault, Server, SimulatorError, serve
 
 
 def fault(text: str) -> Fault:
@@ -66,9 +62,9 @@ def parser() -> argparse.ArgumentParser:
 def server(options: argparse.Namespace) -> Server:
     """Return the server that the options ask for."""
     if options.candles:
-        bars = candle_source.read(options.candles)
+        bars = candles.read(options.candles)
     else:
-        market = candle_source.synthetic(options.bars, seed=options.seed, interval=options.interval)
+        market = candles.synthetic(options.bars, seed=options.seed, interval=options.interval)
         bars = market.candles
     start = pd.Timestamp(options.start) if options.start else bars.index[len(bars) // 2]
     return serve(
@@ -86,7 +82,7 @@ def _books(options: argparse.Namespace, start: Any, price: float) -> Any:
         options.books, seed=options.seed, price=round(price, 1), levels=50
     ).books
     moved = made.time - made.time[0] + start.tz_convert(None).to_datetime64()
-    return orderbook.Snapshots(moved, made.bid_price, made.bid_size, made.ask_price, made.ask_size)
+    return replace(made, time=moved)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..errors import ArgumentError, choice, integer, number
+from setrade.errors import ArgumentError, choice, integer, number
 
 BEFORE = ("rate_limit_future", "rate_limit_past", "rate_limit_bare")
 BEFORE += ("http_403", "http_429", "http_500")
@@ -66,15 +66,15 @@ class Faults:
         self.fired: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._queue: list[tuple[Fault, list[int]]] = []
-        for fault in faults:
-            self.inject(fault)
+        self.inject(*faults)
 
-    def inject(self, fault: Fault) -> None:
-        """Queue one more fault behind the others."""
-        if not isinstance(fault, Fault):
-            raise ArgumentError("fault", fault, "a simulator.Fault")
-        with self._lock:
-            self._queue.append((fault, [fault.after, fault.times]))
+    def inject(self, *faults: Fault) -> None:
+        """Queue more faults behind the others."""
+        for fault in faults:
+            if not isinstance(fault, Fault):
+                raise ArgumentError("fault", fault, "a simulator.Fault")
+            with self._lock:
+                self._queue.append((fault, [fault.after, fault.times]))
 
     def take(self, kinds: Iterable[str], path: str) -> Fault | None:
         """Return the first fault in the queue that fits this chance, and count it."""

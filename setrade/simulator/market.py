@@ -1,9 +1,11 @@
-"""Books as an exchange serves them: a view of the true book, and what changed in it."""
+"""The market as the exchange knows it: books, bars, prices, funding, and the public REST calls."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,35 +14,29 @@ import pandas as pd
 from setrade.candles import bar_interval, check
 from setrade.errors import ArgumentError, choice
 from setrade.orderbook import OrderBook, Snapshots
-from setrade.simulator.wire import (
-    CATEGORIES,
-    CODES,
-    Clock,
-    Instrument,
-    Now,
-    Refused,
-    listed,
-    text,
-    whole,
-)
+from setrade.simulator.wire import CODES, Clock, ListedInstrument, Now, Refused, text, whole
 
 FIRST_UPDATE = 2  # 1 means "overwrite everything"
-View = tuple[dict[str, str], dict[str, str]]
+COLUMNS = ("open", "high", "low", "close", "volume", "turnover")
+FUNDING_RATE = 0.0001
+View = tuple[dict[str, str], dict[str, str]]  # bids and asks, {price: size}
+Query = Mapping[str, str]
+Message = dict[str, Any]  # the ``result`` of a REST call, or what a stream sends
+_BOOKS = "orderbook.Snapshots, or Bybit's messages in order of ts, the first a snapshot"
+_CANDLES = "a frame of candles, {symbol: frame} or {(symbol, interval): frame}"
 
 
-class BookTape:
+class BookSeries:
     """The true book of one symbol, row by row.
 
     Args:
-        source: `orderbook.Snapshots`, or the exchange's own messages (archive or stream), the
-            first of them a snapshot.
+        source: `orderbook.Snapshots`, or the exchange's own messages, the first a snapshot.
 
     Row r carries the update id ``FIRST_UPDATE + r``, as `orderbook.messages` numbers them.
     """
 
     def __init__(self, source: Snapshots | Sequence[Mapping[str, Any]]) -> None:
         self.source = source
-        self.cursor = -1
         if isinstance(source, Snapshots):
             self.times = source.time.astype("datetime64[ms]").astype(np.int64)
             return
@@ -48,13 +44,10 @@ class BookTape:
             self.times = np.array([m["ts"] for m in source], np.int64)
             whole = source[0]["type"] == "snapshot" and (np.diff(self.times) >= 0).all()
         except (TypeError, KeyError, IndexError) as error:
-            raise ArgumentError("books", source, _ALLOWED) from error
+            raise ArgumentError("books", source, _BOOKS) from error
         if not whole:
-            raise ArgumentError("books", source, _ALLOWED)
+            raise ArgumentError("books", source, _BOOKS)
         self._book, self._row = OrderBook(), -1
-
-    def __len__(self) -> int:
-        return len(self.times)
 
     def row(self, now: int) -> int:
         """Return the row that holds at ``now``.
@@ -78,9 +71,6 @@ class BookTape:
         return bids, asks
 
 
-_ALLOWED = "orderbook.Snapshots, or Bybit's messages in order of ts, the first a snapshot"
-
-
 def _levels(prices: np.ndarray, sizes: np.ndarray) -> dict[str, str]:
     held = sizes > 0
     return dict(zip(map(text, prices[held].tolist()), map(text, sizes[held].tolist()), strict=True))
@@ -94,44 +84,47 @@ def changes(before: dict[str, str], now: dict[str, str]) -> list[list[str]]:
 
 def full(view: View) -> tuple[list[list[str]], list[list[str]]]:
     """Return all levels of a view as lists of ``[price, size]``."""
-    bids, asks = view
-    return [[*level] for level in bids.items()], [[*level] for level in asks.items()]
+    bids, asks = ([[*level] for level in side.items()] for side in view)
+    return bids, asks
 
 
-# ---- Candles as an exchange serves them: strings, newest first, the last one still forming.
+def aggregate(bars: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Return longer bars ``(m, 6)`` made of bars ``(n, 6)``; they begin at rows ``first``."""
+    last = np.append(first[1:], len(bars)) - 1
+    high, low = np.maximum.reduceat(bars[:, 1], first), np.minimum.reduceat(bars[:, 2], first)
+    amounts = np.add.reduceat(bars[:, 4:], first)
+    return np.column_stack([bars[first, 0], high, low, bars[last, 3], amounts])
 
 
-COLUMNS = ("open", "high", "low", "close", "volume", "turnover")
+def price_path(bar: np.ndarray) -> list[float]:
+    """Return the four prices that a bar ``(6,)`` visits in turn.
 
-
-def aggregate(rows: np.ndarray) -> np.ndarray:
-    """Return one bar, shape ``(6,)``, made of consecutive bars ``(n, 6)``."""
-    return np.array(
-        [rows[0, 0], rows[:, 1].max(), rows[:, 2].min(), rows[-1, 3], *rows[:, 4:].sum(0)]
-    )
+    assumption: open, the extreme that its colour suggests (low first in a rising bar), then the
+    other, close.
+    """
+    first, high, low, last = bar[:4].tolist()
+    return [first, low, high, last] if last >= first else [first, high, low, last]
 
 
 def part(bar: np.ndarray, fraction: float, tick: float) -> np.ndarray:
     """Return a bar ``(6,)`` as it stands when ``fraction`` of its time has gone by.
 
-    assumption: the price goes in three equal legs, open to the nearer extreme that its colour
-    suggests (low first in a rising bar), to the other extreme, to the close; volume comes
-    evenly. At 1 this is the bar itself.
+    assumption: the price goes along `price_path` in three equal legs; volume comes evenly. At 1
+    this is the bar itself.
     """
     if fraction >= 1:
         return bar
-    first, high, low, last = bar[:4]
-    way = [first, low, high, last] if last >= first else [first, high, low, last]
-    leg = int(fraction * 3)
+    way, leg = price_path(bar), int(fraction * 3)
     near, far = way[leg], way[leg + 1]
     price = near + (fraction * 3 - leg) * (far - near)
     price = min(max(round(round(price / tick) * tick, 10), min(near, far)), max(near, far))
     seen = [*way[: leg + 1], price]
     amounts = np.round(bar[4:] * fraction, 8)
-    return np.array([first, max(seen), min(seen), price, *amounts])
+    return np.array([way[0], max(seen), min(seen), price, *amounts])
 
 
-class Tape:
+@dataclass(frozen=True, eq=False)
+class BarSeries:
     """The bars of one symbol and interval, against a clock.
 
     Args:
@@ -139,22 +132,18 @@ class Tape:
         bars: ``(n, 6)``: open, high, low, close, volume, turnover.
         step: bar length in ms.
         tick: what prices inside a bar are rounded to.
-        base: the finer tape that this one was made of, if any.
+        base: the finer series that this one was made of, if any.
     """
 
-    def __init__(
-        self,
-        opens: np.ndarray,
-        bars: np.ndarray,
-        step: int,
-        tick: float,
-        base: Tape | None = None,
-    ) -> None:
-        self.opens, self.bars, self.step, self.tick, self.base = opens, bars, step, tick, base
+    opens: np.ndarray
+    bars: np.ndarray
+    step: int
+    tick: float
+    base: BarSeries | None = None
 
     @classmethod
-    def of(cls, candles: pd.DataFrame, tick: float) -> Tape:
-        """Make a tape of a frame of candles.
+    def of(cls, candles: pd.DataFrame, tick: float) -> BarSeries:
+        """Make a series of a frame of candles.
 
         assumption: where no turnover is given, volume trades at the bar's mean price.
         """
@@ -164,7 +153,7 @@ class Tape:
         bars[missing, 5] = np.round(bars[missing, 4] * bars[missing, :4].mean(1), 4)
         return cls(opens, bars, int(bar_interval(candles).value // 1_000_000), tick)
 
-    def coarser(self, step: int) -> Tape | None:
+    def coarser(self, step: int) -> BarSeries | None:
         """Return the bars of a longer interval, made of these; None where none begins.
 
         A first bar that would lack its beginning is left out.
@@ -172,18 +161,8 @@ class Tape:
         (begins,) = np.nonzero(self.opens % step == 0)
         if not len(begins):
             return None
-        b, first = self.bars[begins[0] :], begins - begins[0]
-        bars = np.column_stack(
-            [
-                b[first, 0],
-                np.maximum.reduceat(b[:, 1], first),
-                np.minimum.reduceat(b[:, 2], first),
-                b[np.append(first[1:], len(b)) - 1, 3],
-                np.add.reduceat(b[:, 4], first),
-                np.add.reduceat(b[:, 5], first),
-            ]
-        )
-        return Tape(self.opens[begins], bars, step, self.tick, self)
+        bars = aggregate(self.bars[begins[0] :], begins - begins[0])
+        return BarSeries(self.opens[begins], bars, step, self.tick, self)
 
     def at(self, row: int, now: int) -> np.ndarray:
         """Return bar ``row`` as known at ``now``, ``(6,)``."""
@@ -194,8 +173,13 @@ class Tape:
             return part(self.bars[row], (now - start) / self.step, self.tick)
         low, high = np.searchsorted(self.base.opens, [start, now])
         high = max(high, low + 1)  # a bar that opens just now has its first price
-        last = self.base.at(high - 1, now)
-        return aggregate(np.vstack([self.base.bars[low : high - 1], last]))
+        inside = [self.base.bars[low : high - 1], self.base.at(high - 1, now)]
+        return aggregate(np.vstack(inside), np.array([0]))[0]
+
+    def row(self, opened: int) -> int | None:
+        """Return the row of the bar that opens at a time in ms; None where there is none."""
+        row = int(np.searchsorted(self.opens, opened))
+        return row if row < len(self.opens) and self.opens[row] == opened else None
 
     def last(self, now: int) -> np.ndarray | None:
         """Return the newest bar that has begun, as known at ``now``; None before the first."""
@@ -224,14 +208,6 @@ def strings(bar: np.ndarray) -> list[str]:
     return [text(x) for x in bar.tolist()]
 
 
-# ---- The state of the exchange: clock, bars, books, instruments, funding.
-
-
-FUNDING_RATE = 0.0001
-BOOKS = (Snapshots, list, tuple)
-_CANDLES = "a frame of candles, {symbol: frame} or {(symbol, interval): frame}"
-
-
 def frames_of(argument: str, candles: Any, symbol: str) -> dict[str, list[pd.DataFrame]]:
     """Return the frames by symbol, whatever form they came in; each passes `candles.check`."""
     if candles is None:
@@ -250,13 +226,13 @@ def frames_of(argument: str, candles: Any, symbol: str) -> dict[str, list[pd.Dat
     return frames
 
 
-def tapes_of(books: Any, symbol: str) -> dict[str, BookTape]:
-    """Return the book tapes by symbol, whatever form the books came in."""
-    if isinstance(books, BOOKS):
+def books_of(books: Any, symbol: str) -> dict[str, BookSeries]:
+    """Return the books by symbol, whatever form they came in."""
+    if isinstance(books, Snapshots | list | tuple):
         books = {symbol: books}
     if not isinstance(books, Mapping | None) or not all(isinstance(s, str) for s in books or {}):
         raise ArgumentError("books", books, "books of one symbol, {symbol: books}, or None")
-    return {name: BookTape(tape) for name, tape in (books or {}).items()}
+    return {name: BookSeries(source) for name, source in (books or {}).items()}
 
 
 class Exchange:
@@ -265,40 +241,44 @@ class Exchange:
     def __init__(
         self, candles: Any, books: Any = None, *, symbol: str = "BTCUSDT",
         category: str = "linear", clock: Now | None = None, now: Any = None, speed: float = 0.0,
-        instruments: Iterable[Instrument] = (), funding: Any = None, mark: Any = None,
+        instruments: Iterable[ListedInstrument] = (), funding: Any = None, mark: Any = None,
         index: Any = None,
     ) -> None:  # fmt: skip
         self.category = choice("category", category, ("linear", "inverse", "spot"))
         frames = frames_of("candles", candles, symbol)
-        self.books = tapes_of(books, symbol)
+        self.books = books_of(books, symbol)
         if not frames and not self.books:
             raise ArgumentError("candles", candles, _CANDLES + ", or else books")
-        self.instruments = listed([*frames, *self.books], instruments)
+        known = {name: ListedInstrument(name) for name in (*frames, *self.books)}
+        for instrument in instruments:
+            if not isinstance(instrument, ListedInstrument):
+                raise ArgumentError("instruments", instrument, "simulator.ListedInstrument entries")
+            known[instrument.symbol] = instrument
+        self.instruments = dict(sorted(known.items()))
         # assumption: where no other is given, mark and index follow the last price
-        marks, indices = (
-            frames | frames_of(name, given, symbol)
-            for name, given in (("mark", mark), ("index", index))
-        )
-        self.tapes = {
-            kind: {name: self._tapes(name, group) for name, group in given.items()}
-            for kind, given in {"last": frames, "mark": marks, "index": indices}.items()
+        self.bars = {
+            kind: {name: self._series(name, group) for name, group in (frames | others).items()}
+            for kind, others in (
+                ("last", {}),
+                ("mark", frames_of("mark", mark, symbol)),
+                ("index", frames_of("index", index, symbol)),
+            )
         }
         self.clock = clock or Clock(self._end() if now is None else now, speed)
         self.funding = {name: self._funding(name, funding) for name in frames}
 
-    def _tapes(self, symbol: str, frames: list[pd.DataFrame]) -> dict[int, Tape]:
-        """Return the tapes of one symbol by step; longer intervals are made of the finest."""
-        known = self.instruments.get(symbol, Instrument(symbol))
-        tapes = [Tape.of(frame, float(known.tick_size)) for frame in frames]
-        tapes.sort(key=lambda tape: tape.step)
-        base = tapes[0]
+    def _series(self, symbol: str, frames: list[pd.DataFrame]) -> dict[int, BarSeries]:
+        """Return the bars of one symbol by step; longer intervals are made of the finest."""
+        known = self.instruments.get(symbol, ListedInstrument(symbol))
+        given = [BarSeries.of(frame, float(known.tick_size)) for frame in frames]
+        base = min(given, key=lambda series: series.step)
         made = [base.coarser(s) for s in CODES.values() if s > base.step and s % base.step == 0]
-        return {tape.step: tape for tape in (*made, *tapes) if tape is not None}
+        return {series.step: series for series in (*made, *given) if series is not None}
 
     def _end(self) -> int:
         """Return the close of the last bar; without bars the stamp of the first book."""
-        ends = [t.opens[-1] + t.step for t in map(self.base, self.tapes["last"]) if t is not None]
-        return int(max(ends) if ends else min(int(tape.times[0]) for tape in self.books.values()))
+        ends = [b.opens[-1] + b.step for b in map(self.base, self.bars["last"]) if b is not None]
+        return int(max(ends) if ends else min(int(book.times[0]) for book in self.books.values()))
 
     def _funding(self, symbol: str, funding: Any) -> pd.Series:
         """Return funding rates by time in ms; 0.0001 at each funding time by default."""
@@ -309,34 +289,31 @@ class Exchange:
                 raise ArgumentError("funding", given, "a Series of rates by UTC time, or a dict")
             times = index.as_unit("ms").asi8
             return pd.Series(given.to_numpy(np.float64), index=times).sort_index()
-        tape = self.base(symbol)
-        assert tape is not None
+        bars = self.base(symbol)
+        assert bars is not None
         step = self.instruments[symbol].funding_minutes * 60_000
-        first = int(-(-tape.opens[0] // step))
-        times = np.arange(first, int(tape.opens[-1] + tape.step) // step + 1) * step
+        first = int(-(-bars.opens[0] // step))
+        times = np.arange(first, int(bars.opens[-1] + bars.step) // step + 1) * step
         return pd.Series(FUNDING_RATE, index=times)
 
-    def base(self, symbol: str) -> Tape | None:
-        """Return the finest tape of a symbol."""
-        tapes = self.tapes["last"].get(symbol)
-        return None if tapes is None else tapes[min(tapes)]
+    def base(self, symbol: str) -> BarSeries | None:
+        """Return the finest bars of a symbol."""
+        known = self.bars["last"].get(symbol)
+        return None if known is None else known[min(known)]
 
-    def instrument(self, symbol: Any) -> Instrument:
+    def instrument(self, symbol: Any) -> ListedInstrument:
         """Return what is listed under a symbol; refuse (10001) what is not."""
         if symbol not in self.instruments:
             raise Refused(10001, "params error: symbol invalid")
         return self.instruments[symbol]
 
-    def tape(self, symbol: str, code: Any, kind: str = "last") -> Tape:
+    def series(self, symbol: str, code: Any, kind: str = "last") -> BarSeries:
         """Return the bars of a symbol and interval code; refuse (10001) an unknown interval."""
         self.instrument(symbol)
-        if code not in CODES:
+        found = self.bars[kind].get(symbol, {}).get(CODES.get(code, 0))
+        if found is None:  # assumption: an interval finer than the data does not exist here
             raise Refused(10001, "Invalid period!")
-        tapes = self.tapes[kind].get(symbol, {})
-        if CODES[code] not in tapes:
-            # assumption: an interval finer than the data does not exist here
-            raise Refused(10001, "Invalid period!")
-        return tapes[CODES[code]]
+        return found
 
     def price(self, symbol: str, at: int | None = None) -> Decimal:
         """Return the price of the last trade, on the grid of the tick."""
@@ -345,8 +322,8 @@ class Exchange:
 
     def touch(self, symbol: str, at: int) -> tuple[Decimal, Decimal]:
         """Return best bid and ask: of the book while it lasts, else twice the last trade."""
-        book, tape = self.books.get(symbol), self.base(symbol)
-        bar = None if tape is None else tape.last(at)
+        book, bars = self.books.get(symbol), self.base(symbol)
+        bar = None if bars is None else bars.last(at)
         if book is not None and (bar is None or book.times[0] <= at <= book.times[-1]):
             bids, asks = book.view(book.row(at), 1)
             return Decimal(next(iter(bids))), Decimal(next(iter(asks)))
@@ -359,57 +336,53 @@ class Exchange:
 
 # ---- The public REST calls: each takes the query's parameters and returns a ``result``.
 
-
-Query = Mapping[str, str]
-Result = dict[str, Any]
 PAGE = 500  # instruments a page
-DEPTHS = {"linear": (1000, 25), "inverse": (1000, 25), "spot": (1000, 1), "option": (25, 1)}
+STREAMED = ("1", "50", "200", "1000")  # levels of the books that are streamed
+DEPTHS = {"linear": (1000, 25), "inverse": (1000, 25), "spot": (1000, 1)}  # most, default
 
 
-def _category(x: Exchange, query: Query, default: str | None = None) -> str:
+def _category(x: Exchange, query: Query, default: str = "") -> str:
     category = query.get("category", default)
-    if category not in CATEGORIES or category != x.category:
+    if category != x.category:
         # assumption: what is served is listed in one category, and unknown in the others
         raise Refused(10001, "params error: Category is invalid")
     return category
 
 
-def server_time(x: Exchange, query: Query) -> Result:
+def _symbol(x: Exchange, query: Query) -> str:
+    return x.instrument(query.get("symbol", "")).symbol
+
+
+def server_time(x: Exchange, query: Query) -> Message:
     """``GET /v5/market/time``."""
     now = x.clock()
     return {"timeSecond": str(now // 1000), "timeNano": str(now * 1_000_000)}
 
 
-def klines(kind: str) -> Callable[[Exchange, Query], Result]:
+def klines(x: Exchange, query: Query, kind: str = "last") -> Message:
     """``GET /v5/market/kline`` and its mark and index sisters, which have five strings a row."""
-
-    def answer(x: Exchange, query: Query) -> Result:
-        category, symbol = _category(x, query, "linear"), query.get("symbol", "")
-        tape = x.tape(symbol, query.get("interval"), kind)
-        limit = whole(query, "limit", 200, 1, 1000) or 200
-        start, end = whole(query, "start", None), whole(query, "end", None)
-        if start is not None and end is not None and start > end:
-            raise Refused(10001, "params error: start must not be after end")
-        if x.instruments[symbol].status == "Closed" and start is not None:
-            # assumption: a dead symbol answers a window after its end with its last rows
-            start = min(start, int(tape.opens[-1]) - (limit - 1) * tape.step)
-        page = tape.query(start, end, limit, x.clock())
-        rows = [[str(opened), *strings(bar)] for opened, bar in page]
-        if kind != "last":
-            rows = [row[:5] for row in rows]
-        elif category == "inverse":  # volume is in quote coin there, turnover in base coin
-            rows = [[*row[:5], row[6], row[5]] for row in rows]
-        return {"category": category, "symbol": symbol, "list": rows}
-
-    return answer
+    category, symbol = _category(x, query, "linear"), query.get("symbol", "")
+    bars = x.series(symbol, query.get("interval"), kind)
+    limit = whole(query, "limit", 200, 1, 1000)
+    start, end = whole(query, "start", None), whole(query, "end", None)
+    if start is not None and end is not None and start > end:
+        raise Refused(10001, "params error: start must not be after end")
+    if x.instruments[symbol].status == "Closed" and start is not None:
+        # assumption: a dead symbol answers a window after its end with its last rows
+        start = min(start, int(bars.opens[-1]) - (limit - 1) * bars.step)
+    rows = [[str(t), *strings(bar)] for t, bar in bars.query(start, end, limit, x.clock())]
+    if kind != "last":
+        rows = [row[:5] for row in rows]
+    elif category == "inverse":  # volume is in quote coin there, turnover in base coin
+        rows = [[*row[:5], row[6], row[5]] for row in rows]
+    return {"category": category, "symbol": symbol, "list": rows}
 
 
-def orderbook(x: Exchange, query: Query) -> Result:
+def orderbook(x: Exchange, query: Query) -> Message:
     """``GET /v5/market/orderbook``."""
-    category, symbol = _category(x, query), query.get("symbol", "")
-    x.instrument(symbol)
+    category, symbol = _category(x, query), _symbol(x, query)
     deepest, default = DEPTHS[category]
-    limit = whole(query, "limit", default, 1, deepest) or default
+    limit = whole(query, "limit", default, 1, deepest)
     if symbol not in x.books:
         raise Refused(10001, "params error: no book of this symbol in the simulator")
     book, now = x.books[symbol], x.clock()
@@ -419,91 +392,125 @@ def orderbook(x: Exchange, query: Query) -> Result:
     return {"s": symbol, "b": bids, "a": asks, "ts": now, "u": u, "seq": u, "cts": stamp}
 
 
-def recent_trades(x: Exchange, query: Query) -> Result:
+def recent_trades(x: Exchange, query: Query) -> Message:
     """``GET /v5/market/recent-trade``, newest first.
 
     assumption: each bar of the finest interval has four trades, at its open, its two extremes
     and its close, of a quarter of its volume each; the forming bar has none yet.
     """
-    category, symbol = _category(x, query), query.get("symbol", "")
-    x.instrument(symbol)
+    category, symbol = _category(x, query), _symbol(x, query)
     most = 60 if category == "spot" else 1000
-    limit = whole(query, "limit", min(most, 500), 1, most) or most
-    tape = x.base(symbol)
-    if tape is None:
+    limit = whole(query, "limit", min(most, 500), 1, most)
+    bars = x.base(symbol)
+    if bars is None:
         return {"category": category, "list": []}
-    closed = int(np.searchsorted(tape.opens, x.clock() - tape.step, "right"))
+    closed = int(np.searchsorted(bars.opens, x.clock() - bars.step, "right"))
     rows = range(max(0, closed - -(-limit // 4)), closed)
-    trades = [trade for row in rows for trade in bar_trades(tape, symbol, row)]
+    trades = [trade for row in rows for trade in bar_trades(bars, symbol, row)]
     return {"category": category, "list": trades[::-1][:limit]}
 
 
-def bar_trades(tape: Any, symbol: str, row: int) -> list[Result]:
+def bar_trades(bars: BarSeries, symbol: str, row: int) -> list[Message]:
     """Return the four trades that stand for one bar, oldest first."""
-    first, high, low, last, volume, _ = tape.bars[row].tolist()
-    way = [first, low, high, last] if last >= first else [first, high, low, last]
-    sides = ["Buy" if b > a else "Sell" for a, b in zip([first, *way[:-1]], way, strict=True)]
+    opened, way = int(bars.opens[row]), price_path(bars.bars[row])
+    size = text(round(float(bars.bars[row, 4]) / 4, 8))
+    sides = ["Buy" if b > a else "Sell" for a, b in zip([way[0], *way[:-1]], way, strict=True)]
+    common = {"symbol": symbol, "size": size, "isBlockTrade": False, "isRPITrade": False}
     return [
-        {
-            "execId": f"{symbol}-{tape.opens[row]}-{k}",
-            "symbol": symbol,
-            "price": text(price),
-            "size": text(round(volume / 4, 8)),
-            "side": side,
-            "time": str(int(tape.opens[row]) + k * tape.step // 4),
-            "isBlockTrade": False,
-            "isRPITrade": False,
-            "seq": str(4 * row + k),
-        }
+        common
+        | {"execId": f"{symbol}-{opened}-{k}", "time": str(opened + k * bars.step // 4)}
+        | {"price": text(price), "side": side, "seq": str(4 * row + k)}
         for k, (price, side) in enumerate(zip(way, sides, strict=True))
     ]
 
 
-def funding(x: Exchange, query: Query) -> Result:
+def funding(x: Exchange, query: Query) -> Message:
     """``GET /v5/market/funding/history``, newest first; ``startTime`` alone is an error."""
-    category, symbol = _category(x, query), query.get("symbol", "")
+    category = _category(x, query)
     if category == "spot":
         raise Refused(10001, "params error: Category is invalid")
-    x.instrument(symbol)
-    limit = whole(query, "limit", 200, 1, 200) or 200
+    symbol = _symbol(x, query)
+    limit = whole(query, "limit", 200, 1, 200)
     start, end = whole(query, "startTime", None), whole(query, "endTime", None)
     if start is not None and end is None:
         raise Refused(10001, "params error: endTime is required with startTime")
-    rates = x.funding.get(symbol)
-    rates = {} if rates is None else dict(zip(rates.index, rates.to_numpy(), strict=True))
     last = x.clock() if end is None else min(end, x.clock())
-    times = [int(t) for t in rates if (start or 0) <= t <= last][::-1][:limit]
+    rates = x.funding.get(symbol, pd.Series(dtype=float, index=pd.Index([], dtype=np.int64)))
     entries = [
-        {"symbol": symbol, "fundingRate": text(rates[t]), "fundingRateTimestamp": str(t)}
-        for t in times
+        {"symbol": symbol, "fundingRate": text(rate), "fundingRateTimestamp": str(t)}
+        for t, rate in rates.loc[start or 0 : last].iloc[: -limit - 1 : -1].items()
     ]
     return {"category": category, "list": entries}
 
 
-def instruments(x: Exchange, query: Query) -> Result:
+def instruments(x: Exchange, query: Query) -> Message:
     """``GET /v5/market/instruments-info``, by pages that ``nextPageCursor`` links."""
     category = _category(x, query)
     entries = list(x.instruments.values())
     if symbol := query.get("symbol"):
         entries = [x.instrument(symbol)]
+    first, stop = 0, len(entries)
     if category != "spot":  # assumption: spot ignores limit and cursor, as documented
-        limit = whole(query, "limit", PAGE, 1, 1000) or PAGE
-        first = whole({"cursor": query.get("cursor", "").removeprefix("page-")}, "cursor", 0) or 0
-        rest, entries = entries[first + limit :], entries[first : first + limit]
-        cursor = f"page-{first + limit}" if rest else ""
-    else:
-        cursor = ""
-    listing = [entry.listing(category) for entry in entries]
+        first = whole({"cursor": query.get("cursor", "").removeprefix("page-")}, "cursor", 0)
+        stop = first + whole(query, "limit", PAGE, 1, 1000)
+    cursor = f"page-{stop}" if stop < len(entries) else ""
+    listing = [entry.listing(category) for entry in entries[first:stop]]
     return {"category": category, "nextPageCursor": cursor, "list": listing}
 
 
-ROUTES: dict[str, Callable[[Exchange, Query], Result]] = {
+ROUTES: dict[str, Callable[[Exchange, Query], Message]] = {
     "/v5/market/time": server_time,
-    "/v5/market/kline": klines("last"),
-    "/v5/market/mark-price-kline": klines("mark"),
-    "/v5/market/index-price-kline": klines("index"),
+    "/v5/market/kline": klines,
+    "/v5/market/mark-price-kline": partial(klines, kind="mark"),
+    "/v5/market/index-price-kline": partial(klines, kind="index"),
     "/v5/market/orderbook": orderbook,
     "/v5/market/recent-trade": recent_trades,
     "/v5/market/funding/history": funding,
     "/v5/market/instruments-info": instruments,
 }
+
+
+# ---- What the streams say: each topic at a moment.
+
+
+def check_topic(x: Exchange, topic: Any) -> None:
+    """Refuse a public topic that does not exist."""
+    match topic.split(".") if isinstance(topic, str) else []:
+        case ["kline", code, symbol] if symbol in x.instruments and code in CODES:
+            x.series(symbol, code)
+        case ["publicTrade", symbol] if symbol in x.instruments:
+            pass
+        case ["orderbook", depth, symbol] if symbol in x.books and depth in STREAMED:
+            pass
+        case _:
+            raise Refused(10404, f"error:handler not found,topic:{topic}")
+
+
+def push(x: Exchange, topic: str, at: int) -> Message | None:
+    """Return what a kline or trade topic says at time ``at``; None where there is no such bar."""
+    kind, *rest, symbol = topic.split(".")
+    data = _kline(x, symbol, rest[0], at) if kind == "kline" else _trades(x, symbol, at)
+    return {"topic": topic, "type": "snapshot", "ts": at, "data": data} if data else None
+
+
+def _kline(x: Exchange, symbol: str, code: str, at: int) -> list[Message]:
+    """Return the bar under way; at a multiple of the interval the one just closed, confirmed."""
+    bars = x.series(symbol, code)
+    start = (at - 1) // bars.step * bars.step
+    if (row := bars.row(start)) is None:
+        return []
+    entry = {"start": start, "end": start + bars.step - 1, "interval": code, "timestamp": at}
+    figures = dict(zip(COLUMNS, strings(bars.at(row, at)), strict=True))
+    return [entry | figures | {"confirm": at == start + bars.step}]
+
+
+def _trades(x: Exchange, symbol: str, at: int) -> list[Message]:
+    """Return the trades of the bar that closes at ``at``."""
+    bars = x.base(symbol)
+    if bars is None or (row := bars.row(at - bars.step)) is None:
+        return []
+    return [
+        {"T": int(t["time"]), "s": symbol, "S": t["side"], "v": t["size"], "p": t["price"]}
+        | {"L": "PlusTick" if t["side"] == "Buy" else "MinusTick", "i": t["execId"], "BT": False}
+        for t in bar_trades(bars, symbol, row)
+    ]

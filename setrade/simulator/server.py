@@ -1,12 +1,10 @@
-"""HTTP: counting, faults, headers and the envelope around every call."""
+"""The server: HTTP around the calls, a thread that listens, and `serve`, which starts it all."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-import os
-import socket
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -16,13 +14,16 @@ from typing import Any
 from aiohttp import web
 
 from setrade.errors import ArgumentError, integer, number
-from setrade.simulator import market
-from setrade.simulator.account import ROUTES, Accounts
+from setrade.simulator import account, market
+from setrade.simulator.account import Account, PrivateApi
+from setrade.simulator.broadcaster import Broadcaster, WebSocketEndpoint
 from setrade.simulator.faults import AFTER, BEFORE, Fault, Faults
-from setrade.simulator.hub import Desk, Hub
 from setrade.simulator.market import Exchange
-from setrade.simulator.wire import Clock, Now, Refused, duration_ms, envelope, wall_ms
+from setrade.simulator.wire import Clock, Now, Refused, envelope, wall_ms
 
+HOST = "127.0.0.1"
+POLL = 0.005  # seconds between looks at a running clock
+STREAMS = ("/v5/public/{category:spot|linear|inverse|option}", "/v5/private")
 LIMIT = 50  # requests in the window that the headers speak of
 PAGES = {
     "http_403": (403, "<html><head><title>403 Forbidden</title></head>"
@@ -34,41 +35,32 @@ RESET = {"rate_limit_future": 1, "rate_limit_past": -1}
 Call = Callable[[web.Request], Awaitable[dict[str, Any]]]
 
 
+class SimulatorError(RuntimeError):
+    """The simulator itself failed; the cause is chained."""
+
+
 class Gateway:
-    """What stands between the socket and the handlers."""
+    """What stands between the socket and the handlers: counts, faults, headers, envelopes."""
 
     def __init__(self, exchange: Exchange, faults: Faults, errors: list[BaseException]) -> None:
         self.exchange, self.faults, self.errors = exchange, faults, errors
         self.requests: Counter[str] = Counter()
 
-    def public(self, handler: Callable[[Exchange, Any], dict[str, Any]]) -> Any:
-        """Return the aiohttp handler of a public call."""
+    async def public(self, request: web.Request) -> dict[str, Any]:
+        """Answer a public call."""
+        return market.ROUTES[request.path](self.exchange, request.query)
 
-        async def call(request: web.Request) -> dict[str, Any]:
-            return handler(self.exchange, request.query)
-
-        return self.wrap(call)
-
-    def wrap(self, call: Call) -> Any:
-        """Return an aiohttp handler that answers with an envelope, unless a fault strikes."""
-
-        async def handle(request: web.Request) -> web.StreamResponse:
-            before = self.faults.take(BEFORE, request.path)
-            if before is not None:
-                return self._instead(before)
-            answer = await self._carry_out(call, request)
-            after = self.faults.take(AFTER, request.path)
-            return (
-                self._json(answer) if after is None else await self._spoil(after, answer, request)
-            )
-
-        return handle
-
-    async def _carry_out(self, call: Call, request: web.Request) -> dict[str, Any]:
+    async def handle(self, request: web.Request, call: Call) -> web.StreamResponse:
+        """Answer a request with an envelope, unless a fault strikes."""
+        before = self.faults.take(BEFORE, request.path)
+        if before is not None:
+            return self._instead(before)
         try:
-            return envelope(await call(request), self.exchange.clock())
+            answer = envelope(await call(request), self.exchange.clock())
         except Refused as refusal:
-            return envelope(None, self.exchange.clock(), refusal.code, refusal.message)
+            answer = envelope(None, self.exchange.clock(), refusal.code, refusal.message)
+        after = self.faults.take(AFTER, request.path)
+        return self._json(answer) if after is None else await self._spoil(after, answer, request)
 
     def _json(self, answer: dict[str, Any], reset: int | None = 0) -> web.Response:
         headers = {"X-Bapi-Limit": str(LIMIT), "X-Bapi-Limit-Status": str(LIMIT - 1)}
@@ -116,16 +108,6 @@ class Gateway:
             self.errors.append(error)
             raise
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return the public routes."""
-        return [web.get(path, self.public(f)) for path, f in market.ROUTES.items()]
-
-
-# ---- A thread that runs an aiohttp application on one loopback port.
-
-
-HOST = "127.0.0.1"
-
 
 class Host:
     """The event loop of the simulator, in a thread of its own.
@@ -133,17 +115,16 @@ class Host:
     Args:
         port: 0 takes a free one.
         app: makes the application, in the loop.
-        leave: called in the loop at the end, before the application is cleaned up.
+        hang_up: cuts all connections; called in the loop.
 
     ``errors`` keeps what failed inside, for the thread that uses the simulator.
     """
 
     def __init__(
-        self, port: int, app: Callable[[], web.Application], leave: Callable[[], None]
+        self, port: int, app: Callable[[], web.Application], hang_up: Callable[[], None]
     ) -> None:
         self.port, self.errors = port, list[BaseException]()
-        self._app, self._leave = app, leave
-        self._loop = asyncio.new_event_loop()
+        self._app, self._hang_up = app, hang_up
         self._ready = threading.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
@@ -178,17 +159,15 @@ class Host:
             self.errors.append(error)
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
-            self._loop.run_until_complete(self._main())
+            asyncio.run(self._main())
         except BaseException as error:
             self.errors.append(error)
         finally:
             self._ready.set()
-            self._loop.close()
 
     async def _main(self) -> None:
-        self._stop = asyncio.Event()
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         await self.up()
@@ -196,50 +175,29 @@ class Host:
         await self._stop.wait()
         for task in list(self._tasks):
             task.cancel()
-        self._leave()
+        self._hang_up()
         await self._runner.cleanup()
 
-    async def up(self) -> None:
+    async def up(self, delay: float = 0.0) -> None:
         """Listen on the port: the same one after a spell of refusing."""
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            if os.name != "nt":  # there it would share the port with another program
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((HOST, self.port))
-            self.port = sock.getsockname()[1]
-            self._site = web.SockSite(self._runner, sock)
-            await self._site.start()
-        except OSError:
-            sock.close()
-            raise
+        await asyncio.sleep(delay)
+        self._site = web.TCPSite(self._runner, HOST, self.port)
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
 
-    async def down(self, seconds: float, hang_up: Callable[[], None]) -> None:
+    async def down(self, seconds: float) -> None:
         """Refuse connections for a while, and hang up on those that there are."""
         await self._site.stop()
-        hang_up()
-        self.spawn(self._later(seconds, self.up))
-
-    async def _later(self, seconds: float, then: Callable[[], Awaitable[None]]) -> None:
-        await asyncio.sleep(seconds)
-        await then()
-
-
-# ---- The face of the simulator: `serve`, and the `Server` under the caller's control.
-
-
-POLL = 0.005  # seconds between looks at a running clock
-STREAMS = ("/v5/public/{category:spot|linear|inverse|option}", "/v5/private")
-
-
-class SimulatorError(RuntimeError):
-    """The simulator itself failed; the cause is chained."""
+        self._hang_up()
+        self.spawn(self.up(seconds))
 
 
 class Server:
     """A running exchange; made by `serve`, used as a context manager.
 
     ``faults.fired`` counts the faults that have struck, ``faults.pending`` those to come;
-    ``exchange`` is the market itself, the truth that clients can be compared with.
+    ``exchange`` is the market itself, the truth that clients can be compared with; ``accounts``
+    are by API key; ``errors`` keeps what failed inside, and leaving the block raises it.
     """
 
     def __init__(
@@ -247,21 +205,26 @@ class Server:
         ack_delay: float, **accounts: Any,
     ) -> None:  # fmt: skip
         self.exchange, self.faults = exchange, Faults(faults)
-        self._hub = Hub(exchange, self.faults, integer("updates", updates, 0, 1000), self._down)
-        self._accounts = Accounts(exchange, tell=self._hub.tell_owner, **accounts)
-        self._hub.accounts = self._accounts.by_key
-        self._desk = Desk(self._hub, self._accounts, number("ack_delay", ack_delay, 0.0, 60.0))
         self._host = Host(integer("port", port, 0, 65_535), self._app, self._hang_up)
-        self._gateway = Gateway(exchange, self.faults, self._host.errors)
+        self.errors = self._host.errors
+        updates = integer("updates", updates, 0, 1000)
+        self._broadcaster = Broadcaster(exchange, self.faults, updates, self._host.down)
+        self._private = PrivateApi(exchange, self._broadcaster.tell_owner, **accounts)
+        self.accounts: dict[str, Account] = self._private.accounts
+        self._broadcaster.accounts = self.accounts
+        self._ack_delay = number("ack_delay", ack_delay, 0.0, 60.0)
+        self._gateway = Gateway(exchange, self.faults, self.errors)
 
     def _app(self) -> web.Application:
         """Return the application, made in the loop that will run it."""
-        app = web.Application(middlewares=[self._gateway.watch])
-        app.add_routes(self._gateway.routes())
-        app.add_routes([web.get(path, self._desk.serve) for path in STREAMS])
-        for method, path, handler in ROUTES:
-            call = partial(self._accounts.call, handler=handler)
-            app.router.add_route(method, path, self._gateway.wrap(call))
+        app, gateway = web.Application(middlewares=[self._gateway.watch]), self._gateway
+        endpoint = WebSocketEndpoint(self._broadcaster, self._private, self._ack_delay)
+        for path in STREAMS:
+            app.router.add_get(path, endpoint.serve)
+        for path in market.ROUTES:
+            app.router.add_get(path, partial(gateway.handle, call=gateway.public))
+        for method, path in account.ROUTES:
+            app.router.add_route(method, path, partial(gateway.handle, call=self._private.call))
         clock = self.exchange.clock
         if not isinstance(clock, Clock) or clock.speed:
             self._host.spawn(self._pump())
@@ -285,7 +248,7 @@ class Server:
     @property
     def topics(self) -> list[str]:
         """What is listened to at this moment."""
-        return self._hub.subscribed()
+        return self._broadcaster.subscribed()
 
     def now(self) -> int:
         """Return the exchange's time in ms."""
@@ -293,8 +256,7 @@ class Server:
 
     def inject(self, *faults: Fault) -> None:
         """Queue faults behind those that still wait."""
-        for fault in faults:
-            self.faults.inject(fault)
+        self.faults.inject(*faults)
 
     def advance(
         self, duration: Any = None, *, bars: int | None = None, updates: int | None = None
@@ -321,50 +283,43 @@ class Server:
             duration = integer("bars", bars, 1) * self._bar()
         elif updates is not None:
             duration = self._until_update(integer("updates", updates, 1))
-        now = self.exchange.clock.advance(duration_ms("duration", duration))
-        self._host.do(self._catch_up(now))
+        now = self.exchange.clock.advance(duration)
+        self._host.do(self._flushed(self._broadcaster.run_until(now)))
         return now
 
     def _bar(self) -> int:
         """Return the length of the finest bar in ms."""
-        steps = [step for tapes in self.exchange.tapes["last"].values() for step in tapes]
+        steps = [step for series in self.exchange.bars["last"].values() for step in series]
         if not steps:
             raise ArgumentError("bars", 0, "a simulator that was given candles")
         return min(steps)
 
     def _until_update(self, updates: int) -> int:
         """Return the ms from now to the time of a further row of the first book."""
-        tape = next(iter(self.exchange.books.values()), None)
-        row = -1 if tape is None else tape.row(self.now()) + updates
-        if tape is None or row >= len(tape):
+        book = next(iter(self.exchange.books.values()), None)
+        row = -1 if book is None else book.row(self.now()) + updates
+        if book is None or row >= len(book.times):
             raise ArgumentError("updates", updates, "as many rows as a book still has")
-        return max(int(tape.times[row]) - self.now(), 0)
+        return max(int(book.times[row]) - self.now(), 0)
 
     def publish(self, message: dict[str, Any]) -> None:
         """Send a message of your own to all that listen to its ``topic``."""
         if not isinstance(message, dict) or not {"topic", "type"} <= message.keys():
             raise ArgumentError("message", message, "a dict with topic and type")
-        self._host.do(self._publish(message))
+        self._host.do(self._flushed(self._broadcaster.broadcast(message)))
 
-    async def _publish(self, message: dict[str, Any]) -> None:
-        await self._hub.broadcast(message)
-        await self._hub.flush()
-
-    async def _catch_up(self, now: int) -> None:
-        await self._hub.run_until(now)
-        await self._hub.flush()
+    async def _flushed(self, work: Awaitable[None]) -> None:
+        await work
+        await self._broadcaster.flush()
 
     async def _pump(self) -> None:
         """Follow a clock that runs by itself."""
         while True:
-            await self._hub.run_until(self.exchange.clock())
+            await self._broadcaster.run_until(self.exchange.clock())
             await asyncio.sleep(POLL)
 
-    async def _down(self, seconds: float) -> None:
-        await self._host.down(seconds, self._hang_up)
-
     def _hang_up(self) -> None:
-        for connection in list(self._hub.connections):
+        for connection in list(self._broadcaster.connections):
             connection.abort()
 
     def __enter__(self) -> Server:
@@ -376,12 +331,9 @@ class Server:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._host.stop()
-        if self._host.errors and error is None:
-            first = self._host.errors[0]
+        if self.errors and error is None:
+            first = self.errors[0]
             raise SimulatorError(f"the simulator failed: {first!r}") from first
-
-
-# ---- `serve`: from candles and books to an exchange.
 
 
 def serve(
@@ -417,7 +369,7 @@ def serve(
             ``now``, the clock's first reading (the close of the last bar, or the first row
             of the book where there are no bars); ``speed`` (0: the clock stands until
             `Server.advance`); ``clock``, a `Clock` or any callable that returns ms;
-            ``instruments``, `Instrument` entries; ``funding``, a Series of rates or a dict
+            ``instruments``, `ListedInstrument` entries; ``funding``, a Series of rates or a dict
             of them; ``mark`` and ``index``, candles of those prices.
 
     Returns:

@@ -1,25 +1,25 @@
-"""What goes over the wire: decimal strings, the envelope, refusals, interval codes."""
+"""What goes over the wire (decimal strings, envelopes, refusals), the clock, and the contracts."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from setrade.errors import ArgumentError, choice, number
 
-MINUTE = 60_000
-CODES = {str(m): m * MINUTE for m in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)}
-CODES["D"] = 1440 * MINUTE
-CATEGORIES = ("linear", "inverse", "spot", "option")
-PLAIN = re.compile(r"\d+(\.\d+)?")
+CODES = {str(m): m * 60_000 for m in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)}  # to ms
+CODES["D"] = 1440 * 60_000
+POSITIVE = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?")  # a decimal string
+Default = TypeVar("Default", int, None)
+Now = Callable[[], int]  # the time in ms
 
 
 class Refused(Exception):
@@ -54,18 +54,13 @@ def envelope(
     result: Mapping[str, Any] | None, now: int, code: int = 0, message: str = "OK"
 ) -> dict[str, Any]:
     """Return the answer that all REST calls share."""
-    return {
-        "retCode": code,
-        "retMsg": message,
-        "result": dict(result or {}),
-        "retExtInfo": {},
-        "time": now,
-    }
+    answer = {"retCode": code, "retMsg": message, "result": result or {}}
+    return answer | {"retExtInfo": {}, "time": now}
 
 
 def whole(
-    query: Mapping[str, str], name: str, default: int | None, low: int = 0, high: int = 1 << 62
-) -> int | None:
+    query: Mapping[str, str], name: str, default: Default, low: int = 0, high: int = 1 << 62
+) -> int | Default:
     """Return an integer parameter of a query; refuse (10001) what is none or out of range."""
     raw = query.get(name, "")
     if raw == "":
@@ -81,15 +76,9 @@ def positive(name: str, raw: Any) -> Decimal:
 
     ``1e-05``, which pybit makes of the float 0.00001, is refused as the exchange does.
     """
-    if not isinstance(raw, str) or not PLAIN.fullmatch(raw) or Decimal(raw) <= 0:
+    if not isinstance(raw, str) or not POSITIVE.fullmatch(raw):
         raise Refused(10001, f"params error: {name} invalid")
     return Decimal(raw)
-
-
-# ---- The exchange's clock: it stands still, is moved by hand, or runs at any speed.
-
-
-Now = Callable[[], int]
 
 
 def to_ms(name: str, value: Any) -> int:
@@ -137,72 +126,41 @@ class Clock:
         return self()
 
 
-# ---- What is listed, and the rules that orders have to keep.
-
-
-STATUSES = ("Trading", "Closed")
-
-
 @dataclass(frozen=True)
-class Instrument:
-    """One listed contract; all figures are decimal strings, as the exchange sends them.
+class ListedInstrument:
+    """One listed contract; all figures are decimal strings, as the exchange sends them."""
 
-    Args:
-        symbol: such as "BTCUSDT".
-        tick_size: step of prices.
-        qty_step: step of quantities, in coins.
-        min_qty: smallest quantity.
-        min_notional: smallest value of an order, in the quote coin.
-        max_qty: largest quantity of a limit order.
-        funding_minutes: length of the funding interval.
-        status: "Trading", or "Closed" for a dead symbol.
-    """
-
-    symbol: str
-    tick_size: str = "0.1"
-    qty_step: str = "0.001"
+    symbol: str  # such as "BTCUSDT"
+    tick_size: str = "0.1"  # step of prices
+    qty_step: str = "0.001"  # step of quantities, in coins
     min_qty: str = "0.001"
-    min_notional: str = "5"
-    max_qty: str = "1190"
-    funding_minutes: int = 480
-    status: str = "Trading"
+    min_notional: str = "5"  # smallest value of an order, in the quote coin
+    max_qty: str = "1190"  # of a limit order
+    funding_minutes: int = 480  # between two payments
+    status: str = "Trading"  # or "Closed", for a dead symbol
 
     def __post_init__(self) -> None:
         for name in ("tick_size", "qty_step", "min_qty", "min_notional", "max_qty"):
             value = getattr(self, name)
-            if not isinstance(value, str) or not PLAIN.fullmatch(value) or Decimal(value) <= 0:
+            if not isinstance(value, str) or not POSITIVE.fullmatch(value):
                 raise ArgumentError(name, value, "a positive decimal string")
-        choice("status", self.status, STATUSES)
+        choice("status", self.status, ("Trading", "Closed"))
 
     def listing(self, category: str) -> dict[str, Any]:
         """Return the entry of ``/v5/market/instruments-info``."""
         quote = "USDT" if self.symbol.endswith("USDT") else "USD"
         base = self.symbol.removesuffix(quote)
+        spot = category == "spot"
+        step, least = ("basePrecision", "minOrderAmt") if spot else ("qtyStep", "minNotionalValue")
         lot = {"minOrderQty": self.min_qty, "maxOrderQty": self.max_qty}
-        if category == "spot":
-            lot |= {"basePrecision": self.qty_step, "minOrderAmt": self.min_notional}
-        else:
-            lot |= {"qtyStep": self.qty_step, "minNotionalValue": self.min_notional}
-        entry = {
-            "symbol": self.symbol,
-            "status": self.status,
-            "baseCoin": base,
-            "quoteCoin": quote,
+        entry: dict[str, Any] = {
+            "symbol": self.symbol, "status": self.status, "baseCoin": base, "quoteCoin": quote,
             "priceFilter": {"tickSize": self.tick_size},
-            "lotSizeFilter": lot,
-        }
-        if category == "spot":
-            return entry
-        kind = "LinearPerpetual" if category == "linear" else "InversePerpetual"
-        coins = {"settleCoin": quote, "contractType": kind, "launchTime": "1585526400000"}
-        return entry | coins | {"fundingInterval": self.funding_minutes}
-
-
-def listed(symbols: Iterable[str], given: Iterable[Instrument]) -> dict[str, Instrument]:
-    """Return the instruments by symbol, in order of the name; those not given get defaults."""
-    book = {symbol: Instrument(symbol) for symbol in symbols}
-    for instrument in given:
-        if not isinstance(instrument, Instrument):
-            raise ArgumentError("instruments", instrument, "simulator.Instrument entries")
-        book[instrument.symbol] = instrument
-    return dict(sorted(book.items()))
+            "lotSizeFilter": lot | {step: self.qty_step, least: self.min_notional},
+        }  # fmt: skip
+        if not spot:
+            entry |= {
+                "contractType": f"{category.title()}Perpetual", "settleCoin": quote,
+                "launchTime": "1585526400000", "fundingInterval": self.funding_minutes,
+            }  # fmt: skip
+        return entry

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from setrade import results, training
-from setrade.study.experiment import Setting, run_cell
-from setrade.study.runner import BACKENDS, Report, run
-from setrade.study.store import REQUESTS, Cell, Data, Row, Store, StudyError
+from setrade.study.experiment import Setting, run_config
+from setrade.study.runner import BACKENDS, StudyReport, run
+from setrade.study.store import REQUESTS, Data, Row, RunConfig, Store, StudyError
 
 # What makes a table of runs that are stored; each run names the commit it was made at.
 CODE = ("setrade/study", "setrade/evidence", "setrade/candles", "setrade/metrics.py")
@@ -35,7 +35,7 @@ def arguments(
     add("--seeds", type=int, default=seeds, help="random seeds of each model (%(default)s)")
     add("--jobs", type=int, default=at_a_time(), help="runs at a time (%(default)s)")
     add("--backend", choices=BACKENDS, default="loky", help="where runs go (%(default)s)")
-    add("--address", help="scheduler of a Dask or Ray cluster, such as tcp://host:8786")
+    add("--address", help="scheduler of a Dask cluster, such as tcp://host:8786")
     add("--data", type=Path, default=os.environ.get("SETRADE_DATA"), help="folder of candles")
     add("--store", type=Path, default=Path("_build/studies"), help="folder of runs (%(default)s)")
     add("--repair", action="store_true", help="move a line that was cut short aside")
@@ -52,9 +52,9 @@ def at_a_time() -> int:
 
 
 def carry_out(
-    name: str, args: argparse.Namespace, cells: list[Cell], data: Data, setting: Setting
-) -> tuple[Store, Report]:
-    """Run what a study of one file of hourly bars lacks; its cells call them ``"1h"``.
+    name: str, args: argparse.Namespace, configs: list[RunConfig], data: Data, setting: Setting
+) -> tuple[Store, StudyReport]:
+    """Run what a study of one file of hourly bars lacks; its configurations call them ``"1h"``.
 
     All runs are on one kind of device, which the header names: a table does not mix them.
     """
@@ -63,21 +63,19 @@ def carry_out(
         args.store / f"{name}.jsonl", name, {Path(data.path).name: data.sha256},
         setting=setting.header(), repair=args.repair,
     )  # fmt: skip
-    work = partial(run_cell, data={"1h": data}, setting=setting)
-    report = run(work, cells, store, n_jobs=args.jobs, backend=args.backend, address=args.address)
-    return store, report
+    work = partial(run_config, data={"1h": data}, setting=setting)
+    where = {"n_jobs": args.jobs, "backend": args.backend, "address": args.address}
+    return store, run(work, configs, store, **where)
 
 
-def settled(name: str, report: Report, store: Store) -> bool:
+def settled(name: str, report: StudyReport, store: Store) -> bool:
     """Return whether the stored result is of these runs, and its table of today's code."""
     if report.ran or not (results.FOLDER / f"{name}.json").exists():
         return False
     record = results.load(name)
-    known = record["results"]["machinery"].get("runs_sha256")
-    same = known == results.sha256(store.path) and results.same_code(
-        record, *CODE, f"studies/{name}.py"
-    )
-    if same:
+    if record["results"]["machinery"].get("runs_sha256") != results.sha256(store.path):
+        return False
+    if same := results.same_code(record, *CODE, f"studies/{name}.py"):
         print(f"{name}: nothing new, book/results/{name}.json is of these {report.skipped} runs")
     return same
 
@@ -92,7 +90,13 @@ def busy_seconds(rows: list[Row]) -> float:
 
 
 def finish(
-    name: str, stored: dict[str, Any], report: Report, store: Store, *, seeds: int, start: float
+    name: str,
+    stored: dict[str, Any],
+    report: StudyReport,
+    store: Store,
+    *,
+    seeds: int,
+    start: float,
 ) -> None:
     """Store a study's results with its provenance, and what the machinery itself cost."""
     rows = store.rows()

@@ -1,4 +1,9 @@
-"""What a model sees and what it is: channels for the SE trader, pictures for the EfficientNet."""
+"""One run of a walk-forward study: train a net on the past, stop on validation, judge what follows.
+
+Windows and labels of one part never share a bar with the next (`labels.walk_forward` purges and
+embargoes). A run's configuration names what differs: data, view, model, seed, fold, fee. A
+`Setting` holds what is the same for all; chapters 19 and 23 fix it before any real bar is seen.
+"""
 
 from __future__ import annotations
 
@@ -18,104 +23,18 @@ from setrade.costs import Costs
 from setrade.efficientnet import EfficientNet
 from setrade.errors import choice, integer
 from setrade.models import SETrader
-from setrade.study.store import Cell, Data, StudyData
+from setrade.study.store import Data, RunConfig
 
 CHANNELS = (
     "roc", "rsi", "macd_hist", "bollinger_percent_b", "bollinger_width", "atr",
     "volume", "volume_ma", "obv", "adx",
 )  # fmt: skip
-WARM_UP = 99  # bars before every channel is known
 SQUEEZES = ("none", "mean", "max", "last", "ewm", "attention")
 REDUCTIONS = ("mean/2", "mean/16")  # a squeeze and its reduction ratio, 4 where none is named
 NETS = ("nano", "micro", "mini")
 ENCODERS = tuple(pictures.ENCODERS)
 MODELS = {"channels": (*SQUEEZES, *REDUCTIONS)} | dict.fromkeys(ENCODERS, NETS)
 Answer = Callable[[str], np.ndarray]  # "validation" or "test" -> probabilities (m, 3)
-
-
-def train(fold: Fold, view: str, model: str, seed: int) -> Answer:
-    """Return a function that gives a trained model's probabilities on a part of the fold.
-
-    Models of one seed start from the same weights outside the SE block, and see the same batches.
-
-    Args:
-        fold: what to train on.
-        view: "channels", or a picture encoder's name.
-        model: for channels a squeeze, with "/" and its reduction ratio if that is not 4, or
-            "none" for no SE block; for pictures a variant of `EfficientNet`.
-        seed: of the weights and of the shuffling.
-
-    Raises:
-        ArgumentError: an unknown view or model.
-    """
-    choice("model", model, MODELS[choice("view", view, MODELS)])
-    training.seed_everything(seed)
-    if view == "channels":
-        squeeze, _, reduction = model.partition("/")
-        options = {"squeeze": None if squeeze == "none" else squeeze}
-        return _channels(fold, options | {"reduction": int(reduction or 4)}, seed)
-    return _pictures(fold, view, model, seed)
-
-
-def _plan(fold: Fold, seed: int) -> training.Plan:
-    s = fold.setting
-    return training.Plan(
-        num_epochs=s.num_epochs, lr=s.lr, patience=s.patience, batch_size=s.batch_size, seed=seed,
-        amp=s.amp,
-    )  # fmt: skip
-
-
-def _channels(fold: Fold, options: dict[str, Any], seed: int) -> Answer:
-    x = channels.compute(fold.bars, scale_free=True)[list(CHANNELS)]
-    first = fold.ends("train")[0] - fold.setting.lookback + 1
-    seen = x.iloc[first : fold.ends("train")[-1] + 1]
-    x = channels.Standardizer().fit(seen).transform(x)
-    net = SETrader(len(CHANNELS), hidden=fold.setting.hidden, **options)
-
-    def windows(part: str) -> training.WindowSet:
-        return training.WindowSet(x, fold.truth, fold.ends(part), fold.setting.lookback)
-
-    return _fitted(fold, net, windows, seed)
-
-
-def _pictures(fold: Fold, view: str, variant: str, seed: int) -> Answer:
-    size = fold.setting.size
-    every = candles.windows(fold.bars, size)  # window k ends at bar k + size - 1
-    truth = fold.truth.fillna(0).to_numpy().astype(np.int64)[size - 1 :]
-    net: Any = EfficientNet(variant, num_classes=3, in_channels=_planes(view, every, size))
-    net.to(memory_format=torch.channels_last)  # 1.6 times as fast to train on a CPU
-
-    def windows(part: str) -> pictures.PictureSet:
-        rows = fold.ends(part) - size + 1
-        return pictures.PictureSet(every, truth, pictures.encoder(view, size), rows=rows)
-
-    return _fitted(fold, net, windows, seed)
-
-
-def _planes(view: str, every: np.ndarray, size: int) -> int:
-    return pictures.Stack((pictures.encoder(view, size),))(every[:1]).shape[1]
-
-
-def _fitted(fold: Fold, net, windows: Callable, seed: int) -> Answer:
-    device = training.device(fold.setting.device)
-    sets = windows("train"), windows("validation")
-    training.fit(net, *sets, plan=_plan(fold, seed), device=device, progress=False)
-
-    def answer(part: str) -> np.ndarray:
-        logits = training.predict(net, windows(part), device=device)
-        return logits.softmax(1).double().numpy()
-
-    return answer
-
-
-# ---- One run of a walk-forward study: train on the past, stop on validation, judge what follows.
-#
-# Windows and labels of one part never share a bar with the next (`labels.walk_forward` purges and
-# embargoes). A cell names what differs: data, view, model, seed, fold, fee. A `Setting` holds what
-# is the same for all; chapters 19 and 23 fix it before any real bar is looked at.
-
-
-SPAN = ("2022-01-01", "2025-01-01")  # what the folds test, half open
 
 
 @dataclass(frozen=True)
@@ -132,7 +51,7 @@ class Setting:
     embargo: int = 16
     quantile: float = 0.8  # act on the strongest fifth of the scores, seen on validation
     stride: int = 1  # of the training windows
-    span: tuple[str, str] = SPAN
+    span: tuple[str, str] = ("2022-01-01", "2025-01-01")  # what the folds test, half open
     hidden: int = 16
     lr: float = 5e-4
     num_epochs: int = 12
@@ -154,6 +73,18 @@ class Setting:
         fields = asdict(self)
         where, amp = training.device(fields.pop("device")).type, fields.pop("amp")
         return fields if where == "cpu" else fields | {"device": where, "amp": amp}
+
+    def learning(self) -> dict[str, Any]:
+        """Return the fields that decide a net and its positions, whatever the split."""
+        names = "lookback horizon quantile hidden lr num_epochs patience batch_size"
+        return {name: getattr(self, name) for name in names.split()}
+
+    def plan(self, seed: int) -> training.Plan:
+        """Return how a net of this setting is trained."""
+        return training.Plan(
+            num_epochs=self.num_epochs, lr=self.lr, patience=self.patience,
+            batch_size=self.batch_size, seed=seed, amp=self.amp,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -182,7 +113,7 @@ def folds(data: Data, setting: Setting) -> list[Fold]:
     """
     bars = data.read()
     start, stop = (int(bars.index.searchsorted(pd.Timestamp(t, tz="UTC"))) for t in setting.span)
-    first = max(WARM_UP, setting.lookback)
+    first = max(channels.WARM_UP, setting.lookback)
     returns = labels.forward_return(bars, setting.horizon)
     truth = labels.sell_hold_buy(returns)
     splits = labels.walk_forward(
@@ -193,23 +124,89 @@ def folds(data: Data, setting: Setting) -> list[Fold]:
     return [Fold(bars, returns, truth, split, setting) for split in splits]
 
 
-def run_cell(cell: Cell, *, data: StudyData, setting: Setting) -> dict[str, Any]:
-    """Train and judge one cell.
+def run_config(config: RunConfig, *, data: dict[str, Data], setting: Setting) -> dict[str, Any]:
+    """Train and judge one run.
 
     Args:
-        cell: ``data`` (a name in ``data``), ``view`` and ``model`` (see `views.MODELS`), ``seed``,
+        config: ``data`` (a name in ``data``), ``view`` and ``model`` (see `MODELS`), ``seed``,
             ``fold`` (from 0), ``fee_bps`` (taker, per side).
         data: the files, by name.
-        setting: what all cells share.
+        setting: what all runs share.
 
     Returns:
         The measures of `judge`.
     """
     torch.set_num_threads(1)
-    name = choice("data", cell["data"], data)
-    fold = folds(data[name], setting)[integer("fold", cell["fold"], 0, setting.n_folds - 1)]
-    answer = train(fold, cell["view"], cell["model"], integer("seed", cell["seed"], 0))
-    return judge(fold, answer("validation"), answer("test"), Costs(fee_bps=cell["fee_bps"]))
+    name = choice("data", config["data"], data)
+    number = integer("fold", config["fold"], 0, setting.n_folds - 1)
+    fold, seed = folds(data[name], setting)[number], integer("seed", config["seed"], 0)
+    answer = train(fold, config["view"], config["model"], seed)
+    return judge(fold, answer("validation"), answer("test"), Costs(fee_bps=config["fee_bps"]))
+
+
+def train(fold: Fold, view: str, model: str, seed: int) -> Answer:
+    """Return a function that gives a trained model's probabilities on a part of the fold.
+
+    Models of one seed start from the same weights outside the SE block, and see the same batches.
+
+    Args:
+        fold: what to train on.
+        view: "channels", or a picture encoder's name.
+        model: for channels a squeeze, with "/" and its reduction ratio if that is not 4, or
+            "none" for no SE block; for pictures a variant of `EfficientNet`.
+        seed: of the weights and of the shuffling.
+
+    Raises:
+        ArgumentError: an unknown view or model.
+    """
+    choice("model", model, MODELS[choice("view", view, MODELS)])
+    if view != "channels":
+        return _train_pictures(fold, view, model, seed)
+    squeeze, _, reduction = model.partition("/")
+    options = {"squeeze": None if squeeze == "none" else squeeze, "reduction": int(reduction or 4)}
+    return train_channels(fold, options, seed)
+
+
+def train_channels(fold: Fold, options: dict[str, Any], seed: int) -> Answer:
+    """Train an `SETrader` with these options on `CHANNELS`, as `train` does."""
+    x = channels.compute(fold.bars, scale_free=True)[list(CHANNELS)]
+    ends, lookback = fold.ends("train"), fold.setting.lookback
+    scaler = channels.Standardizer().fit(x.iloc[ends[0] - lookback + 1 : ends[-1] + 1])
+    x = scaler.transform(x)
+    training.seed_everything(seed)
+    net = SETrader(len(CHANNELS), hidden=fold.setting.hidden, **options)
+
+    def windows(part: str) -> training.WindowSet:
+        return training.WindowSet(x, fold.truth, fold.ends(part), lookback)
+
+    return _fitted(fold, net, windows, seed)
+
+
+def _train_pictures(fold: Fold, view: str, variant: str, seed: int) -> Answer:
+    size = fold.setting.size
+    every = candles.windows(fold.bars, size)  # window k ends at bar k + size - 1
+    truth = fold.truth.fillna(0).to_numpy().astype(np.int64)[size - 1 :]
+    planes = pictures.Stack((pictures.encoder(view, size),))(every[:1]).shape[1]
+    training.seed_everything(seed)
+    net: Any = EfficientNet(variant, num_classes=3, in_channels=planes)
+    net.to(memory_format=torch.channels_last)  # 1.6 times as fast to train on a CPU
+
+    def windows(part: str) -> pictures.PictureSet:
+        rows = fold.ends(part) - size + 1
+        return pictures.PictureSet(every, truth, pictures.encoder(view, size), rows=rows)
+
+    return _fitted(fold, net, windows, seed)
+
+
+def _fitted(fold: Fold, net: torch.nn.Module, windows: Callable, seed: int) -> Answer:
+    device, sets = training.device(fold.setting.device), (windows("train"), windows("validation"))
+    training.fit(net, *sets, plan=fold.setting.plan(seed), device=device, progress=False)
+
+    def answer(part: str) -> np.ndarray:
+        logits = training.predict(net, windows(part), device=device)
+        return logits.softmax(1).double().numpy()
+
+    return answer
 
 
 def positions(fold: Fold, validation: np.ndarray, test: np.ndarray) -> pd.Series:
@@ -249,11 +246,9 @@ def judge(fold: Fold, validation: np.ndarray, test: np.ndarray, costs: Costs) ->
     wanted = positions(fold, validation, test)
     bars = fold.bars.loc[wanted.index[0] : wanted.index[-1]]
     net, gross = (backtest.run(bars, wanted, costs=c) for c in (costs, Costs(0.0, 0.0, 0.0)))
+    zero: Any = 0  # what a class that is never answered counts
     precision, recall, f1, _ = precision_recall_fscore_support(
-        truth,
-        guess,
-        average="macro",
-        zero_division=0,  # pyright: ignore[reportArgumentType]
+        truth, guess, average="macro", zero_division=zero
     )
     pnl = net.trades["pnl"].to_numpy()
     return {

@@ -9,9 +9,11 @@ are known fold by fold, and take whole folds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from setrade import evidence, metrics
 from setrade.study.store import Row, Store, StudyError
@@ -30,34 +32,27 @@ def cube(rows: Sequence[Row], axis: str, value: str) -> tuple[list[Any], np.ndar
     Lists of unequal length, such as ``daily``, come joined over the folds: (values, seeds, days).
 
     Raises:
-        StudyError: a run failed or is missing; its cell is named.
+        StudyError: a run failed or is missing; the first is named.
     """
-    names = list(dict.fromkeys(row["cell"][axis] for row in rows))
-    seeds, folds = (sorted({row["cell"][x] for row in rows}) for x in ("seed", "fold"))
+    names = list(dict.fromkeys(row["config"][axis] for row in rows))
+    seeds, folds = (sorted({row["config"][x] for row in rows}) for x in ("seed", "fold"))
     found = {
-        (r["cell"][axis], r["cell"]["seed"], r["cell"]["fold"]): r["measures"][value]
+        (r["config"][axis], r["config"]["seed"], r["config"]["fold"]): r["measures"][value]
         for r in rows
         if r["status"] == "ok"
     }
-    table = []
-    for name in names:
-        for seed in seeds:
-            cells = [(name, seed, fold) for fold in folds]
-            if lost := [cell for cell in cells if cell not in found]:
-                raise StudyError(f"no run of {axis}, seed, fold = {lost[0]}: run the study again")
-            parts = [found[cell] for cell in cells]
-            table.append(np.concatenate(parts) if isinstance(parts[0], list) else parts)
+    asked = product(names, seeds, folds)
+    if lost := next((one for one in asked if one not in found), None):
+        raise StudyError(f"no run of {axis}, seed, fold = {lost}: run the study again")
+    table = [np.hstack([found[n, s, fold] for fold in folds]) for n in names for s in seeds]
     return names, np.array(table, float).reshape(len(names), len(seeds), -1)
 
 
 def _money(daily: np.ndarray) -> np.ndarray:
     """Return (models, 3): figures of `MONEY`, each the mean over seeds, of (models, seeds, T)."""
-    each = (
-        metrics.annual_return(daily, DAYS),
-        metrics.sharpe(daily, DAYS),
-        metrics.max_drawdown(daily),
-    )
-    return np.stack([np.nanmean(x, axis=1) for x in each], axis=1)  # NaN: it never traded
+    annual, sharpe = metrics.annual_return(daily, DAYS), metrics.sharpe(daily, DAYS)
+    each = np.stack([annual, sharpe, metrics.max_drawdown(daily)], axis=1)
+    return np.nanmean(each, axis=2)  # NaN: it never traded
 
 
 def _ledger(books: np.ndarray) -> np.ndarray:
@@ -98,30 +93,23 @@ def tries(store: Store, axis: str) -> dict[str, Any]:
         ``sharpes``: Sharpe ratio a day by "<value of axis>/<seed>"; ``best``: the ``name`` of the
         try with the largest, and its ``daily`` returns.
     """
-    rows = sorted(store.done().values(), key=lambda row: str(row["cell"][axis]))
+    rows = sorted(store.done().values(), key=lambda row: str(row["config"][axis]))
     names, daily = cube(rows, axis, "daily")
-    seeds = sorted({row["cell"]["seed"] for row in rows})
+    seeds = sorted({row["config"]["seed"] for row in rows})
     labels = [f"{name}/{seed}" for name in names for seed in seeds]
-    flat = daily.reshape(len(labels), -1)
-    sharpes = [evidence.sharpe(x) for x in flat]
-    best = int(np.nanargmax(sharpes))
-    return {
-        "sharpes": dict(zip(labels, sharpes, strict=True)),
-        "best": {"name": labels[best], "daily": flat[best]},
-    }
+    every = dict(zip(labels, daily.reshape(len(labels), -1), strict=True))
+    sharpes = {label: evidence.sharpe(x) for label, x in every.items()}
+    best = labels[int(np.nanargmax(list(sharpes.values())))]
+    return {"sharpes": sharpes, "best": {"name": best, "daily": every[best]}}
 
 
 def table(
     rows: Sequence[Row], axis: str, baseline: Any, *, seed: int = 0, n_samples: int = 2_000
 ) -> dict[str, dict[str, Any]]:
-    """Return, by figure and model, estimate and interval, and the paired difference.
+    """Return, by figure and model, estimate and interval, and the paired difference to a baseline.
 
-    Args:
-        rows: runs of one study, which differ in ``axis``, seed and fold only.
-        axis: the name in the cells that tells models apart.
-        baseline: the value of ``axis`` that differences are taken to.
-        seed: of the draws.
-        n_samples: redrawn histories.
+    The rows, all of one study, differ in ``axis``, seed and fold only; ``baseline`` is one of the
+    values of ``axis``.
 
     Returns:
         ``{figure: {model: {"estimate", "low", "high", "difference": {the same} or None}}}``.
@@ -132,17 +120,26 @@ def table(
     out: dict[str, dict[str, Any]] = {}
     for k, figure in enumerate(FIGURES):
         for m, name in enumerate(names):
-            row = _interval(every[:, m, k])
-            row["difference"] = None if name == baseline else _interval(to_base[:, m, k])
+            row: dict[str, Any] = interval(every[0, m, k], every[1:, m, k])
+            gap = interval(to_base[0, m, k], to_base[1:, m, k])
+            row["difference"] = None if name == baseline else gap
             out.setdefault(figure, {})[str(name)] = row
     return out
 
 
-def _interval(values: np.ndarray) -> dict[str, Any]:
-    """Return the first value with the 95 % bounds of the others; undefined ones do not count.
+def interval(estimate: float, drawn: np.ndarray) -> dict[str, float]:
+    """Return an estimate with the 95 % bounds of its redrawn values; undefined ones do not count.
 
     Histories without a loss have an infinite profit factor, and a bound may be that.
     """
     with np.errstate(invalid="ignore"):
-        low, high = np.nanquantile(values[1:], [0.025, 0.975])
-    return {"estimate": float(values[0]), "low": float(low), "high": float(high)}
+        low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return {"estimate": float(estimate), "low": float(low), "high": float(high)}
+
+
+def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+    """Return mean, low and high of Student's 95 % interval over seeds; of one seed no width."""
+    x = np.asarray(values, float)
+    half = float(stats.t.ppf(0.975, len(x) - 1) * stats.sem(x)) if len(x) > 1 else 0.0
+    mean = float(x.mean())
+    return mean, mean - half, mean + half

@@ -1,4 +1,4 @@
-"""Training examples gathered by number, so that overlapping windows are never copied whole."""
+"""Examples gathered by number, never copied whole; the device to use; the seed of every draw."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from setrade.errors import ArgumentError, array, choice, integer
+from setrade.errors import ArgumentError, array, choice, integer, places
 
 
 @runtime_checkable
@@ -71,7 +71,7 @@ class WindowSet:
         x = array("channels", channels, ndim=2, finite=False)
         y = array("targets", targets, ndim=1, finite=False)
         self.lookback = integer("lookback", lookback, 1, len(x))
-        ends = _checked_ends(ends, self.lookback, len(x))
+        ends = places("ends", ends, self.lookback - 1, len(x) - 1)
         if len(y) != len(x):
             raise ArgumentError("targets", targets, f"one a bar: {len(x)}")
         _finite_windows(x, ends, self.lookback)
@@ -97,31 +97,15 @@ class WindowSet:
         return self.batch(torch.arange(len(self)))
 
 
-def _checked_ends(ends: np.ndarray, lookback: int, n_bars: int) -> np.ndarray:
-    """Return ``ends`` as int64 within [lookback - 1, n_bars)."""
-    ends = array("ends", ends, ndim=1)
-    if ends.dtype.kind not in "iu" or ends.min() < lookback - 1 or ends.max() >= n_bars:
-        raise ArgumentError(
-            "ends", ends, f"integers from lookback - 1 = {lookback - 1} to {n_bars - 1}"
-        )
-    return ends.astype(np.int64)
-
-
 def _finite_windows(x: np.ndarray, ends: np.ndarray, lookback: int) -> None:
     """Raise unless every bar under a window is finite; the error names the first that is not."""
     bad = np.cumsum(np.r_[0, ~np.isfinite(x).all(axis=1)])
     hit = bad[ends + 1] - bad[ends + 1 - lookback] > 0
     if hit.any():
-        end = int(ends[hit.argmax()])
-        row = (
-            end
-            - lookback
-            + 1
-            + int((~np.isfinite(x[end - lookback + 1 : end + 1]).all(1)).argmax())
-        )
-        raise ArgumentError(
-            "channels", x[row], f"finite numbers under every window; bar {row} is not"
-        )
+        first = int(ends[hit.argmax()]) - lookback + 1
+        row = first + int((~np.isfinite(x[first : first + lookback]).all(1)).argmax())
+        allowed = f"finite numbers under every window; bar {row} is not"
+        raise ArgumentError("channels", x[row], allowed)
 
 
 def move(value: Any, device: torch.device) -> Any:
@@ -157,9 +141,6 @@ def batches(
 def count_batches(data: Any, batch_size: int) -> int:
     """Return how many batches one pass over ``data`` takes."""
     return -(-len(data) // batch_size) if isinstance(data, Examples) else len(data)
-
-
-# ---- The device and the seed.
 
 
 KINDS = ("cuda", "mps", "cpu")

@@ -1,4 +1,4 @@
-"""What decides a training run, and the record of what happened."""
+"""Training: `fit`, one loop for every net of the book, its plan, losses and checkpoints."""
 
 from __future__ import annotations
 
@@ -58,9 +58,6 @@ class History:
     precision: str = "float32"  # of the forward pass: mixed precision on CUDA says which
 
 
-# ---- Weights for rare classes, and a loss for nets that answer with a position.
-
-
 def class_weights(y: Tensor, num_classes: int = 3) -> Tensor:
     """Return weights (num_classes,) that make every class count alike: n / (k · count).
 
@@ -107,11 +104,8 @@ class PositionLoss(nn.Module):
         return -(position * returns - self.cost * position.abs()).mean() / self.unit
 
 
-# ---- Checkpoints that are whole or absent, never half written.
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be read, or belongs to another run."""
+class CheckpointError(ArgumentError):
+    """A checkpoint is damaged, belongs elsewhere or contradicts itself; ``name`` says where."""
 
 
 def save(path: str | Path, state: dict[str, Any]) -> None:
@@ -126,7 +120,8 @@ def load(path: str | Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds on a damaged file
-        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from error
+        allowed = f"a whole file; this one cannot be read: {error}"
+        raise CheckpointError("checkpoint", str(path), allowed) from error
 
 
 def random_state(shuffle: torch.Generator, device: torch.device) -> dict[str, Any]:
@@ -144,9 +139,6 @@ def set_random_state(state: dict[str, Any], shuffle: torch.Generator, device: to
     if state["cuda"] and device.type == "cuda":
         torch.cuda.set_rng_state(state["cuda"][0], device)
     shuffle.set_state(state["shuffle"])
-
-
-# ---- The state of a training run: everything that a checkpoint has to hold.
 
 
 class Run:
@@ -201,9 +193,8 @@ class Run:
             other = theirs.get(part, {})
             wrong = [k for k in {**mine[part], **other} if mine[part].get(k) != other.get(k)]
             if wrong:
-                raise CheckpointError(
-                    f"checkpoint {path} is of another run: {part} differs in {wrong[0]}"
-                )
+                allowed = f"one of this run: {part} differs in {wrong[0]}"
+                raise CheckpointError("checkpoint", str(path), allowed)
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])

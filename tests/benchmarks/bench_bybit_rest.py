@@ -13,7 +13,7 @@ import pandas as pd
 
 from setrade import candles
 from setrade.bybit import constants, http
-from setrade.bybit.history import Series
+from setrade.bybit.rest import Series
 
 ROWS = 1000
 

@@ -1,6 +1,6 @@
 """Speed of a stream's local book, from a decoded message to the event that it becomes.
 
-Timed is what one delta costs once it is decoded JSON: the topic's keeper checks that it
+Timed is what one delta costs once it is decoded JSON: the topic's handler checks that it
 follows, applies it to the book (200 levels a side), and makes the event with the best
 prices. A second test adds what surrounds it: decoding, the bounded queue, sorting. Rates count
 this thread's processor time, so that a busy machine does not fail them.
@@ -15,9 +15,9 @@ from collections.abc import Callable
 import pytest
 from bench_orderbook import DELTAS, DEPTH, feed
 
-from setrade.bybit.connection import Inbox
-from setrade.bybit.events import BookKeeper, parse, parse_all
-from setrade.bybit.stream import BookUpdate, Reader
+from setrade.bybit.connection import MessageQueue
+from setrade.bybit.events import BookHandler, BookUpdate, parse, parse_all
+from setrade.bybit.stream import Dispatcher
 from setrade.orderbook import OrderBook
 
 NAME = f"orderbook.{DEPTH}.BTCUSDT"
@@ -43,9 +43,9 @@ def test_deltas_of_a_supervised_book(race, levels):
     messages = messages_of(levels)
 
     def ours() -> None:
-        keeper = BookKeeper(parse(NAME))
+        handler = BookHandler(parse(NAME))
         for message in messages:
-            event = keeper.take(message)
+            event = handler.take(message)
         assert isinstance(event, BookUpdate)
 
     def bare() -> None:
@@ -62,14 +62,15 @@ def test_from_text_to_event(race):
     texts = [json.dumps(message) for message in messages_of(1)]
 
     def ours() -> None:
-        inbox, reader = Inbox(DELTAS + 1), Reader(parse_all(NAME), None, lambda *_: None)
+        queue = MessageQueue(DELTAS + 1)
+        dispatcher = Dispatcher(parse_all(NAME), None, lambda *_: None)
         for text in texts:
             message = json.loads(text)
-            inbox.put("books", message["topic"], message)
-            item = inbox.take()
+            queue.put("books", message["topic"], message)
+            item = queue.take()
             assert item is not None
-            reader.take(item)
-        assert reader.books["BTCUSDT"].valid
+            dispatcher.dispatch(item)
+        assert dispatcher.books["BTCUSDT"].valid
 
     race(ours)
     race.bound("deltas_a_second", deltas_a_second(ours), 50_000)
