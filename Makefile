@@ -67,11 +67,12 @@ book: execute ## install, run what changed, build the site into _build/html
 	@$(BIN)/python tools/book.py build
 
 .PHONY: lint
-lint: $(READY) ## ruff, pyright and the floors of the package
+lint: $(READY) ## ruff, pyright, the floors and the size of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/house.py
 
 .PHONY: notebooks
 notebooks: $(READY) ## execute chapters, compare every printed number with the stored one (CHAPTERS="05 13")
@@ -83,6 +84,7 @@ robust: $(READY) ## the same under ten numeric environments: what moves, and how
 
 .PHONY: test
 test: lint ## everything that CI checks: code, notebooks, site
+	$(BIN)/python tools/calls.py
 	$(BIN)/python tools/book.py check
 	$(BIN)/python tools/book.py build
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q

@@ -271,7 +271,8 @@ def test_no_module_compiles_past_the_decorator():
                 assert all(a.asname is None for a in node.names if a.name == "numba"), name
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numba"):
                 used = {alias.name for alias in node.names}
-                assert node.module == "numba", name
+                # `register_jitable` compiles nothing by itself: its callers' kernels take it in.
+                assert node.module == "numba" or used == {"register_jitable"}, name
             elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "numba":
                 used = {node.attr}
             else:

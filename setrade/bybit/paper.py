@@ -207,12 +207,14 @@ class PaperBroker:
 
     def instrument(self, symbol: str) -> Instrument | None:
         """Return the steps and minima that orders must keep to; None: none."""
-        choice("symbol", symbol, (self.symbol,))
+        if symbol != self.symbol:
+            raise ArgumentError("symbol", symbol, repr(self.symbol))
         return self._instrument
 
     def position(self, symbol: str) -> float:
         """Return the signed size held."""
-        choice("symbol", symbol, (self.symbol,))
+        if symbol != self.symbol:
+            raise ArgumentError("symbol", symbol, repr(self.symbol))
         return float(self._a["units"])
 
     def equity(self) -> float:
@@ -229,7 +231,8 @@ class PaperBroker:
 
     def open_orders(self, symbol: str) -> list[Order]:
         """Return the orders that can still fill, oldest first."""
-        choice("symbol", symbol, (self.symbol,))
+        if symbol != self.symbol:
+            raise ArgumentError("symbol", symbol, repr(self.symbol))
         return [order.order() for order in self._working()]
 
     def _working(self) -> list[PaperOrder]:
@@ -247,7 +250,8 @@ class PaperBroker:
         """
         if not isinstance(request, OrderRequest):
             raise ArgumentError("request", request, "an OrderRequest")
-        choice("symbol", request.symbol, (self.symbol,))
+        if request.symbol != self.symbol:
+            raise ArgumentError("symbol", request.symbol, repr(self.symbol))
         known = self._orders.get(request.client_order_id)
         if known is not None:
             return orders.same(known.order(), request)
@@ -297,7 +301,8 @@ class PaperBroker:
         nothing is returned yet; in book mode at once, sized at ``price``, or at the mid. A
         decision that is not newer than the newest is not carried out (again).
         """
-        choice("symbol", symbol, (self.symbol,))
+        if symbol != self.symbol:
+            raise ArgumentError("symbol", symbol, repr(self.symbol))
         want = number("fraction", fraction, -100.0, 100.0)
         at = constants.moment("decided", decided)
         worth = self._price if price is None else number("price", price, 0.0, above=True)
@@ -336,13 +341,15 @@ class PaperBroker:
             ArgumentError: book mode, prices that make no bar, or a bar that is not newer than
                 the last.
         """
-        choice("against", self.against, ("bar",))
+        if self.against != "bar":
+            raise ArgumentError("against", self.against, '"bar"')
         time = bar.time if isinstance(bar.time, int) else constants.moment("bar.time", bar.time)
         if time <= self.newest:
             raise ArgumentError("bar", bar.time, f"a bar after {pd.Timestamp(self.newest)}")
         first, high, low, last = ohlc(bar)
-        number("funding_open", funding_open)
-        number("funding_inside", funding_inside)
+        for name, rate in (("funding_open", funding_open), ("funding_inside", funding_inside)):
+            if rate != 0.0:  # nearly every bar pays none
+                number(name, rate)
         self.newest = time
         self._fund_and_force(funding_open, first, first, first)
         for order in self._working():
@@ -361,7 +368,8 @@ class PaperBroker:
         Raises:
             ArgumentError: bar mode, several rows, or another kind of thing.
         """
-        choice("against", self.against, ("book",))
+        if self.against != "book":
+            raise ArgumentError("against", self.against, '"book"')
         if not isinstance(book, Snapshots) or len(book) != 1:
             raise ArgumentError("book", book, "orderbook.Snapshots of one row")
         self._book, mid = book, float(book.mid()[0])

@@ -59,14 +59,6 @@ class Series:
         return bars
 
 
-def closed_opens(first_ns: int, last_ns: int, now_ms: int, interval: Interval) -> np.ndarray:
-    """Return the opens (ms) in [first, last) of the bars that have closed by ``now_ms``."""
-    ns = interval.ms * 1_000_000
-    begin = -(-first_ns // ns) * interval.ms  # ceil: the exchange would floor
-    end = -(-last_ns // ns) * interval.ms
-    return np.arange(begin, min(end, now_ms // interval.ms * interval.ms), interval.ms)
-
-
 def windows(
     missing: np.ndarray, interval: Interval, size: int = MOST_BARS
 ) -> Iterator[tuple[int, int]]:
@@ -140,12 +132,15 @@ class Rest:
         choice("category", category, constants.TRADED)
         choice("price", price, ("trade",) if category == "spot" else tuple(PRICES))
         choice("gaps", gaps, ("raise", "keep"))
-        first, last = constants.span(start, end)
+        # Opens in ms, up to the newest bar that has closed; ceil: the exchange would floor.
+        ms = step.ms
+        begin, last = (-(-ns // (ms * 1_000_000)) * ms for ns in constants.span(start, end))
         series = Series(symbol, step, category, price)
         host = urlsplit(self.session.endpoint).netloc.replace(":", "-")
         below = (host, category, symbol, step.name)
         kept = None if cache is None else Cache(cache, below, price)
-        opens = closed_opens(first, last, self.server_time().value // 1_000_000, step)
+        now = self.server_time().value // 1_000_000
+        opens = np.arange(begin, min(last, now // ms * ms), ms)
         if not len(opens):
             allowed = f"a span in which a {step.name} bar opens and has closed"
             raise ArgumentError("start", f"[{start}, {end})", allowed)

@@ -147,11 +147,12 @@ def connect(
     except (OSError, ValueError) as error:  # a timeout is an OSError; a bad address a ValueError
         raise StudyError(f"no dask scheduler answers at {address}: {error}") from error
     from distributed.client import FutureCancelledError
+    from distributed.comm.core import CommClosedError
 
     try:
         with client:
             yield DaskPool(n_jobs, client)
-    except FutureCancelledError as error:
+    except (FutureCancelledError, CommClosedError) as error:  # the second: while a result is sent
         raise StudyError(f"the dask scheduler at {address} is lost: {error}") from error
 
 

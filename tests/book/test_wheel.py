@@ -83,7 +83,7 @@ def test_the_wheel_holds_the_package_and_its_data_and_nothing_else(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {name.split("/")[0].split("-")[0] for name in names} == {"setrade"}
     wanted = {f"setrade/_book/results/{p.name}" for p in (BOOK / "results").glob("*.json")}
-    for pattern in ("*.py", "*.mplstyle", "checkpoints/*"):
+    for pattern in ("*.py", "*.mplstyle", "*.html", "checkpoints/*"):
         found = (ROOT / "setrade").rglob(pattern)
         wanted |= {p.relative_to(ROOT).as_posix() for p in found if "__pycache__" not in p.parts}
     wanted |= {"setrade/_book/claims.yml"}
