@@ -671,7 +671,8 @@ for k, bar in enumerate(day.itertuples()):
     paper.on_bar(bar, funding_open=bar.rate)
     if k in (0, 39):
         side = "buy" if k == 0 else "sell"
-        paper.submit(OrderRequest(SYMBOL, side, "0.1", bar.time + pd.Timedelta("15min")))
+        decided = bar.time + pd.Timedelta("15min")
+        paper.submit(OrderRequest(SYMBOL, side, "0.1", decided))
 
 # %%
 assert np.isclose(paper.equity(), pencil)

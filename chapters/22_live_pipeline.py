@@ -223,11 +223,8 @@ first = ask("SELECT min(time) FROM intents").fetchone()[0]  # the bar of the fil
 ask("SELECT time, close FROM bars WHERE time = ?", (first - STEP,)).fetchall()
 
 # %%
-told = [
-    "position, confidence, source FROM signals",
-    "kind FROM decisions",
-    "status FROM intents",
-]
+told = ["position, confidence, source FROM signals", "kind FROM decisions",
+        "status FROM intents"]
 for part, at in zip(told, (first - STEP, first, first), strict=True):
     row = ask(f"SELECT {part} WHERE time = ?", (at,)).fetchone()
     print(part.split()[-1].ljust(10), row)
@@ -277,6 +274,7 @@ HOME = Path(setrade.__file__).parent
 watched = OneByOne(bars.iloc[:300], WARM)
 
 
+# %%
 def is_done(row, seconds):
     """Keep the path of this bar, and let the next one come."""
     watched.paths.append((row.orders, watched.path))
@@ -284,10 +282,14 @@ def is_done(row, seconds):
     watched.done.set()
 
 
+# %%
 watched_run = pipeline(watched, rule)
 watched_run.on_row = is_done
 finish(watched_run.run())
+
+# %%
 path = next(path for orders, path in watched.paths if orders == 2)
+files = list(dict.fromkeys(file for file, _ in path))  # in the order of first entry
 
 # %% [markdown]
 # A bar with two orders turns the position: what is held is sold, and then the other side is
@@ -295,26 +297,17 @@ path = next(path for orders, path in watched.paths if orders == 2)
 # figure shows where on the way each of them lies.
 
 # %%
-steps = [
-    "Recorded.bars",
-    "BarGuard.judge",
-    "Journal.bar",
-    "Journal.signal",
-    "Trader.on_bar",
-    "RiskAccount.open",
-    "Journal.request",
-    "Journal.commit",
-    "PaperBroker.submit",
-    "Journal.outcome",
-    "Journal.finish",
-]
+steps = ["Recorded.bars", "BarGuard.judge", "Journal.bar", "Journal.signal",
+         "Trader.on_bar", "RiskAccount.open", "Journal.request", "Journal.commit",
+         "PaperBroker.submit", "Journal.outcome", "Journal.finish"]
+
+# %%
 at = [[name for _, name in path].index(step) for step in steps]
 for number, place in enumerate(at, 1):
     print(f"{number:2}  {path[place][0]:18}", path[place][1])
 assert at == sorted(at)  # each step comes after the one before it
 
 # %% mystnb={"figure": {"caption": "The path of one bar that turns the position, call by call, through the files of the package. The numbers are the steps listed above.", "name": "fig-live-path"}, "image": {"alt": "Fourteen files of the package on the vertical axis, some 250 calls on the horizontal one. A thin line goes from file to file. It begins in the pipeline, the source and the guard, touches the journal at steps 3 and 4, goes down to trader and account at steps 5 and 6, back up to the journal at steps 7 and 8, and only then, at step 9, down to the paper broker. After that the same pattern comes a second time, for the second order, and the last step is the journal's."}}
-files = list(dict.fromkeys(file for file, _ in path))
 fig, ax = plt.subplots(figsize=(7, 3.6))
 ax.plot([files.index(file) for file, _ in path], ".-", color=NEUTRAL, ms=3, lw=0.5)
 label = {"color": "white", "fontsize": 7, "ha": "center", "va": "center"}
@@ -330,10 +323,9 @@ plt.show()
 # %%
 sent = [i for i, (_, name) in enumerate(path) if name == "PaperBroker.submit"]
 for i in sent:  # the last that was done in the journal before an order went out
-    print([name for _, name in path[:i] if name.startswith("Journal.")][-3:])
-    assert [name for file, name in path[:i] if "journal" in file][
-        -1
-    ] == "Journal.commit"
+    written = [name for file, name in path[:i] if "journal" in file]
+    print(written[-3:])
+    assert written[-1] == "Journal.commit"
 
 # %% [markdown]
 # Before each of the two orders the journal wrote the request and **committed** it, which puts
@@ -354,10 +346,8 @@ with tempfile.TemporaryDirectory() as folder:
         piece.journal.close()
 
 # %%
-same = [
-    (a.time, a.units, a.equity) == (b.time, b.units, b.equity)
-    for a, b in zip(pieces, rows, strict=False)
-]
+same = [(a.time, a.units, a.equity) == (b.time, b.units, b.equity)
+        for a, b in zip(pieces, rows, strict=False)]
 print(len(same), "bars in three pieces, as in one:", all(same))
 assert len(same) == 300 and all(same)
 
@@ -432,10 +422,8 @@ assert hurt == seen  # not one figure of one bar is different
 # on it.
 
 # %%
-jumped = clean[:101] + [
-    b._replace(**{k: 1.02 * getattr(b, k) for k in ("open", "high", "low", "close")})
-    for b in clean[101:110]
-]
+jumped = clean[:101] + [b._replace(**{k: 1.02 * getattr(b, k) for k in
+                        ("open", "high", "low", "close")}) for b in clean[101:110]]
 
 
 def long(window):
@@ -490,9 +478,8 @@ def leaving(window):
 
 # %%
 broker, held = Stubborn("BTCUSDT", equity=10_000.0), []
-refused = pipeline(
-    Recorded(bars.iloc[: WARM + 20], WARM), leaving, broker=broker, rows=held
-)
+refused = pipeline(Recorded(bars.iloc[: WARM + 20], WARM), leaving, broker=broker,
+                   rows=held)
 report = finish(refused.run())
 ask = refused.journal.db.execute
 fates = [fate for (fate,) in ask("SELECT status FROM intents")]

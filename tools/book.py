@@ -152,7 +152,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--environment", choices=several, default="pinned", metavar="NAME",
                         help=f"numeric environment of `notebooks`: {several}")  # fmt: skip
     parser.add_argument("--moved", type=Path, help="where `notebooks` stores what moved")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main() -> int:

@@ -24,12 +24,21 @@ def modules() -> dict[str, ast.Module]:
 
 
 def borrowed(name: str, tree: ast.Module) -> list[str]:
-    """Return the names that a module has from another public module: documented there."""
+    """Return the names that a module has from another public module: documented there.
+
+    A face may have them by way of a file of its own folder.
+    """
     found = []
     for node in tree.body:
         source = (getattr(node, "module", "") or "").split(".")
-        if isinstance(node, ast.ImportFrom) and source[0] == "setrade" and source[1:2] != [name]:
-            found += [alias.asname or alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom) and source[0] == "setrade":
+            names = [alias.asname or alias.name for alias in node.names]
+            if source[1:2] != [name]:
+                found += names
+            elif len(source) > 2:
+                inside = PACKAGE.joinpath(*source[1:]).with_suffix(".py")
+                there = borrowed(name, ast.parse(inside.read_text(encoding="utf-8")))
+                found += [each for each in names if each in there]
     return found
 
 
