@@ -250,7 +250,7 @@ assert counts["intents"] == counts["fills"] == sum(row.orders for row in rows)
 
 # %%
 class OneByOne(Recorded):
-    """A recording that hands out a bar when the last one is done, and notes its path."""
+    """A recording that hands out a bar when the last is done, and notes its path."""
 
     path, paths = [], []
 
