@@ -30,7 +30,8 @@ from setrade.charts import candlesticks
 from setrade.compat import import_timm
 from setrade.gramian import gadf
 from setrade.models import backbones
-from setrade.models.backbones import Boosted, Transfer, extract
+from setrade.models.backbones import Transfer
+from setrade.models.boosted import Boosted, extract
 from setrade.pictures import to_input
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 

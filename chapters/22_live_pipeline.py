@@ -290,6 +290,7 @@ finish(watched_run.run())
 # %%
 path = next(path for orders, path in watched.paths if orders == 2)
 files = list(dict.fromkeys(file for file, _ in path))  # in the order of first entry
+assert len(files) == 14 and 150 < len(path) < 350
 
 # %% [markdown]
 # A bar with two orders turns the position: what is held is sold, and then the other side is
@@ -307,7 +308,7 @@ for number, place in enumerate(at, 1):
     print(f"{number:2}  {path[place][0]:18}", path[place][1])
 assert at == sorted(at)  # each step comes after the one before it
 
-# %% mystnb={"figure": {"caption": "The path of one bar that turns the position, call by call, through the files of the package. The numbers are the steps listed above.", "name": "fig-live-path"}, "image": {"alt": "Fourteen files of the package on the vertical axis, some 250 calls on the horizontal one. A thin line goes from file to file. It begins in the pipeline, the source and the guard, touches the journal at steps 3 and 4, goes down to trader and account at steps 5 and 6, back up to the journal at steps 7 and 8, and only then, at step 9, down to the paper broker. After that the same pattern comes a second time, for the second order, and the last step is the journal's."}}
+# %% mystnb={"figure": {"caption": "The path of one bar that turns the position, call by call, through the files of the package. The numbers are the steps listed above.", "name": "fig-live-path"}, "image": {"alt": "Fourteen files of the package on the vertical axis, some 200 to 300 calls on the horizontal one. A thin line goes from file to file. It begins in the pipeline, the source and the guard, touches the journal at steps 3 and 4, goes down to trader and account at steps 5 and 6, back up to the journal at steps 7 and 8, and only then, at step 9, down to the paper broker. After that the same pattern comes a second time, for the second order, and the last step is the journal's."}}
 fig, ax = plt.subplots(figsize=(7, 3.6))
 ax.plot([files.index(file) for file, _ in path], ".-", color=NEUTRAL, ms=3, lw=0.5)
 label = {"color": "white", "fontsize": 7, "ha": "center", "va": "center"}

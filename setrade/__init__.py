@@ -1,6 +1,6 @@
 """Helper package of the book *Squeeze, Excite, Measure*.
 
-One module an idea, flat. Importing ``setrade`` imports nothing heavy: torch, timm
+One module an idea. Importing ``setrade`` imports nothing heavy: torch, timm
 and TA-Lib are loaded by the modules that use them.
 """
 

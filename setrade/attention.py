@@ -1,4 +1,4 @@
-"""What a gate attends to: by regime, against other measures of importance, and over time.
+"""What a net attends to: gates by regime and over time, channels by importance, pictures by maps.
 
 A gate is a number a net computes for itself. Whether it says anything about the market is a
 question, and chapter 06 puts it to gates whose right answer is known.
@@ -7,7 +7,6 @@ question, and chapter 06 puts it to gates whose right answer is known.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from setrade.efficientnet.scaling import evaluating
 from setrade.errors import ArgumentError, array, integer, number
 
 
@@ -100,22 +100,10 @@ def report(
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-@contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
-    """Hold a net in evaluation mode; put every part back into the mode it was in."""
-    modes = [(part, part.training) for part in net.modules()]
-    net.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
 @torch.no_grad()
 def _loss(net: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
     """Return the mean loss of the net in eval mode."""
-    with _evaluating(net):
+    with evaluating(net):
         return float(loss(net(x), y))
 
 
@@ -274,7 +262,7 @@ def grad_cam(
     if not isinstance(layer, nn.Module) or all(part is not layer for part in net.modules()):
         raise ArgumentError("layer", layer, "a module inside net")
     maps, explain = [], LayerGradCam(net, layer)
-    with _evaluating(net), torch.enable_grad():
+    with evaluating(net), torch.enable_grad():
         for rows in torch.arange(len(x)).split(integer("batch_size", batch_size, 1)):
             seen = x[rows].detach().requires_grad_()  # or a frozen net has no gradient at all
             cam = explain.attribute(seen, target[rows], relu_attributions=True)
@@ -315,7 +303,7 @@ def occlusion(
     step = integer("stride", stride, 1, side)
     shade, size = number("baseline", baseline), integer("batch_size", batch_size, 1)
     maps, explain = [], Occlusion(net)
-    with _evaluating(net), torch.inference_mode():
+    with evaluating(net), torch.inference_mode():
         for rows in torch.arange(len(x)).split(size):
             fall = explain.attribute(
                 x[rows], (x.shape[1], side, side), (x.shape[1], step, step),

@@ -15,7 +15,7 @@ import pandas as pd
 from setrade.compiled import kernel
 from setrade.errors import ArgumentError, choice, number
 
-# Division by zero gives infinity as in NumPy; the check for it would cost half the speed.
+# Division by zero gives infinity as in NumPy; the check for it would slow each bar.
 compiled = kernel(error_model="numpy", forceinline=True)
 
 ORDERS = ("taker", "maker")

@@ -163,11 +163,11 @@ def drawdown(equity: pd.Series) -> Drawdown:
 
 def from_returns(returns: Any, periods: float) -> dict[str, Any]:
     """Return the six figures that need returns only, each (...) for returns (..., n)."""
-    figures = {
-        f.__name__: f(returns, periods)
-        for f in (annual_return, volatility, sharpe, sortino, calmar)
-    }
-    return figures | {"max_drawdown": max_drawdown(returns)}
+    alone = (annual_return, volatility, sharpe, sortino)
+    figures = {f.__name__: f(returns, periods) for f in alone}
+    depth = max_drawdown(returns)
+    ratio = _ratio(figures["annual_return"], np.abs(depth))  # `calmar`, of what is known already
+    return figures | {"calmar": ratio, "max_drawdown": depth}
 
 
 def monthly_returns(equity: pd.Series) -> pd.DataFrame:

@@ -20,6 +20,22 @@ from torch.nn import functional as F
 
 from setrade.errors import ArgumentError, choice, integer, number
 
+__all__ = [
+    "CBAM",
+    "SQUEEZES",
+    "AttentionSqueeze",
+    "CachedSE",
+    "ConcurrentSE",
+    "EwmSqueeze",
+    "Excitation",
+    "LastSqueeze",
+    "MaxSqueeze",
+    "MeanSqueeze",
+    "MultiScaleSE",
+    "SEBlock",
+    "Squeeze",
+]
+
 
 def tracing() -> bool:
     """Tell whether ``torch.jit.trace`` or the ONNX exporter is recording."""

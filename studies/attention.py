@@ -153,6 +153,7 @@ def main() -> None:
     rows: list = list(tqdm(work, total=len(todo), unit="net"))
     parts = [rows[i * args.seeds : (i + 1) * args.seeds] for i in range(4)]
     setting = {"n_bars": N_BARS} | SETTING.learning()
+    del setting["quantile"]  # nothing is traded here
     stored: dict = {"setting": setting, "channels": list(PLANTED)}
     for target, part in zip(TARGETS, parts, strict=False):
         stored[target] = {"rows": part, "summary": summarise(part, len(PLANTED))}

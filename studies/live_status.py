@@ -23,7 +23,7 @@ from setrade.live import Failover, Journal, Pipeline, Recorded, Row, Trader
 from setrade.live.monitor import Monitor
 from setrade.live.status import page
 from setrade.risk import Risk
-from setrade.rule_signals import Signal
+from setrade.signals import Signal
 
 OUT = Path(__file__).resolve().parent.parent / "book" / "_static" / "live_status.png"
 STEP = int(pd.Timedelta("15min").value)

@@ -106,7 +106,7 @@ def train_heads(train: Part, val: Part, tasks: tuple[str, ...], seed: int, *,
     """Return a trained net; nets of one seed start from one trunk."""
     training.seed_everything(seed)
     net: Any = MultiTaskNet("micro", tasks, train.x.shape[1])
-    net.to(memory_format=torch.channels_last)  # twice as fast on small pictures
+    net.to(memory_format=torch.channels_last)  # faster on small pictures
     loss = MultiTaskLoss(tasks, net.log_variance if weighted and len(tasks) > 1 else None)
     plan: dict[str, Any] = PLAN | {"num_epochs": 4, "patience": 2} | changes
     training.fit(net, train.tasks(tasks), val.tasks(tasks), loss=loss, seed=seed, **plan)
@@ -272,7 +272,8 @@ def read(folder: Path) -> Market:
 
 def frozen_trees(market: Market) -> np.ndarray:
     """Return strategy 2's probabilities: ImageNet Lite0, frozen, and boosted trees (chapter 13)."""
-    from setrade.models.backbones import Boosted, extract, pretrained
+    from setrade.models.backbones import pretrained
+    from setrade.models.boosted import Boosted, extract
 
     draw = Stack([encoder("candles", 64)])
     backbone = pretrained("lite0").freeze()

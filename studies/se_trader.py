@@ -50,12 +50,10 @@ def prepare(bars: pd.DataFrame, setting: Setting, targets: pd.DataFrame | None =
 
     ``targets``: other candles of the same length to take the future from (the control).
     """
-    x = channels.compute(bars, scale_free=True)[list(CHANNELS)]
-    first = int(x.notna().all(axis=1).argmax())
     returns = labels.forward_return(bars if targets is None else targets, setting.horizon)
     returns.index = bars.index
     split = labels.chronological(
-        len(bars), lookback=setting.lookback, horizon=setting.horizon, first=first
+        len(bars), lookback=setting.lookback, horizon=setting.horizon, first=channels.WARM_UP
     )
     return Fold(bars, returns, labels.sell_hold_buy(returns), split, setting)
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from setrade import candles, results, simulator
 from setrade.live import Journal, Pipeline, Recorded, Trader
 from setrade.risk import Risk
-from setrade.rule_signals import Signal
+from setrade.signals import Signal
 
 SYMBOL, STEP = "BTCUSDT", int(pd.Timedelta("1min").value)
 WARM, WINDOW = 20, 5

@@ -33,7 +33,8 @@ from tqdm import tqdm
 from setrade import attention, candles, evidence, labels, results, training
 from setrade.charts import candlesticks
 from setrade.gramian import gadf
-from setrade.models.backbones import Boosted, Transfer, extract, pretrained, untrained
+from setrade.models.backbones import Transfer, pretrained, untrained
+from setrade.models.boosted import Boosted, extract
 from setrade.pictures import to_input
 from setrade.study.store import HOURS, REQUESTS
 from setrade.study.summary import t_interval

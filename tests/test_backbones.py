@@ -203,8 +203,11 @@ def test_weights_that_do_not_fit_are_named(b0, tmp_path):
 
 def test_extract_keeps_order_and_mode(x):
     net = pretrained(depth=2).train()
+    next(part for part in net.modules() if isinstance(part, torch.nn.BatchNorm2d)).eval()
+    modes = [part.training for part in net.modules()]
+    assert not all(modes)
     got = extract(net, x, batch_size=2)
-    assert net.training
+    assert [part.training for part in net.modules()] == modes
     with torch.no_grad():
         np.testing.assert_allclose(got, net.eval()(x).numpy(), atol=1e-5)
 

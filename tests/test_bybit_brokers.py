@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import pickle
+import re
 import subprocess
 import sys
 import traceback
@@ -51,7 +52,7 @@ from setrade.errors import ArgumentError
 from setrade.live.journal import Journal, JournalError
 from setrade.live.trader import Trader
 from setrade.live.types import bars_of
-from setrade.rule_signals import Signal
+from setrade.signals import Signal
 from setrade.simulator.account import read as exchange_reads
 from setrade.simulator.wire import ListedInstrument, Refused
 from studies import torture_stream
@@ -735,6 +736,24 @@ def test_an_order_whose_answer_is_lost_exists_once(exchange, fault):
     assert broker.position("BTCUSDT") == 0.01
 
 
+@pytest.mark.parametrize("fault", LOST)
+def test_a_cancel_whose_answer_is_lost_ends_the_order(exchange, fault):
+    broker, cancel = TestnetBroker(base_url=exchange.http_url, **QUICK), "/v5/order/cancel"
+    order = broker.submit(buy("0.1", price="10000"))
+    exchange.inject(simulator.Fault(fault, path=cancel, seconds=0.6 if fault == "slow" else 0.2))
+    assert broker.cancel(order.client_order_id).status == "cancelled"
+    assert exchange.faults.fired[fault] == 1
+    assert broker.open_orders("BTCUSDT") == []
+
+
+def test_a_state_that_cannot_be_read_changes_nothing():
+    rich, poor = PaperBroker("BTCUSDT", equity=9_000.0), PaperBroker("BTCUSDT", equity=1_000.0)
+    torn = {name: value for name, value in rich.state().items() if name != "price"}
+    with pytest.raises(ArgumentError, match="state"):
+        poor.restore(torn)
+    assert poor.equity() == 1_000.0
+
+
 def test_a_blind_resend_would_double():
     """The wrong version: a client that sends again under a new name holds twice as much."""
     with simulator.serve(MARKET, keys={KEY: SECRET}) as running:
@@ -813,7 +832,7 @@ def everything_about(thing, depth: int = 4) -> list[str]:
 
 def test_keys_appear_nowhere(exchange, caplog, tmp_path):
     """Reprs, attributes, logs at the finest level, tracebacks with locals, pickles, copies."""
-    for name in ("", "pybit", "pybit._http_manager", "urllib3", "websocket", "setrade"):
+    for name in ("", "pybit", "pybit._http_manager", "urllib3", "aiohttp", "setrade"):
         caplog.set_level(logging.DEBUG, logger=name)
     journal = Journal(tmp_path / "j.sqlite")
     broker = TestnetBroker(base_url=exchange.http_url, journal=journal, **QUICK)
@@ -847,6 +866,8 @@ def test_keys_appear_nowhere(exchange, caplog, tmp_path):
     assert caught >= 8
     texts += [caplog.text, *journal.db.iterdump(), repr(gc.get_referents(broker))]
     assert "X-BAPI-API-KEY" in caplog.text  # pybit did log its headers
+    assert "'X-BAPI-SIGN': '***'" in caplog.text
+    assert not re.search("SIGN': '[0-9a-f]", caplog.text)
     found = [t[max(0, t.find(s) - 200) :][:300] for s in (KEY, SECRET) for t in texts if s in t]
     assert not found, found[0]
 

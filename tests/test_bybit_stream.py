@@ -14,12 +14,13 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from aiohttp import web
+from aiohttp import WSMsgType, web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pybit.unified_trading import WebSocket
 
 from setrade import candles, orderbook, simulator
+from setrade.bybit import connection
 from setrade.bybit.connection import Backoff, Lost, Message, MessageQueue, StreamError
 from setrade.bybit.events import (
     BookHandler,
@@ -698,16 +699,20 @@ def test_a_host_that_never_answers_is_given_up(raw_server):
 
 
 @contextlib.contextmanager
-def saying(first: str, then: str):
-    """A server that says one text on its first connection, and another on those that follow."""
+def saying(first: str, then: str, heard: list[str] | None = None, *, autoping: bool = True):
+    """A server that says one text on its first connection, and another on those that follow.
+
+    What it is told goes into ``heard``.
+    """
     loop, texts = asyncio.new_event_loop(), iter([first])
 
     async def talk(request):
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(autoping=autoping)
         await socket.prepare(request)
         await socket.send_str(next(texts, then))
-        async for _ in socket:
-            pass
+        async for message in socket:
+            if heard is not None and message.type == WSMsgType.TEXT:
+                heard.append(message.data)
         return socket
 
     async def listen():
@@ -736,6 +741,78 @@ def test_what_is_no_message_ends_the_connection_and_another_is_built(text):
     ):
         assert isinstance(stream.get(20), Kline)
         assert (stream.counters["deaths"], stream.counters["connects"]) == (1, 2)
+
+
+def test_readers_that_wait_all_hear_that_the_stream_has_failed(raw_server):
+    url, _ = raw_server(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    heard = []
+    with Stream("kline.1min.BTCUSDT", url, backoff=Backoff(**QUICK)) as shared:
+
+        def read():
+            try:
+                shared.get(20)
+            except StreamError as error:
+                heard.append(str(error))
+
+        readers = [threading.Thread(target=read, daemon=True) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        wait_for(lambda: len(heard) == 3, 10)
+
+
+def test_a_close_before_the_loop_has_started_is_not_lost(monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    stay = connection.Supervisor._stay_connected
+
+    async def late(self):
+        begun.set()
+        go.wait(10)
+        await stay(self)
+
+    monkeypatch.setattr(connection.Supervisor, "_stay_connected", late)
+    shared = Stream("kline.1min.BTCUSDT", "ws://127.0.0.1:9", backoff=Backoff(**QUICK))
+    starting = threading.Thread(target=shared.start)
+    starting.start()
+    begun.wait(10)
+    shared.close()
+    go.set()
+    starting.join(10)
+    wait_for(lambda: not shared._supervisor._thread.is_alive())
+    assert shared.counters["connects"] == shared.counters["refused"] == 0
+
+
+def test_it_pings_as_bybit_asks(monkeypatch):
+    monkeypatch.setattr(connection, "PING", 0.05)
+    heard: list[str] = []
+    with (
+        saying(json.dumps(bar_message(7)), json.dumps(bar_message(8)), heard) as url,
+        Stream("kline.1min.BTCUSDT", url, backoff=Backoff(**QUICK)) as stream,
+    ):
+        assert isinstance(stream.get(20), Kline)
+        wait_for(lambda: {"op": "ping"} in [json.loads(text) for text in heard])
+
+
+def test_a_line_that_answers_no_ping_is_dead(monkeypatch):
+    monkeypatch.setattr(connection, "PING", 0.1)
+    with (
+        saying(*[json.dumps(bar_message(k)) for k in (7, 8)], autoping=False) as url,
+        Stream("kline.1min.BTCUSDT", url, backoff=Backoff(**QUICK)) as stream,
+    ):
+        assert isinstance(stream.get(20), Kline)
+        wait_for(lambda: stream.counters["deaths"] >= 1)
+
+
+def test_a_proxy_that_the_environment_names_is_asked(monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        proxy.settimeout(20)
+        with Stream("kline.1min.BTCUSDT", "ws://192.0.2.1:80", backoff=Backoff(**QUICK)) as stream:
+            stream.start()
+            line = proxy.accept()[0]
+            assert b"192.0.2.1" in line.recv(200)
+            line.close()
 
 
 def test_messages_without_sense_do_no_harm():

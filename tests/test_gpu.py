@@ -29,7 +29,6 @@ from setrade import (
     inference,
     pictures,
     se,
-    signals,
     training,
 )
 from setrade import recurrence as images
@@ -41,6 +40,8 @@ from setrade.live import monitor
 from setrade.live.monitor import Monitor
 from setrade.models import SETrader, TemporalRegimes, backbones, multitask, siamese
 from setrade.models.book_net import BookNet
+from setrade.models.boosted import extract
+from setrade.models.se_momentum import SEMomentum
 from setrade.models.se_trader import regime_loss
 from setrade.recurrence import recurrence
 from setrade.study import command
@@ -207,8 +208,8 @@ def test_books_and_backbones_on_a_device(apple):
     wanted = net(x).detach()
     torch.testing.assert_close(net.to(apple)(x.to(apple)).detach().cpu(), wanted)
     backbone, drawn = backbones.untrained(depth=2), torch.rand(3, 3, 64, 64)
-    homely = backbones.extract(backbone, drawn)
-    found = backbones.extract(backbone.to(apple), drawn)
+    homely = extract(backbone, drawn)
+    found = extract(backbone.to(apple), drawn)
     assert isinstance(found, np.ndarray)
     np.testing.assert_allclose(found, homely, atol=1e-5)
 
@@ -228,7 +229,7 @@ def test_a_backbone_does_not_stall_a_device(there, monkeypatch):
 
 def test_momentum_on_a_device(apple):
     training.seed_everything(0)
-    net = signals.SEMomentum(4)
+    net = SEMomentum(4)
     nn.init.normal_(net.weight)
     times = pd.date_range("2024-01-01", periods=6, freq="1h", tz="UTC")
     wanted = net.signals(windows(6), times, list("abcd"))
@@ -764,7 +765,7 @@ def test_kept_gates_on_a_gpu():
 
 @real
 def test_momentum_and_maps_on_a_gpu():
-    net = signals.SEMomentum(4).cuda()
+    net = SEMomentum(4).cuda()
     times = pd.date_range("2024-01-01", periods=6, freq="1h", tz="UTC")
     assert len(net.signals(windows(6).cuda(), times, list("abcd"))) == 6
     drawn, y = torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 2])

@@ -127,10 +127,13 @@ def test_every_level_failing_is_an_error():
     b.broken = {"large", "small", "rule"}
     with pytest.raises(FailoverError, match="the last level, rule, failed"):
         b.ask(1)
-    unsaid = SimpleNamespace(position=math.nan, confidence=1.0, source="net")
-    nan = Failover([("a", lambda x: unsaid), ("b2", b.model("b2"))], budget=1.0)
     b.seconds["b2"] = 0.0
-    assert nan(None).model == "b2"  # NaN is no answer
+    for unsaid in (
+        lambda x: Signal(MARKET.index[0], math.nan, 1.0),  # NaN is no position
+        lambda x: SimpleNamespace(position=0.5, confidence=1.0, source="net"),  # no signal
+    ):
+        either = Failover([("a", unsaid), ("b2", b.model("b2"))], budget=1.0)
+        assert either(None).model == "b2"
 
 
 @given(st.lists(st.sampled_from(["ok", "slow", "broken"]), min_size=1, max_size=60))

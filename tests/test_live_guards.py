@@ -246,14 +246,16 @@ def test_signals_stop_the_run(tmp_path, number, on_exit, flat):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize("says", [float("nan"), 7.0, "long", RuntimeError])
+@pytest.mark.parametrize("says", [float("nan"), 7.0, "long", SimpleNamespace, RuntimeError])
 def test_a_failing_model_closes_the_position(tmp_path, says):
     def model(window: pd.DataFrame):
         if window.index[-1].value < BARS[30].time:
             return long(window)
         if says is RuntimeError:
             raise RuntimeError("out of memory")
-        return SimpleNamespace(position=says, confidence=1.0, source="net")
+        if says is SimpleNamespace:
+            return SimpleNamespace(position=0.5, confidence=1.0, source="net")
+        return wants(says, window)
 
     run = Run(tmp_path, BARS[20:60], model=model, on_exit="keep").go()
     assert isinstance(run.error, ModelError)

@@ -26,7 +26,7 @@ from setrade.live.monitor import Latencies, Monitor, gpu
 from setrade.live.status import page, panels
 from setrade.live.types import OrderLine, Reading, Row, Snapshot
 from setrade.risk import Risk
-from setrade.rule_signals import Signal
+from setrade.signals import Signal
 
 MINUTE = 60_000_000_000
 MARKET = candles.synthetic(900, seed=5, interval="1min").candles

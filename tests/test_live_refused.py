@@ -125,6 +125,23 @@ def test_what_was_refused_is_tried_again_at_the_next_open(tmp_path, model, risk,
     assert share == pytest.approx(side, abs=0.01)
 
 
+def test_what_filled_is_written_though_a_later_order_fails(tmp_path):
+    """A flip closes and opens; the exchange is lost between the two."""
+
+    class LostAfterTheClose(Exchange):
+        def submit(self, request):
+            if not request.reduce_only and request.side == "sell":
+                raise ExchangeError("/v5/order/create", 10016, "service error")
+            return super().submit(request)
+
+    run = Run(tmp_path, BARS[WARM : WARM + 20], model=then(0.5, -0.5), broker=LostAfterTheClose(),
+              on_exit="keep").go()  # fmt: skip
+    assert isinstance(run.error, ExchangeError)
+    statuses = [row[0] for row in run.journal.db.execute("SELECT status FROM intents")]
+    assert statuses == ["filled", "filled", "open"]
+    assert run.journal.counts()["fills"] == 2
+
+
 def test_a_refused_close_keeps_its_stop(tmp_path):
     """A flip that is refused leaves a long: its stop is below, not the short's above."""
     run = Run(tmp_path, BARS[WARM : WARM + 17], model=then(0.5, -0.5), risk=Risk(stop_atr=20.0),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from laws import assert_causal
 
 from setrade import candles, signals
+from setrade.models.se_momentum import SEMomentum
 from setrade.training import seed_everything
 
 NOW = pd.Timestamp("2024-01-01", tz="UTC")
@@ -48,9 +49,9 @@ def test_swapping_sell_and_buy_mirrors_the_position(raw):
     assert one.confidence == other.confidence
 
 
-def net(channels: int = 3) -> signals.SEMomentum:
+def net(channels: int = 3) -> SEMomentum:
     seed_everything(0)
-    made = signals.SEMomentum(channels, reduction=1)
+    made = SEMomentum(channels, reduction=1)
     with torch.no_grad():
         made.weight.copy_(torch.tensor([1.0, -1.0, 0.5]))
     return made
@@ -71,7 +72,7 @@ def test_se_momentum_can_sell_where_the_raw_sum_cannot():
     raw_sum = rsi[0, 0, -1]
     assert raw_sum > 0
     seed_everything(0)
-    made = signals.SEMomentum(1, reduction=1)
+    made = SEMomentum(1, reduction=1)
     with torch.no_grad():
         made.weight.fill_(1.0)
     assert made((rsi - 50) / 15).item() < 0
@@ -96,7 +97,7 @@ def test_se_momentum_learns_a_planted_sign():
     seed_everything(1)
     x = torch.randn(800, 3, 6)
     y = -torch.sign(x[:, 1, -1])
-    made = signals.SEMomentum(3, reduction=1)
+    made = SEMomentum(3, reduction=1)
     optimizer = torch.optim.Adam(made.parameters(), lr=0.05)
     for _ in range(60):
         optimizer.zero_grad()
@@ -149,7 +150,7 @@ BAD = [
     (lambda: signals.momentum(MARKET, lookback=10_000), "lookback"),
     (lambda: signals.momentum(MARKET, threshold=-1), "threshold"),
     (lambda: signals.rule_based(MARKET, lookback=0), "lookback"),
-    (lambda: signals.SEMomentum(0), "channels"),
+    (lambda: SEMomentum(0), "channels"),
 ]
 
 

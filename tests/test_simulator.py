@@ -481,6 +481,16 @@ def test_the_403_page_is_html(server):
 # --- streams -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("updates", [0, 3, 6, 7, 12])
+def test_every_bar_closes_however_often_it_is_told_of(updates):
+    with serve(BARS, now=BARS.index[100], updates=updates) as running, stream(running) as ws:
+        pushes: list[dict] = []
+        ws.kline_stream(15, "BTCUSDT", pushes.append)
+        assert until(lambda: len(running.topics) == 1)
+        running.advance("2h")
+        assert until(lambda: sum(p["data"][0]["confirm"] for p in pushes) == 8)
+
+
 def test_klines_form_and_close():
     """Chapter 20's lesson: three pushes of a forming bar for each that has closed."""
     with serve(BARS, now=BARS.index[100]) as running, stream(running) as ws:
@@ -819,6 +829,8 @@ def test_cancelling(market):
         http.cancel_order(**LINEAR, orderId=order["orderId"])
     assert late.value.status_code == 110001
     place(http, kind="Limit", price="20000")
+    with pytest.raises(InvalidRequestError, match="orderId or orderLinkId is required"):
+        http.cancel_order(**LINEAR)
     assert len(http.cancel_all_orders(**LINEAR)["result"]["list"]) == 1
 
 

@@ -435,6 +435,24 @@ def test_a_scheduler_that_dies_is_named_and_nothing_stored_is_lost(dask_cluster,
     assert len(store.of(configs)) == 100
 
 
+def test_a_store_that_may_only_be_read_is_left_as_it_is(tmp_path):
+    path = tmp_path / "runs.jsonl"
+    run(study_work.square, grid(x=[2, 3]), Store(path, "squares", {}), say=quiet)
+    os.utime(path, (1, 1))
+    path.chmod(0o444)
+    assert len(Store(path, "squares", {}).of(grid(x=[2, 3]))) == 2
+    assert path.stat().st_mtime == 1
+
+
+def test_an_interval_by_hand():
+    # mean 2, standard error 1/sqrt(3), t of 0.975 at 2 degrees of freedom 4.3027
+    mean, low, high = summary.t_interval([1.0, 2.0, 3.0])
+    assert mean == 2.0
+    assert (low, high) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+    for still in ([5.0], [5.0, 5.0]):
+        assert summary.t_interval(still) == (5.0, 5.0, 5.0)
+
+
 # the experiment
 
 

@@ -244,6 +244,7 @@ class Supervisor:
         self._refused_in_a_row = 0
         self._book_waits = {n: backoff.fresh() for n, t in topics.items() if t.kind == "orderbook"}
         self._asked_at: dict[str, float] = {}
+        self._closing = False  # a cancel alone may be lost: before the loop, or in a failing group
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, name="bybit-stream", daemon=True)
@@ -255,6 +256,7 @@ class Supervisor:
 
     def close(self, timeout: float = 10.0) -> None:
         """End the thread and its connection."""
+        self._closing = True
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(self._task.cancel)
@@ -290,7 +292,7 @@ class Supervisor:
         """Connect, and again, until cancelled or refused for good."""
         task = asyncio.current_task()
         assert task is not None
-        self._loop, self._task = asyncio.get_running_loop(), task
+        self._task, self._loop = task, asyncio.get_running_loop()  # in this order: see `close`
         self._started.set()
         retrying = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(DisconnectedError),
@@ -301,6 +303,8 @@ class Supervisor:
 
     async def _connect(self, session: aiohttp.ClientSession) -> NoReturn:
         """Open, subscribe and watch one connection until it is to be given up."""
+        if self._closing:
+            raise asyncio.CancelledError
         self.counters["reconnects"] += self.epoch > 0
         self.epoch, self._lasted = self.epoch + 1, 0.0
         self.state = SubscriptionState(self.topics, self.silence, self.timeout)
@@ -317,13 +321,15 @@ class Supervisor:
         self.queue.note("down", reason)
         self._count(reason)
         self._lasted = time.monotonic() - opened
-        raise DisconnectedError(reason)
+        raise asyncio.CancelledError if self._closing else DisconnectedError(reason)
 
     async def _open(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
         try:
             async with asyncio.timeout(self.timeout):
+                # aiohttp looks for a proxy by the scheme, and what people set is HTTPS_PROXY.
+                url = "http" + self.url.removeprefix("ws")
                 socket = await session.ws_connect(
-                    self.url, timeout=FAREWELL, heartbeat=PING, max_msg_size=0
+                    url, timeout=FAREWELL, heartbeat=PING, max_msg_size=0
                 )
         except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
             self.counters["refused"] += 1

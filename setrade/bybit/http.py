@@ -8,6 +8,7 @@ stays banned), 10001 (wrong parameters stay wrong), 10002 (a clock that is off s
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,12 @@ class Retry:
         return wait
 
 
+def _hide_signature(record: logging.LogRecord) -> bool:
+    """Take the signature out of the headers that pybit logs where it is told to."""
+    record.msg = re.sub(r"('X-BAPI-SIGN': ')\w+", r"\1***", str(record.msg))
+    return True
+
+
 class _Http(HTTP):
     """pybit's client; as a dataclass it would print all its fields, keys among them."""
 
@@ -135,6 +142,7 @@ class Session:
                 raise ArgumentError(name, value, "True or False")
         self.retry = retry or Retry()
         log = logging.getLogger("pybit._http_manager")
+        log.addFilter(_hide_signature)
         handlers = list(log.handlers)
         # pybit shall try once, and no code repeat it (an empty set would mean its defaults).
         once: dict[str, Any] = {"max_retries": 1, "retry_codes": {None}}

@@ -326,5 +326,4 @@ class OrderClient:
         )
         if reply.state == "refused" and reply.code != GONE:
             raise orders.OrderRejectedError(name, reply.code, reply.message)
-        wait = reply.wait or FIRST_LOOK * (reply.state != "done")
-        raise NotDoneError("still open after a request to cancel it", wait)
+        raise NotDoneError("still open after a request to cancel it", reply.wait or FIRST_LOOK)

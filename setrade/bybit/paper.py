@@ -186,13 +186,15 @@ class PaperBroker:
             raise ArgumentError("state", state, f"the state of an account {self.kind}")
         try:
             made = [PaperOrder(OrderRequest.from_record(r), *more) for r, *more in state["orders"]]
-            for name, value in zip(FIGURES, state["account"], strict=True):
-                self._a[name] = value
-            self._orders, self._active = {o.request.client_order_id: o for o in made}, made
-            self.newest, self._price = state["newest"], state["price"]
-            self._decided, self._waiting = state["decided"], state["waiting"]
+            account = {n: float(v) for n, v in zip(FIGURES, state["account"], strict=True)}
+            newest, price = state["newest"], state["price"]
+            decided, waiting = state["decided"], state["waiting"]
         except (LookupError, TypeError, ValueError) as error:
             raise ArgumentError("state", state, "what `PaperBroker.state` returned") from error
+        for name, value in account.items():  # nothing is changed before all has been read
+            self._a[name] = value
+        self._orders, self._active = {o.request.client_order_id: o for o in made}, made
+        self.newest, self._price, self._decided, self._waiting = newest, price, decided, waiting
         self._set_bounds()
 
     @property

@@ -199,6 +199,7 @@ class Stream:
                     return
                 if isinstance(item, Note) and item.kind in ("closed", "failed"):
                     self._state = item.kind
+                    self._queue.note(item.kind)  # for the other readers that wait
                 else:
                     self._ready.extend(self._dispatcher.dispatch(item))
 

@@ -6,7 +6,8 @@ Source: Tan and Le (2019), section 3.3, equation 3.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -118,6 +119,18 @@ def count_parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Hold a net in evaluation mode; put every part back into the mode it was in."""
+    modes = [(part, part.training) for part in net.modules()]
+    net.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
 def multiply_adds(net: nn.Module, side: int, in_channels: int = 3) -> int:
     """Return the multiply-adds of convolutions and linear layers for one picture.
 
@@ -132,8 +145,6 @@ def multiply_adds(net: nn.Module, side: int, in_channels: int = 3) -> int:
     """
     shape = (1, integer("in_channels", in_channels, 1), *[integer("side", side, 1)] * 2)
     parameter = next(net.parameters())
-    training = net.training
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net.eval()(torch.zeros(shape, device=parameter.device, dtype=parameter.dtype))
-    net.train(training)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), evaluating(net):
+        net(torch.zeros(shape, device=parameter.device, dtype=parameter.dtype))
     return counter.get_total_flops() // 2

@@ -251,7 +251,7 @@ def break_even_fee(
 
 # ---- What searching costs.
 #
-# Try enough strategies and one of them looks good. These three say how good the best of so
+# Try enough strategies and one of them looks good. What follows says how good the best of so
 # many would look if none had any skill.
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from setrade.errors import ArgumentError, integer, number
 from setrade.live.types import Model
-from setrade.rule_signals import Signal
+from setrade.signals import Signal
 
 MARGIN = 0.8  # a trial counts as good only within this part of the budget
 
@@ -126,7 +126,8 @@ class TimeoutModel:
     """Asks a model in a thread of its own, and waits ``limit`` seconds at most.
 
     A thread cannot be ended from outside: the model goes on, its late answer is thrown away,
-    and until then every question is refused at once.
+    and until then every question is refused at once. (An executor's thread would be waited for
+    when the process ends; this one is a daemon.)
 
     Args:
         model: called in one thread, always the same.

@@ -24,7 +24,7 @@ import pandas as pd
 from setrade.bybit.orders import Order, OrderRequest, text
 from setrade.errors import ArgumentError
 from setrade.live.types import Bar, OrderLine
-from setrade.rule_signals import SOURCES, Signal
+from setrade.signals import SOURCES, Signal
 
 # Times are nanoseconds since 1970 (UTC); figures are JSON, which gives each float back to the
 # last digit, NaN and infinities too. Names of tables and columns are those of the first version

@@ -25,7 +25,7 @@ from setrade.live.types import Model
 from setrade.models import TimeframeEnsemble
 from setrade.models.timeframes import directions
 from setrade.pictures import encoder
-from setrade.rule_signals import Signal, follow_moves
+from setrade.signals import Signal, follow_moves
 from setrade.training import device as pick_device
 
 # "rules" ends every chain; when it fails as well, the position is closed and the run ended.

@@ -26,7 +26,7 @@ from setrade.live.drift import COLUMNS, INPUTS, STATES, Watch, inputs, newest
 from setrade.live.journal import Journal
 from setrade.live.status import serve
 from setrade.live.types import Bar, OrderLine, Row, Snapshot
-from setrade.rule_signals import Signal
+from setrade.signals import Signal
 
 QUANTILES = (0.5, 0.95, 0.99)
 LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -222,7 +222,7 @@ class Monitor:
         if len(window) >= self._length:
             row = newest(window[COLUMNS].to_numpy()[-self._length :].T).tolist()
             self._waiting.append(("input", dict(zip(INPUTS, row, strict=True))))
-        if gates and gates != before:  # an answer that stands is told only once
+        if gates and gates is not before:  # an answer that stands is told only once
             self._waiting.append(("gate", gates))
 
     def row(self, row: Row, seconds: float) -> None:

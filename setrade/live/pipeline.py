@@ -39,7 +39,7 @@ from setrade.live.journal import Journal, JournalError
 from setrade.live.sources import BarEvent, Source
 from setrade.live.trader import Trader, UnattendedError
 from setrade.live.types import Bar, Model, ModelError, Row, Snapshot
-from setrade.rule_signals import Signal
+from setrade.signals import Signal
 
 if TYPE_CHECKING:  # a run without a monitor needs neither SciPy nor Prometheus
     from setrade.live.monitor import Monitor

@@ -11,6 +11,7 @@ import pandas as pd
 from setrade import candles as frames
 from setrade.bybit import Rest, Stream
 from setrade.bybit.events import Kline
+from setrade.candles.checks import parse_interval
 from setrade.errors import ArgumentError, integer, number
 from setrade.live.types import Bar, bars_of
 
@@ -97,7 +98,7 @@ class Streamed:
     ) -> None:  # fmt: skip
         self.symbol, self.interval = symbol, interval
         self._history = integer("history", history, 1)
-        self._width = pd.Timedelta(pd.tseries.frequencies.to_offset(interval))  # type: ignore[arg-type]
+        self._width = parse_interval("interval", interval)
         self.step = int(self._width.value)
         self.rest = Rest(http_url, testnet)
         self.stream = Stream(

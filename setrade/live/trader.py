@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import partial
 from typing import NoReturn, TypeVar
 
 import pandas as pd
@@ -30,7 +30,7 @@ from setrade.live.account import Move, RiskAccount
 from setrade.live.journal import FILLED, OPEN, UNREADABLE, Journal, JournalError
 from setrade.live.types import Bar, Row
 from setrade.risk import REASONS, TARGET, Risk, exposure
-from setrade.rule_signals import Signal
+from setrade.signals import Signal
 
 PASSING = (ExchangeError, orders.OrderUnknownError, OSError)  # the last: what a network raises
 CLOSE_WAIT = tenacity.wait_exponential(multiplier=0.2, max=15.0)  # seconds between tries to close
@@ -141,8 +141,8 @@ class Executor:
     def send(self, moves: list[Move], decided: int, leg: int) -> list[Order]:
         """Carry moves out in order, up to one that is missed; return the orders made of them.
 
-        What became of them is written when all have been followed: an order that is cut off
-        before that is asked for by its name.
+        What became of them is written when all have been followed, or when one of them fails; an
+        order that is cut off before that is asked for by its name.
 
         Args:
             moves: of the account. decided: time of the decision in ns; leg: number of the first.
@@ -153,21 +153,23 @@ class Executor:
         """
         sent: list[Order] = []
         self.missed = None
-        for k, move in enumerate(moves, leg):
-            known = self.journal.known(self._name(decided, k))
-            request, status = known or (self._request(move, decided, k), "")
-            if request is None:
-                self.journal.decision(decided, "too_small", units=move.units, leg=k)
-                continue
-            order, whole = self._carry(request, status, move, decided + k * TICK)
-            sent += [] if order is None else [order]
-            if not whole:
-                self.missed = move
-                break  # the next one was sized for what this one leaves
-        for order in sent:
-            self.journal.order(order)
-        if sent and self.prices is not None:
-            self.prices.save(traded=True)
+        try:
+            for k, move in enumerate(moves, leg):
+                known = self.journal.known(self._name(decided, k))
+                request, status = known or (self._request(move, decided, k), "")
+                if request is None:
+                    self.journal.decision(decided, "too_small", units=move.units, leg=k)
+                    continue
+                order, whole = self._carry(request, status, move, decided + k * TICK)
+                sent += [] if order is None else [order]
+                if not whole:
+                    self.missed = move
+                    break  # the next one was sized for what this one leaves
+        finally:  # what is known is written, also where a later leg fails
+            for order in sent:
+                self.journal.order(order)
+            if sent and self.prices is not None:
+                self.prices.save(traded=True)
         return sent
 
     def untried(self, decided: int, leg: int) -> int:
@@ -188,7 +190,7 @@ class Executor:
             units = abs(held) if held * move.units < 0 else 0.0
         if not units:
             return None
-        rules, qty = self._rules, orders.decimal("qty", units)
+        rules, qty = self.broker.instrument(self.symbol), orders.decimal("qty", units)
         if rules is not None:
             qty = rules.floor(units)
             price = 0 if move.closing else orders.decimal("price", move.price)
@@ -199,10 +201,6 @@ class Executor:
             limit = rules.price(exact, rounding="nearest") if rules else exact
         at, side = pd.Timestamp(decided, tz="UTC"), "buy" if move.units > 0 else "sell"
         return OrderRequest(self.symbol, side, qty, at, limit, move.closing, self.strategy, leg)
-
-    @cached_property
-    def _rules(self) -> orders.Instrument | None:
-        return self.broker.instrument(self.symbol)
 
     def _carry(
         self, request: OrderRequest, status: str, move: Move, at: int

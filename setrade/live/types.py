@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from setrade.errors import ArgumentError
-from setrade.rule_signals import Signal
+from setrade.signals import Signal
 
 Model = Callable[[Any], Signal]  # from a window of candles to a signal
 

@@ -16,16 +16,13 @@ from torch import Tensor, nn
 from setrade.compat import import_timm
 from setrade.efficientnet import WeightError
 from setrade.errors import ArgumentError, choice, integer, number
-from setrade.models.boosted import Boosted, extract
 from setrade.results import sha256
 
 __all__ = [
     "BACKBONES",
     "Backbone",
-    "Boosted",
     "Transfer",
     "WeightsUnavailable",
-    "extract",
     "imagenet",
     "pretrained",
     "untrained",
@@ -36,7 +33,7 @@ STRIDE = 32  # of a whole EfficientNet: a smaller picture leaves no pixel
 
 
 def channels_last(backbone: Backbone) -> Backbone:
-    """Lay out the weights with the channels last: three times as fast on small pictures."""
+    """Lay out the weights with the channels last: faster on small pictures."""
     return backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

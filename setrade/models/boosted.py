@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from setrade.efficientnet.scaling import evaluating
 from setrade.errors import ArgumentError, array, integer, number
 
 
@@ -32,14 +33,12 @@ def extract(backbone: nn.Module, pictures: Any, *, batch_size: int = 256) -> np.
     size, is_tensor = integer("batch_size", batch_size, 1), isinstance(pictures, Tensor)
     if not (pictures.ndim == 4 if is_tensor else hasattr(pictures, "batch")) or not len(pictures):
         raise ArgumentError("pictures", pictures, "a tensor (N, C, H, W) or a set, not empty")
-    where, was, out = next(backbone.parameters()).device, backbone.training, []
-    backbone.eval()
-    with torch.inference_mode():
+    where, out = next(backbone.parameters()).device, []
+    with evaluating(backbone), torch.inference_mode():
         for rows in torch.arange(len(pictures)).split(size):
             x = pictures[rows] if is_tensor else pictures.batch(rows)[0]
             x = x.to(where, memory_format=torch.channels_last)
             out.append(backbone(x).float().cpu().numpy())  # (b, F)
-    backbone.train(was)
     return np.concatenate(out)
 
 
@@ -79,7 +78,7 @@ class Boosted:
             "num_class": self.num_classes,
             "max_depth": integer("depth", depth, 1),
             "eta": number("lr", lr, 0, 1, above=True),
-            "max_bin": 64,  # steps of a feature; 256 take three times as long and were no better
+            "max_bin": 64,  # steps of a feature; 256 take longer
             "colsample_bytree": number("column_share", column_share, 0, 1, above=True),
             "seed": integer("seed", seed, 0),
             "nthread": integer("threads", threads, 1),

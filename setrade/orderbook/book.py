@@ -386,10 +386,10 @@ def messages(
     stamps = books.time.astype("datetime64[ms]").astype(np.int64)
     for row in range(len(books)):
         now = (
-            _as_text(books.bid_price[row], books.bid_size[row]),
-            _as_text(books.ask_price[row], books.ask_size[row]),
+            as_text(books.bid_price[row], books.bid_size[row]),
+            as_text(books.ask_price[row], books.ask_size[row]),
         )
-        bids, asks = map(_changes, before or ({}, {}), now)
+        bids, asks = map(changes, before or ({}, {}), now)
         yield {
             "topic": f"orderbook.{books.levels}.{symbol}",
             "type": "delta" if before else "snapshot",
@@ -399,13 +399,14 @@ def messages(
         before = now
 
 
-def _as_text(prices: np.ndarray, sizes: np.ndarray) -> Levels:
+def as_text(prices: np.ndarray, sizes: np.ndarray) -> Levels:
     """Return the levels above zero as decimal text."""
     pairs = [(p, s) for p, s in zip(prices, sizes, strict=True) if s > 0]
     text = np.format_float_positional
     return {text(p, trim="-"): text(s, trim="-") for p, s in pairs}
 
 
-def _changes(before: Levels, now: Levels) -> list[list[str]]:
+def changes(before: Levels, now: Levels) -> list[list[str]]:
+    """Return the levels that changed, with size "0" for those that left."""
     changed = [[p, s] for p, s in now.items() if before.get(p) != s]
     return changed + [[p, "0"] for p in before if p not in now]

@@ -398,7 +398,7 @@ CANDLESTICKS: dict[str, tuple[str, int]] = {
     "three_white_soldiers": ("CDL3WHITESOLDIERS", 1),
     "three_black_crows": ("CDL3BLACKCROWS", -1),
 }
-WARM_UP = 13  # rows; the longest of the teacher's look-backs, so that all labels start together
+WARM_UP = 13  # rows; the longest of TA-Lib's look-backs, so that all labels start together
 
 
 def prices(candles: pd.DataFrame) -> list[np.ndarray]:
@@ -418,7 +418,7 @@ def candlestick_labels(candles: pd.DataFrame) -> pd.DataFrame:
     Returns:
         float32 frame (n, 12) on the index of ``candles``, a column for each name in
         ``CANDLESTICKS``: 1 or 0, known at that bar's close. The first 13 rows, where the
-        teacher has no averages and answers 0, are NaN.
+        TA-Lib has no averages and answers 0, are NaN.
 
     Raises:
         CandleError: the candles are at fault.

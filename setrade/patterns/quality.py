@@ -1,6 +1,6 @@
 """How good a candlestick pattern is, from 0 to 1, and how far a forecast probability is true.
 
-A teacher says yes or no. A chart reader says «a fine hammer» or «a hammer, barely». Each pattern
+TA-Lib says yes or no. A chart reader says «a fine hammer» or «a hammer, barely». Each pattern
 here is a list of conditions, each a straight ramp from 0 (fails) to 1 (as the textbook draws
 it), and the quality is the smallest of them: the fuzzy "and" of Zadeh (1965).
 
@@ -68,7 +68,7 @@ def _dragonfly(b: _Bars) -> list[np.ndarray]:
 
 
 def _long_legged(b: _Bars) -> list[np.ndarray]:
-    """A doji; the shorter wick: none is 0, R/2 is 1. (The teacher is content with one wick.)"""
+    """A doji; the shorter wick: none is 0, R/2 is 1. (TA-Lib is content with one wick.)"""
     return [*_doji(b), _ramp(_ratio(np.minimum(b.upper, b.lower), b.R), 0.0, 0.5)]
 
 
@@ -155,7 +155,7 @@ def candlestick_quality(candles: pd.DataFrame) -> pd.DataFrame:
     """Score each candlestick pattern at each bar, from 0 (absent) to 1 (as drawn in a textbook).
 
     The score is the smallest of the pattern's conditions, each a ramp in units of R and B (see
-    the module's docstring and the one line of each rule). It does not ask the teacher: a bar may
+    the module's docstring and the one line of each rule). It does not ask TA-Lib: a bar may
     score without a label, as stars without a gap do, or have a label and score near 0.
 
     Args:

@@ -385,6 +385,8 @@ class PrivateApi:
 
     def cancel(self, account: Account, body: Params) -> Entry:
         """``POST /v5/order/cancel``."""
+        if not (body.get("orderId") or body.get("orderLinkId")):
+            raise Refused(10001, "params error: orderId or orderLinkId is required")
         order = next((o for o in _find(account, body) if o.is_open), None)
         if order is None:
             raise Refused(110001, "order not exists or too late to cancel")

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from aiohttp import WSMsgType, web
 
+from setrade.orderbook.book import changes
 from setrade.simulator import faults
 from setrade.simulator.account import TOPICS, Account, PrivateApi
 from setrade.simulator.faults import Fault, Faults
@@ -24,7 +25,6 @@ from setrade.simulator.market import (
     Exchange,
     Message,
     View,
-    changes,
     check_topic,
     full,
     push,
@@ -209,8 +209,10 @@ class Broadcaster:
         for topic in self.subscribed():
             kind, *rest, symbol = topic.split(".")
             if kind == "kline":
-                step = x.series(symbol, rest[0]).step // (self.updates + 1)
-                yield every(step, *span, TELL, topic)
+                step = x.series(symbol, rest[0]).step
+                yield every(step // (self.updates + 1), *span, TELL, topic)
+                if step % (self.updates + 1):  # else one of them is the close
+                    yield every(step, *span, TELL, topic)
             elif kind == "publicTrade" and (bars := x.base(symbol)) is not None:
                 yield every(bars.step, *span, TELL, topic)
         for symbol, book in x.books.items():  # the first row holds from the beginning

@@ -14,6 +14,7 @@ import pandas as pd
 from setrade.candles import bar_interval, check
 from setrade.errors import ArgumentError, choice
 from setrade.orderbook import OrderBook, Snapshots
+from setrade.orderbook.book import as_text
 from setrade.simulator.wire import CODES, Clock, ListedInstrument, Now, Refused, text, whole
 
 FIRST_UPDATE = 2  # 1 means "overwrite everything"
@@ -60,8 +61,8 @@ class BookSeries:
         """Return bids and asks ``{price: size}`` of the best ``depth`` levels, best first."""
         if isinstance(self.source, Snapshots):
             b = self.source
-            bids = _levels(b.bid_price[row, :depth], b.bid_size[row, :depth])
-            return bids, _levels(b.ask_price[row, :depth], b.ask_size[row, :depth])
+            bids = as_text(b.bid_price[row, :depth], b.bid_size[row, :depth])
+            return bids, as_text(b.ask_price[row, :depth], b.ask_size[row, :depth])
         if row < self._row:
             self._book, self._row = OrderBook(), -1
         while self._row < row:
@@ -69,17 +70,6 @@ class BookSeries:
             self._book.apply(self.source[self._row])
         bids, asks = (dict(self._book.levels(s)[:depth]) for s in ("bid", "ask"))
         return bids, asks
-
-
-def _levels(prices: np.ndarray, sizes: np.ndarray) -> dict[str, str]:
-    held = sizes > 0
-    return dict(zip(map(text, prices[held].tolist()), map(text, sizes[held].tolist()), strict=True))
-
-
-def changes(before: dict[str, str], now: dict[str, str]) -> list[list[str]]:
-    """Return the levels that changed, with size "0" for those that left."""
-    changed = [[p, s] for p, s in now.items() if before.get(p) != s]
-    return changed + [[p, "0"] for p in before if p not in now]
 
 
 def full(view: View) -> tuple[list[list[str]], list[list[str]]]:

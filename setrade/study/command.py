@@ -18,7 +18,7 @@ from setrade.study.store import REQUESTS, Data, Row, RunConfig, Store, StudyErro
 # What makes a table of runs that are stored; each run names the commit it was made at.
 CODE = ("setrade/study", "setrade/evidence", "setrade/candles", "setrade/metrics.py")
 
-ON_A_GPU = 4  # each run keeps a context of half a gigabyte there; more only wait for each other
+ON_A_GPU = 4  # each run keeps a context of its own there; more only wait for each other
 
 
 def arguments(

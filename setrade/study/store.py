@@ -98,7 +98,8 @@ class Store:
         header = {"study": study, "data_sha256": dict(data), "setting": dict(setting or {})}
         self.header = json.loads(json.dumps(header))  # a tuple comes back as a list
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.touch()
+        if not self.path.exists():  # a store that is whole may be read-only
+            self.path.touch()
         if repair or not self.path.stat().st_size:
             with self.locked():
                 if repair:
@@ -132,11 +133,11 @@ class Store:
         Raises:
             StudyError: some have none; the first is named, with the error it failed with.
         """
-        if lost := self.missing(configs):
+        done = self.done()
+        if lost := [config for config in configs if key(config) not in done]:
             errors = [row["error"] for row in self.rows() if row["key"] == key(lost[0])]
             why = errors[-1] if errors else "it was never run"
             raise StudyError(f"{len(lost)} runs are missing; the first is {lost[0]}: {why}")
-        done = self.done()
         return [done[key(config)] for config in configs]
 
     def add(self, row: Mapping[str, Any]) -> None:

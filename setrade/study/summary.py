@@ -140,6 +140,8 @@ def interval(estimate: float, drawn: np.ndarray) -> dict[str, float]:
 def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Return mean, low and high of Student's 95 % interval over seeds; of one seed no width."""
     x = np.asarray(values, float)
-    half = float(stats.t.ppf(0.975, len(x) - 1) * stats.sem(x)) if len(x) > 1 else 0.0
     mean = float(x.mean())
-    return mean, mean - half, mean + half
+    if len(x) < 2 or (x == x[0]).all():  # SciPy answers NaN to a spread of nothing
+        return mean, mean, mean
+    low, high = stats.t.interval(0.95, len(x) - 1, mean, stats.sem(x))
+    return mean, float(low), float(high)
