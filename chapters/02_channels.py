@@ -34,7 +34,7 @@ N_WALKS = 4_000  # random walks in "What goes wrong"
 # ## 1 Six questions to a market
 #
 # A picture has three channels: red, green and blue. What are the channels of a market? The
-# chapter we started from names six groups. Each group asks one question.
+# SE chapter names six groups. Each group asks one question.
 #
 # | group | question |
 # |---|---|
@@ -279,7 +279,7 @@ assert moved.abs().max().max() < 1e-8
 # One library channel fails this test on some markets. ADX asks whether the high rose by more
 # than the low fell, and on a grid of ticks the two are sometimes *equal*. Multiply all prices
 # by a third: rounding makes them unequal, and a whole bar changes sides. `setrade` has its
-# own ADX, in which almost equal is equal. Exercise 3 shows the effect.
+# own ADX, in which almost equal is equal. {ref}`ex-channels-3` shows the effect.
 # ```
 #
 # ## 6 Standardise, with the past only

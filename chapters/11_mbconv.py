@@ -117,7 +117,7 @@ assert (inside.abs().amax((1, 2)) > 1).all()
 #   \text{swish}'(x) = \sigma(x) + x\, \sigma(x)\,(1 - \sigma(x)).$$
 #
 # It is a ReLU with a gate in place of a switch: the number decides how much of itself passes.
-# The chapter we started from lists four properties. Three can be checked at once: it is smooth,
+# The EfficientNet chapter lists four properties. Three can be checked at once: it is smooth,
 # it is not monotonic, and it is bounded below but not above. The fourth, "better gradient flow
 # than ReLU", means that its slope is not zero for negative inputs.
 
@@ -202,9 +202,11 @@ for c_out, stride in ((16, 1), (24, 1), (24, 2)):
     assert block.residual == (c_out == 16 and stride == 1)
 
 # %% [markdown]
-# One step is silent in evaluation: **drop connect** {cite:p}`huang2016`. While training, each
-# example of a batch loses the whole branch with a small probability $p$, and only its residual
-# is left. The others are divided by $1 - p$, so that the mean stays.
+# One step is silent in evaluation: **stochastic depth** {cite:p}`huang2016`. While training,
+# each example of a batch loses the whole branch with a small probability $p$, and only its
+# residual is left. The others are divided by $1 - p$, so that the mean stays. EfficientNet's
+# code calls this step «drop connect», and our argument keeps that name; it is not the method
+# called DropConnect, which zeroes single weights.
 
 # %%
 drop = en.DropConnect(0.2).train()

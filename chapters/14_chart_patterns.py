@@ -410,6 +410,20 @@ assert real["real"]["net"]["mean"] > 0.6
 # Read that again. The net sees a pattern in two of three real windows, and in at least as many of
 # a random walk. Seeing a head and shoulders is no evidence that something happened.
 #
+# How much of that is the market, and how much the net's readiness to say yes? Ask it about
+# drawn windows that hold nothing.
+
+# %%
+drawn_net = stored["drawn"]["net"]
+false_alarms = 1 - drawn_net["recall"][0]  # class 0 is none
+print(f"drawn windows of «none» that the net calls a pattern: {false_alarms:.2f}")
+assert false_alarms > real["real"]["net"]["mean"]
+
+# %% [markdown]
+# So the share on real bars says little by itself: this net sees patterns in even more of the
+# windows that were drawn without one. Only the comparison of real bars with their shuffled
+# twins, made by the same net, carries information, and it shows no difference.
+#
 # The same with the book's own bars, which need no study: the rules on the sample of
 # {ref}`ch-candles`, and on the sample with its returns shuffled.
 

@@ -232,7 +232,7 @@ assert study["truth / rules"]["rand"] < 0.3 < found.rand
 #
 # ## 4 A net that names the regime
 #
-# The chapter we started from asks for a classifier on sliding windows. `TemporalRegimes` is a
+# The EfficientNet chapter asks for a classifier on sliding windows. `TemporalRegimes` is a
 # small one: an SE gate on the inputs, two causal convolutions, and two heads. One names the
 # regime *now*, the other the regime 24 bars *later*. It is taught with the planted truth.
 #
