@@ -158,7 +158,8 @@ for group, names in channels.GROUPS.items():
 # %% [markdown]
 # The slowest is one of Ichimoku's lines, senkou B. It is the middle of the range of 52 bars,
 # *drawn 26 bars ahead*. The value that you see above bar $t$ was computed at bar $t - 26$:
-# $51 + 26 = 77$. The shift costs us news, but it leaks nothing.
+# $51 + 26 = 77$. Because it is old, it reacts late, and because it is
+# old, it cannot have seen a bar that comes after it.
 
 # %%
 middle = (bars["high"].rolling(52).max() + bars["low"].rolling(52).min()) / 2

@@ -142,7 +142,8 @@ assert seen.loc["ewm"].all()
 # %% [markdown]
 # Mean, max and attention do not know the order of the bars: shuffle them, nothing changes.
 # Last knows one bar and is blind to all others. Max sees only new highs; a crash leaves no
-# trace in it. The exponential squeeze notices everything, though it whispers about old bars.
+# trace in it. The exponential squeeze notices every change, but a change in an old bar moves
+# it little, because the weight of a bar falls with its age.
 #
 # One more thing to know about max. On a channel with mean 0 and deviation 1, its value is
 # never near 0: the largest of 16 normal numbers is about 1.77 on average. The layers behind

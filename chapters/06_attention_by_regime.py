@@ -210,8 +210,8 @@ print(f"mean claimed {claimed.mean():.2f}, mean measured {measured.mean():.2f}")
 # show what matters, the planted channel should rank first of eight. Chance gives rank 4.5.
 #
 # Four measures are asked. The **gate** itself; its **contrast**, the gate in this regime less
-# the gate elsewhere; **permutation**, the loss added by dealing the channel's windows to other
-# examples; **ablation**, the loss added by holding it at its mean.
+# the gate elsewhere; **permutation**, the loss added when each example is given the channel's
+# window of another, randomly chosen example; **ablation**, the loss added by holding it at its mean.
 
 # %%
 measures = ["gate", "contrast", "permutation", "ablation"]

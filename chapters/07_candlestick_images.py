@@ -407,7 +407,7 @@ assert (trap[0] == trap[1]).all()
 # price. Twice the moves, twice the scale, the same picture. **Scaling each window by itself
 # erases volatility**, and no net can bring it back.
 #
-# The mend is a scale that does not depend on how far the window moved. `reference_range`
+# The fix is a scale that does not depend on how far the window moved. `reference_range`
 # takes a fixed share of the last close, say 5 % up and 5 % down. It knows nothing that came
 # after the window. `smallest_span` says what share a window needs. We choose it on the first
 # 70 % of the windows, the training part, so that 95 % of them fit.

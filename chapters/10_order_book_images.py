@@ -565,8 +565,9 @@ assert (ours == 0).all()
 assert book.faults["gap"] > 0
 
 # %% [markdown]
-# The price of being right is honesty about not knowing: for some seconds there is no book.
-# One thing no reader can do is notice a loss before the next message arrives. If nothing
+# A reader that checks the sequence is right whenever it answers, and pays for it with some
+# seconds in which it has no answer at all, because it has given up the book and waits for the
+# next snapshot. One thing no reader can do is notice a loss before the next message arrives. If nothing
 # arrives at all, only a clock can tell; {ref}`ch-bybit` has a watchdog for that.
 #
 # <!-- number: 20,000, 200 from tests/benchmarks/bench_orderbook.py -->

@@ -74,7 +74,8 @@ assert abs(ratio - (1 / 96 + 1 / 9)) < 1e-12  # in general 1 / C_out + 1 / k²
 # %% [markdown]
 # An eighth of the weights, and an eighth of the work, for each weight is used once at every
 # pixel. Look at the split too: the part that looks around is a twelfth of the part that mixes.
-# In this kind of net, seeing is cheap and mixing is dear.
+# In this kind of net most of the work goes into mixing the channels, and little into looking
+# at neighbouring pixels.
 #
 # What does looking around give on a chart? Here are two hand-made kernels on the blue channel
 # of a candlestick picture. One answers to level edges, the other to upright ones.
@@ -511,8 +512,8 @@ assert gates > 0.4 * size
 
 # %% [markdown]
 # 8.4 million where 5.3 were published. Nearly half of the net is now gates, and no published
-# weights fit. The mend is one argument, `c_in // 4`, and the lasting mend is an `assert` on
-# 5,288,548.
+# weights fit. The fix is one argument, `c_in // 4`. What keeps it fixed is an `assert` on the
+# published count, 5,288,548.
 #
 # **A `squeeze` too many.** The mean over pixels leaves two axes of length 1, and `.squeeze()`
 # removes them. It removes *every* axis of length 1. With a batch of one, which is what a live

@@ -569,7 +569,7 @@ assert contrast[20] > contrast[21]
 assert contrast[40] > contrast[33]
 
 # %% [markdown]
-# The mend was to draw 20 candles, so that neither the base nor any of its rivals below 40 pixels
+# The fix was to draw 20 candles, so that neither the base nor any of its rivals below 40 pixels
 # is aligned. When you compare sides of a chart, compare multiples of its candles, or none.
 
 # %% [markdown]

@@ -263,7 +263,8 @@ table.rename_axis("stage").round(2)
 
 # %% [markdown]
 # For candles the picture is the expected one. The best features lie in the middle: stage 5
-# beats both the edges of stage 1 and the head that knows dogs. There the training on
+# beats both stage 1, which finds edges, and the head, whose features are made to
+# tell a thousand kinds of photographs apart. There the training on
 # photographs is worth something, for random weights of the same depth do worse.
 #
 # For the GADF it is the other way round. Random features answer better than trained ones. Why,

@@ -300,8 +300,8 @@ assert min(known) - 0.08 < small_right < max(known) + 0.08
 # ## 5 How much noise, how much pattern?
 #
 # An accuracy belongs to a noise level. The left panel changes it. The right panel asks for
-# patterns of which only a part has happened, which is the case that would matter: a pattern
-# that is complete is a pattern that is over.
+# patterns of which only a part has happened, which is the case that would matter, because by
+# the time a pattern is complete the move that it announces may have begun without us.
 
 # %%
 by_noise = pd.DataFrame(stored["drawn"]["by_noise"])
@@ -640,7 +640,7 @@ assert on_naive["share"] > on_fair["share"] + 0.1
 # Nothing in training or testing was wrong in itself. Train and test were drawn apart, the
 # picture was honest, the score was real. It answered the question «which recipe made this?».
 #
-# The mend is section 2: make «none» from the same material, draw what should not matter
+# The fix is section 2: make «none» from the same material, draw what should not matter
 # without regard to the class, and ask a lazy reader before believing a clever one.
 #
 # ## Summary
