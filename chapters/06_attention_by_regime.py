@@ -211,7 +211,8 @@ print(f"mean claimed {claimed.mean():.2f}, mean measured {measured.mean():.2f}")
 #
 # Four measures are asked. The **gate** itself; its **contrast**, the gate in this regime less
 # the gate elsewhere; **permutation**, the loss added when each example is given the channel's
-# window of another, randomly chosen example; **ablation**, the loss added by holding it at its mean.
+# window of another, randomly chosen example; **ablation**, the loss added by holding it at
+# its mean.
 
 # %%
 measures = ["gate", "contrast", "permutation", "ablation"]

@@ -567,8 +567,8 @@ assert book.faults["gap"] > 0
 # %% [markdown]
 # A reader that checks the sequence is right whenever it answers, and pays for it with some
 # seconds in which it has no answer at all, because it has given up the book and waits for the
-# next snapshot. One thing no reader can do is notice a loss before the next message arrives. If nothing
-# arrives at all, only a clock can tell; {ref}`ch-bybit` has a watchdog for that.
+# next snapshot. One thing no reader can do is notice a loss before the next message arrives.
+# If nothing arrives at all, only a clock can tell; {ref}`ch-bybit` has a watchdog for that.
 #
 # <!-- number: 20,000, 200 from tests/benchmarks/bench_orderbook.py -->
 # Is it fast enough? `make bench BENCH=orderbook` plays 20,000 deltas of one and of four levels

@@ -664,8 +664,8 @@ print(pd.DataFrame({way: trap[way] for way in ways}).T.round(1).to_string())
 assert trap["viterbi_half"]["low"] > 2 and trap["filtered_half"]["high"] < 0
 
 # %% [markdown]
-# The fix is to use filtered states, and the way to check is to truncate. Cut the series, and ask again about the
-# same bars: the filtered states stay, the path moves.
+# The fix is to use filtered states, and the way to check is to truncate. Cut the series, and
+# ask again about the same bars: the filtered states stay, the path moves.
 
 # %%
 changed = {"path": 0, "filtered": 0}
