@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -32,10 +32,10 @@ VOLUME = ("volume", "vol", "v", "basevolume", "volumebase", "basevol", "volbase"
 SIZES = ("amount", "amt", "qty", "quantity", "size", "homenotional", "foreignnotional", "notional")
 MEASURES = re.compile(r"quote|taker|buy|sell|volatil|(sma|ema|ma|mean|avg)\d*$")
 OPENS = re.compile(r"(bar|candle|kline)?(open|start|begin)(ing)?(time|timestamp|at|date|datetime|ts"
-                   r"|ms)(utc|ms)?|(time|timestamp)period?(open|start)|timeperiodstart|start|begin"
+                   r"|ms)(utc|ms)?|(time|timestamp)(period)?(open|start)|start|begin"
                    )  # fmt: skip
 CLOSES = re.compile(r"(bar|candle|kline)?(close|end)(ing)?(time|timestamp|at|date|datetime|ts|ms)"
-                    r"(utc|ms)?|(time|timestamp)period?(close|end)|timeperiodend|end")  # fmt: skip
+                    r"(utc|ms)?|(time|timestamp)(period)?(close|end)|end")  # fmt: skip
 TIMES = re.compile(r"t|ts|(utc|gmt|local|unix|epoch|trade|trading|bar|candle|kline)?(date|time"
                    r"|datetime|timestamp|stamp)(utc|gmt|ms|s|local)?|dateandtime|unix|epoch|day"
                    )  # fmt: skip
@@ -111,8 +111,8 @@ def read(
     pair = time if isinstance(time, list | tuple) else ()
     table = load(path, names, {key(str(name)) for name in pair})
     table = _kept(table, where or {})
-    at = {**_prices(table, chosen), **_volume(table, volume)}
     clock = _clock(table, time, stamp, path)
+    at = {**_prices(table, chosen), **_volume(table, volume)}
     _refuse_mixtures(table, {*at.values(), *clock}, where or {})
     moments = _moments(table, clock, path, tz)
     offset = table.attrs.get("offset") if offset is None else offset
@@ -360,7 +360,7 @@ def _moments(
 
 def _localize(stamps: pd.Series, tz: str | None) -> pd.Series:
     """Give stamps without a zone the zone that the reader named."""
-    if tz is None:
+    if not isinstance(tz, str):
         raise ArgumentError("tz", tz, 'a zone such as "UTC": the file\'s stamps carry none')
     try:
         return stamps.dt.tz_localize(tz)
@@ -412,7 +412,7 @@ def _from_text(stamps: pd.Series, path: str | Path) -> pd.Series:
         text = text.str.replace(r"^(\d{4})[./](\d\d)[./](\d\d)", r"\1-\2-\3", regex=True)
     if first.endswith(("UTC", "GMT")):
         text = text.str.replace(r" ?(?:UTC|GMT)$", "Z", regex=True)
-    zoned = text.str.contains(ZONED, regex=True) & text.str.contains(":")
+    zoned = text.str.contains(ZONED, regex=True)
     if zoned.any() and not zoned.all():
         without = text[~zoned].iloc[0]
         raise ArgumentError("path", path, f"a zone in every stamp (first without: {without})")
@@ -420,7 +420,7 @@ def _from_text(stamps: pd.Series, path: str | Path) -> pd.Series:
         return pd.to_datetime(text, format="ISO8601", utc=bool(zoned.any()))
     except (ValueError, OverflowError) as error:
         allowed = (
-            f"a file with ISO 8601 stamps, such as 2024-01-31 00:00 (one is {first!r}: {error})"
+            f"a file with ISO 8601 stamps, such as 2024-01-31 00:00 ({str(error).splitlines()[0]})"
         )
         raise ArgumentError("path", path, allowed) from error
 
@@ -472,12 +472,11 @@ def _opens(frame: pd.DataFrame, length: pd.Timedelta | None) -> pd.DataFrame:
         raise ArgumentError("interval", None, "the bars' length: one row does not tell it")
     step = (bar_interval(frame) if length is None else length).value
     begins = parse_offset("offset", frame.attrs.get("offset", "0s")).value
-    after = frame.index.as_unit("ns").asi8 - begins
-    for short in (0, 1_000, 1_000_000, 1_000_000_000):  # ns: 60, 59.999999, 59.999, 59
-        if not ((after + short) % step).any():
-            moved = frame.index + pd.Timedelta(short - step, unit="ns")
-            return frame.set_axis(moved.as_unit("us"), axis=0)
-    return frame.set_axis(frame.index - pd.Timedelta(step, unit="ns"), axis=0)
+    index = cast(pd.DatetimeIndex, frame.index)
+    after = index.as_unit("ns").asi8 - begins
+    shorts = (0, 1_000, 1_000_000, 1_000_000_000)  # ns: closes at 60, 59.999999, 59.999, 59 s
+    short = next((s for s in shorts if not ((after + s) % step).any()), 0)
+    return frame.set_axis((index + pd.Timedelta(short - step, unit="ns")).as_unit("us"), axis=0)
 
 
 def _closed(frame: pd.DataFrame, length: pd.Timedelta | None, until: Any) -> pd.DataFrame:
@@ -489,6 +488,8 @@ def _closed(frame: pd.DataFrame, length: pd.Timedelta | None, until: Any) -> pd.
         raise ArgumentError("until", until, 'a time with its zone: "2024-01-31T12:00Z"') from error
     if end is pd.NaT or end > now:
         raise ArgumentError("until", until, "a time that has passed")
+    if frame.index.max() + pd.Timedelta(days=1) <= end:  # no bar is longer
+        return frame
     if length is None:
         length = bar_interval(frame) if frame.index.nunique() > 1 else pd.Timedelta(0)
     late = frame.index > end - length
@@ -496,7 +497,7 @@ def _closed(frame: pd.DataFrame, length: pd.Timedelta | None, until: Any) -> pd.
         message = f"bars close after now, {now:%Y-%m-%d %H:%M} UTC; say until= to drop them, or \
 see whether the times are in another unit or zone"
         raise CandleError([CandleFault("future", message, frame.index[late])], "path")
-    return frame[~late] if late.any() else frame
+    return frame[~late]
 
 
 def _check(frame: pd.DataFrame, length: pd.Timedelta | None, table: pd.DataFrame) -> None:

@@ -107,7 +107,7 @@ def _utf8(data: bytes) -> bytes:
     if b"\0" in data:
         raise _refuse("text without NUL bytes: the file is damaged, or no text")
     try:
-        data.decode()
+        _ = data.isascii() or data.decode()
     except UnicodeDecodeError as error:
         raise _refuse(f"text in UTF-8, or in UTF-16 with its mark ({error})") from error
     return data
@@ -185,7 +185,7 @@ def _from_csv(data: bytes, names: Sequence[str] | None, texts: Collection[str]) 
     kept = {i: str for i, k in enumerate(keys) if k in texts}  # 000000 is a time of day
     table = pd.read_csv(
         io.BytesIO(data), sep=mark, header=None, names=list(range(width)), dtype=cast(Any, kept),
-        skiprows=_lines(head, skip, above), skipinitialspace=True, low_memory=False,
+        skiprows=_lines(head, skip, above), skipinitialspace=True,
     )  # fmt: skip
     table = _decimal_commas(table) if mark != "," else table
     return _without_row_numbers(table.set_axis(used, axis=1))
