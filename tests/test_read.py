@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import lzma
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,26 @@ def test_no_source_is_read_wrongly_without_its_options(tmp_path, source):
     with contextlib.suppress(*TYPED):
         got = candles.read(put(tmp_path, name, content))
         pd.testing.assert_frame_equal(got[list(candles.COLUMNS)], bars, check_freq=False)
+
+
+def table_of_the_appendix() -> list[tuple[str, str]]:
+    """Return the rows of the table of sources: a name, and the line that reads it."""
+    page = Path(__file__).parents[1] / "chapters" / "A1_bring_your_own.py"
+    row = re.compile(r"^# \| (.+?) \| `(candles\.read\(.*\))` \|$", re.MULTILINE)
+    return row.findall(page.read_text(encoding="utf-8"))
+
+
+def test_the_appendix_shows_every_source_and_no_other():
+    assert [name for name, _ in table_of_the_appendix()] == list(SOURCES)
+    assert len(SOURCES) >= 15
+
+
+@pytest.mark.parametrize(("source", "line"), table_of_the_appendix())
+def test_each_line_of_the_appendix_reads_its_source(tmp_path, source, line):
+    name, content, _, bars = SOURCES[source]
+    path = put(tmp_path, name, content)
+    got = eval(line, {"candles": candles, "path": path, "OHLCV": OHLCV})
+    pd.testing.assert_frame_equal(got[list(candles.COLUMNS)], bars, check_freq=False)
 
 
 # --- containers ---------------------------------------------------------------------------
@@ -537,7 +558,7 @@ def test_years_that_nanoseconds_or_markets_lack_are_refused(tmp_path, year):
     table.rename_axis("time").to_parquet(tmp_path / "a.parquet")
     with pytest.raises(ArgumentError, match="1970 to 2261"):
         candles.read(tmp_path / "a.parquet")
-    if year == "9999":
+    if year in ("9999", "0001"):
         with pytest.raises(candles.CandleError, match="range"):
             candles.check(table.rename_axis("time"))
 

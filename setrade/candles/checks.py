@@ -172,10 +172,14 @@ def find_faults(candles: pd.DataFrame, length: int | None) -> Iterator[CandleFau
     if not len(candles):
         yield CandleFault("empty", "there is no bar", ())
         return
-    if isinstance(candles.index, pd.DatetimeIndex):
-        yield from _index_faults(candles.index, length, begin_of_days(candles))
+    index = candles.index
+    if isinstance(index, pd.DatetimeIndex):
+        if ((index.year < FIRST) | (index.year > LAST)).any():  # such stamps cannot be shown
+            yield CandleFault("range", f"stamps must lie in the years {FIRST} to {LAST}", ())
+            return
+        yield from _index_faults(index, length, begin_of_days(candles))
     else:
-        kind = type(candles.index).__name__
+        kind = type(index).__name__
         yield CandleFault("index", f"a DatetimeIndex in UTC is needed, got {kind}", ())
     yield from _value_faults(candles)
 
@@ -193,9 +197,6 @@ def _index_faults(index: pd.DatetimeIndex, length: int | None, begin: int) -> It
             "stamp", f"no stamp in rows {', '.join(map(str, rows[:SHOWN]))}", index[rows]
         )
         index = index.dropna()
-    if len(index) and (index.min().year < FIRST or index.max().year > LAST):
-        yield CandleFault("range", f"stamps must lie in the years {FIRST} to {LAST}", ())
-        return
     if (repeated := index.duplicated()).any():
         yield CandleFault("duplicates", "stamps repeat", index[repeated].unique())
     if not index.is_monotonic_increasing:

@@ -347,14 +347,17 @@ def _moments(
         cells = _from_number(cells, path)
     elif cells.dtype.kind != "M":
         cells = _from_text(cells, path)
-    if getattr(cells.dtype, "tz", None) is None:
+    zoned = getattr(cells.dtype, "tz", None) is not None
+    early, late = (t.tz_localize("UTC") if zoned else t for t in EPOCHS)
+    if not (known := (cells >= early) & (cells < late)).all():
+        row = int(np.flatnonzero(~known)[0])
+        raise ArgumentError(
+            "path", path, f"a file with times from 1970 to 2261 (not so in row {row})"
+        )
+    if not zoned:
         cells = _localize(cells, tz)
     elif tz is not None and tz not in UTC_NAMES:
         raise ArgumentError("tz", tz, "None: the file's stamps carry their zone")
-    early, late = (t.tz_localize("UTC") for t in EPOCHS)
-    if not ((cells >= early) & (cells < late)).all():
-        odd = cells[~((cells >= early) & (cells < late))].iloc[0]
-        raise ArgumentError("path", path, f"a file with times from 1970 to 2261 (one is {odd})")
     return pd.DatetimeIndex(cells.dt.tz_convert("UTC").dt.as_unit("us"), name="time")
 
 
