@@ -7,8 +7,8 @@
 # ```{admonition} What you will do
 # :class: tip
 # - build one candle from trades by hand
-# - find six kinds of dirt in a real file, and mend each by a stated rule
-# - see five files that are read wrongly without a word, and what refuses them
+# - find six kinds of dirt in a real file, mend each by a stated rule, and meet five errors that
+#   make no noise
 # - join short bars into long ones, and cut a table into windows without copying it
 # - measure how returns differ from the bell curve
 # - catch an hourly bar that knows the future
@@ -289,7 +289,8 @@ FIRST = 1_704_067_200  # midnight of 1 January 2024, in seconds since 1970
 times = [FIRST + 900 * k for k in range(4)]
 prices = "100,101,99,100"
 FILES = {
-    "forming": [f"{t},{prices},5,1" for t in times[:3]] + [f"{times[3]},{prices},0.02,0"],
+    "forming": [f"{t},{prices},5,1" for t in times[:3]]
+    + [f"{times[3]},{prices},0.02,0"],
     "quote": [f"{t},{prices},4,400" for t in times],
     "clock": [f"{t + 900},{prices},5,{t}" for t in times],
     "symbols": [f"{t},{prices},5,BTC" for t in times[:2]]
@@ -323,23 +324,25 @@ for name in ("forming", "quote", "clock", "symbols"):
     candles.check(hasty(name))  # not a word
 
 # %%
+quote, symbols = hasty("quote")["volume"], hasty("symbols")["close"]
 wrong = {
     "forming": f"the last volume is {hasty('forming')['volume'].iloc[-1]} coins",
-    "quote": f"{hasty('quote')['volume'].iloc[0]} coins a bar; it was 4, worth 400 dollars",
+    "quote": f"{quote.iloc[0]} coins a bar; it was 4, worth 400 dollars",
     "clock": f"opens at {hasty('clock').index[0]:%H:%M}; it was 00:00",
-    "symbols": f"a bar that falls by {-hasty('symbols')['close'].pct_change().min():.0%}",
+    "symbols": f"a bar that falls by {-symbols.pct_change().min():.0%}",
     "digits": f"bars of the year {hasty('digits').index[0].year}",
 }
 pd.Series(wrong, name="what the hasty script believes").to_frame()
 
 # %%
 assert hasty("forming")["volume"].iloc[-1] == 0.02
-assert hasty("quote")["volume"].iloc[0] == 400
+assert quote.iloc[0] == 400
 assert hasty("clock").index[0].minute == 15
-assert hasty("symbols")["close"].pct_change().min() == -0.95
+assert symbols.pct_change().min() == -0.95
 assert hasty("digits").index[0].year == 2034
 
 # %% [markdown]
+# <!-- number: 1970 by definition, where Unix time begins -->
 # - *Forming.* `confirm` is 0: the last bar is seconds old. Its volume and its range are a
 #   piece of a bar, and a channel that compares them with full bars sees a sudden calm.
 # - *Quote for base.* `vol` counts dollars, `amount` counts coins. Every figure that multiplies
