@@ -14,7 +14,7 @@
 # - catch an hourly bar that knows the future
 # ```
 #
-# *You need* Python, pandas and no market knowledge. *Runs* in under 20 s on two cores.
+# *You need* Python, pandas and no market knowledge. *Runs* in under 30 s on two cores.
 
 # %%
 from importlib import resources
