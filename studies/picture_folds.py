@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,9 @@ import pandas as pd
 import talib
 import torch
 from scipy.stats import rankdata
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from setrade import backtest, candles, evidence, labels, metrics, pictures, results
+from setrade import backtest, candles, evidence, labels, metrics, pictures, results, training
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, choice
 from setrade.files import atomic_path
@@ -287,6 +287,58 @@ def numbers(windows: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1).reshape(len(windows), -1).astype(np.float32)
 
 
+# ---- A net, trained so that a killed run goes on.
+
+
+def taught(
+    where: Path, net: Callable[[], torch.nn.Module], sets: list[Drawn], plan: training.Plan
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return P(class 1) for validation and test of a trained net, and its history.
+
+    Net, optimiser and generators are saved after every epoch; early stopping looks at validation.
+
+    Args:
+        where: folder of this run's state and answers.
+        net: makes the net to train, on torch's seeded generator.
+        sets: training, validation, test.
+        plan: how to train; its seed is that of the weights too.
+    """
+
+    def answer() -> np.ndarray:
+        training.seed_everything(plan.seed)
+        ready: Any = net()
+        ready.to(memory_format=torch.channels_last)  # faster on a CPU
+        told = training.fit(ready, *sets[:2], plan=plan, checkpoint=where / "state.pt")
+        with atomic_path(where / "history.json") as temporary:
+            temporary.write_text(json.dumps(asdict(told)), encoding="utf-8")
+        both = [training.predict(ready, part, batch_size=64) for part in sets[1:]]
+        return torch.cat(both).softmax(1)[:, 1].double().numpy()
+
+    p = kept(where / "p.npy", answer)
+    return p, json.loads((where / "history.json").read_text(encoding="utf-8"))
+
+
+def drawn(
+    bars: Bars, found: labels.Split, y: np.ndarray, look: tuple[str, int, int], strides: tuple
+) -> list[Drawn]:
+    """Return training, validation and test pictures of a split.
+
+    Args:
+        bars: of one file.
+        found: the ends of the windows.
+        y: classes (n,).
+        look: encoder, pixels, bars of a window.
+        strides: of the three sets.
+    """
+    name, size, lookback = look
+    windows, first = bars.windows(lookback), lookback - 1
+    sets = (found.train, found.validation, found.test)
+    return [
+        Drawn(windows, ends[::stride] - first, y[first:], name, size)
+        for ends, stride in zip(sets, strides, strict=True)
+    ]
+
+
 # ---- Judgement: probabilities of class 1 against classes and returns.
 
 
@@ -322,7 +374,8 @@ def judge(
         block: mean length of a bootstrap block, in windows.
 
     Returns:
-        ``accuracy`` and ``balanced`` (means over seeds), ``majority``, ``auc``; ``gain``: nats by
+        ``accuracy``, ``balanced`` (macro recall), ``precision`` and ``f1`` (macro), ``auc``, means
+        over seeds; ``majority``; ``gain``: nats by
         which the log loss beats the constant forecast's; ``ic``: rank correlation with returns;
         ``learned``: whether the gain's whole interval is above zero and above the seeds' spread.
     """
@@ -332,11 +385,13 @@ def judge(
     gain = bounds(np.mean, gains.mean(0), block)
     spread = float(each.std(ddof=1)) if len(each) > 1 else 0.0
     ranks = np.column_stack([rankdata(mean[known]), rankdata(ahead[known])])
-    both = len(np.unique(y)) == 2
+    both, none = len(np.unique(y)) == 2, {"average": "macro", "zero_division": 0}
+    scores: Any = [precision_recall_fscore_support(y, row > 0.5, **none)[:3] for row in p]
+    macro = [float(v) for v in np.mean(np.array(scores, float), axis=0)]
     return {
         "n": len(y), "majority": float(max(y.mean(), 1 - y.mean())), "share": float(y.mean()),
         "accuracy": bounds(np.mean, told.mean(0), block),
-        "balanced": float(np.mean([balanced_accuracy_score(y, row > 0.5) for row in p])),
+        "precision": macro[0], "balanced": macro[1], "f1": macro[2],
         "auc": float(np.mean([roc_auc_score(y, row) for row in p])) if both else None,
         "gain": gain, "gain_by_seed": each.tolist(), "learned": bool(gain["low"] > spread),
         "ic": bounds(correlation, ranks, block),  # ranks are taken once
@@ -357,9 +412,10 @@ def money(
 ) -> dict[str, np.ndarray]:
     """Return daily returns of positions after bars ``ends``: gross, net of fees, and of funding.
 
-    Bars without a position of their own keep the one before; stretches are traded by themselves.
+    ``pnl`` is what each trade earned after all of them. Bars without a position of their own keep
+    the one before; stretches are traded by themselves.
     """
-    out: dict[str, list[float]] = {"gross": [], "fees": [], "net": []}
+    out: dict[str, list[float]] = {"gross": [], "fees": [], "net": [], "pnl": []}
     wanted = pd.Series(position, bars.frame.index[ends])
     for _, mine in wanted.groupby(bars.stretch[ends]):
         part = bars.frame.loc[mine.index[0] : mine.index[-1]]
@@ -370,14 +426,18 @@ def money(
         ways = {"gross": (Costs(0.0, 0.0, 0.0), None), "fees": (FEE, None), "net": (FEE, due)}
         for name, (costs, paid) in ways.items():
             paid = None if paid is None or paid.empty else paid
-            out[name] += daily(backtest.run(part, held, costs=costs, funding=paid).equity)
+            ran = backtest.run(part, held, costs=costs, funding=paid)
+            out[name] += daily(ran.equity)
+            out["pnl"] += ran.trades["pnl"].tolist() if name == "net" else []
     return {name: np.array(values) for name, values in out.items()}
 
 
 def money_row(series: list[dict[str, np.ndarray]], block: float = 10.0) -> dict[str, Any]:
     """Return figures of daily returns, the mean over seeds, with intervals over days."""
-    out: dict[str, Any] = {}
-    for name in series[0]:
+    pnl = np.concatenate([one["pnl"] for one in series])
+    wins = float((pnl > 0).mean()) if len(pnl) else None
+    out: dict[str, Any] = {"trades": len(pnl) / len(series), "win_rate": wins}
+    for name in ("gross", "fees", "net"):
         days = np.column_stack([one[name] for one in series])  # (days, seeds)
 
         def sharpe(x: np.ndarray) -> float:

