@@ -57,7 +57,7 @@ def test_weights_are_drawn_as_published(options):
                 assert near(layer.weight, (2 / layer.out_features) ** 0.5)
                 assert not layer.bias.any()
     assert net.blocks[3].se.reduce.out_features == 6
-    assert net.blocks[5].se.reduce.weight.std() == pytest.approx(0.447, abs=0.03)
+    assert float(net.blocks[5].se.reduce.weight.std()) == pytest.approx(0.447, abs=0.03)
     head = net.classifier
     assert float(head.weight.abs().max()) == pytest.approx(1000**-0.5, rel=1e-3)
     assert float(head.weight.std()) == pytest.approx((3 * 1000) ** -0.5, rel=0.01)
