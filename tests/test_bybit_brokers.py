@@ -96,6 +96,7 @@ def test_rounding_by_hand():
         Decimal("60000.1"), Decimal("60000.2"), Decimal("60000.2")]  # fmt: skip
     assert BTC.quantity(0.0019, rounding="down") == Decimal("0.001")
     assert BTC.floor(0.30000000000000004) == Decimal("0.3")
+    assert BTC.floor(0.1 * 3 - 0.079) == BTC.floor(0.22099999999999997) == Decimal("0.221")
     assert BTC.floor(0.0009) == 0
     for call in (
         lambda: BTC.price("60000.17"),  # rounded only if asked for
@@ -457,6 +458,24 @@ def test_a_strict_account_closes_more_than_the_largest_market_order():
     broker.submit(buy("3", side="sell", reduce_only=True, leg=3))
     broker.submit(buy("2", price="20000", leg=4))  # limit orders may be larger
     broker.on_bar(bar(2, 30_000, 30_000, 30_000, 30_000))
+    assert broker.position("BTCUSDT") == 0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(-3_000, 3_000).filter(bool), min_size=1, max_size=12))
+def test_a_strict_account_is_flat_when_its_steps_add_up_to_nothing(steps):
+    """Whatever was traded, one order over what is held leaves nothing, not a rounding."""
+    broker, held = PaperBroker("BTCUSDT", equity=1e7, instrument=BTC), 0
+    for k, step in enumerate(steps):
+        side = "buy" if step > 0 else "sell"
+        broker.submit(buy(Decimal(abs(step)) / 1000, side=side, leg=k))
+        broker.on_bar(bar(k + 1, 30_000, 30_000, 30_000, 30_000))
+        held += step
+        assert Decimal(repr(broker.position("BTCUSDT"))) == Decimal(held) / 1000
+    if held:
+        left = BTC.floor(abs(broker.position("BTCUSDT")))
+        broker.submit(buy(left, side="sell" if held > 0 else "buy", reduce_only=True, leg=50))
+        broker.on_bar(bar(99, 30_000, 30_000, 30_000, 30_000))
     assert broker.position("BTCUSDT") == 0
 
 

@@ -380,7 +380,9 @@ def test_rules_are_kept_while_the_exchange_cannot_be_asked(venue, monkeypatch):
     assert made.instrument("BTCUSDT") == known
     assert made.submit(order("sell", "0.1", reduce_only=True)).status in ("new", "filled")
     with pytest.raises(UnreachableError):
-        broker(venue).instrument("BTCUSDT")  # never known
+        broker(venue).submit(order(leg=1))  # never known: nothing is opened by guesses
+    closed = broker(venue).submit(order("sell", "0.1", reduce_only=True, leg=2))
+    assert closed.client_order_id in venue.orders  # but what closes goes out
 
 
 def test_an_order_that_closes_goes_out_in_parts(venue):

@@ -145,13 +145,22 @@ class ExchangeBroker(order_client.Unpicklable):
     def _submit(self, request: OrderRequest, near: Decimal | None = None) -> Order:
         """Check an order, its value at a price near the market, then send it."""
         symbol = request.symbol
-        rules = self.instrument(symbol)
+        try:
+            rules = self.instrument(symbol)
+        except (ExchangeError, DataError):
+            if not request.reduce_only:
+                raise
+            return self._noted(request, None)  # what closes is not kept back for a listing
         try:
             rules.check(request, lambda: near or self._mark(symbol))
         except OrderRuleError:  # by rules that may have been told long ago
             rules, changed = self._anew(symbol)
             request = rules.closable(request) if changed else request
             rules.check(request, lambda: near or self._mark(symbol))
+        return self._noted(request, rules)
+
+    def _noted(self, request: OrderRequest, rules: Instrument | None) -> Order:
+        """Send an order, in the journal before it goes out and when it is known."""
         if self._journal is None:
             return self._place(request, rules)
         if self._journal.known(request.client_order_id) is None:
@@ -167,24 +176,23 @@ class ExchangeBroker(order_client.Unpicklable):
         finally:
             self._journal.commit()
 
-    def _place(self, request: OrderRequest, rules: Instrument) -> Order:
+    def _place(self, request: OrderRequest, rules: Instrument | None) -> Order:
         """Send an order; where the rules have just changed, one that reduces by the new ones."""
         try:
             return self._place_parts(request, rules)
         except orders.OrderRejectedError as error:
-            if error.code not in codes.RULES:
+            if rules is None or error.code not in codes.RULES:
                 raise
             rules, changed = self._anew(request.symbol)
             if not changed or not request.reduce_only:
                 raise
         return self._place_parts(rules.closable(request), rules)
 
-    def _place_parts(self, request: OrderRequest, rules: Instrument) -> Order:
+    def _place_parts(self, request: OrderRequest, rules: Instrument | None) -> Order:
         """Send an order, in parts if it is above the largest; return them as one."""
-        whole, sent = orders.parts(request, rules), []
-        self._parts[request.client_order_id] = [part.client_order_id for part in whole]
-        if len(self._parts) > order_client.REMEMBERED:
-            del self._parts[next(iter(self._parts))]
+        whole = [request] if rules is None else orders.parts(request, rules)
+        self._remember(request.client_order_id, [part.client_order_id for part in whole])
+        sent: list[Order] = []
         for part in whole:
             try:
                 sent.append(self._client.place(part))
@@ -271,8 +279,13 @@ class ExchangeBroker(order_client.Unpicklable):
         if client_order_id not in self._parts:  # sent before this process began
             ask = partial(self._client.find, like=client_order_id)
             found = takewhile(ask, (orders.part_name(client_order_id, k) for k in count(1)))
-            self._parts[client_order_id] = [*found, client_order_id]
+            self._remember(client_order_id, [*found, client_order_id])
         return self._parts[client_order_id]
+
+    def _remember(self, client_order_id: str, names: list[str]) -> None:
+        self._parts[client_order_id] = names
+        if len(self._parts) > order_client.REMEMBERED:
+            del self._parts[next(iter(self._parts))]
 
     def open_orders(self, symbol: str) -> list[Order]:
         """Return the orders that can still fill, oldest first."""

@@ -168,8 +168,11 @@ class Instrument:
         return replace(request, qty=max(steps * self.qty_step, self.min_qty))
 
     def floor(self, value: float) -> Decimal:
-        """Return a quantity cut down to the step, 0 where less than the minimum is left."""
-        qty = Decimal(repr(float(value))).quantize(Decimal("1e-12"), ROUND_DOWN)
+        """Return a quantity cut down to the step, 0 where less than the minimum is left.
+
+        A sum of floats that lies a rounding below a step is on it.
+        """
+        qty = Decimal(repr(float(value))).quantize(Decimal("1e-12"), ROUND_HALF_EVEN)
         qty = (qty / self.qty_step).to_integral_value(ROUND_DOWN) * self.qty_step
         return qty if qty >= self.min_qty else Decimal(0)
 

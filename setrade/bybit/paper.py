@@ -509,6 +509,9 @@ class PaperBroker:
             self._trade(-held, price, fee_rate, slippage)
             return self._trade(units + held, price, fee_rate, slippage)
         engine.fill(a, units, price, fee_rate, slippage)
+        if self._instrument is not None:  # sums of floats leave the steps by a rounding
+            step = self._instrument.qty_step
+            a["units"] = float(round(Decimal(repr(float(a["units"]))) / step) * step)
         if a["units"] == 0:
             a["entry"] = 0.0
         self._set_bounds()
