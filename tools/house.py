@@ -23,9 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "setrade"
 # What may stand in the package as a whole, and how many files in a folder.
 # Lines have still to come down to 24,500, of code to 14,500: whoever makes them fewer lowers these.
-# 112 files since strange files are loaded (candles/tables) and understood (candles/reader) apart.
-BOUNDS = {"files": 112, "lines": 26_300, "lines of code": 16_000, "lines of the largest file": 600}
-FOLDERS = {"live": 14, "bybit": 14}
+# Raised in November 2026: reading other people's files (candles/tables and reader), the table of
+# the exchange's codes (bybit/codes), the calls of ordinary clients (simulator/private).
+BOUNDS = {"files": 114, "lines": 29_500, "lines of code": 18_000, "lines of the largest file": 600}
+FOLDERS = {"live": 14, "bybit": 15}
 FOLDER = 9  # files of any other folder
 
 
