@@ -372,8 +372,9 @@ def money(fold: Fold, wanted: pd.Series, costs: Costs, funding: pd.Series | None
     }  # fmt: skip
 
 
-def _by_year(score: np.ndarray, ahead: np.ndarray, year: np.ndarray) -> dict[str, list[float]]:
+def _by_year(score: np.ndarray, ahead: np.ndarray, index: pd.Index) -> dict[str, list[float]]:
     """Return year to rank correlation and bars."""
+    year = np.asarray(pd.DatetimeIndex(index).year)
     found = {str(y): year == y for y in np.unique(year)}
     return {y: [rank_correlation(score[m], ahead[m]), int(m.sum())] for y, m in found.items()}
 
@@ -418,6 +419,6 @@ def judge(
         "log_loss": log_loss(test, fold, "test"),
         "shares_log_loss": log_loss(shares, fold, "test"),
         "ic": rank_correlation(score, ahead),
-        "by_year": _by_year(score, ahead, fold.bars.index[ends].year.to_numpy()),
+        "by_year": _by_year(score, ahead, fold.bars.index[ends]),
         **money(fold, wanted, costs, funding),
     }  # fmt: skip
