@@ -37,8 +37,8 @@ def strategies(bars: pd.DataFrame) -> dict[str, np.ndarray]:
     sized = by_volatility(long, close.to_numpy(), TARGET, YEAR, halflife=HALFLIFE)
     return {
         "buy and hold": long,
-        "momentum, a day": np.sign(close.diff(24).fillna(0.0)).to_numpy(),
-        "momentum, 30 days": np.sign(close.diff(30 * 24).fillna(0.0)).to_numpy(),
+        "momentum, a day": np.sign(close.diff(24).fillna(0.0).to_numpy()),
+        "momentum, 30 days": np.sign(close.diff(30 * 24).fillna(0.0).to_numpy()),
         "volatility target": np.round(sized / STEP) * STEP,
     }
 
