@@ -557,6 +557,8 @@ assert torch.equal(careful(other, 11, "ETHUSDT"), careful(other, 12, "ETHUSDT"))
 # - On planted switches each squeeze solved what it can see. The exponential one found the
 #   planted half-life; max and attention failed from some starts.
 # - A multi-scale block listens to the scale that carries the switch, and its weights say so.
+# - Here the block stands alone. Whether it adds anything to an encoder depends on how well a window
+#   shows the switch and on how strong the encoder is: {numref}`fig-trader-where` maps both.
 # - scSE and CBAM gate bars too. Pad on the old side.
 # - Kept gates need a rule for forgetting: new symbol, step back, reset.
 #

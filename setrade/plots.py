@@ -503,6 +503,7 @@ def waterfall(ax: Axes, steps: Mapping[str, float], *, unit: str = "% a year") -
     for x, (top, value) in enumerate(zip(np.maximum(foot, ends), height, strict=True)):
         ax.text(x, top, f"{value:+.1f}", ha="center", va="bottom", fontsize=8)
     ax.axhline(0.0, color="black", lw=0.8)
+    ax.use_sticky_edges = False  # room for the numbers
     ax.margins(y=0.15)
     ax.set_ylabel(unit)
 

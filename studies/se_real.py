@@ -174,7 +174,11 @@ def main() -> None:
         return
     rows = store.of(nets)
     judged = verdict(rows, data.read())
-    stored = {"channels": CHANNELS, **judged, "tries": summary.tries(store, "model")}
+    stored = {
+        "channels": CHANNELS,
+        **judged,
+        "tries": summary.tries(store, "model", beside=BASELINES),
+    }
     stored["baselines"] = against_baselines(rows, store.of(beside))
     finish("se_real", stored, report, store, seeds=args.seeds, start=start)
 

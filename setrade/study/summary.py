@@ -8,7 +8,7 @@ are known fold by fold, and take whole folds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby, product
 from typing import Any
 
@@ -89,15 +89,18 @@ def draws(
     return np.concatenate([truth[None], drawn.reshape(n_samples, n_models, -1)])
 
 
-def tries(store: Store, axis: str) -> dict[str, Any]:
+def tries(store: Store, axis: str, *, beside: Collection[str] = ()) -> dict[str, Any]:
     """Return every try that a store holds, asked for or not: the deflated Sharpe ratio counts all.
+
+    Runs of the views in ``beside`` are benchmarks that nobody would choose, and no tries.
 
     Returns:
         ``sharpes``: Sharpe ratio a day by "<value of axis>/<seed>"; ``best``: the ``name`` of the
         try with the largest, and its ``daily`` returns.
     """
     every: dict[str, np.ndarray] = {}
-    rows = sorted(store.done().values(), key=lambda row: str(row["config"][axis]))
+    found = [row for row in store.done().values() if row["config"].get("view") not in beside]
+    rows = sorted(found, key=lambda row: str(row["config"][axis]))
     for name, mine in groupby(rows, lambda row: row["config"][axis]):
         group = list(mine)
         seeds = sorted({row["config"]["seed"] for row in group})
