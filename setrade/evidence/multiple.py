@@ -355,13 +355,14 @@ def superior_ability(
     if len(base) != len(tried):
         raise ArgumentError("models", models, f"{len(base)} periods, as many as the benchmark has")
     reps, rng = integer("reps", reps, 100), np.random.default_rng(integer("seed", seed, 0))
+    length = None if block is None else number("block", block, 1.0, len(base))
     gain = tried - base[:, None]
     still = _still(gain, base, tried)
     if still.any():
         allowed = f"models that differ from the benchmark; {_names(models, still)} do not vary"
         raise ArgumentError("models", models, allowed)
     n, mean = len(gain), gain.mean(axis=0)
-    length = _block(gain) if block is None else number("block", block, 1.0, n)
+    length = _block(gain) if length is None else length
     error = np.sqrt(_long_run_variance(gain, length) / n)
     ratio = mean / error
     statistic = max(float(ratio.max()), 0.0)

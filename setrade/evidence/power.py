@@ -55,8 +55,8 @@ class Learned:
 
     def __str__(self) -> str:
         gates = f", gates {self.gates} (order {self.order_kept:.2f})" if self.gates else ""
-        numbers = f"{self.gain:.4f} nats below {self.constant:.4f}, seeds scatter {self.scatter:.4f}"
-        return f"{self.word}: {numbers}{gates}"
+        below = f"{self.gain:.4f} nats below {self.constant:.4f}"
+        return f"{self.word}: {below}, seeds scatter {self.scatter:.4f}{gates}"
 
 
 def constant_loss(train: Any, validation: Any, num_classes: int = 3) -> float:
@@ -158,8 +158,9 @@ def plant(
         size: in [0, 1): 0 plants nothing.
         signal: ``(n,)`` in [-1, 1], known after each bar; None: `volume_signal`.
         hold: bars for which one answer of `volume_signal` stands.
-        seed: redraws the history first, in stretches of about ``block`` bars, so that each try
-            is another market; None keeps the real order. Then ``signal`` must be None.
+        seed: redraws the history first, in stretches of about ``block`` bars, each upside down or
+            not at random, so that each try is another market and what leans to one side in the
+            real bars cancels; None keeps the real order. With a seed ``signal`` must be None.
         window: bars that a bar's volatility is taken from.
         block: mean length of a stretch.
 
@@ -179,7 +180,7 @@ def plant(
             raise ArgumentError("signal", signal, "None where a seed redraws the bars")
         rng = np.random.default_rng(integer("seed", seed, 0))
         rows = histories(len(close), number("block", block, 1.0), 1, rng)[0]
-        shape, volume = shape[rows], volume[rows]
+        shape, volume = _mirrored(shape[rows], rows, rng), volume[rows]
     frame = candles[["open", "high", "low", "close", "volume"]].assign(volume=volume)
     s = volume_signal(frame, hold) if signal is None else array("signal", signal, ndim=1)
     if len(s) != len(close) or np.abs(s).max() > 1:
@@ -187,6 +188,13 @@ def plant(
     moved = _with_effect(shape[:, 3], np.r_[0.0, s[:-1]], size, window)
     frame[["open", "high", "low", "close"]] = _prices(shape, moved, before[0])
     return frame
+
+
+def _mirrored(shape: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return bars of which about half of the stretches are turned upside down: -log price."""
+    stretch = np.cumsum(np.r_[True, np.diff(rows) != 1])
+    down = (rng.random(len(rows) + 1) < 0.5)[stretch]
+    return np.where(down[:, None], -shape[:, [0, 2, 1, 3]], shape)
 
 
 def _with_effect(r: np.ndarray, s: np.ndarray, size: float, window: int) -> np.ndarray:
