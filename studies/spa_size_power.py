@@ -44,7 +44,7 @@ def heavy(rng: np.random.Generator) -> np.ndarray:
 
 def dependent(rng: np.random.Generator) -> np.ndarray:
     """Return returns that keep three tenths of the one before."""
-    return lfilter([1.0], [1.0, -0.3], unequal(rng), axis=0)
+    return np.asarray(lfilter([1.0], [1.0, -0.3], unequal(rng), axis=0))
 
 
 def skilled(rng: np.random.Generator) -> np.ndarray:

@@ -110,7 +110,7 @@ def _moved(start: Any, end: Any, seeds: int) -> tuple[float, float, str]:
         raise ArgumentError("gates", end, f"two arrays ({seeds} seeds, channels) of one shape")
     distance = float(np.sqrt(((b - a) ** 2).mean()))
     varied = (np.ptp(a, axis=1) > FLAT) & (np.ptp(b, axis=1) > FLAT)
-    orders = [float(spearmanr(*pair).statistic) for pair in zip(a[varied], b[varied], strict=True)]
+    orders = [float(spearmanr(*pair)[0]) for pair in zip(a[varied], b[varied], strict=True)]  # type: ignore[arg-type]
     kept = float(np.median(orders)) if orders else np.nan
     # Gates that are all alike at one end have no order to keep: then the distance decides.
     still = kept >= KEPT if orders else distance <= FLAT
