@@ -254,8 +254,8 @@ def temperature(logits: np.ndarray, kind: np.ndarray) -> float:
 
     The one that gives the lowest negative log-likelihood, between e⁻³ and e³. Dividing changes no
     ranking, so the accuracy stays what it was. Logits that are always right go towards e⁻³,
-    those that are worse than guessing towards e³; where every example's logits are alike nothing depends on
-    it, and the answer is 1.
+    those that are worse than guessing towards e³; where every example's logits are alike nothing
+    depends on it, and the answer is 1.
 
     Args:
         logits: (N, classes).
