@@ -493,8 +493,10 @@ assert metrics.profit_factor(profits) == (10 + 20) / (5 + 10)
 
 # %% [markdown]
 # **Turnover** is the value traded over the equity, a year: one round trip with all the money is
-# 2. **Exposure** is the share of bars in which something was held. A ratio whose denominator is
-# zero is infinite, and NaN when both are zero: an account that never trades has no Sharpe ratio.
+# 2. **Exposure** is the share of bars in which something was held. What has no answer is NaN: an
+# account that never trades, or that grows by the same rate for ever, has no Sharpe ratio, because
+# its returns do not vary. (Infinity would win every comparison.) A ratio to losses is infinite
+# where something was gained and nothing lost.
 #
 # ## 6 Judge the rule
 #

@@ -260,3 +260,18 @@ def test_swish_by_hand():
     assert x[y.argmin()].item() == pytest.approx(-1.28, abs=1e-2)  # not monotonic: it turns here
     assert y[-1].item() == pytest.approx(20, abs=1e-6)  # not bounded above
     assert y.diff().diff().abs().max() < 1e-4  # no corner, unlike ReLU's 0.01
+
+
+def test_a_net_that_diverged_never_wins_the_search():
+    points = en.candidates(0.05, 0.1, 2.0) if hasattr(en, "candidates") else None
+    first = []
+
+    def score(scale):
+        first.append(scale)
+        return float("nan") if len(first) in (1, 5) else -len(first)
+
+    best = en.search_coefficients(score)
+    assert best == pytest.approx(tuple(first[1]))
+    assert points is None or len(first) == len(points)
+    with pytest.raises(ValueError, match=r"^score: got "):
+        en.search_coefficients(lambda _: float("nan"))

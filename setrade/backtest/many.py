@@ -168,7 +168,9 @@ def summary(accounts: np.ndarray, start: float, n: int, index: pd.Index) -> pd.D
     mean = a["return_sum"] / count
     spread = a["return_squares"] / count - mean**2
     sample = count / (count - 1) if count > 1 else np.nan
-    deviation = np.sqrt(np.maximum(spread, 0.0) * sample)
+    # Sums know a spread to some 1e-16 of the mean square: less than that are equal returns.
+    spread = np.where(spread > 1e-13 * a["return_squares"] / count, spread, 0.0)
+    deviation = np.sqrt(spread * sample)
     downside = np.sqrt(a["downside_squares"] / count)
     closed = a["trades"] - (a["units"] != 0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -176,7 +178,7 @@ def summary(accounts: np.ndarray, start: float, n: int, index: pd.Index) -> pd.D
         columns = {
             "final_equity": a["equity"], "trades": a["trades"].astype(int),
             "annual_return": annual, "volatility": deviation * np.sqrt(periods),
-            "sharpe": mean * np.sqrt(periods) / deviation,
+            "sharpe": mean * np.sqrt(periods) / np.where(deviation > 0, deviation, np.nan),
             "sortino": mean * np.sqrt(periods) / downside,
             "calmar": annual / -a["drawdown"], "max_drawdown": a["drawdown"],
             "win_rate": a["wins"] / closed, "profit_factor": a["gains"] / a["losses"],

@@ -17,6 +17,7 @@ from scipy import stats
 
 from setrade import evidence, metrics
 from setrade.backtest import STEPS
+from setrade.evidence import t_interval as t_interval
 from setrade.study.store import Row, Store, StudyError
 
 DAYS = 365.0  # a year
@@ -53,7 +54,9 @@ def _money(daily: np.ndarray) -> np.ndarray:
     """Return (models, 3): figures of `MONEY`, each the mean over seeds, of (models, seeds, T)."""
     annual, sharpe = metrics.annual_return(daily, DAYS), metrics.sharpe(daily, DAYS)
     each = np.stack([annual, sharpe, metrics.max_drawdown(daily)], axis=1)
-    return np.nanmean(each, axis=2)  # NaN: it never traded
+    known = ~np.isnan(each)  # NaN: it never traded; NaN for all seeds stays NaN
+    count, total = known.sum(axis=2), np.where(known, each, 0.0).sum(axis=2)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def _ledger(books: np.ndarray) -> np.ndarray:
@@ -96,11 +99,16 @@ def tries(store: Store, axis: str, *, beside: Collection[str] = ()) -> dict[str,
 
     Returns:
         ``sharpes``: Sharpe ratio a day by "<value of axis>/<seed>"; ``best``: the ``name`` of the
-        try with the largest, and its ``daily`` returns.
+        try with the largest, and its ``daily`` returns; ``effective``: how many different bets
+        the tries were (`evidence.effective_tries`). A try that never traded has ratio NaN, and
+        is not the best.
+
+    Raises:
+        StudyError: no try has a Sharpe ratio.
     """
     every: dict[str, np.ndarray] = {}
-    found = [row for row in store.done().values() if row["config"].get("view") not in beside]
-    rows = sorted(found, key=lambda row: str(row["config"][axis]))
+    asked = [row for row in store.done().values() if row["config"].get("view") not in beside]
+    rows = sorted(asked, key=lambda row: str(row["config"][axis]))
     for name, mine in groupby(rows, lambda row: row["config"][axis]):
         group = list(mine)
         seeds = sorted({row["config"]["seed"] for row in group})
@@ -108,8 +116,12 @@ def tries(store: Store, axis: str, *, beside: Collection[str] = ()) -> dict[str,
         every |= {f"{name}/{seed}": x for seed, x in zip(seeds, daily[0], strict=True)}
     sharpes = {label: evidence.sharpe(x) for label, x in every.items()}
     traded = {label: x for label, x in sharpes.items() if not np.isnan(x)}
+    if not traded:
+        raise StudyError(f"none of {len(sharpes)} tries has a Sharpe ratio: none traded")
     best = max(traded, key=lambda label: traded[label])
-    return {"sharpes": sharpes, "best": {"name": best, "daily": every[best].tolist()}}
+    effective = evidence.effective_tries(np.stack(list(every.values()), axis=1))
+    found = {"name": best, "daily": every[best].tolist()}
+    return {"sharpes": sharpes, "best": found, "effective": effective}
 
 
 def each_seed(rows: Sequence[Row]) -> list[Row]:
@@ -202,16 +214,5 @@ def interval(estimate: float, drawn: np.ndarray) -> dict[str, float]:
 
     Histories without a loss have an infinite profit factor, and a bound may be that.
     """
-    with np.errstate(invalid="ignore"):
-        low, high = np.nanquantile(drawn, [0.025, 0.975])
+    low, high = evidence.bounds(drawn[:, None])[0]
     return {"estimate": float(estimate), "low": float(low), "high": float(high)}
-
-
-def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
-    """Return mean, low and high of Student's 95 % interval over seeds; of one seed no width."""
-    x = np.asarray(values, float)
-    mean = float(x.mean())
-    if len(x) < 2 or (x == x[0]).all():  # SciPy answers NaN to a spread of nothing
-        return mean, mean, mean
-    low, high = stats.t.interval(0.95, len(x) - 1, mean, stats.sem(x))
-    return mean, float(low), float(high)
