@@ -15,6 +15,7 @@ import pandas as pd
 from scipy.stats import kurtosis, norm, skew
 
 from setrade import backtest, metrics
+from setrade.backtest.result import instance
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, array, integer, number
 
@@ -210,7 +211,8 @@ def cost_sensitivity(
     Returns:
         One row a fee (index ``fee_bps``), the columns of ``backtest.METRICS``.
     """
-    base, fees = costs or Costs(), [number("fees_bps", fee, 0) for fee in fees_bps]
+    base, fees = instance("costs", costs, Costs), list(fees_bps) if np.iterable(fees_bps) else []
+    fees = [number("fees_bps", fee, 0) for fee in fees]
     if not fees:
         raise ArgumentError("fees_bps", fees, "at least one fee")
     rows = [
@@ -233,7 +235,7 @@ def break_even_fee(
     Returns:
         The fee to 0.01; 0 where it loses without any, infinite where it earns at ``high``.
     """
-    base, bottom, top = costs or Costs(), 0.0, number("high", high, 0, above=True)
+    base, bottom, top = instance("costs", costs, Costs), 0.0, number("high", high, 0, above=True)
 
     def earns(fee: float) -> bool:
         run = backtest.run(candles, position, costs=replace(base, fee_bps=fee))
