@@ -13,6 +13,7 @@ import numpy as np
 
 from setrade.errors import ArgumentError, array
 
+REAL = ("float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64")
 NARROW = ("mps",)  # kinds of devices without float64
 
 
@@ -45,8 +46,10 @@ def series(name: str, x: Any, min_length: int = 2) -> Any:
     if not is_tensor(x):
         return array(name, x, min_length=min_length)
     torch = sys.modules["torch"]
-    if x.dtype == torch.bool or x.dtype.is_complex or x.ndim == 0:
-        raise ArgumentError(name, x, "a tensor of real numbers with at least 1 axis")
+    plain = x.layout == torch.strided and not x.is_meta and str(x.dtype)[6:] in REAL
+    if not plain or x.ndim == 0:
+        allowed = f"a dense tensor of {' '.join(REAL)} with data and at least 1 axis"
+        raise ArgumentError(name, x if plain else (x.dtype, x.layout, x.device), allowed)
     if x.shape[-1] < min_length or x.numel() == 0:
         raise ArgumentError(name, x, f"not empty, the last axis at least {min_length} long")
     if not bool(torch.isfinite(x).all()):
@@ -75,7 +78,27 @@ def output(
     if not (fits and out.flags.c_contiguous and out.flags.writeable):
         allowed = f"a contiguous, writable {' or '.join(dtypes)} array of shape {shape}"
         raise ArgumentError("out", out, allowed)
+    return apart(out, like)
+
+
+def apart(out: Any, source: Any) -> Any:
+    """Return ``out``; raise `ArgumentError` where it shares memory with what is read."""
+    sides = (out, source)
+    if all(map(is_tensor, sides)):
+        first, second = map(_span, sides)
+        shared = out.device == source.device and first[0] < second[1] and second[0] < first[1]
+    else:
+        both = [side.detach().numpy() if is_tensor(side) else side for side in sides]
+        shared = all(isinstance(x, np.ndarray) for x in both) and np.may_share_memory(*both)
+    if shared:
+        raise ArgumentError("out", out, "memory of its own: it overlaps the input")
     return out
+
+
+def _span(x: Any) -> tuple[int, int]:
+    """Return the first byte of a tensor and the one after its last."""
+    last = sum((n - 1) * step for n, step in zip(x.shape, x.stride(), strict=True))
+    return x.data_ptr(), x.data_ptr() + (last + 1) * x.element_size()
 
 
 def _output_tensor(out: Any, shape: tuple[int, ...], like: Any) -> Any:
@@ -89,4 +112,4 @@ def _output_tensor(out: Any, shape: tuple[int, ...], like: Any) -> Any:
         raise ArgumentError("out", out, allowed)
     if torch.is_grad_enabled() and (like.requires_grad or out.requires_grad):
         raise ArgumentError("out", out, "None where gradients are wanted")
-    return out
+    return apart(out, like)

@@ -14,7 +14,7 @@ import talib
 
 from setrade.candles import bar_interval, check
 from setrade.compiled import kernel
-from setrade.errors import ArgumentError, array
+from setrade.errors import ArgumentError, array, flag, integer
 from setrade.orderbook import Snapshots
 
 __all__ = ["GROUPS", "PERIODS", "WARM_UP", "NotFitted", "Standardizer", "compute"]
@@ -277,8 +277,7 @@ def _check_arguments(candles: pd.DataFrame, books: Snapshots | None, scale_free:
         raise ArgumentError("candles", candles, f"more than {WARM_UP} bars, the longest warm-up")
     if books is not None and not isinstance(books, Snapshots):
         raise ArgumentError("books", books, "a setrade.orderbook.Snapshots or None")
-    if not isinstance(scale_free, bool | np.bool_):
-        raise ArgumentError("scale_free", scale_free, "True or False")
+    flag("scale_free", scale_free)
     for name in TALIB_MEMORIES:
         if period := talib.get_unstable_period(name):
             raise ArgumentError(f"talib.set_unstable_period({name!r})", period, "0")
@@ -418,25 +417,23 @@ class Standardizer:
             NotFitted: ``fit`` was not called.
             ArgumentError: not numbers, infinite, other channels or another order.
         """
-        if self.mean is None or self.scale is None:
-            raise NotFitted("standardizer", self, "one whose fit(train) was called")
+        mean, scale = self._statistics()
         values = _numbers("x", x)
-        if values.shape[-1] != len(self.mean):
-            raise ArgumentError("x", x, f"{len(self.mean)} channels on the last axis")
+        if values.shape[-1] != len(mean):
+            raise ArgumentError("x", x, f"{len(mean)} channels on the last axis")
         if not isinstance(x, pd.DataFrame):
-            return (values - self.mean) / self.scale
+            return (values - mean) / scale
         if self.columns is not None and tuple(map(str, x.columns)) != self.columns:
             names = list(map(str, x.columns))
             raise ArgumentError("x", names, f"the columns of fit, in order: {list(self.columns)}")
-        return pd.DataFrame((values - self.mean) / self.scale, x.index, x.columns, copy=False)
+        return pd.DataFrame((values - mean) / scale, x.index, x.columns, copy=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers and names for a checkpoint; `from_dict` takes them back."""
-        if self.mean is None or self.scale is None:
-            raise NotFitted("standardizer", self, "one whose fit(train) was called")
+        mean, scale = self._statistics()
         return {
-            "mean": self.mean.tolist(),
-            "scale": self.scale.tolist(),
+            "mean": mean.tolist(),
+            "scale": scale.tolist(),
             "columns": None if self.columns is None else list(self.columns),
             "rows": self.rows,
         }
@@ -450,12 +447,23 @@ class Standardizer:
         self.mean = array("state['mean']", state["mean"], ndim=1).astype(float)
         self.scale = array("state['scale']", state["scale"], ndim=1).astype(float)
         names = state["columns"]
+        if names is not None and not isinstance(names, list | tuple):
+            raise ArgumentError("state['columns']", names, "a list of names, or None")
         self.columns = None if names is None else tuple(names)
-        self.rows = int(state["rows"])
-        lengths = {len(self.mean), len(self.scale), len(self.columns or self.mean)}
-        if len(lengths) > 1 or (self.scale <= 0).any():
-            raise ArgumentError("state", state, "one mean, scale > 0 and column for each channel")
+        self.rows = integer("state['rows']", state["rows"], 2)
+        self._statistics()
         return self
+
+    def _statistics(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and scale; raise unless they are what ``fit`` might have left."""
+        if self.mean is None or self.scale is None:
+            raise NotFitted("standardizer", self, "one whose fit(train) was called")
+        mean, scale = (
+            array(f"standardizer.{n}", getattr(self, n), ndim=1) for n in ("mean", "scale")
+        )
+        if {len(scale), len(self.columns or mean)} != {len(mean)} or (scale <= 0).any():
+            raise ArgumentError("state", scale, "one mean, scale > 0 and column for each channel")
+        return mean, scale
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:

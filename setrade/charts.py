@@ -19,7 +19,7 @@ from numba import prange
 from setrade.buffers import output
 from setrade.candles import COLUMNS
 from setrade.compiled import at_most, kernel
-from setrade.errors import ArgumentError, array, choice, integer, number
+from setrade.errors import ArgumentError, array, choice, flag, integer, number, timed
 
 __all__ = ["COLOURS", "INKS", "VOLUME_PART", "candlesticks", "reference_range", "smallest_span"]
 
@@ -279,7 +279,8 @@ def as_windows(windows: np.ndarray | pd.DataFrame) -> np.ndarray:
     if isinstance(windows, pd.DataFrame):
         if missing := [name for name in COLUMNS if name not in windows.columns]:
             raise ArgumentError("windows", windows, f"a column each for {', '.join(missing)}")
-        windows = windows[list(COLUMNS)].to_numpy().T[None]  # (1, 5, n)
+        timed("windows", windows, even=True)
+        windows = array("windows", windows[list(COLUMNS)], ndim=2, finite=False).T[None]
     x = array("windows", windows, ndim=3, finite=False)
     if x.shape[1] != len(COLUMNS):
         raise ArgumentError("windows", windows, "shape (N, 5, n): open high low close volume")
@@ -430,8 +431,7 @@ def candlesticks(
             columns; a price lies outside the range.
     """
     x = as_windows(windows)  # (N, 5, n) float64, C order
-    if not isinstance(volume, bool | np.bool_):
-        raise ArgumentError("volume", volume, "True or False")
+    volume = flag("volume", volume)
     rows = integer("height", height, VOLUME_PART if volume else 3)
     columns = integer("width", width, 1)
     if columns < x.shape[2]:
@@ -442,7 +442,7 @@ def candlesticks(
     choice("outside", outside, ("error", "clip"))
     refuse_faults(x)
     limits = price_limits(x, price_range, outside)
-    canvas = output(out, (len(x), inks.shape[1], rows, columns), dtypes=("uint8",))
+    canvas = output(out, (len(x), inks.shape[1], rows, columns), windows, ("uint8",))
     with threads_for(len(x)):
         paint(x, limits, inks.T.copy(), lengths, rows // VOLUME_PART if volume else 0, canvas)
     return canvas

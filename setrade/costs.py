@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 
 from setrade.compiled import kernel
-from setrade.errors import ArgumentError, choice, number
+from setrade.errors import ArgumentError, array, choice, number, timed
 
 # Division by zero gives infinity as in NumPy; the check for it would slow each bar.
 compiled = kernel(error_model="numpy", forceinline=True)
 
 ORDERS = ("taker", "maker")
+SECOND = 1_000_000_000  # ns
 MAX_BPS = 5_000.0  # half the price: whoever asks for more has mistaken the unit
 
 
@@ -134,6 +135,9 @@ def capacity(
 def funding_by_bar(index: pd.DatetimeIndex, funding: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Sum funding rates by the bar that they fall into.
 
+    Exchanges stamp a funding some milliseconds late: 08:00:00.011 is the one of 08:00:00. Stamps
+    are rounded to the nearest second (half up) before their bar is looked for.
+
     Args:
         index: bar opens in UTC, (n,), evenly spaced, at least two.
         funding: decimal rates by funding time (UTC); stamps before the first bar or after the
@@ -148,12 +152,14 @@ def funding_by_bar(index: pd.DatetimeIndex, funding: pd.Series) -> tuple[np.ndar
             shares no time with the bars.
     """
     times = _funding_times(funding)
-    opens = index.as_unit("ns").asi8
+    opens = timed("index", index, even=True).as_unit("ns").asi8
+    if len(opens) < 2:
+        raise ArgumentError("index", index, "at least two bars")
     step = int(opens[1] - opens[0])
     here = (times >= opens[0]) & (times < opens[-1] + step)
     if not here.any():
         raise ArgumentError("funding", funding, "rates at times within the candles' span")
-    times, rates = times[here], funding.to_numpy(np.float64)[here]
+    times, rates = times[here], array("funding", funding).astype(np.float64)[here]
     bar, exact = (times - opens[0]) // step, (times - opens[0]) % step == 0
     at_open, inside = np.zeros(len(opens)), np.zeros(len(opens))
     np.add.at(at_open, bar[exact], rates[exact])
@@ -166,14 +172,8 @@ def _funding_times(funding: pd.Series) -> np.ndarray:
     allowed = "a Series of finite decimal rates on a sorted, unique UTC DatetimeIndex"
     if not isinstance(funding, pd.Series) or not isinstance(funding.index, pd.DatetimeIndex):
         raise ArgumentError("funding", funding, allowed)
-    index, values = funding.index, funding.to_numpy()
-    if not len(index) or index.hasnans or index[0].utcoffset() != pd.Timedelta(0):
-        raise ArgumentError("funding", funding, allowed)
-    if not index.is_monotonic_increasing or not index.is_unique:
-        raise ArgumentError("funding", funding, allowed)
-    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise ArgumentError("funding", funding, allowed)
+    index, values = timed("funding", funding).index, array("funding", funding, ndim=1)
     if np.abs(values).max(initial=0.0) >= 1.0:
         worst = float(values[np.abs(values).argmax()])
         raise ArgumentError("funding", worst, "decimal rates below 1 (0.0001 is 1 bp)")
-    return index.as_unit("ns").asi8
+    return (index.as_unit("ns").asi8 + SECOND // 2) // SECOND * SECOND

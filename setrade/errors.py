@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 
 def _short(value: Any) -> str:
@@ -14,7 +15,10 @@ def _short(value: Any) -> str:
     shape = getattr(value, "shape", None)
     if shape is not None and len(shape):
         return f"{type(value).__name__} of shape {tuple(shape)}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        text = f"an integer of {value.bit_length()} bits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -48,9 +52,20 @@ def number(
     allowed = f"a finite number {'>' if above else '>='} {low:g} and <= {high:g}"
     if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
         raise ArgumentError(name, value, allowed)
-    if not math.isfinite(value) or value < low or value > high or (above and value == low):
+    try:
+        x = float(value)
+    except OverflowError as error:  # an integer beyond 1e308
+        raise ArgumentError(name, value, allowed) from error
+    if not math.isfinite(x) or value < low or value > high or (above and value == low):
         raise ArgumentError(name, value, allowed)
-    return float(value)
+    return x
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return ``value`` as a bool; "False", 0 and None are not one, and raise `ArgumentError`."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(name, value, "True or False")
+    return bool(value)
 
 
 def choice(name: str, value: Any, options: Collection[str]) -> str:
@@ -77,11 +92,12 @@ def array(
 ) -> np.ndarray:
     """Return ``value`` as a numeric array, its last axis at least ``min_length`` long.
 
-    Booleans, strings and objects are refused, and NaN or infinity if ``finite``.
+    Booleans, strings, objects and masked values are refused, and NaN or infinity if ``finite``.
+    A missing value of a nullable or arrow column counts as NaN.
     """
     rank = "at least 1" if ndim is None else str(ndim)
     allowed = f"numbers with {rank} axes, the last at least {min_length} long"
-    x = np.asarray(value)
+    x = _as_array(name, value, allowed)
     if x.dtype.kind not in "iuf" or x.ndim == 0 or (ndim is not None and x.ndim != ndim):
         raise ArgumentError(name, value, allowed)
     if x.shape[-1] < min_length or x.size == 0:
@@ -91,6 +107,58 @@ def array(
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
         raise ArgumentError(name, x[where], f"finite numbers (first fault at index {where})")
     return x
+
+
+def _as_array(name: str, value: Any, allowed: str) -> np.ndarray:
+    """Return ``value`` as NumPy sees it; what it cannot see, or would see wrongly, is refused."""
+    parts = value if isinstance(value, list | tuple) else (value,)
+    if any(map(np.ma.is_masked, parts)):
+        raise ArgumentError(name, value, "no masked values: fill them, or leave them out")
+    types: list[Any] = []
+    if isinstance(value, pd.DataFrame | pd.Series | pd.Index):
+        types = list(value.dtypes) if isinstance(value, pd.DataFrame) else [value.dtype]
+    foreign = not all(isinstance(t, np.dtype) for t in types)
+    try:
+        if foreign and all(t.kind in "iuf" for t in types):  # nullable, arrow
+            return value.to_numpy(np.float64, na_value=np.nan)
+        return np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged, on a GPU, wanting gradients
+        raise ArgumentError(name, value, f"{allowed} ({error})") from error
+
+
+UTC_NAMES = ("UTC", "Etc/UTC", "UTC+00:00", "tzutc()")
+
+
+def timed(name: str, value: Any, *, even: bool = False, needed: bool = True) -> Any:
+    """Return a Series, DataFrame or index whose time obeys the one law of the index.
+
+    Args:
+        name: of the argument, for errors.
+        value: what has an index, or is one.
+        even: bars: equal steps from each stamp to the next.
+        needed: False lets an index without time pass, such as plain row numbers, as long as it
+            rises without repeats.
+
+    Raises:
+        ArgumentError: no such object; stamps that are not in UTC, are missing, repeat or run
+            backwards; or a gap, where ``even``.
+    """
+    index = value if isinstance(value, pd.Index) else getattr(value, "index", None)
+    clock = isinstance(index, pd.DatetimeIndex)
+    if not isinstance(value, pd.Series | pd.DataFrame | pd.Index) or index is None:
+        raise ArgumentError(name, value, "a Series or DataFrame indexed by time")
+    if needed and not clock:
+        raise ArgumentError(name, value, "an index of time in UTC (a DatetimeIndex)")
+    if clock and (str(index.tz) not in UTC_NAMES or index.hasnans):
+        raise ArgumentError(name, index, f"stamps in UTC, each a time (zone here: {index.tz})")
+    if not index.is_unique or not index.is_monotonic_increasing:
+        raise ArgumentError(name, index, "an index that rises, oldest first, without repeats")
+    if even and clock and len(index) > 2:
+        steps = np.diff(index.asi8)
+        if (uneven := steps != steps[0]).any():
+            row = int(uneven.argmax()) + 1
+            raise ArgumentError(name, index[row], f"evenly spaced bars: row {row} breaks the step")
+    return value
 
 
 def places(name: str, value: Any, low: int, high: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import talib
 
 from setrade.compiled import kernel
 from setrade.costs import Costs
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, flag, integer, number, places, timed
 
 SELL, HOLD, BUY = 0, 1, 2
 CLASSES = ("sell", "hold", "buy")  # the names of 0, 1, 2, in this order everywhere
@@ -26,7 +26,9 @@ def _prices(candles: pd.DataFrame, *columns: str) -> list[np.ndarray]:
     """Return price columns as float64 arrays; raise `ArgumentError` unless finite and > 0."""
     if not isinstance(candles, pd.DataFrame) or not set(columns) <= set(candles.columns):
         raise ArgumentError("candles", candles, "a DataFrame with columns " + ", ".join(columns))
-    values = [candles[name].to_numpy(np.float64) for name in columns]
+    timed("candles", candles, even=True)
+    values = [array("candles", candles[name], ndim=1, finite=False) for name in columns]
+    values = [value.astype(np.float64) for value in values]
     for name, value in zip(columns, values, strict=True):
         bad = ~(np.isfinite(value) & (value > 0))
         if bad.any():
@@ -96,18 +98,21 @@ def sell_hold_buy(
     """
     if not isinstance(returns, pd.Series) or returns.dtype.kind != "f" or returns.empty:
         raise ArgumentError("returns", returns, "a Series of floats, as forward_return gives")
-    if np.isinf(returns).any():
+    timed("returns", returns, needed=False)
+    x = array("returns", returns, ndim=1, finite=False)
+    if np.isinf(x).any():
         raise ArgumentError("returns", np.inf, "finite returns, or NaN where there is no future")
     multiple = number("multiple", multiple, 0)
     short, long = (multiple * level for level in break_even(Costs() if costs is None else costs))
-    classes = np.where(returns > long, BUY, np.where(returns < short, SELL, HOLD)).astype(float)
-    return pd.Series(classes, index=returns.index, name="label").where(returns.notna())
+    classes = np.where(x > long, BUY, np.where(x < short, SELL, HOLD)).astype(float)
+    return pd.Series(np.where(np.isnan(x), np.nan, classes), returns.index, name="label")
 
 
-def class_shares(labels: pd.Series) -> dict[str, float]:
+def class_shares(labels: pd.Series | np.ndarray) -> dict[str, float]:
     """Return the share of sell, hold and buy among the rows that have a label; they sum to 1."""
-    known = labels.dropna()
-    if known.empty or not known.isin((SELL, HOLD, BUY)).all():
+    x = array("labels", labels, ndim=1, finite=False)
+    known = x[~np.isnan(x)]
+    if not known.size or not np.isin(known, (SELL, HOLD, BUY)).all():
         raise ArgumentError("labels", labels, "labels 0, 1, 2 (or NaN), at least one of them")
     return {name: float((known == value).mean()) for value, name in enumerate(CLASSES)}
 
@@ -201,6 +206,10 @@ def triple_barrier(
     opens, highs, lows = _prices(candles, "open", "high", "low")
     if len(opens) < horizon + 2:
         raise ArgumentError("candles", candles, f"at least horizon + 2 = {horizon + 2} bars")
+    closes = _prices(candles, "close")[0] if "close" in candles else opens
+    if (bad := (lows > np.minimum(opens, closes)) | (highs < np.maximum(opens, closes))).any():
+        at = candles.index[int(bad.argmax())]
+        raise ArgumentError("candles", candles, f"low <= open, close <= high (not so at {at})")
     width = _widths(candles, scale, period)
     label, end, gain = _scan(opens, highs, lows, width, upper, lower, horizon)
     return pd.DataFrame({"label": label, "end": end, "gain": gain}, index=candles.index)
@@ -223,6 +232,12 @@ class Split:
     validation: np.ndarray
     test: np.ndarray
 
+    def __post_init__(self) -> None:
+        for name, rows in vars(self).items():
+            fits = isinstance(rows, np.ndarray) and rows.ndim == 1 and rows.dtype.kind in "iu"
+            if not fits or (rows[:1] < 0).any() or (rows[1:] <= rows[:-1]).any():
+                raise ArgumentError(name, rows, "an array of rising bar numbers")
+
 
 def last_bars(n_bars: int, horizon: int) -> np.ndarray:
     """Return, for each bar t, the last bar that a forward return looks at: t+1+horizon, or NaN."""
@@ -233,9 +248,15 @@ def last_bars(n_bars: int, horizon: int) -> np.ndarray:
 
 def bars_used(ends_at: np.ndarray, lookback: int, end: np.ndarray) -> np.ndarray:
     """Return a mask (n_bars,): bars read by windows ending at ``ends_at``, or by their labels."""
+    end = array("end", end, ndim=1, finite=False)
+    lookback = integer("lookback", lookback, 1, len(end))
+    ends_at = places("ends_at", ends_at, lookback - 1, len(end) - 1)
+    last = end[ends_at]
+    if not ((last > ends_at) & (last < len(end))).all():  # NaN: such a window has no label
+        raise ArgumentError("end", end, f"ends_at < end[ends_at] < {len(end)} for every window")
     edges = np.zeros(len(end) + 1, dtype=np.int64)
     np.add.at(edges, ends_at - lookback + 1, 1)
-    np.add.at(edges, end[ends_at].astype(np.int64) + 1, -1)
+    np.add.at(edges, last.astype(np.int64) + 1, -1)
     return edges.cumsum()[:-1] > 0
 
 
@@ -304,11 +325,12 @@ def chronological(
     """
     n_bars, lookback = integer("n_bars", n_bars, 3), integer("lookback", lookback, 1)
     embargo, first = integer("embargo", embargo, 0), integer("first", first, 0, n_bars - 1)
-    shares = [number("fractions", share, 0, 1, above=True) for share in fractions]
+    shares = array("fractions", fractions, ndim=1).tolist()
+    shares = [number("fractions", share, 0, 1, above=True) for share in shares]
     if len(shares) != 3 or abs(sum(shares) - 1) > 1e-9:
         raise ArgumentError("fractions", fractions, "three shares > 0 that sum to 1")
     span = n_bars - first
-    stops = [first + round(span * share) for share in np.cumsum(fractions)]
+    stops = [first + round(span * share) for share in np.cumsum(shares)]
     sets = _cut([first, *stops], first, lookback, embargo, _end(n_bars, horizon, end))
     return Split(*_whole(sets, ("train", "validation", "test")))
 
@@ -347,7 +369,7 @@ def walk_forward(
     train, test = integer("train", train, 1), integer("test", test, 1)
     validation, embargo = integer("validation", validation, 0), integer("embargo", embargo, 0)
     first, label_end = integer("first", first, 0, n_bars - 1), _end(n_bars, horizon, end)
-    head = first + train + validation
+    head, expanding = first + train + validation, flag("expanding", expanding)
     if head + test > n_bars:
         raise ArgumentError(
             "n_bars", n_bars, f"at least first + train + validation + test = {head + test}"

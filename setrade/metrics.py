@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from setrade.errors import ArgumentError, array, number
+from setrade.errors import ArgumentError, array, number, timed
 
 YEAR = 365 * 86_400_000_000_000  # ns
 # Spread below which returns count as all equal: relative to the largest, and of what rounding
@@ -53,8 +53,7 @@ def periods_per_year(index: pd.DatetimeIndex) -> float:
     """
     if not isinstance(index, pd.DatetimeIndex) or len(index) < 2:
         raise ArgumentError("index", index, "a DatetimeIndex of at least two bars")
-    if not index.is_monotonic_increasing or not index.is_unique:
-        raise ArgumentError("index", index, "rising stamps without repeats")
+    timed("index", index)
     step = float(np.median(np.diff(index.as_unit("ns").asi8)))
     return YEAR / step
 
@@ -173,10 +172,11 @@ def profit_factor(profits: Any) -> float:
 
 def _timed(equity: Any) -> pd.Series:
     """Return an equity curve on a DatetimeIndex, checked as `returns` does."""
-    if not isinstance(equity, pd.Series) or not isinstance(equity.index, pd.DatetimeIndex):
+    if not isinstance(equity, pd.Series):
         raise ArgumentError("equity", equity, "a Series on a DatetimeIndex")
+    timed("equity", equity)
     returns(equity)
-    return equity
+    return equity.astype(np.float64)
 
 
 def drawdown(equity: pd.Series) -> Drawdown:

@@ -183,6 +183,8 @@ def load(name: str) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # no JSON, or no text
         raise ResultError(f"book/results/{name}.json is not whole: {error}") from error
+    if not isinstance(record, dict):
+        raise ResultError(f"book/results/{name}.json holds no record but {str(record)[:40]}")
     missing = [key for key in (*KEYS, "results") if key not in record]
     if missing:
         raise ResultError(f"book/results/{name}.json lacks {', '.join(missing)}")

@@ -15,6 +15,8 @@ import numpy as np
 from setrade.costs import compiled
 from setrade.errors import ArgumentError, array, integer, number
 
+MOST_ATR_BARS = 100_000  # of TA-Lib
+
 
 class Rules(NamedTuple):
     """`Risk` as compiled code reads it: an infinite limit never binds."""
@@ -33,7 +35,8 @@ class Risk:
 
     Args:
         max_position: largest position allowed, as a fraction of equity (1: no leverage).
-        stop_atr: stop this many average true ranges from the entry.
+        stop_atr: stop this many average true ranges from the entry; while that range is unknown
+            or zero nothing is entered, and the wish is tried again at the next open.
         take_profit: target this many stop distances from the entry (needs ``stop_atr``).
         atr_bars: bars of the average true range (Wilder).
         max_leverage: liquidate when position value over equity reaches it; above
@@ -61,7 +64,7 @@ class Risk:
 
     def __post_init__(self) -> None:
         number("max_position", self.max_position, 0.0, 100.0, above=True)
-        integer("atr_bars", self.atr_bars, 2)
+        integer("atr_bars", self.atr_bars, 2, MOST_ATR_BARS)
         for name, top in (("stop_atr", 1e6), ("take_profit", 1e6), ("max_jump", 1e6)):
             if getattr(self, name) is not None:
                 number(name, getattr(self, name), 0.0, top, above=True)
@@ -179,7 +182,9 @@ def refusal(
     Args:
         price: what we would trade at. previous: the last close that was seen.
         age: bars since the price last moved (live: age of the newest bar, in bars).
-        atr: average true range after the newest bar (NaN while it warms up).
+        atr: average true range after the newest bar (NaN while it warms up). Where a stop is
+            set, nothing is entered until it is large enough to put the stop below the price:
+            bars that never moved have none.
         halted: whether the daily loss limit has been hit. rules: from `Risk.rules`.
     """
     if halted:
@@ -188,8 +193,8 @@ def refusal(
         return 2
     if abs(price - previous) > rules.max_jump * previous:
         return 3
-    if not math.isinf(rules.stop_atr) and math.isnan(atr):
-        return 4  # without its stop a position would stand unprotected
+    if not math.isinf(rules.stop_atr) and not price - rules.stop_atr * atr < price:
+        return 4  # NaN: it would stand unprotected; 0: it would be stopped at its own entry
     return 0
 
 

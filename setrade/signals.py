@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from setrade.candles import check
-from setrade.errors import ArgumentError, array, choice, integer, number
+from setrade.errors import ArgumentError, array, choice, integer, number, timed
 from setrade.labels import CLASSES
 
 __all__ = [
@@ -141,8 +141,8 @@ def _series(name: str, value: object, index: pd.Index | None = None) -> pd.Serie
     allowed = "a Series of finite numbers" + ("" if index is None else " on the regime's index")
     if not isinstance(value, pd.Series) or value.empty or value.dtype.kind not in "iuf":
         raise ArgumentError(name, value, allowed)
-    if not np.isfinite(value.to_numpy(float)).all():
-        raise ArgumentError(name, value, allowed)
+    timed(name, value, needed=False)
+    array(name, value, ndim=1)
     if index is not None and not value.index.equals(index):
         raise ArgumentError(name, value, allowed)
     return value.astype(float)
@@ -152,7 +152,7 @@ def _labels(regime: object) -> pd.Series:
     """Return a categorical Series of regimes, or say what is wrong."""
     if not isinstance(regime, pd.Series) or not isinstance(regime.dtype, pd.CategoricalDtype):
         raise ArgumentError("regime", regime, "a categorical Series, as regimes.by_rules gives")
-    return regime
+    return timed("regime", regime, needed=False)
 
 
 def choose_regimes(
@@ -202,11 +202,9 @@ def gate_by_regime(
     labels = _labels(regime)
     position = _series("position", position, regime.index)
     names = list(labels.cat.categories)
-    if set(weights) != set(names):
-        raise ArgumentError("weights", sorted(weights), f"one for each of {names}")
-    factor = np.array([weights[name] for name in names], float)
-    if not (np.abs(factor) <= 1).all():
-        raise ArgumentError("weights", dict(weights), "numbers in [-1, 1]")
+    if not isinstance(weights, Mapping) or set(weights) != set(names):
+        raise ArgumentError("weights", weights, f"one for each of {names}")
+    factor = np.array([number("weights", weights[name], -1, 1) for name in names])
     codes = labels.cat.codes.to_numpy()
     scaled = np.where(codes >= 0, factor[codes], 0.0) * position.to_numpy()
     return pd.Series(scaled + 0.0, position.index, name="position")  # + 0.0: no minus zero
@@ -227,10 +225,13 @@ def blend_by_regime(positions: Mapping[str, pd.Series], probabilities: pd.DataFr
     """
     if not isinstance(probabilities, pd.DataFrame) or probabilities.empty:
         raise ArgumentError("probabilities", probabilities, "a DataFrame, a column a regime")
-    names = list(probabilities.columns)
-    if set(positions) != set(names):
-        raise ArgumentError("positions", sorted(positions), f"one for each of {names}")
+    timed("probabilities", probabilities, needed=False)
+    shares, names = array("probabilities", probabilities, finite=False), list(probabilities.columns)
+    if (shares < 0).any() or (shares > 1).any():
+        raise ArgumentError("probabilities", probabilities, "shares in [0, 1], or NaN")
+    if not isinstance(positions, Mapping) or set(positions) != set(names):
+        raise ArgumentError("positions", positions, f"one for each of {names}")
     total = pd.Series(0.0, probabilities.index, name="position")
-    for name in names:
-        total += probabilities[name] * _series("positions", positions[name], total.index)
+    for name, share in zip(names, shares.T, strict=True):
+        total += share * _series("positions", positions[name], total.index)
     return total.fillna(0.0)

@@ -14,7 +14,7 @@ from setrade import metrics
 from setrade.backtest.engine import LEDGER, new_accounts, simulate_many
 from setrade.backtest.result import METRICS, Result, instance, market, plain, position_array, run
 from setrade.costs import FREE, Costs
-from setrade.errors import ArgumentError, array, number
+from setrade.errors import ArgumentError, array, flag, number
 from setrade.risk import Risk
 
 OPTIONS = ("series", "threshold", "size")
@@ -29,11 +29,13 @@ def grid(**values: Any) -> pd.DataFrame:
     Raises:
         ArgumentError: a name that `run_many` does not know, or an empty list.
     """
+    lists: dict[str, list[Any]] = {}
     for name, options in values.items():
         _known(name)
-        if not np.iterable(options) or isinstance(options, str) or not len(list(options)):
+        lists[name] = list(options) if np.iterable(options) else []  # an iterator gives once
+        if isinstance(options, str) or not lists[name]:
             raise ArgumentError(name, options, "a list of at least one value")
-    return pd.DataFrame(list(product(*values.values())), columns=list(values))
+    return pd.DataFrame(list(product(*lists.values())), columns=list(lists))
 
 
 def _known(name: Any) -> None:
@@ -86,7 +88,10 @@ def run_many(
         for what, name in (("atr", "stop_atr"), ("days", "daily_loss"))
     }
     m = market(candles, funding, risk, **needs)
-    rows = np.atleast_2d(np.asarray(scores))
+    rebalance, curves = flag("rebalance", rebalance), flag("curves", curves)
+    rows = np.atleast_2d(array("scores", scores, finite=False))
+    if rows.ndim != 2:
+        raise ArgumentError("scores", scores, "(n,), or (k, n): one row a series")
     rows = np.stack([
         position_array(scores if isinstance(scores, pd.Series) else row, candles.index,
                        MAX_SCORE, name="scores") for row in rows
@@ -108,7 +113,7 @@ def _sets(sets: Any) -> pd.DataFrame:
     try:
         table = pd.DataFrame(sets).reset_index(drop=True)
         table = table.astype(np.float64)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise ArgumentError("sets", sets, "a table of numbers, one row a set") from error
     for name in table.columns:
         _known(name)

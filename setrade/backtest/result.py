@@ -24,7 +24,7 @@ from setrade.backtest.engine import (
 )
 from setrade.candles.checks import even_steps, valid_bars
 from setrade.costs import Costs, funding_by_bar
-from setrade.errors import ArgumentError, array, number
+from setrade.errors import ArgumentError, array, flag, number
 from setrade.risk import LEFT_OPEN, REASONS, Risk, by_confidence
 
 Given = TypeVar("Given", Costs, Risk)
@@ -169,6 +169,17 @@ class Result:
     ledger: np.ndarray = field(repr=False)
     statements: np.ndarray = field(repr=False)
     account: np.void = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what `expand` and `trades` would read, or write, out of bounds."""
+        n, said, rows = len(self.candles), self.statements, self.ledger
+        if said.ndim != 2 or said.shape[1] != 4 or said.dtype != np.float64 or not len(said):
+            raise ArgumentError("statements", said, "floats (k, 4): bar, cash, units, entry")
+        bars_ = said[:, 0]
+        if bars_[0] != 0 or not (bars_[-1] < n and (bars_[1:] > bars_[:-1]).all()):
+            raise ArgumentError("statements", said, f"rising bar numbers from 0 on, below {n}")
+        if rows.ndim != 1 or rows.dtype != LEDGER or not (rows["closed"] < n).all():
+            raise ArgumentError("ledger", rows, f"rows of {LEDGER.names}, bars below {n}")
 
     @cached_property
     def curves(self) -> np.ndarray:
@@ -317,7 +328,8 @@ def run(
     if confidence is not None:
         part = position_array(confidence, candles.index, 1.0, name="confidence")
         wanted = plain(by_confidence(wanted, part, limits))
-    options = FillOptions(-1.0, 1.0, bool(rebalance), bool(close_at_end), False)
+    flags = flag("rebalance", rebalance), flag("close_at_end", close_at_end)
+    options = FillOptions(-1.0, 1.0, *flags, False)
     accounts = new_accounts(1, number("equity", equity, 0.0, above=True))
     ledger, statements = scratch.room(len(wanted))
     rules, rates = limits.rules(), charged.rates(order)

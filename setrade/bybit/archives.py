@@ -30,7 +30,9 @@ from setrade.orderbook import OrderBook, Snapshots
 CONTRACTS = ({"timestamp", "side", "size", "price", "trdMatchID"}, "size", "trdMatchID", 1e6)
 SPOT = ({"id", "timestamp", "price", "volume", "side"}, "volume", "id", 1e3)
 SIDES = {"buy": 1, "sell": -1}
-BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
+# A zip that wants a password, or is packed in a way unknown here, is a RuntimeError.
+BROKEN = (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
+FIRST, LAST = 1.2e15, 4.1e15  # us since 1970: the years 2008 to 2099
 
 
 def trades(path: str | Path) -> pd.DataFrame:
@@ -56,7 +58,14 @@ def trades(path: str | Path) -> pd.DataFrame:
     if not good.all():
         line = int(np.argmin(good.to_numpy()))
         raise ArchiveError(path, f"line {line + 2} is no trade: {table.iloc[line].to_dict()}")
-    us = np.rint(numbers["timestamp"].to_numpy() * unit).astype(np.int64)
+    us = np.rint(numbers["timestamp"].to_numpy() * unit)
+    if (far := (us < FIRST) | (us > LAST)).any():
+        line, named = int(far.argmax()), "s" if unit == 1e6 else "ms"
+        stamp = table["timestamp"].iloc[line]
+        raise ArchiveError(
+            path, f"line {line + 2}: timestamp {stamp} is not of this century in {named}"
+        )
+    us = us.astype(np.int64)
     out = pd.DataFrame(
         {
             "time": pd.DatetimeIndex(us.astype("M8[us]")).tz_localize("UTC"),
@@ -121,7 +130,9 @@ def book_messages(path: str | Path) -> Iterator[dict[str, Any]]:
                 yield message
     except BROKEN as error:
         raise ArchiveError(path, f"cannot be read after line {number}: {error}") from error
-    except json.JSONDecodeError as error:
+    except ArchiveError:
+        raise
+    except ValueError as error:  # also a number of more digits than Python reads
         raise ArchiveError(path, f"line {number} is no JSON: {error}") from error
     if not number:
         raise ArchiveError(path, "holds no message")
@@ -150,6 +161,8 @@ def replay(messages: Iterable[dict[str, Any]], levels: int = 10) -> Replay:
     levels = integer("levels", levels, 1)
     book, kinds, kept, invalid = OrderBook(), Counter[str](), [], 0
     for message in messages:
+        if not isinstance(message, dict):
+            raise ArgumentError("messages", message, "decoded JSON objects of the stream")
         kinds[str(message.get("type"))] += 1
         if book.apply(message):
             kept.append(book.snapshot(levels))

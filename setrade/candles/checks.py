@@ -11,7 +11,7 @@ from numba.extending import register_jitable
 from pandas.tseries.frequencies import to_offset
 
 from setrade.compiled import kernel
-from setrade.errors import ArgumentError
+from setrade.errors import UTC_NAMES, ArgumentError
 
 SECOND, HOUR, DAY = 1_000_000_000, 3_600_000_000_000, 86_400_000_000_000  # ns
 ALLOWED = 'a pandas offset of 1 s or more that divides a day: "1min", "15min", "1h", "1D" ...'
@@ -130,7 +130,6 @@ PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume")
 LAYOUTS = (COLUMNS, (*COLUMNS, "turnover"))
 FIRST, LAST = 1678, 2261  # years that nanoseconds reach
-UTC_NAMES = ("UTC", "Etc/UTC", "UTC+00:00", "tzutc()")
 SHOWN = 3
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from setrade.candles.checks import parse_interval, stamps
 from setrade.compiled import kernel
-from setrade.errors import generator, integer
+from setrade.errors import ArgumentError, generator, integer
 
 REGIMES = ("trending", "ranging", "accumulating")
 INFORMATIVE = {"trending": "roc", "ranging": "bollinger_percent_b", "accumulating": "volume_ma"}
@@ -30,6 +30,10 @@ class Market:
     regime: pd.Series
     informative: dict[str, str] = field(default_factory=lambda: dict(INFORMATIVE))
     books: object | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.regime) != len(self.candles):
+            raise ArgumentError("regime", self.regime, f"{len(self.candles)} labels, one a candle")
 
 
 @kernel

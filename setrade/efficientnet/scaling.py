@@ -19,12 +19,20 @@ from setrade.errors import ArgumentError, integer, number
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
 
 
-class Scale(NamedTuple):
-    """Factors on B0's number of layers, of channels, and on the side of its picture."""
-
+class _Factors(NamedTuple):
     depth: float
     width: float
     resolution: float
+
+
+class Scale(_Factors):
+    """Factors on B0's number of layers, of channels, and on the side of its picture; above zero."""
+
+    __slots__ = ()
+
+    def __new__(cls, depth: float, width: float, resolution: float) -> Scale:
+        given = {"depth": depth, "width": width, "resolution": resolution}
+        return super().__new__(cls, *(number(k, v, 0, above=True) for k, v in given.items()))
 
     @property
     def flops(self) -> float:

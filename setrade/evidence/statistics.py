@@ -15,6 +15,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from setrade import backtest, metrics
+from setrade.backtest.result import instance
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, array, integer, number
 
@@ -250,7 +251,8 @@ def cost_sensitivity(
     Returns:
         One row a fee (index ``fee_bps``), the columns of ``backtest.METRICS``.
     """
-    base, fees = costs or Costs(), [number("fees_bps", fee, 0) for fee in fees_bps]
+    base, fees = instance("costs", costs, Costs), list(fees_bps) if np.iterable(fees_bps) else []
+    fees = [number("fees_bps", fee, 0) for fee in fees]
     if not fees:
         raise ArgumentError("fees_bps", fees, "at least one fee")
     rows = [
@@ -274,7 +276,7 @@ def break_even_fee(
         The fee to 0.01; 0 where it earns nothing without any (or never trades), infinite where
         it still earns at ``high``.
     """
-    base, bottom, top = costs or Costs(), 0.0, number("high", high, 0, above=True)
+    base, bottom, top = instance("costs", costs, Costs), 0.0, number("high", high, 0, above=True)
 
     def earns(fee: float) -> bool:
         run = backtest.run(candles, position, costs=replace(base, fee_bps=fee))

@@ -16,17 +16,14 @@ import numpy as np
 import pandas as pd
 
 from setrade.candles.checks import common_step, parse_interval
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, flag, integer, number, timed
 
 
 def _index(name: str, value: object) -> pd.DatetimeIndex:
     """Return a rising UTC index of bar opens, or say what is wrong."""
-    allowed = "a rising UTC DatetimeIndex of at least two bar opens, each once"
-    if not isinstance(value, pd.DatetimeIndex) or len(value) < 2 or value.tz is None:
-        raise ArgumentError(name, value, allowed)
-    if not (value.is_monotonic_increasing and value.is_unique):
-        raise ArgumentError(name, value, allowed)
-    return value
+    if not isinstance(value, pd.DatetimeIndex) or len(value) < 2:
+        raise ArgumentError(name, value, "a DatetimeIndex of at least two bar opens")
+    return timed(name, value)
 
 
 def known_at(values: pd.DataFrame, interval: str, index: pd.DatetimeIndex) -> pd.DataFrame:
@@ -57,7 +54,7 @@ def known_at(values: pd.DataFrame, interval: str, index: pd.DatetimeIndex) -> pd
     now = index.as_unit("ns").asi8 + step
     place = np.searchsorted(opens + length, now, side="right") - 1
     fresh = (place >= 0) & (now - (opens[place] + length) < length)
-    rows = values.to_numpy(np.float64)[place]
+    rows = array("values", values, ndim=2, finite=False).astype(np.float64)[place]
     return pd.DataFrame(np.where(fresh[:, None], rows, np.nan), index, values.columns)
 
 
@@ -71,8 +68,11 @@ def align(forecasts: Mapping[str, pd.DataFrame], index: pd.DatetimeIndex) -> np.
     Raises:
         ArgumentError: fewer than two frames, other columns, or as `known_at`.
     """
-    if len(forecasts) < 2:
-        raise ArgumentError("forecasts", list(forecasts), "at least two timeframes")
+    frames = list(forecasts.values()) if isinstance(forecasts, Mapping) else []
+    if len(frames) < 2 or not all(isinstance(frame, pd.DataFrame) for frame in frames):
+        raise ArgumentError(
+            "forecasts", forecasts, "interval -> DataFrame, at least two timeframes"
+        )
     columns = [list(frame.columns) for frame in forecasts.values()]
     if any(names != columns[0] for names in columns):
         raise ArgumentError("forecasts", columns, "the same columns in every timeframe")
@@ -150,7 +150,7 @@ class TimeframeEnsemble:
         With classes sell, hold, buy that is P(buy) - P(sell). ``unanimous``: zero on bars where
         the frames do not all point the same way.
         """
-        pooled = self.combine(probabilities)
+        pooled, unanimous = self.combine(probabilities), flag("unanimous", unanimous)
         lean = pooled[:, -1] - pooled[:, 0]
         return np.where(agree(probabilities), lean, 0.0) if unanimous else lean
 

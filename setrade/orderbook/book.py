@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from setrade.errors import ArgumentError, integer
+from setrade.errors import ArgumentError, array, flag, integer
 
 INFINITY = float("inf")
 
@@ -83,10 +83,15 @@ def utc_times(name: str, value: Any) -> np.ndarray:
         if value.tz is None:
             raise ArgumentError(name, value, "a DatetimeIndex in UTC, not a naive one")
         value = value.tz_convert(None).to_numpy()
+    if np.ma.is_masked(value):
+        raise ArgumentError(name, value, "no masked values")
     times = np.atleast_1d(np.asarray(value))
     if times.dtype.kind != "M" or times.ndim != 1 or np.isnat(times).any():
         raise ArgumentError(name, value, "one axis of datetime64 stamps without NaT")
-    return times.astype("datetime64[ns]")
+    exact = times.astype("datetime64[ns]")
+    if (exact.astype(times.dtype) != times).any():  # it wrapped
+        raise ArgumentError(name, value, "stamps between the years 1678 and 2262, as ns can hold")
+    return exact
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +176,7 @@ class Snapshots:
 
     def join(self, values: np.ndarray, times: Any) -> np.ndarray:
         """Return ``values`` (shape ``(N,)``) as known at ``times``: NaN before the first."""
-        values = np.asarray(values, float)
+        values = array("values", values, ndim=1, finite=False).astype(float)
         if values.shape != (len(self),):
             raise ArgumentError("values", values, f"shape {(len(self),)}, one a snapshot")
         rows = self.at(times)
@@ -197,10 +202,7 @@ class Snapshots:
 
 
 def _levels(name: str, value: Any) -> np.ndarray:
-    x = np.asarray(value)
-    if x.dtype.kind not in "iuf" or x.ndim != 2 or 0 in x.shape:
-        raise ArgumentError(name, value, "numbers of shape (N, levels), neither of them 0")
-    return np.array(x, dtype=np.float64)
+    return np.array(array(name, value, ndim=2, finite=False), dtype=np.float64)
 
 
 # ---- A book kept up to date.
@@ -239,7 +241,7 @@ class OrderBook:
 
     def __init__(self, depth: int | None = None, *, strict: bool = False) -> None:
         self.depth = None if depth is None else integer("depth", depth, 1)
-        self.strict = strict
+        self.strict = flag("strict", strict)
         self.faults: Counter[str] = Counter()
         self.ignored = 0
         self.symbol: str | None = None

@@ -10,7 +10,7 @@ from numba import prange
 
 from setrade.buffers import output
 from setrade.compiled import kernel
-from setrade.errors import ArgumentError, array, choice, integer, number, places
+from setrade.errors import ArgumentError, array, choice, flag, integer, number, places
 from setrade.orderbook.book import Snapshots
 
 
@@ -165,8 +165,13 @@ class PowerLaw:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        number("coefficient", self.coefficient, 0, above=True)
+        for name in ("exponent", "low", "high"):
+            number(name, getattr(self, name))
+
     def __call__(self, sizes: np.ndarray) -> np.ndarray:
-        return self.coefficient * np.asarray(sizes) ** self.exponent
+        return self.coefficient * array("sizes", sizes).astype(float) ** self.exponent
 
 
 def fit_power_law(
@@ -336,8 +341,11 @@ def _check_trades(trades: pd.DataFrame) -> None:
     zoned = isinstance(trades.time.dtype, pd.DatetimeTZDtype)
     if not zoned or not trades.time.is_monotonic_increasing:
         raise ArgumentError("trades.time", trades.time.dtype, "UTC stamps in order")
-    figures = trades[["price", "size"]].to_numpy(float)
-    if not np.isfinite(figures).all() or (figures <= 0).any():
+    if trades.time.hasnans:
+        raise ArgumentError("trades.time", trades.time, "a stamp in every row")
+    if any(
+        (array(f"trades.{name}", trades[name], ndim=1) <= 0).any() for name in ("price", "size")
+    ):
         raise ArgumentError("trades", trades, "finite prices and sizes above zero")
     if not trades.side.isin([1, -1]).all():
         raise ArgumentError("trades.side", trades.side.unique(), "+1 (taker bought) or -1")
@@ -439,7 +447,7 @@ def heatmap(
     outside = np.zeros((len(newest), 2, window))
     sides = (books.bid_price, books.bid_size, books.ask_price, books.ask_size)
     _fill(*sides, books.mid(), newest, span, fixed, volume, outside)
-    if log:
+    if flag("log", log):
         np.log1p(volume, out=volume)
     return Heatmap(volume, outside, np.linspace(span, -span, rows + 1))
 

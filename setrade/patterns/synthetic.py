@@ -247,11 +247,18 @@ class Drawn:
     noise: np.ndarray
     completeness: np.ndarray
 
+    def __post_init__(self) -> None:
+        for name, x in vars(self).items():
+            n = len(self.windows) if name == "kind" else len(self.kind)
+            if len(x) != n or x.ndim != (3 if name == "windows" else 1):
+                raise ArgumentError(name, x, f"{n} rows, as many as windows has")
+
     def __len__(self) -> int:
         return len(self.kind)
 
     def frame(self, i: int) -> pd.DataFrame:
         """Return window i as a frame of hourly candles."""
+        i = integer("i", i, 0, len(self) - 1)
         index = pd.date_range(START, periods=self.windows.shape[2], freq="h", name="time")
         return pd.DataFrame(dict(zip(COLUMNS, self.windows[i], strict=True)), index=index)
 

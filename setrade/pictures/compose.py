@@ -12,6 +12,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
+from setrade.buffers import apart
 from setrade.candles import bar_interval, check
 from setrade.charts import (
     COLOURS,
@@ -138,9 +139,18 @@ def _picture_tensor(pictures: Any) -> Tensor:
         raise ArgumentError("pictures", pictures.dtype, allowed)
     if pictures.ndim not in (3, 4) or 0 in pictures.shape:
         raise ArgumentError("pictures", pictures, allowed)
+    if np.ma.is_masked(pictures):
+        raise ArgumentError("pictures", pictures, "no masked values")
+    if isinstance(pictures, Tensor) and (pictures.is_meta or pictures.layout != torch.strided):
+        raise ArgumentError(
+            "pictures", (pictures.device, pictures.layout), "a dense tensor with data"
+        )
     if isinstance(pictures, np.ndarray):
         # torch warns about read-only memory, which is only read here.
-        pictures = torch.from_numpy(pictures if pictures.flags.writeable else pictures.copy())
+        # It knows no step backwards, and none off the grid of the type.
+        steps = any(s < 0 or s % pictures.itemsize for s in pictures.strides)
+        fits = pictures.flags.writeable and pictures.flags.aligned and not steps
+        pictures = torch.from_numpy(np.asarray(pictures if fits else pictures.copy()))
     return pictures if pictures.ndim == 4 else pictures.unsqueeze(1)
 
 
@@ -166,6 +176,11 @@ def _refuse_unfit(out: Any, x: Tensor) -> None:
     fits = isinstance(out, Tensor) and out.dtype == torch.float32 and tuple(out.shape) == shape
     if not fits or out.device != x.device:
         raise ArgumentError("out", out, f"a float32 tensor of shape {shape} on {x.device}")
+    if torch.is_grad_enabled() and (x.requires_grad or out.requires_grad):
+        raise ArgumentError("out", out, "None where gradients are wanted")
+    if any(n > 1 and step == 0 for n, step in zip(out.shape, out.stride(), strict=True)):
+        raise ArgumentError("out", out, "a place of its own for every pixel")
+    apart(out, x)
 
 
 # ---- Encoders and stacks of them.
@@ -186,6 +201,13 @@ class Encoder:
 
     draw: Callable[..., np.ndarray]
     bounds: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.draw):
+            raise ArgumentError("draw", self.draw, "a function of windows")
+        ends = self.bounds
+        if ends is not None and not (len(array("bounds", ends, ndim=1)) == 2 and ends[0] < ends[1]):
+            raise ArgumentError("bounds", ends, "None, or two numbers, the first below the second")
 
 
 def _candles(size: int, **options: Any) -> Encoder:
@@ -372,6 +394,8 @@ def compose(
     lean = _checked_imbalance(imbalance, x, integer("height", height, 3))
     options = {"price_range": price_range, "outside": outside}
     colours = {"volume": False, "colours": _CANDLES_ONLY}
+    for source in (windows, imbalance) if out is not None else ():
+        apart(out, source)
     pictures = candlesticks(x, height, width, out=out, **options, **colours)
     profile = volume_profile(x, height, **options)
     with threads_for(len(x)):

@@ -1,6 +1,6 @@
 """Market regimes read off the market alone, never off the net that they are to explain."""
 
-from setrade.regimes.hmm import HMM, fit_hmm, observations
+from setrade.regimes.hmm import HMM, DegenerateWarning, fit_hmm, observations
 from setrade.regimes.rules import REGIMES, Agreement, agreement, by_rules, planted
 from setrade.regimes.transitions import (
     expected_duration,
@@ -14,6 +14,7 @@ __all__ = [
     "HMM",
     "REGIMES",
     "Agreement",
+    "DegenerateWarning",
     "agreement",
     "by_rules",
     "expected_duration",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import pandas as pd
 
 from setrade.candles import check
 from setrade.compiled import kernel
-from setrade.errors import ArgumentError, choice, integer
+from setrade.errors import ArgumentError, array, choice, integer, timed
 
 ONE_BASIS_POINT = 1e-4  # added to the range: a bar that never moved has a logarithm too
 
@@ -120,6 +121,21 @@ def forward(
             before[j] = log_sum(paths)
 
 
+ALIKE = 0.98
+
+
+class DegenerateWarning(UserWarning):
+    """A fit ended in a model that describes fewer regimes than it has names for."""
+
+
+def _overlap(means: np.ndarray, covariances: np.ndarray) -> float:
+    """Return Bhattacharyya's coefficient of two normal densities, in [0, 1]: 1 for equal ones."""
+    apart, middle = means[0] - means[1], covariances.mean(axis=0)
+    dets = np.linalg.det(covariances)
+    distance = apart @ np.linalg.solve(middle, apart) / 8
+    return float(np.exp(-distance) * (dets.prod() ** 0.25) / np.sqrt(np.linalg.det(middle)))
+
+
 @dataclass(frozen=True)
 class HMM:
     """A fitted model of k states over standardised observations.
@@ -143,6 +159,49 @@ class HMM:
     means: np.ndarray = field(repr=False)
     covariances: np.ndarray = field(repr=False)
     log_likelihoods: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse shapes and figures that are no model: `forward` would read beyond its arrays."""
+        k = len(self.names)
+        integer("window", self.window, 1)
+        if not k or len(set(self.names)) != k:
+            raise ArgumentError("names", self.names, "different names, at least one")
+        shapes = {
+            "centre": (2,), "scale": (2,), "start": (k,), "transition": (k, k),
+            "means": (k, 2), "covariances": (k, 2, 2),
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            x = np.array(array(name, getattr(self, name)), np.float64, order="C")
+            if x.shape != shape:
+                raise ArgumentError(name, x, f"shape {shape}, for {k} states of 2 figures")
+            object.__setattr__(self, name, x)
+        for name in ("start", "transition"):
+            x = getattr(self, name)
+            if (x < 0).any() or (np.abs(x.sum(axis=-1) - 1) > 1e-6).any():
+                raise ArgumentError(name, x, "shares >= 0 that sum to 1")
+        if (self.scale <= 0).any():
+            raise ArgumentError("scale", self.scale, "deviations > 0")
+        c = self.covariances
+        if not np.allclose(c, c.mT) or (np.linalg.eigvalsh(c) <= 0).any():
+            raise ArgumentError("covariances", c, "symmetric, positive definite")
+
+    def degenerate(self, bars: int) -> list[str]:
+        """Return what makes this a poor model of ``bars`` training bars; usually nothing.
+
+        A state that is left less than once in so many bars is absorbing: once called, it stays
+        called long after its cause. Two states whose densities overlap by more than 98 %
+        (Bhattacharyya's coefficient) are one. A state of less than one bar describes nothing.
+        """
+        bars, found = integer("bars", bars, 1), []
+        for i, name in enumerate(self.names):
+            if 1 - self.transition[i, i] < 1 / bars:
+                found.append(f"{name} is absorbing (it stays with p = {self.transition[i, i]:.6g})")
+            if self.start[i] < 1 / bars:
+                found.append(f"{name} has no bar of its own (a share of {self.start[i]:.2g})")
+            for j in range(i):
+                if _overlap(self.means[[i, j]], self.covariances[[i, j]]) > ALIKE:
+                    found.append(f"{self.names[j]} and {name} are alike")
+        return found
 
     def rows(self, candles: pd.DataFrame) -> np.ndarray:
         """Return standardised observations (n, 2), NaN in the first ``window`` rows."""
@@ -179,11 +238,15 @@ class HMM:
     def ahead(self, probabilities: pd.DataFrame, steps: int = 1) -> pd.DataFrame:
         """Return the probability of each state ``steps`` bars later: filtered times transition."""
         steps = integer("steps", steps, 1)
-        if list(probabilities.columns) != list(self.names):
-            raise ArgumentError("probabilities", probabilities, f"columns {self.names}")
+        frame = isinstance(probabilities, pd.DataFrame)
+        if not frame or list(probabilities.columns) != list(self.names):
+            raise ArgumentError(
+                "probabilities", probabilities, f"a frame with columns {self.names}"
+            )
+        timed("probabilities", probabilities, even=True, needed=False)
         # One product a state, summed in a fixed order: a matrix product's digits depend on n.
         power = np.linalg.matrix_power(self.transition, steps)
-        p = probabilities.to_numpy()
+        p = array("probabilities", probabilities, ndim=2, finite=False).astype(np.float64)
         after = sum(p[:, [i]] * power[i] for i in range(len(power)))
         return pd.DataFrame(after, probabilities.index, probabilities.columns)
 
@@ -264,6 +327,9 @@ def fit_hmm(
         ArgumentError: a parameter is out of range, too few bars (100 a state), or a price that
             never moves.
 
+    Warns:
+        DegenerateWarning: a state is absorbing, empty or like another (`HMM.degenerate`).
+
     Source: the fit is hmmlearn's; L. Rabiner (1989), section III C.
     """
     k, order = integer("n_states", n_states, 2, 10), choice("order", order, ORDERS)
@@ -282,11 +348,15 @@ def fit_hmm(
     best = models[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
     sort = np.argsort(best.means_[:, column], kind="stable")
     names = NAMES.get((order, k), tuple(f"state_{i}" for i in range(k)))
-    return HMM(
+    model = HMM(
         names, window, centre, scale, best.predict_proba(z).mean(axis=0)[sort],
         best.transmat_[np.ix_(sort, sort)], best.means_[sort], best.covars_[sort],
         tuple(map(float, scores)),
     )  # fmt: skip
+    if faults := model.degenerate(len(z)):
+        text = "; ".join(faults)
+        warnings.warn(f"the fit is degenerate: {text}", DegenerateWarning, stacklevel=2)
+    return model
 
 
 def _one_fit(z: np.ndarray, k: int, seed: int, n_iter: int, column: int | None) -> Any:

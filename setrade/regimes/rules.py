@@ -15,7 +15,7 @@ import pandas as pd
 from setrade.candles import Market, check
 from setrade.candles.checks import parse_interval
 from setrade.candles.market import draw_candles
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, flag, integer, number, timed
 
 REGIMES = ("trending_up", "trending_down", "ranging", "high_volatility", "low_liquidity")
 
@@ -115,6 +115,7 @@ def _paired(first: pd.Series, second: pd.Series) -> tuple[pd.Series, pd.Series]:
     for name, value in (("first", first), ("second", second)):
         if not isinstance(value, pd.Series) or value.empty:
             raise ArgumentError(name, value, "a Series of labels")
+        timed(name, value, needed=False)
     if not first.index.equals(second.index):
         raise ArgumentError("second", second, "labels on the index of the first")
     both = (first.notna() & second.notna()).to_numpy()
@@ -143,6 +144,7 @@ def agreement(first: pd.Series, second: pd.Series, *, match: bool = False) -> Ag
     """
     from sklearn.metrics import adjusted_rand_score
 
+    match = flag("match", match)
     a, b = _paired(first, second)
     table = pd.crosstab(a.to_numpy(), b.to_numpy())
     table = table.reindex(index=list(a.cat.categories), columns=list(b.cat.categories))

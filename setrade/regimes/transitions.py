@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from setrade.errors import ArgumentError, number
+from setrade.errors import ArgumentError, array, number, timed
 
 
 def _counts(regime: pd.Series) -> pd.DataFrame:
     """Return how often regime i (rows) was followed by regime j (columns)."""
     if not isinstance(regime, pd.Series) or regime.notna().sum() < 2:
         raise ArgumentError("regime", regime, "a Series with at least two labels")
+    timed("regime", regime, even=True, needed=False)
     labels = regime.astype("category")
     names = list(labels.cat.categories)
     pairs = pd.DataFrame({"from": labels.to_numpy()[:-1], "to": labels.to_numpy()[1:]}).dropna()
@@ -67,9 +68,9 @@ def transition_intervals(regime: pd.Series, level: float = 0.95) -> pd.DataFrame
 
 def _matrix(matrix: pd.DataFrame) -> np.ndarray:
     """Return a transition matrix as an array, or say why it is none."""
-    x = np.asarray(matrix, dtype=float) if isinstance(matrix, pd.DataFrame) else np.empty(0)
-    square = x.ndim == 2 and len(x) == len(x.T) and x.size > 0
-    if not square or not np.isfinite(x).all() or (x < 0).any():
+    x = array("matrix", matrix, ndim=2).astype(float)
+    square = isinstance(matrix, pd.DataFrame) and len(x) == len(x.T)
+    if not square or (x < 0).any():
         raise ArgumentError("matrix", matrix, "a square DataFrame of shares >= 0 without NaN")
     if np.abs(x.sum(axis=1) - 1).max() > 1e-6:
         raise ArgumentError("matrix", float(x.sum(axis=1).max()), "rows that sum to 1")
@@ -103,6 +104,7 @@ def spells(regime: pd.Series) -> pd.DataFrame:
     """
     if not isinstance(regime, pd.Series) or not regime.notna().any():
         raise ArgumentError("regime", regime, "a Series with at least one label")
+    timed("regime", regime, even=True, needed=False)
     codes = pd.factorize(regime)[0]
     start = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
     bars = np.diff(np.r_[start, len(codes)])
