@@ -61,6 +61,19 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, monkeypatch, capsys, op
     assert told[0].startswith("ArgumentError: ")
 
 
+@pytest.mark.parametrize("name", ["testnet", "demo"])
+@pytest.mark.parametrize("bars", [[], ["--source", "simulator"], ["--source", "file"]])
+def test_an_exchange_is_traded_on_its_own_bars_only(tmp_path, capsys, name, bars):
+    journal = tmp_path / "r.sqlite"
+    assert main(["--broker", name, *bars, "--journal", str(journal)]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "source" in told[0]
+    assert "exchange's own bars" in told[0]
+    assert not journal.exists()
+    Config(broker=name, source="bybit").check()
+
+
 def test_file_to_table_and_on_from_there(tmp_path, capsys):
     """A file, no pauses; the second run goes on with the same journal."""
     path = tmp_path / "bars.parquet"

@@ -22,7 +22,7 @@ import tenacity
 from tenacity import RetryCallState, Retrying
 
 from setrade.bybit import ExchangeError, orders
-from setrade.bybit.orders import Broker, Order, OrderRequest
+from setrade.bybit.orders import Broker, Instrument, Order, OrderRequest
 from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs
 from setrade.errors import number
@@ -126,6 +126,7 @@ class Executor:
         settle: seconds in which a market order is expected to end.
 
     ``missed`` is the move of the last `send` that was refused or not filled; None for none.
+    ``sure`` is a closing move's size that has to go out though the broker says no position.
     """
 
     def __init__(
@@ -137,6 +138,8 @@ class Executor:
         self.settle = settle if self.prices is None else 0.0  # on paper there is no waiting
         self._name = partial(orders.client_order_id, strategy, symbol)
         self.missed: Move | None = None
+        self.sure = math.nan
+        self._known: Instrument | None = None
 
     def send(self, moves: list[Move], decided: int, leg: int) -> list[Order]:
         """Carry moves out in order, up to one that is missed; return the orders made of them.
@@ -185,14 +188,15 @@ class Executor:
         on the size: a bar that is worked through again finds the order it has sent.
         """
         units, limit = abs(move.units), None
-        if move.closing:
-            held = self.broker.position(self.symbol)
+        if move.closing and move.units != self.sure:
+            held = self.position()
             units = abs(held) if held * move.units < 0 else 0.0
         if not units:
             return None
-        rules, qty = self.broker.instrument(self.symbol), orders.decimal("qty", units)
+        rules, qty = self._rules(move), orders.decimal("qty", units)
         if rules is not None:
-            qty = rules.floor(units)
+            # what is held was bought in whole steps: steps that have grown may not stop its sale
+            qty = rules.floor(units) or (qty if move.closing else 0)
             price = 0 if move.closing else orders.decimal("price", move.price)
             if not qty or (price and qty * price < rules.min_notional):
                 return None
@@ -201,6 +205,19 @@ class Executor:
             limit = rules.price(exact, rounding="nearest") if rules else exact
         at, side = pd.Timestamp(decided, tz="UTC"), "buy" if move.units > 0 else "sell"
         return OrderRequest(self.symbol, side, qty, at, limit, move.closing, self.strategy, leg)
+
+    def _rules(self, move: Move) -> Instrument | None:
+        """Return the steps and minima; to close, the last known ones do, or none."""
+        try:
+            self._known = self.broker.instrument(self.symbol)
+        except Exception:
+            if not move.closing:
+                raise
+        return self._known
+
+    def position(self) -> float:
+        """Return the signed size held; what is no number is an `ArgumentError`."""
+        return number("position", self.broker.position(self.symbol))
 
     def _carry(
         self, request: OrderRequest, status: str, move: Move, at: int
@@ -259,7 +276,7 @@ class Executor:
 
     def standing(self) -> tuple[float, float]:
         """Return the signed size held and the worth of the account, as the broker says."""
-        return self.broker.position(self.symbol), self.broker.equity()
+        return self.position(), number("equity", self.broker.equity())
 
 
 class Closer:
@@ -278,35 +295,58 @@ class Closer:
         self.close_timeout = number("close_timeout", close_timeout, 0.0)
         self.listeners: list[Callable[[str], None]] = []
         self._failing, self._trouble, self._given_up = False, "", threading.Event()
+        self._held = 0.0  # the last known size
 
     def heard(self, reason: str) -> None:
         """Give up on an interrupt (Ctrl-C) that comes after a try has failed."""
         if reason == "interrupt" and self._failing:
             self._given_up.set()
 
-    def close(self, reason: str, price: float, at: int) -> tuple[float, int]:
+    def close(
+        self, reason: str, price: float, at: int, last: tuple[float, float] = (0.0, math.nan)
+    ) -> tuple[float, int]:  # fmt: skip
         """Close everything at the market; return the account's worth and the orders sent.
+
+        Where the broker does not say what is held, an order goes out for what was held last. It
+        can only close; the end is one that a person must look at until the broker says so.
 
         Args:
             reason: for the journal. price: about which. at: time that the names are made of.
+            last: size held and worth of the account, as far as is known.
 
         Raises:
             UnattendedError: something is still held, or the broker does not say, when time is up
                 or a person gave up.
         """
-        sent = 0
+        sent, (self._held, equity) = 0, last
         for attempt in self._attempts(reason):
             with attempt:  # whatever is raised here is tried again: nobody else would close it
-                held, equity = self.executor.standing()
-                if held:
-                    tries = attempt.retry_state.attempt_number - 1
+                tries = attempt.retry_state.attempt_number - 1
+                if held := self._asked():
                     sent += self._once(Move(-held, price, reason, True), at, tries)
-                    held, equity = self.executor.standing()
+                    held = self.executor.position()
                 if held:
                     raise UnattendedError(f"{held:g} still held")
                 self._failing = False
-                return equity, sent
+                return self._worth(equity), sent
         raise AssertionError("the attempts end in a return or an error")
+
+    def _asked(self) -> float:
+        """Return what is held: the broker's word, or the last one while it gives none."""
+        self.executor.sure = math.nan
+        try:
+            self._held = self.executor.position()
+        except Exception:
+            if not self._held:
+                raise
+            self.executor.sure = -self._held  # the last known: sent without asking once more
+        return self._held
+
+    def _worth(self, last: float) -> float:
+        """Return the account's worth; the last known one where the broker does not say."""
+        with suppress(Exception):  # no wallet is needed to be flat
+            return number("equity", self.executor.broker.equity())
+        return last
 
     def _attempts(self, reason: str) -> Retrying:
         """Return attempts until one does not fail, time is up, or a person gives up."""
@@ -354,7 +394,11 @@ class Closer:
     def _send(self, move: Move, at: int, tries: int) -> int:
         """Send under a new name, or under that of the attempt whose fate is not known."""
         at += tries if self.journal.lost else 0  # nothing is written: count attempts here
-        return len(self.executor.send([move], self.executor.untried(at, FLATTEN), FLATTEN))
+        sent = self.executor.send([move], self.executor.untried(at, FLATTEN), FLATTEN)
+        if self.executor.sure == move.units:  # nobody says what is left: count it
+            filled = sum(float(order.filled) for order in sent)
+            self._held -= math.copysign(min(filled, abs(self._held)), self._held)
+        return len(sent)
 
 
 class Trader:
@@ -504,7 +548,8 @@ class Trader:
         self.target_position, account.a["wanted"] = 0.0, 0.0
         at = self.newest + (self.step if self.early else (CLOSE + 1) * TICK)  # its last moment
         try:
-            equity, sent = self.closer.close(reason, self.last, at)
+            last = float(account.a["units"]), float(account.a["equity"])
+            equity, sent = self.closer.close(reason, self.last, at, last)
         except UnattendedError:
             account.pending_exit = account.pending_exit or reason
             with suppress(JournalError):
