@@ -18,9 +18,8 @@ import sys
 
 def _leave(code: int, frame: object) -> None:
     """End ``python -m setrade.live`` in one line while it is still reading its modules."""
-    words = sys.argv[1:]
-    named = [word.partition("=")[2] or after for word, after in zip(words, [*words[1:], ""])
-             if word.partition("=")[0] == "--journal"]  # fmt: skip
+    words = " ".join(sys.argv[1:]).replace("=", " ").split()
+    named = words[words.index("--journal") + 1 :] if "--journal" in words else []
     waits = os.path.exists([*named, "run.sqlite"][0])
     told = "a position of an older run may be held" if waits else "nothing was begun"
     os.write(2 if waits else 1, f"ended: interrupt, before anything was begun; {told}\n".encode())

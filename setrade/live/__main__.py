@@ -72,7 +72,7 @@ class Table:
     def add(self, row: Row, seconds: float) -> None:
         """Print a row; ``seconds`` from hearing the bar to the last order of it."""
         if self.lines == 0 and self.about:
-            self.say(" · ".join(f"{name}: {told}" for name, told in self.about.items()))
+            self.say(" | ".join(f"{name}: {told}" for name, told in self.about.items()))
         if self.lines % EVERY == 0:
             self.say(HEAD)
         self.lines += 1
@@ -92,7 +92,10 @@ class Table:
 def tell(text: str, out: TextIO | None) -> bool:
     """Print a line; where nobody can read it, return False, and let later lines go nowhere."""
     try:
-        print(text, file=out, flush=True)
+        try:
+            print(text, file=out, flush=True)
+        except UnicodeEncodeError:  # a terminal that knows few letters
+            print(ascii(text), file=out, flush=True)
     except (OSError, ValueError):  # the terminal or the pipe is gone, or closed
         with suppress(OSError, ValueError, AttributeError):  # what is buffered must go somewhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # type: ignore[union-attr]

@@ -114,8 +114,9 @@ class KillSwitch:
 
     def pressed(self) -> str:
         """Return why the run must stop; empty while it may go on."""
-        if self.file is not None and self.file.exists():
-            self.press("kill_file")
+        with suppress(OSError):  # a folder that cannot be read must not end the watch
+            if self.file is not None and self.file.exists():
+                self.press("kill_file")
         return self.reason
 
     def listen(self, numbers: dict[int, str]) -> Callable[[], None]:
@@ -488,13 +489,13 @@ class Pipeline:
         try:
             return self.trader.flatten(self.reason)
         except Exception as error:
-            trouble = str(error)
-            if not isinstance(error, UnattendedError):
-                trouble = f"after {self.reason}: {type(error).__name__}: {error}"
-            self._event("unattended", trouble=trouble)
+            self._event("unattended", reason=self.reason, trouble=str(error))
             with suppress(JournalError):
                 self.journal.commit()
-            raise UnattendedError(trouble) from error
+            if isinstance(error, UnattendedError):
+                raise
+            told = f"after {self.reason}: {type(error).__name__}: {error}"
+            raise UnattendedError(told) from error
 
     async def _leave(self) -> Row:
         """Close the position, or keep it, as the reason asks for."""

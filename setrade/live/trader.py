@@ -25,7 +25,7 @@ from setrade.bybit import ExchangeError, orders
 from setrade.bybit.orders import Broker, Instrument, Order, OrderRequest
 from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs
-from setrade.errors import number
+from setrade.errors import ArgumentError, number
 from setrade.live.account import Move, RiskAccount
 from setrade.live.journal import FILLED, OPEN, UNREADABLE, Journal, JournalError
 from setrade.live.types import Bar, Row
@@ -40,6 +40,7 @@ TICK = 1_000  # ns: the moments of one bar that a paper broker is shown are told
 # Numbers of the legs within one moment: names of orders are made of them.
 INSIDE, OPENING, FLATTEN = 0, 10, 20
 PAPER = {OPENING: 1, INSIDE: 20}  # on paper the open comes first
+STUCK = 3  # tries to close under one name, when nothing is learned of it
 CLOSE = 99  # the last moment of a bar that a paper broker is shown
 T = TypeVar("T")
 
@@ -136,7 +137,7 @@ class Executor:
         self.journal, self.broker, self.symbol, self.strategy = journal, broker, symbol, strategy
         self.prices = PaperPrices(broker, journal) if isinstance(broker, PaperBroker) else None
         self.settle = settle if self.prices is None else 0.0  # on paper there is no waiting
-        self._name = partial(orders.client_order_id, strategy, symbol)
+        self.name = partial(orders.client_order_id, strategy, symbol)
         self.missed: Move | None = None
         self.sure = math.nan
         self._known: Instrument | None = None
@@ -158,7 +159,7 @@ class Executor:
         self.missed = None
         try:
             for k, move in enumerate(moves, leg):
-                known = self.journal.known(self._name(decided, k))
+                known = self.journal.known(self.name(decided, k))
                 request, status = known or (self._request(move, decided, k), "")
                 if request is None:
                     self.journal.decision(decided, "too_small", units=move.units, leg=k)
@@ -177,7 +178,7 @@ class Executor:
 
     def untried(self, decided: int, leg: int) -> int:
         """Return the first time from ``decided`` on (ns) after which no order has ended yet."""
-        while (known := self.journal.known(self._name(decided, leg))) and known[1] != OPEN:
+        while (known := self.journal.known(self.name(decided, leg))) and known[1] != OPEN:
             decided += 1
         return decided
 
@@ -231,7 +232,7 @@ class Executor:
         if status not in ("", OPEN):
             return self.broker.order(name), status == FILLED
         if status:
-            order = self.find(name)
+            order = self._gently(partial(self.find, name), move)
         else:
             self.journal.request(request)
         if order is None:
@@ -245,8 +246,24 @@ class Executor:
         if self.prices is not None and order.is_open:
             self.prices.reach(at, move)
         sent, ask = order, partial(self.broker.order, name)
-        order = poll(lambda: ask() or sent, lambda now: now.is_open, self.settle, 0.02)
+        now = lambda: self._gently(ask, move) or sent  # noqa: E731
+        order = poll(now, lambda order: order.is_open, self.settle, 0.02)
         return order, order.filled >= order.qty or order.is_open
+
+    def _gently(self, ask: Callable[[], Order | None], move: Move) -> Order | None:
+        """Ask for an order; where that fails a closing one is as good as not found.
+
+        It is then sent under its own name, which the exchange takes once, and can only close.
+        """
+        try:
+            order = ask()
+            if not isinstance(order, Order | None):
+                raise ArgumentError("order", order, "an Order or None")
+            return order
+        except Exception:
+            if not move.closing:
+                raise
+            return None
 
     def find(self, client_order_id: str) -> Order | None:
         """Ask the broker for an order by its name, as long as it may take to show."""
@@ -296,6 +313,7 @@ class Closer:
         self.listeners: list[Callable[[str], None]] = []
         self._failing, self._trouble, self._given_up = False, "", threading.Event()
         self._held = 0.0  # the last known size
+        self._stuck = 0  # tries in a row that came to no end
 
     def heard(self, reason: str) -> None:
         """Give up on an interrupt (Ctrl-C) that comes after a try has failed."""
@@ -394,7 +412,13 @@ class Closer:
     def _send(self, move: Move, at: int, tries: int) -> int:
         """Send under a new name, or under that of the attempt whose fate is not known."""
         at += tries if self.journal.lost else 0  # nothing is written: count attempts here
-        sent = self.executor.send([move], self.executor.untried(at, FLATTEN), FLATTEN)
+        at = self.executor.untried(at, FLATTEN)
+        if self._stuck >= STUCK and not self.journal.lost:  # its fate is not to be had: a new name
+            self.journal.outcome(self.executor.name(at, FLATTEN), "unknown", self._trouble)
+            self._stuck, at = 0, self.executor.untried(at, FLATTEN)
+        self._stuck += 1
+        sent = self.executor.send([move], at, FLATTEN)
+        self._stuck = 0
         if self.executor.sure == move.units:  # nobody says what is left: count it
             filled = sum(float(order.filled) for order in sent)
             self._held -= math.copysign(min(filled, abs(self._held)), self._held)
