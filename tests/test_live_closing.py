@@ -6,7 +6,7 @@ import math
 from itertools import combinations
 
 import pytest
-from test_live_guards import BARS, WARM, Run, long, then_dead
+from test_live_guards import BARS, WARM, Run, long
 from test_live_refused import Exchange
 
 from setrade.bybit import ExchangeError
@@ -86,13 +86,19 @@ def harm(run: Run, faults) -> None:
             pages = run.journal.db.execute("PRAGMA page_count").fetchone()[0]
             run.journal.db.execute(f"PRAGMA max_page_count = {pages}")
             run.journal.db.execute("CREATE TEMP TRIGGER no BEFORE INSERT ON intents BEGIN "
-                                   "SELECT RAISE(FAIL, 'database or disk is full'); END")  # fmt: skip
+                                   "SELECT RAISE(FAIL, 'disk is full'); END")  # fmt: skip
 
 
 def ended(path, faults, **more) -> Run:
     """Return a run whose calls began to fail while it held a position, and that had to end."""
-    run = Run(path, [*BARS[WARM : WARM + 8], then_dead(lambda: harm(run, faults))],
-              broker=Failing(), on_exit="keep", close_timeout=2.0, **more)  # fmt: skip
+
+    def on_row(row):
+        if len(run.rows) == 8:
+            harm(run, faults)
+            raise RuntimeError("something broke")
+
+    run = Run(path, BARS[WARM : WARM + 12], broker=Failing(), on_exit="keep", on_row=on_row,
+              close_timeout=2.0, **more)  # fmt: skip
     run.go()
     assert run.rows[-1].units > 0
     return run

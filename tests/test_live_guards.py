@@ -49,16 +49,6 @@ def pause() -> None:
     """Let the trader catch up."""
 
 
-def then_dead(work):
-    """Return a step of `Scripted` that does something, after which the stream is dead."""
-
-    def step() -> None:
-        work()
-        raise RuntimeError("stream dead")
-
-    return step
-
-
 class Scripted:
     """Bars as a list has them; an exception in it is raised, None waits for ever."""
 

@@ -83,7 +83,10 @@ def test_file_to_table_and_on_from_there(tmp_path, capsys):
                "--journal", str(tmp_path / "r.sqlite")]  # fmt: skip
     assert main(options) == 0
     first = capsys.readouterr().out.splitlines()
-    assert first[0].split() == ["bar", "(UTC)", "close", "wanted", "held", "equity", "orders",
+    assert first[0].startswith("start: rules on the plain runtime")
+    assert first[1] == (f"broker: paper | account: paper, in this process | source: file {path} "
+                        "| mode: replay")  # fmt: skip
+    assert first[2].split() == ["bar", "(UTC)", "close", "wanted", "held", "equity", "orders",
                                 "ms", "note"]  # fmt: skip
     bars = [line for line in first if line.startswith("2024-")]
     assert len(bars) == 40

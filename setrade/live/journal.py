@@ -142,7 +142,7 @@ class Journal:
         """Put all lines on disk; to be called before anything is acted on."""
         try:
             with self._lock:
-                if self.db.in_transaction and self.lost is None:
+                if self.lost is None and self.db.in_transaction:
                     self.db.execute("COMMIT")
         except (sqlite3.DatabaseError, OSError) as error:
             raise JournalError.unwritten(error) from error

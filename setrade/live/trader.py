@@ -210,7 +210,10 @@ class Executor:
     def _rules(self, move: Move) -> Instrument | None:
         """Return the steps and minima; to close, the last known ones do, or none."""
         try:
-            self._known = self.broker.instrument(self.symbol)
+            rules = self.broker.instrument(self.symbol)
+            if not isinstance(rules, Instrument | None):
+                raise ArgumentError("instrument", rules, "an Instrument or None")
+            self._known = rules
         except Exception:
             if not move.closing:
                 raise
