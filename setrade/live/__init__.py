@@ -21,8 +21,8 @@ def _leave(code: int, frame: object) -> None:
     words = " ".join(sys.argv[1:]).replace("=", " ").split()
     named = words[words.index("--journal") + 1 :] if "--journal" in words else []
     waits = os.path.exists([*named, "run.sqlite"][0])
-    told = "a position of an older run may be held" if waits else "nothing was begun"
-    os.write(2 if waits else 1, f"ended: interrupt, before anything was begun; {told}\n".encode())
+    told = "; a position of an older run may be held" if waits else ""
+    os.write(2 if waits else 1, f"ended: interrupt, before anything was begun{told}\n".encode())
     os._exit(4 if waits else 0)
 
 

@@ -208,10 +208,10 @@ class PortError(OSError):
 def owner(port: int) -> str:
     """Return what listens at a port of this machine, as far as Linux tells it."""
     with suppress(OSError, IndexError):
-        lines = [line.split() for table in ("tcp", "tcp6") if (f := Path("/proc/net", table)).exists()
-                 for line in f.read_text().splitlines()[1:]]  # fmt: skip
-        links = {f"socket:[{line[9]}]" for line in lines
-                 if line[3] == "0A" and int(line[1].rpartition(":")[2], 16) == port}  # fmt: skip
+        tables = [f for f in map(Path, ("/proc/net/tcp", "/proc/net/tcp6")) if f.exists()]
+        lines = [row.split() for f in tables for row in f.read_text().splitlines()[1:]]
+        links = {f"socket:[{row[9]}]" for row in lines
+                 if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}  # fmt: skip
         for link in Path("/proc").glob("[0-9]*/fd/*"):
             with suppress(OSError):  # a process that has ended, or is somebody else's
                 if os.readlink(link) in links:
