@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import configparser
+import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,7 +18,7 @@ import pytest
 from test_live_guards import MARKET
 
 from setrade.live import Journal, JournalError, KillSwitch
-from setrade.live.__main__ import main
+from setrade.live.__main__ import BUSY, REASONS, USAGE, main
 from setrade.live.config import Config, UsageError
 from setrade.live.journal import JournalBusyError
 
@@ -97,9 +101,8 @@ def test_an_interrupt_in_the_first_second_is_one_line(tmp_path, older):
 
 def test_a_second_run_is_told_that_another_one_holds_the_journal(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    first = Journal("r.sqlite")
     with pytest.raises(JournalBusyError):
-        first = Journal("r.sqlite")
-        first.commit()
         Journal("r.sqlite", busy_timeout=0.1)
     assert main(WORDS) == 5
     told = capsys.readouterr().err.strip().splitlines()
@@ -183,3 +186,41 @@ def test_a_dry_run_says_what_it_would_send_and_keeps_nothing(tmp_path, monkeypat
     assert sent
     assert all("BTCUSDT at market" in line for line in sent)
     assert [path.name for path in tmp_path.iterdir()] == ["bars.parquet"]
+
+
+def shown(name: str) -> str:
+    """Return a text that chapter 22 shows, by the name that it has there."""
+    chapter = Path(__file__).parent.parent / "chapters" / "22_live_pipeline.py"
+    for node in ast.parse(chapter.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
+            return ast.literal_eval(node.value)
+    raise AssertionError(name)
+
+
+def test_the_unit_in_the_chapter_ends_and_restarts_as_the_exit_statuses_mean():
+    unit = configparser.ConfigParser()
+    unit.optionxform = str  # type: ignore[assignment, method-assign]
+    unit.read_string(shown("UNIT"))
+    service = unit["Service"]
+    words = shlex.split(service["ExecStart"])
+    assert words[1:3] == ["-m", "setrade.live"]
+    config = Config.read(words[3:])
+    config.check()
+    assert float(service["TimeoutStopSec"]) > config.closing
+    assert service["KillSignal"] in REASONS
+    never = {int(code) for code in service["RestartPreventExitStatus"].split()}
+    assert never == {USAGE, BUSY}
+    assert service["Restart"] == "on-failure"
+    assert config.journal.startswith(f"/var/lib/{service['StateDirectory']}/")
+
+
+def test_the_container_in_the_chapter_passes_signals_to_the_program():
+    lines = [line.split(" ", 1) for line in shown("CONTAINER").strip().splitlines()]
+    told = dict(lines)
+    assert lines[0][0] == "FROM"
+    assert json.loads(told["ENTRYPOINT"])[1:] == ["-m", "setrade.live"]  # a list: no shell
+    assert told["STOPSIGNAL"] in REASONS
+    config = Config.read(json.loads(told["CMD"]))
+    config.check()
+    kept = Path(told["WORKDIR"], config.journal)
+    assert kept.parent.as_posix() == told["VOLUME"]  # it outlives the container
