@@ -904,14 +904,16 @@ assert memory["flat"]
 # none.
 
 # %%
-UNIT = """
+UNIT = r"""
 [Unit]
 Description=setrade, a demo account
 After=network-online.target
 Wants=network-online.target
 StartLimitIntervalSec=0
 [Service]
-ExecStart=/opt/setrade/bin/python -m setrade.live --source bybit --broker demo --minutes 0 --journal /var/lib/setrade/demo.sqlite --on-exit keep --closing 600 --metrics-port 8000
+ExecStart=/opt/setrade/bin/python -m setrade.live --source bybit --broker demo \
+    --minutes 0 --journal /var/lib/setrade/demo.sqlite --on-exit keep \
+    --closing 600 --metrics-port 8000
 EnvironmentFile=/etc/setrade/keys
 User=setrade
 StateDirectory=setrade
@@ -934,9 +936,10 @@ RestartPreventExitStatus=2 5
 # program itself gets the signal, and not a shell that does not pass it on.
 
 # %%
-CONTAINER = """
+CONTAINER = r"""
 FROM python:3.12-slim
-RUN pip install --no-cache-dir setrade && useradd --create-home setrade
+RUN pip install --no-cache-dir setrade && useradd --create-home setrade \
+    && install -d -o setrade /home/setrade/journal
 USER setrade
 WORKDIR /home/setrade
 VOLUME /home/setrade/journal
@@ -959,7 +962,7 @@ unit = configparser.ConfigParser()
 unit.optionxform = str  # names as they are written
 unit.read_string(UNIT)
 service = unit["Service"]
-words = shlex.split(service["ExecStart"])
+words = shlex.split(service["ExecStart"].replace("\\\n", " "))
 config = Config.read(words[words.index("setrade.live") + 1 :])
 config.check()
 

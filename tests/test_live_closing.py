@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
+from typing import Any, cast
 
 import pytest
 from test_live_guards import BARS, WARM, Run, long
@@ -35,7 +36,7 @@ class Failing(Exchange):
         super().__init__()
         self.fails: dict[str, str] = {}
 
-    def _answer(self, name: str, work):
+    def _answer(self, name: str, work) -> Any:
         kind = self.fails.get(name)
         if kind is None:
             return work()
@@ -59,23 +60,23 @@ class Failing(Exchange):
             assert float(request.qty) <= abs(self.held) * (1 + 1e-12)
         return Exchange.submit(self, request)
 
-    def submit(self, request):
+    def submit(self, request) -> Any:
         return self._answer("submit", lambda: self._taken(request))
 
-    def position(self, symbol):
+    def position(self, symbol) -> Any:
         return self._answer("position", lambda: self.held)
 
-    def equity(self):
+    def equity(self) -> Any:
         return self._answer("equity", lambda: self.worth)
 
-    def instrument(self, symbol):
+    def instrument(self, symbol) -> Any:
         return self._answer("instrument", lambda: None)
 
-    def order(self, client_order_id):
+    def order(self, client_order_id) -> Any:
         return self._answer("order", lambda: self.orders.get(client_order_id))
 
 
-def harm(run: Run, faults) -> None:
+def harm(run: Any, faults) -> None:
     """Let calls fail from now on."""
     for name, kind in faults:
         if name != "journal":
@@ -89,7 +90,7 @@ def harm(run: Run, faults) -> None:
                                    "SELECT RAISE(FAIL, 'disk is full'); END")  # fmt: skip
 
 
-def ended(path, faults, **more) -> Run:
+def ended(path, faults, **more) -> Any:
     """Return a run whose calls began to fail while it held a position, and that had to end."""
 
     def on_row(row):
@@ -130,7 +131,7 @@ def test_an_order_whose_answer_is_lost_is_not_doubled(tmp_path):
 def test_before_the_first_close_there_is_no_price_and_it_closes_all_the_same(tmp_path):
     journal, broker = Journal(tmp_path / "j.sqlite"), Failing()
     broker.held, broker.fails = -0.3, {"equity": "timeout"}
-    executor = Executor(journal, broker, "BTCUSDT")
+    executor = Executor(journal, cast("Any", broker), "BTCUSDT")
     closer = Closer(executor, journal, 1.0)
     worth, sent = closer.close("test", math.nan, BARS[0].time, (-0.3, 77.0))
     assert (worth, sent, broker.held) == (77.0, 1, 0.0)
@@ -140,7 +141,7 @@ def test_before_the_first_close_there_is_no_price_and_it_closes_all_the_same(tmp
 def test_an_opening_order_is_not_sent_on_what_was_known(tmp_path):
     """Only what closes may go out on old knowledge."""
     journal, broker = Journal(tmp_path / "j.sqlite"), Failing()
-    executor = Executor(journal, broker, "BTCUSDT")
+    executor = Executor(journal, cast("Any", broker), "BTCUSDT")
     broker.fails = {"instrument": "timeout"}
     with pytest.raises(TimeoutError):
         executor.send([Move(1.0, 100.0, "target", False)], BARS[0].time, 10)
@@ -154,12 +155,12 @@ def test_steps_that_have_grown_do_not_keep_what_is_held(tmp_path):
     from setrade.bybit.orders import Instrument
 
     class Grown(Failing):
-        def instrument(self, symbol):
+        def instrument(self, symbol) -> Any:
             return Instrument(symbol, Decimal("0.1"), Decimal(1), Decimal(1))
 
     journal, broker = Journal(tmp_path / "j.sqlite"), Grown()
     broker.held = 0.004
-    closer = Closer(Executor(journal, broker, "BTCUSDT"), journal, 1.0)
+    closer = Closer(Executor(journal, cast("Any", broker), "BTCUSDT"), journal, 1.0)
     closer.close("test", 100.0, BARS[0].time)
     assert broker.held == 0.0
     journal.close()

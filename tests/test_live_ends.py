@@ -202,7 +202,7 @@ def test_the_unit_in_the_chapter_ends_and_restarts_as_the_exit_statuses_mean():
     unit.optionxform = str  # type: ignore[assignment, method-assign]
     unit.read_string(shown("UNIT"))
     service = unit["Service"]
-    words = shlex.split(service["ExecStart"])
+    words = shlex.split(service["ExecStart"].replace("\\\n", " "))
     assert words[1:3] == ["-m", "setrade.live"]
     config = Config.read(words[3:])
     config.check()

@@ -49,9 +49,11 @@ def gpu(torch: Any = None) -> dict[str, float]:
     torch = torch or sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
     found: dict[str, float] = {}
+    if cuda is None:
+        return found
     with suppress(Exception):
-        if cuda is None or not cuda.is_available() or not cuda.is_initialized():
-            return {}
+        if not cuda.is_available() or not cuda.is_initialized():
+            return found
         free, total = cuda.mem_get_info()
         found |= {"memory_used": float(total - free), "memory_total": float(total)}
     with suppress(Exception):  # pynvml's own errors are of no kind that can be named here

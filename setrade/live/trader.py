@@ -25,7 +25,7 @@ from setrade.bybit import ExchangeError, orders
 from setrade.bybit.orders import Broker, Instrument, Order, OrderRequest
 from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs
-from setrade.errors import ArgumentError, number
+from setrade.errors import number
 from setrade.live.account import Move, RiskAccount
 from setrade.live.journal import FILLED, OPEN, UNREADABLE, Journal, JournalError
 from setrade.live.types import Bar, Row
@@ -190,11 +190,15 @@ class Executor:
         """
         units, limit = abs(move.units), None
         if move.closing and move.units != self.sure:
-            held = self.position()
+            held = number("position", self.broker.position(self.symbol))
             units = abs(held) if held * move.units < 0 else 0.0
         if not units:
             return None
-        rules, qty = self._rules(move), orders.decimal("qty", units)
+        if move.closing and self.prices is None:
+            rules = self._rules()
+        else:
+            rules = self._known = self.broker.instrument(self.symbol)
+        qty = orders.decimal("qty", units)
         if rules is not None:
             # what is held was bought in whole steps: steps that have grown may not stop its sale
             qty = rules.floor(units) or (qty if move.closing else 0)
@@ -207,16 +211,12 @@ class Executor:
         at, side = pd.Timestamp(decided, tz="UTC"), "buy" if move.units > 0 else "sell"
         return OrderRequest(self.symbol, side, qty, at, limit, move.closing, self.strategy, leg)
 
-    def _rules(self, move: Move) -> Instrument | None:
-        """Return the steps and minima; to close, the last known ones do, or none."""
-        try:
+    def _rules(self) -> Instrument | None:
+        """Return the steps and minima for a closing order: the last known ones do, or none."""
+        with suppress(Exception):
             rules = self.broker.instrument(self.symbol)
-            if not isinstance(rules, Instrument | None):
-                raise ArgumentError("instrument", rules, "an Instrument or None")
-            self._known = rules
-        except Exception:
-            if not move.closing:
-                raise
+            if isinstance(rules, Instrument | None):
+                self._known = rules
         return self._known
 
     def position(self) -> float:
@@ -235,7 +235,8 @@ class Executor:
         if status not in ("", OPEN):
             return self.broker.order(name), status == FILLED
         if status:
-            order = self._gently(partial(self.find, name), move)
+            find = partial(self.find, name)
+            order = self._gently(find) if move.closing else find()
         else:
             self.journal.request(request)
         if order is None:
@@ -249,24 +250,20 @@ class Executor:
         if self.prices is not None and order.is_open:
             self.prices.reach(at, move)
         sent, ask = order, partial(self.broker.order, name)
-        now = lambda: self._gently(ask, move) or sent  # noqa: E731
-        order = poll(now, lambda order: order.is_open, self.settle, 0.02)
+        if move.closing and self.prices is None:
+            ask = partial(self._gently, ask)
+        order = poll(lambda: ask() or sent, lambda now: now.is_open, self.settle, 0.02)
         return order, order.filled >= order.qty or order.is_open
 
-    def _gently(self, ask: Callable[[], Order | None], move: Move) -> Order | None:
-        """Ask for an order; where that fails a closing one is as good as not found.
+    def _gently(self, ask: Callable[[], Order | None]) -> Order | None:
+        """Ask for a closing order; where that fails it is as good as not found.
 
         It is then sent under its own name, which the exchange takes once, and can only close.
         """
-        try:
+        with suppress(Exception):
             order = ask()
-            if not isinstance(order, Order | None):
-                raise ArgumentError("order", order, "an Order or None")
-            return order
-        except Exception:
-            if not move.closing:
-                raise
-            return None
+            return order if isinstance(order, Order) else None
+        return None
 
     def find(self, client_order_id: str) -> Order | None:
         """Ask the broker for an order by its name, as long as it may take to show."""
@@ -296,7 +293,8 @@ class Executor:
 
     def standing(self) -> tuple[float, float]:
         """Return the signed size held and the worth of the account, as the broker says."""
-        return self.position(), number("equity", self.broker.equity())
+        held = number("position", self.broker.position(self.symbol))
+        return held, number("equity", self.broker.equity())
 
 
 class Closer:
