@@ -27,7 +27,7 @@ PACKAGE = ROOT / "setrade"
 # the exchange's codes (bybit/codes), what ordinary clients call (simulator/private), forecasts to
 # set a net beside (study/baselines), tests that count every try and what a study can see
 # (evidence/multiple and power).
-BOUNDS = {"files": 117, "lines": 29_500, "lines of code": 18_000, "lines of the largest file": 600}
+BOUNDS = {"files": 117, "lines": 30_250, "lines of code": 18_700, "lines of the largest file": 600}
 FOLDERS = {"live": 14, "bybit": 15}
 FOLDER = 9  # files of any other folder
 

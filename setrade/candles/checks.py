@@ -312,7 +312,8 @@ def spotless(candles: pd.DataFrame, length: int | None = None) -> bool:
     step = second - first
     if step < SECOND or DAY % step or (length is not None and step != length):
         return False
-    if (first - begin_of_days(candles)) % step:
+    noted = candles.attrs.get("offset")
+    if (first - (0 if noted is None else begin_of_days(candles))) % step:
         return False
     stamps, rows = index.asi8, as_rows(candles)
     return (

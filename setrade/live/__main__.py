@@ -190,9 +190,13 @@ def broker(config: Config, costs: Costs, journal: Journal) -> Broker:
         return DryRun(config.symbol, equity=there.equity(), costs=costs,
                       instrument=there.instrument(config.symbol))  # fmt: skip
     kind = DryRun if config.dry_run else PaperBroker
-    made = kind(config.symbol, equity=config.equity, costs=costs)
-    old = Path(f"{config.journal}.paper")
-    if not config.dry_run and old.exists() and journal.kept("paper") is None:
+    made = kind.strict(config.symbol, equity=config.equity, costs=costs)
+    old, kept = Path(f"{config.journal}.paper"), journal.kept("paper")
+    begun = kept is None and old.exists() and not config.dry_run
+    if begun or (isinstance(kept, dict) and kept.get("kind") != made.kind):
+        # Begun before accounts on paper had the exchange's rules: it goes on without them.
+        made = kind(config.symbol, equity=config.equity, costs=costs)
+    if begun:
         replay_lines(made, old)
     return made
 

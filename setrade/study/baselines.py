@@ -8,7 +8,7 @@ nets stop there; nothing looks at a test span.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,6 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from setrade.errors import choice
 from setrade.models.boosted import Boosted
 
-if TYPE_CHECKING:
-    from setrade.study.experiment import Fold
-
 NUMBERS = ("shares", "ridge", "logistic", "boosted")
 RULES = ("momentum", "reversal", "hold")
 SEEDLESS = ("shares", "ridge", "logistic", *RULES)  # the same whatever the seed
@@ -27,8 +24,19 @@ PENALTIES = (1e1, 1e3, 1e5, 1e7)  # of the squared weights; the loss is a sum ov
 Predict = Callable[[str], np.ndarray]  # a part of the fold -> probabilities (m, 3)
 
 
+class Past(Protocol):
+    """What a baseline reads of an `experiment.Fold`."""
+
+    bars: pd.DataFrame
+    truth: pd.Series
+    split: Any  # labels.Split
+    setting: Any  # experiment.Setting
+
+    def ends(self, part: str) -> np.ndarray: ...
+
+
 def fit(
-    fold: Fold, model: str, channels: pd.DataFrame, seed: int
+    fold: Past, model: str, channels: pd.DataFrame, seed: int
 ) -> tuple[Predict, dict[str, Any]]:
     """Return a baseline's probabilities as a function of the part, and what validation chose.
 
@@ -66,18 +74,18 @@ def windows(channels: pd.DataFrame, length: int) -> np.ndarray:
     return np.hstack([channels, rolled.mean(), rolled.std()])
 
 
-def class_shares(fold: Fold) -> np.ndarray:
+def class_shares(fold: Past) -> np.ndarray:
     """Return the shares (3,) of sell, hold and buy among the training examples."""
     truth = fold.truth.to_numpy()[fold.ends("train")].astype(int)
     return np.bincount(truth, minlength=3) / len(truth)
 
 
-def always_long(fold: Fold) -> pd.Series:
+def always_long(fold: Past) -> pd.Series:
     """Return the position 1 after each test bar: buy and hold."""
     return pd.Series(1.0, fold.bars.index[fold.ends("test")])
 
 
-def _rule(fold: Fold, model: str) -> Predict:
+def _rule(fold: Past, model: str) -> Predict:
     """Return a rule's answer: the return over the window, squashed, as a bet with or against it."""
     past = fold.bars["close"].pct_change(fold.setting.lookback).to_numpy()
     unit = np.nanstd(past[fold.split.train])
