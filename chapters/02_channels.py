@@ -34,7 +34,7 @@ N_WALKS = 4_000  # random walks in "What goes wrong"
 # ## 1 Six questions to a market
 #
 # A picture has three channels: red, green and blue. What are the channels of a market? The
-# chapter we started from names six groups. Each group asks one question.
+# SE chapter names six groups. Each group asks one question.
 #
 # | group | question |
 # |---|---|
@@ -158,7 +158,8 @@ for group, names in channels.GROUPS.items():
 # %% [markdown]
 # The slowest is one of Ichimoku's lines, senkou B. It is the middle of the range of 52 bars,
 # *drawn 26 bars ahead*. The value that you see above bar $t$ was computed at bar $t - 26$:
-# $51 + 26 = 77$. The shift costs us news, but it leaks nothing.
+# $51 + 26 = 77$. Because it is old, it reacts late, and because it is
+# old, it cannot have seen a bar that comes after it.
 
 # %%
 middle = (bars["high"].rolling(52).max() + bars["low"].rolling(52).min()) / 2
@@ -279,7 +280,7 @@ assert moved.abs().max().max() < 1e-8
 # One library channel fails this test on some markets. ADX asks whether the high rose by more
 # than the low fell, and on a grid of ticks the two are sometimes *equal*. Multiply all prices
 # by a third: rounding makes them unequal, and a whole bar changes sides. `setrade` has its
-# own ADX, in which almost equal is equal. Exercise 3 shows the effect.
+# own ADX, in which almost equal is equal. {ref}`ex-channels-3` shows the effect.
 # ```
 #
 # ## 6 Standardise, with the past only

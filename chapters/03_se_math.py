@@ -157,8 +157,8 @@ for net in (small, block):
 # %% [markdown]
 # Two details of `SEBlock` are worth knowing. Its hidden layer never has fewer than one unit,
 # whatever the ratio. And its weights start from numbers on both sides of zero, with standard
-# deviation $\sqrt{2/(n_\text{in} + n_\text{out})}$ {cite:p}`glorot2010`. Exercise 2 shows
-# what happens otherwise.
+# deviation $\sqrt{2/(n_\text{in} + n_\text{out})}$ {cite:p}`glorot2010`. {ref}`ex-se-2`
+# shows what happens otherwise.
 
 # %%
 assert se.SEBlock(4, reduction=100).excite.hidden == 1
@@ -177,7 +177,7 @@ print(block.gates(x).detach().numpy().round(3))
 # squeeze, and there it is the same for all bars of a channel:
 #
 # $$\frac{\partial L}{\partial x_{ct}} = \underbrace{s_c\, g_{ct}}_{\text{scale}} \;+\;
-# \underbrace{\frac{1}{T} \Big[ W_1^\top \big( \mathbb 1[W_1 z > 0] \odot W_2^\top d \big)
+# \underbrace{\frac{1}{T} \Big[ W_1^\top \big( \mathbb 1[W_1 z + b_1 > 0] \odot W_2^\top d \big)
 # \Big]_c}_{\text{squeeze}}.$$
 
 # %%
@@ -293,7 +293,7 @@ for r in (1, 2, 4, 8):
 # %% [markdown]
 # ## 6 Gates over time on real bars
 #
-# Now real candles. We take the eight channels that the chapter we started from names in its
+# Now real candles. We take the eight channels that the SE chapter names in its
 # table of regimes, without units, and standardise them with the first 70 % of the bars.
 
 # %%
@@ -440,7 +440,7 @@ assert (se_by_hand(X_turned, W1, W2)[2] == s).all()
 #
 # ```{exercise} Weights of one sign
 # :label: ex-se-2
-# The chapter we started from draws its weights as `random() * scale`, with `random()`
+# The SE chapter draws its weights as `random() * scale`, with `random()`
 # between 0 and 1. Show that no gate can then be below one half, whatever the market does.
 # ```
 #

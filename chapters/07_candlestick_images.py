@@ -110,7 +110,7 @@ print(dict(zip(charts.INKS[:7], letters.tolist(), strict=False)))
 # %% [markdown]
 # One detail differs. A price halfway between two rows has two nearest rows. Python's `round`
 # takes the even one. The package takes the one further from the middle row, so that a falling
-# market is drawn as the exact mirror image of a rising one. Exercise 2 asks you to check that.
+# market is drawn as the exact mirror image of a rising one. {ref}`ex-chart-2` asks you to check that.
 
 # %% [markdown]
 # ## 2 Real bars
@@ -126,7 +126,7 @@ windows = candles.windows(market, N_BARS)  # (N, 5, 56), a view: nothing was cop
 late = windows[-200:-199]  # one window, (1, 5, 56)
 print(windows.shape, charts.candlesticks(late).shape, charts.candlesticks(late).dtype)
 
-# %% mystnb={"figure": {"caption": "The same 56 candles in the three colour maps that the package brings: colour-blind safe, the green and red of the chapter we started from, and grey.", "name": "fig-chart-colours"}, "image": {"alt": "Three candlestick charts of the same bars side by side, in blue and orange, in green and red, and in grey; the shapes are identical and rising candles are the brighter ones in each."}}
+# %% mystnb={"figure": {"caption": "The same 56 candles in the three colour maps that the package brings: colour-blind safe, the green and red of the EfficientNet chapter, and grey.", "name": "fig-chart-colours"}, "image": {"alt": "Three candlestick charts of the same bars side by side, in blue and orange, in green and red, and in grey; the shapes are identical and rising candles are the brighter ones in each."}}
 fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.7))
 for ax, name in zip(axes, charts.COLOURS, strict=True):
     picture = charts.candlesticks(late, averages=(7, 25), colours=name)[0]  # (3, H, W)
@@ -269,7 +269,7 @@ assert 8.0 < body_bps / row_bps[-1] < 10.0  # 224 px: about nine
 # ## 5 Three sources, three channels
 #
 # A colour picture has three channels, and a chart does not need them: grey said the same. So
-# the chapter we started from proposes to fill them with three different things: candles,
+# the EfficientNet chapter proposes to fill them with three different things: candles,
 # the volume profile, and the imbalance of the order book. `pictures.compose` does that.
 #
 # The **volume profile** is the volume traded at each price. Candles do not tell where inside
@@ -389,7 +389,7 @@ assert np.bitwise_xor.accumulate(column).tolist() == [0, 0, 200, 200, 200, 200, 
 # %% [markdown]
 # ## What goes wrong
 #
-# The chapter we started from lists what a candlestick picture encodes, and among it
+# The EfficientNet chapter lists what a candlestick picture encodes, and among it
 # "volatility (candle size)". Test that claim. Take our window and make it twice as wild:
 # double every distance from the last close.
 
@@ -407,7 +407,7 @@ assert (trap[0] == trap[1]).all()
 # price. Twice the moves, twice the scale, the same picture. **Scaling each window by itself
 # erases volatility**, and no net can bring it back.
 #
-# The mend is a scale that does not depend on how far the window moved. `reference_range`
+# The fix is a scale that does not depend on how far the window moved. `reference_range`
 # takes a fixed share of the last close, say 5 % up and 5 % down. It knows nothing that came
 # after the window. `smallest_span` says what share a window needs. We choose it on the first
 # 70 % of the windows, the training part, so that 95 % of them fit.

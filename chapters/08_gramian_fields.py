@@ -424,7 +424,7 @@ assert scores["GADF"] > 0.95
 # %% [markdown]
 # ## What goes wrong
 #
-# **Raw prices, clamped.** The chapter we started from lists «normalise to $[-1, 1]$» as its
+# **Raw prices, clamped.** The EfficientNet chapter lists «normalise to $[-1, 1]$» as its
 # first step. Its code does not normalise. It clamps: every value above 1 becomes 1. Here are
 # its lines, in Python.
 
@@ -539,22 +539,29 @@ assert gadf(three).tolist() == by_pencil_difference
 # %% [markdown]
 # ```{exercise} Which way does time run?
 # :label: ex-gramian-2
-# Reverse a window in time. What happens to its GASF and to its GADF? Can a net that may flip
-# its pictures (a common augmentation) still learn direction from GADF?
+# Reverse a window in time. What happens to its GASF and to its GADF? Then mirror a GADF left
+# to right, turn it by 180 degrees, and transpose it, three augmentations that are common for
+# photographs. Of which window is each the picture, and which of them turn a rise into a fall?
 # ```
 #
 # ```{solution-start} ex-gramian-2
 # :class: dropdown
 # ```
 # <!-- number: 180 by definition of half a turn -->
-# Both pictures are turned by 180 degrees. Transposing a GADF changes its sign, so it is the
-# GADF of the mirrored prices: an augmentation that transposes at random throws direction
-# away again.
+# Both pictures of the reversed window are the old ones turned by 180 degrees. So an
+# augmentation that turns by 180 degrees shows the window backwards in time, and a rise becomes
+# a fall. Transposing a GADF changes its sign, because the difference of angles does, so the
+# result is the GADF of the mirrored prices, and that is a fall again. A flip from left to right
+# alone gives the GADF of *no* window: its diagonal, which must be zero, has moved. A net
+# can tell such a picture from a real one and learn the direction from both; after a half turn or
+# a transposition it cannot, because a true picture of the opposite move looks just the same.
 
 # %%
 assert np.array_equal(gasf(rise[::-1]), gasf(rise)[::-1, ::-1])
 assert np.array_equal(gadf(rise[::-1]), gadf(rise)[::-1, ::-1])
 assert np.array_equal(gadf(rise).T, gadf(-rise))
+assert (np.diag(gadf(rise)) == 0).all()
+assert (np.diag(gadf(rise)[:, ::-1]) != 0).any()
 
 # %% [markdown]
 # ```{solution-end}

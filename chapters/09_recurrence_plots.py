@@ -271,9 +271,10 @@ assert real < min(flipped)
 
 # %% [markdown]
 # <!-- number: 40 by 39 surrogates and the real one, each as likely to be lowest -->
-# With 39 surrogates, chance alone puts the real value below all of them once in 40 times. So
-# the order of the signs seems to matter. But look at the side: the real bars have *less*
-# determinism than random ones. The path is rougher than a walk, not smoother.
+# With 39 surrogates, chance alone puts the real value below all of them once in 40 times, and
+# as often above all of them. We looked at both sides before we named one, so the fair count is
+# two in 40. Still, the order of the signs seems to matter. But look at the side: the real bars
+# have *less* determinism than random ones. The path is rougher than a walk, not smoother.
 #
 # Where does the difference live? Flip the signs in blocks: bars of one block keep their
 # signs relative to each other. If short blocks already bring the real value back, the cause
@@ -375,7 +376,7 @@ assert np.array_equal(transition_field(up), transition_field(-up))
 #
 # ## What goes wrong
 #
-# **One threshold for all times.** The formula of the chapter we started from has a single
+# **One threshold for all times.** The formula of the EfficientNet chapter has a single
 # $\varepsilon$. Take 0.4 % for every window and compare the result with the volatility of the
 # window.
 

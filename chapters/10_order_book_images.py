@@ -92,10 +92,11 @@ small = orderbook.Snapshots(
 # With one level it is $(3-1)/(3+1) = 0.5$. With two, $(5-2)/7 = 0.43$. With three,
 # $(6-6)/12 = 0$. So the answer depends on how deep you look.
 #
-# The **microprice** leans towards the side that is about to run out. It weights the best
-# prices by the *opposite* sizes {cite:p}`stoikov2018`:
-# $m = (3 \cdot 101 + 1 \cdot 100)/4 = 100.75$. The mid is 100.5. Buyers queue, sellers are
-# few, and the microprice expects a rise.
+# The **weighted mid** leans towards the side that is about to run out, because it weights the
+# best prices by the *opposite* sizes: $m = (3 \cdot 101 + 1 \cdot 100)/4 = 100.75$. The mid is
+# 100.5. Buyers queue, sellers are few, and the weighted mid expects a rise. Many call it the
+# microprice, and so does our function; {cite:t}`stoikov2018` keeps that name for a better
+# estimate, which starts from the weighted mid and corrects it by how prices moved next.
 
 # %%
 by_hand = [(3 - 1) / (3 + 1), (5 - 2) / 7, (6 - 6) / 12]
@@ -289,7 +290,7 @@ assert all((np.abs(true_walls.price - p) < 0.05).any() for p in walls.price)
 # ## 6 Spoofs
 #
 # A spoofer shows a large order that he does not want filled, to make others move. It is
-# forbidden in most places, and the chapter we started from lists «identify spoofing patterns»
+# forbidden in most places, and the EfficientNet chapter lists «identify spoofing patterns»
 # among the things a picture can do. Only behaviour can be seen: large, near the touch, short,
 # and gone without a trade. We multiply these into a score between 0 and 1:
 #
@@ -564,9 +565,10 @@ assert (ours == 0).all()
 assert book.faults["gap"] > 0
 
 # %% [markdown]
-# The price of being right is honesty about not knowing: for some seconds there is no book.
-# One thing no reader can do is notice a loss before the next message arrives. If nothing
-# arrives at all, only a clock can tell; {ref}`ch-bybit` has a watchdog for that.
+# A reader that checks the sequence is right whenever it answers, and pays for it with some
+# seconds in which it has no answer at all, because it has given up the book and waits for the
+# next snapshot. One thing no reader can do is notice a loss before the next message arrives.
+# If nothing arrives at all, only a clock can tell; {ref}`ch-bybit` has a watchdog for that.
 #
 # <!-- number: 20,000, 200 from tests/benchmarks/bench_orderbook.py -->
 # Is it fast enough? `make bench BENCH=orderbook` plays 20,000 deltas of one and of four levels
@@ -682,7 +684,7 @@ assert np.array_equal(cut.volume, buffer)
 #
 # - {cite:t}`gould2013` survey how order books work and what is known about them.
 # - {cite:t}`gould2016` test queue imbalance on ten stocks, one tick ahead.
-# - {cite:t}`stoikov2018` goes from the weighted mid to a better microprice.
+# - {cite:t}`stoikov2018` goes from the weighted mid to a better estimate, his microprice.
 # - {cite:t}`toth2011` explain why impact grows like a square root.
 # - {cite:t}`zhang2019` feed raw book levels to a convolutional net; {ref}`ch-many-heads` feeds such
 #   a net heat maps.

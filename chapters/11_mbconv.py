@@ -74,7 +74,8 @@ assert abs(ratio - (1 / 96 + 1 / 9)) < 1e-12  # in general 1 / C_out + 1 / k²
 # %% [markdown]
 # An eighth of the weights, and an eighth of the work, for each weight is used once at every
 # pixel. Look at the split too: the part that looks around is a twelfth of the part that mixes.
-# In this kind of net, seeing is cheap and mixing is dear.
+# In this kind of net most of the work goes into mixing the channels, and little into looking
+# at neighbouring pixels.
 #
 # What does looking around give on a chart? Here are two hand-made kernels on the blue channel
 # of a candlestick picture. One answers to level edges, the other to upright ones.
@@ -117,7 +118,7 @@ assert (inside.abs().amax((1, 2)) > 1).all()
 #   \text{swish}'(x) = \sigma(x) + x\, \sigma(x)\,(1 - \sigma(x)).$$
 #
 # It is a ReLU with a gate in place of a switch: the number decides how much of itself passes.
-# The chapter we started from lists four properties. Three can be checked at once: it is smooth,
+# The EfficientNet chapter lists four properties. Three can be checked at once: it is smooth,
 # it is not monotonic, and it is bounded below but not above. The fourth, "better gradient flow
 # than ReLU", means that its slope is not zero for negative inputs.
 
@@ -202,9 +203,11 @@ for c_out, stride in ((16, 1), (24, 1), (24, 2)):
     assert block.residual == (c_out == 16 and stride == 1)
 
 # %% [markdown]
-# One step is silent in evaluation: **drop connect** {cite:p}`huang2016`. While training, each
-# example of a batch loses the whole branch with a small probability $p$, and only its residual
-# is left. The others are divided by $1 - p$, so that the mean stays.
+# One step is silent in evaluation: **stochastic depth** {cite:p}`huang2016`. While training,
+# each example of a batch loses the whole branch with a small probability $p$, and only its
+# residual is left. The others are divided by $1 - p$, so that the mean stays. EfficientNet's
+# code calls this step «drop connect», and our argument keeps that name; it is not the method
+# called DropConnect, which zeroes single weights.
 
 # %%
 drop = en.DropConnect(0.2).train()
@@ -509,8 +512,8 @@ assert gates > 0.4 * size
 
 # %% [markdown]
 # 8.4 million where 5.3 were published. Nearly half of the net is now gates, and no published
-# weights fit. The mend is one argument, `c_in // 4`, and the lasting mend is an `assert` on
-# 5,288,548.
+# weights fit. The fix is one argument, `c_in // 4`. What keeps it fixed is an `assert` on the
+# published count, 5,288,548.
 #
 # **A `squeeze` too many.** The mean over pixels leaves two axes of length 1, and `.squeeze()`
 # removes them. It removes *every* axis of length 1. With a batch of one, which is what a live

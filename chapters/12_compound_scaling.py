@@ -225,7 +225,7 @@ assert rate["resnet152"] > 1.3 * max(rate[n] for n in published)
 #
 # ### Eight times smaller, six times faster than what?
 #
-# The chapter we started from says that EfficientNet is "8x smaller" and "6x faster". The paper
+# The EfficientNet chapter says that EfficientNet is "8x smaller" and "6x faster". The paper
 # says it of one pair: B7 against GPipe, a net of 557 million parameters and the same accuracy,
 # 8.4 times and, on a processor, 6.1 times {cite:p}`tan2019`. GPipe cannot be run here. ResNet-152
 # can; the paper puts it beside B1, as 7.6 times larger and 5.7 times slower {cite:p}`tan2019`.
@@ -569,7 +569,7 @@ assert contrast[20] > contrast[21]
 assert contrast[40] > contrast[33]
 
 # %% [markdown]
-# The mend was to draw 20 candles, so that neither the base nor any of its rivals below 40 pixels
+# The fix was to draw 20 candles, so that neither the base nor any of its rivals below 40 pixels
 # is aligned. When you compare sides of a chart, compare multiples of its candles, or none.
 
 # %% [markdown]

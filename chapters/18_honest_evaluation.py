@@ -16,12 +16,15 @@
 # *You need* {ref}`ch-se-trader` and {ref}`ch-backtesting`. *Runs* in under 40 s on two cores.
 
 # %%
+from itertools import combinations
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 from sklearn.neighbors import KNeighborsClassifier
 
-from setrade import backtest, candles, evidence, labels, metrics, signals
+from setrade import backtest, candles, evidence, labels, metrics, results, signals
 from setrade.plots import use_style
 
 use_style()
@@ -262,11 +265,17 @@ tried = np.repeat(tosses, 16, axis=0)[: len(moves)] * moves[:, None]
 ratios = np.array([evidence.sharpe(r) for r in tried.T])
 best = tried[:, ratios.argmax()]
 print(f"best Sharpe a year: {ratios.max() * np.sqrt(35_040):.1f}")
-print(f"probability that it has skill: {evidence.probabilistic_sharpe(best):.3f}")
+print(f"one minus its p-value: {evidence.probabilistic_sharpe(best):.3f}")
 
 # %% [markdown]
-# Nearly certain skill, from a coin. The probability is right for *one* strategy chosen
-# beforehand. For the best of $N$ it must be measured against what luck alone would show
+# That number is the **probabilistic Sharpe ratio** of the literature. The name misleads: it is one
+# minus the p-value of a test, and says how rarely a strategy with no skill looks *worse* than this
+# one. It is no probability of skill. How many of those that look so good have skill depends on how
+# many of those that were tried have any, and here none has. (The test allows for skewed returns and
+# fat tails; it takes the sample's own moments, divided by $T$.)
+#
+# So a coin reaches what one would ask of a strategy, because the test is right for *one* strategy
+# chosen beforehand. For the best of $N$ the ratio must be held against what luck alone would show
 # {cite:p}`bailey2014`:
 #
 # $$ \mathrm{SR}_0 = \sqrt{V}\,\Big[(1-\gamma)\,\Phi^{-1}\big(1-\tfrac1N\big)
@@ -290,20 +299,154 @@ plt.show()
 deflated = evidence.deflated_sharpe(best, 200, ratios.var(ddof=1))
 assert evidence.probabilistic_sharpe(best) > 0.95
 assert deflated < 0.9
-print(f"deflated: {deflated:.2f}")
+need = evidence.min_track_record(best, luck)
+print(f"deflated: {deflated:.2f}; bars it would need against luck: {need}")
+assert need == np.inf
+print(f"against zero: {evidence.min_track_record(best):,.0f} of {len(best):,}")
 
 # %% [markdown]
-# Two more tools ask the same question of all tries at once. The **probability of overfitting**
-# cuts time into blocks, chooses the best on half of them, and sees how it ranks on the other
-# half {cite:p}`bailey2017`. Hansen's **SPA** test asks whether the best beats a benchmark once
-# all tries are counted {cite:p}`hansen2005`.
+# It is still one minus a p-value, now of the right question, and coins give about one half. The
+# other numbers turn it round: how long a record with the same figures must be to tell the strategy
+# from a benchmark at 95 %. Against zero a part of these bars is enough. Against luck no record is,
+# since the best of 200 coins is expected to look better still.
+#
+# How many tries were there? Two hundred, if each was another bet. A rule with a lookback of 96 bars
+# and its sister with 97 are hardly two. `evidence.effective_tries` joins those that correlate by
+# a half or more, and counts the groups {cite:p}`lopezdeprado2018`.
 
 # %%
-overfit = evidence.overfitting_probability(tried, 10)
-test_ = evidence.superior_ability(np.zeros(len(tried)), tried, seed=0, reps=300)
-print(f"probability of overfitting {overfit:.2f}; SPA p-value {test_.consistent:.2f}")
-assert overfit > 0.3
-assert test_.consistent > 0.05
+mixed = np.random.default_rng(2).normal(0, 1e-3, (*tried[:, :20].shape, 1))
+sisters = (tried[:, :20, None] + mixed[..., 0, None] * [0, 1, -1]).reshape(len(tried), -1)
+print("coins:", evidence.effective_tries(tried), "different bets of 200")
+print("twenty coins with two sisters each:", evidence.effective_tries(sisters))
+assert evidence.effective_tries(tried) == 200
+assert evidence.effective_tries(sisters) == 20
+
+# %% [markdown]
+# ### Many tests at once
+#
+# Not every search is for one best. Ask twenty questions at 5 %, and one is answered «yes» by
+# chance. **Bonferroni** multiplies every p-value by the number of questions. **Holm** does it step
+# by step {cite:p}`holm1979`: the smallest of $m$ is multiplied by $m$, the next by $m - 1$, and so
+# on, and none may come out smaller than the one before. It rejects at least as much, and the chance
+# of even one false «yes» stays below 5 %.
+
+# %%
+p_values = np.array([0.030, 0.004, 0.020, 0.400])
+order = np.argsort(p_values)
+steps = p_values[order] * (len(order) - np.arange(len(order)))
+by_hand = np.empty(4)
+by_hand[order] = np.minimum(np.maximum.accumulate(steps), 1)
+print("Bonferroni", (4 * p_values).clip(max=1), "| Holm", by_hand)
+
+# %%
+assert np.allclose(by_hand, evidence.holm(p_values))
+assert (p_values < 0.05).sum() == 3
+assert (by_hand < 0.05).sum() == 1
+
+# %% [markdown]
+# Three of four looked significant alone; one is left.
+#
+# ### Does the best of the past stay the best?
+#
+# The **probability of overfitting** cuts time into blocks, chooses the best strategy on half of
+# them, and sees how it ranks on the other half {cite:p}`bailey2017`. If the choice is worth
+# nothing, the chosen one is below the median half of the time. By hand, with four blocks and five
+# coins:
+
+# %%
+five, bad = tried[: len(tried) // 4 * 4, :5], []
+blocks = np.array_split(five, 4)
+for chosen in combinations(range(4), 2):
+    parts = [[blocks[k] for k in range(4) if (k in chosen) == half] for half in (1, 0)]
+    past, future = (np.concatenate(part) for part in parts)
+    best_then = np.argmax(past.mean(0) / past.std(0))
+    rank = rankdata(future.mean(0) / future.std(0))[best_then]
+    bad.append(rank / (5 + 1) <= 0.5)  # equal strategies share their ranks
+print(f"{sum(bad)} of {len(bad)} choices are no better than the median")
+assert np.isclose(np.mean(bad), evidence.overfitting_probability(five, 4))
+
+# %% [markdown]
+# With five coins and six choices it can come out at anything. Ranks are shared where strategies tie, and a tie for the best is chosen in equal parts. Otherwise a
+# strategy that never trades, tied with others like it, would count as a winner.
+#
+# Now all two hundred. One sample of coins does not give one half; it scatters around it, since the
+# halves overlap. `evidence.overfitting` shows by how much: it takes each strategy's mean away, so
+# that none has skill, and redraws the history in stretches.
+
+# %%
+overfit = evidence.overfitting(tried, 10, seed=SEED, n_samples=30)
+print(f"probability of overfitting {overfit.probability:.2f}")
+print(f"without any skill {overfit.luck:.2f} ± {overfit.scatter:.2f},", end=" ")
+print(f"95 % within [{overfit.low:.2f}, {overfit.high:.2f}]")
+
+# %%
+assert overfit.low < overfit.probability < overfit.high
+assert abs(overfit.luck - 0.5) < 0.15
+assert 0.08 < overfit.scatter < 0.3
+
+# %% [markdown]
+# Alone the first number looks like a finding. Beside the scatter it is what coins do.
+#
+# ### Does the best beat a benchmark?
+#
+# Hansen's **SPA** test asks whether the best of many models beats a benchmark once all are counted
+# {cite:p}`hansen2005`. Three steps make it. *Studentise*: divide each model's mean advantage by its
+# own standard error, because the largest mean belongs to the most volatile model. *Take the
+# largest*, and zero if all are worse. *Compare* it with the same on histories in which no model is
+# better: redraw, and take away the mean that was found. Here are three series: a quiet one with
+# skill, and two volatile ones without.
+
+# %%
+rng = np.random.default_rng(8)
+three = rng.normal([0.0004, 0, 0], [0.003, 0.03, 0.03], (1_000, 3))
+redrawn = np.array(
+    [three[another_history(1_000, 5, rng)].mean(axis=0) for _ in range(N_SAMPLES)]
+)
+centred = redrawn - three.mean(axis=0)
+for name, unit in (("plain", 1), ("studentised", redrawn.std(axis=0))):
+    found = max((three.mean(axis=0) / unit).max(), 0)
+    by_luck = (centred / unit).max(axis=1).clip(min=0)
+    print(f"{name:12} p = {(by_luck >= found).mean():.3f}")
+
+# %%
+spa = evidence.superior_ability(np.zeros(1_000), three, seed=0, block=5.0)
+print(f"evidence.superior_ability: p = {spa.consistent:.3f}, best is series {spa.best}")
+assert spa.best == 0
+assert spa.consistent < 0.01
+assert abs((by_luck >= found).mean() - spa.consistent) < 0.01
+
+# %% [markdown]
+# Without the division the noise of the volatile series hides the skilled one. Hansen's test has
+# one step more: a model that is clearly worse than the benchmark, by more than
+# $\sqrt{2 \log\log T}$ standard errors, is left where it is, since it stands no chance; otherwise
+# anyone could hide a good model among bad ones. How often the test errs and how often it finds
+# skill was counted on 600 markets of each kind (`spa_size_power.json`):
+
+# %%
+counted = results.load("spa_size_power")["results"]
+for kind, row in counted["size"].items():
+    print(f"no skill, {kind:10} rejected {row['studentised']['measured']:.1%}")
+for name, row in counted["power"].items():
+    print(f"a quiet skilled model, {name:12} found {row['measured']:.0%}")
+
+# %%
+sizes = {kind: row["studentised"] for kind, row in counted["size"].items()}
+after = sizes.pop("dependent")
+assert counted["draws"] == 600
+assert all(0.025 <= row["measured"] <= 0.08 for row in sizes.values())
+assert after["low"] < 0.08 < after["measured"] < 0.09
+assert counted["power"]["studentised"]["low"] > 0.5
+assert counted["power"]["arch"]["high"] < 0.15
+
+# %% [markdown]
+# It errs about as often as it says, and a little more often where returns depend on those before:
+# the standard error is then an estimate from few stretches. And the coins? A copy of the benchmark would be refused by name: it has no standard error.
+
+# %%
+on_coins = evidence.superior_ability(np.zeros(len(tried)), tried, seed=0, reps=300)
+print(f"SPA p-value of 200 coins: {on_coins.consistent:.2f}")
+assert on_coins.consistent > 0.05
 
 # %% [markdown]
 # ## 6 The fee at which an edge dies
@@ -376,6 +519,9 @@ assert 2.2 < ratio < 3.8
 # - Split in time, purge, embargo. Then prove that no bar is on both sides.
 # - A figure needs an interval, from a bootstrap that keeps neighbours together.
 # - The best of many tries must be measured against the best of many coins.
+# - One minus a p-value is no probability of skill, whatever it is called.
+# - Many questions share one error: Holm. Ties share one rank. Noise is divided out before models
+#   are compared.
 # - An edge is worth what is left of it after costs, and often that is nothing.
 #
 # ## Exercises
@@ -416,6 +562,29 @@ assert 2 < thousand / ten < 2.2
 
 # %% [markdown]
 # A hundred times the work, twice the luck: the search is cheap to pay for, if it is counted.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Six names for one strategy ★★
+# :label: ex-honest-3
+# One coin is entered six times. Its rank among six, counted as the number of strategies that it is
+# *not worse than*, and then as a shared rank: what is the probability of overfitting either way?
+# ```
+#
+# ```{solution-start} ex-honest-3
+# :class: dropdown
+# ```
+
+# %%
+not_worse, shared_rank = 6, (1 + 2 + 3 + 4 + 5 + 6) / 6
+print(not_worse / 7 <= 0.5, shared_rank / 7 <= 0.5)  # below the median?
+copies = np.repeat(tried[:, :1], 6, axis=1)
+assert evidence.overfitting_probability(copies, 10) == 1
+
+# %% [markdown]
+# The first count puts every copy at the top, always, and answers 0: as if choosing among copies
+# were skill. With shared ranks each is the median, no choice is better than it, and the answer is 1.
 #
 # ```{solution-end}
 # ```

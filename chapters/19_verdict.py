@@ -337,7 +337,7 @@ every = ("se_real", "reductions_real", "pictures_real")
 for names in (every[:1], every):
     sharpes, best, skill = deflate(names)
     print(f"{len(sharpes)} tries, best {best}: {sharpes[best] * 365**0.5:.2f} a year")
-    print(f"   probability of skill after deflation {skill:.2f}")
+    print(f"   one minus its p-value, deflated: {skill:.2f}")
     assert sharpes[best] == max(sharpes.values())
     assert skill < 0.95
 
@@ -348,9 +348,10 @@ assert scatter["pictures_real"] > scatter["se_real"]
 
 # %% [markdown]
 # A Sharpe ratio that would please anybody; and the best of so many skill-less runs is expected to look
-# about as good, or better. Neither pool comes near the 0.95 that one would ask for. The second
-# probability is the lower one for two reasons: there are more tries, and the nets on pictures
-# scatter more widely than those on channels.
+# about as good, or better. Neither pool comes near the 0.95 that one would ask for; coins give
+# about one half. (The number is one minus a p-value, not a probability that the run has skill.) The
+# second is the lower one for two reasons: there are more tries, and the nets on pictures scatter
+# more widely than those on channels.
 #
 # The count is still too kind. Chapters 13 to 16 looked at 2024 as well, and their nets are not in the
 # pool.
@@ -359,7 +360,8 @@ assert scatter["pictures_real"] > scatter["se_real"]
 # it was not among the tries, and there are far fewer averages than runs. Below, **What goes wrong**
 # shows the harm.
 #
-# Hansen's test asks whether any of the nets beats a benchmark: cash, or the net without SE.
+# Hansen's test asks whether any of the nets beats a benchmark: cash, or the net without SE. Each
+# net's advantage is divided by its own standard error first ({ref}`ch-honest-evaluation`).
 
 # %%
 spa = stored["superior_ability"]
@@ -504,8 +506,10 @@ print(scan.to_string())
 # %% mystnb={"figure": {"caption": "Every claim is a square, and a dot marks a stand-in. The page of claims has the words.", "name": "fig-ledger"}, "image": {"alt": "Two rows of squares, one for each chapter we started from; blue squares hold, vermilion hatched ones fail, light ones are undecided and grey ones are not testable here; a minority of squares is blue, and dots lie mostly in the row of the EfficientNet chapter."}}
 style = {
     "holds": (UP, ""), "fails": (DOWN, "///"), "undecided": ("#F0E442", ".."),
-    "not testable": ("#DDDDDD", ""),
+    "not learned": ("#CC79A7", "xx"), "not testable": ("#DDDDDD", ""),
+    "quoted": ("#F7F7F7", "--"),
 }  # fmt: skip
+style = {word: how for word, how in style.items() if count[word]}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 for y, part in enumerate(("SE", "EfficientNet")):
     mine = [row for row in rows if row.source.startswith(part)]

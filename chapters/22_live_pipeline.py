@@ -896,6 +896,87 @@ assert memory["flat"]
 # %% [markdown]
 # The process stays as it is. What grows is the journal on the disk, and that is its job.
 #
+# ## 9 Left alone overnight
+#
+# Who starts a run and goes to bed needs somebody who starts it again after a crash, and who ends
+# it politely. On Linux that is `systemd`; it reads a *unit*, a file that says what to run and
+# what to do when it ends. `--dry-run` first: it prints each order that would be sent, and sends
+# none.
+
+# %%
+UNIT = r"""
+[Unit]
+Description=setrade, a demo account
+After=network-online.target
+Wants=network-online.target
+StartLimitIntervalSec=0
+[Service]
+ExecStart=/opt/setrade/bin/python -m setrade.live --source bybit --broker demo \
+    --minutes 0 --journal /var/lib/setrade/demo.sqlite --on-exit keep \
+    --closing 600 --metrics-port 8000
+EnvironmentFile=/etc/setrade/keys
+User=setrade
+StateDirectory=setrade
+KillSignal=SIGTERM
+TimeoutStopSec=660
+Restart=on-failure
+RestartSec=10
+RestartPreventExitStatus=2 5
+"""
+
+# %% [markdown]
+# Four lines decide. `--minutes 0` has no end. `--on-exit keep` lets a restart of the machine go
+# on with the position, while a fault still closes it. `TimeoutStopSec` is longer than
+# `--closing`, or `systemd` would kill the run while it is still trying to close. And two exit
+# statuses are not tried again: 2, options that do not go together, and 5, another run already
+# holds this journal. Status 4 is: a position may be held, and the next start goes on trying. The
+# keys stand in a file that only root reads, never in the unit.
+#
+# A container says the same in other words. The options are a list in brackets, so that the
+# program itself gets the signal, and not a shell that does not pass it on.
+
+# %%
+CONTAINER = r"""
+FROM python:3.12-slim
+RUN pip install --no-cache-dir setrade && useradd --create-home setrade \
+    && install -d -o setrade /home/setrade/journal
+USER setrade
+WORKDIR /home/setrade
+VOLUME /home/setrade/journal
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["python", "-m", "setrade.live"]
+CMD ["--source", "bybit", "--minutes", "0", "--journal", "journal/paper.sqlite"]
+"""
+
+# %% [markdown]
+# Both are only as good as the options in them. We let the command line itself read them.
+
+# %%
+import configparser
+import json
+import shlex
+
+from setrade.live.config import Config
+
+unit = configparser.ConfigParser()
+unit.optionxform = str  # names as they are written
+unit.read_string(UNIT)
+service = unit["Service"]
+words = shlex.split(service["ExecStart"].replace("\\\n", " "))
+config = Config.read(words[words.index("setrade.live") + 1 :])
+config.check()
+
+# %%
+assert int(service["TimeoutStopSec"]) > config.closing == 600
+assert service["RestartPreventExitStatus"].split() == ["2", "5"]
+assert (config.minutes, config.on_exit) == (0, "keep")
+command = next(x for x in CONTAINER.splitlines() if x.startswith("CMD "))
+Config.read(json.loads(command.removeprefix("CMD "))).check()
+
+# %% [markdown]
+# `docker stop` waits ten seconds before it kills; `docker stop --time 660` waits as long as the
+# unit above.
+#
 # ## What goes wrong
 #
 # A trader keeps notes of what it did, so that it can go on after a crash. There are two places

@@ -239,7 +239,7 @@ assert overhead < 0.05
 
 # %% [markdown]
 # <!-- number: 64 from book/results/se_real.json -->
-# Now the full grid that the chapter we started from would need: three symbols, three timeframes,
+# Now the full grid that the EfficientNet chapter would need: three symbols, three timeframes,
 # channels and five kinds of picture, two models each, ten seeds, eight folds. A run of each kind
 # takes what it took on real hourly bars (`se_real.json` and `pictures_real.json`, chapter
 # {ref}`ch-verdict`). That is still a lower bound: shorter bars are more bars, and B0 at 224 pixels is

@@ -6,6 +6,7 @@ question, and chapter 06 puts it to gates whose right answer is known.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -48,11 +49,14 @@ class AttentionReport:
         return self.weights.groupby(self.regime.astype(str)).mean().T
 
     def contrast(self) -> pd.DataFrame:
-        """Return `table` less each feature's mean over all bars: what a regime changes."""
+        """Return `table` less each feature's mean over all bars: what a regime changes.
+
+        All zero where there is one regime, or where gates never move.
+        """
         return self.table().sub(self.weights.mean(), axis=0)
 
     def top(self, k: int = 3) -> dict[str, list[tuple[str, float]]]:
-        """Return the ``k`` features with the highest mean gate in each regime."""
+        """Return the ``k`` features with the highest mean gate by regime; ties keep their order."""
         table = self.table()
         k = integer("k", k, 1, len(table))
         best = {str(n): table[n].sort_values(ascending=False, kind="stable") for n in table}
@@ -104,7 +108,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def _loss(net: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
     """Return the mean loss of the net in eval mode."""
     with evaluating(net):
-        return float(loss(net(x), y))
+        value = float(loss(net(x), y))
+    if not math.isfinite(value):
+        raise ArgumentError("net", net, f"a net with a finite loss on x; it is {value}")
+    return value
 
 
 def _checked(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,7 +143,11 @@ def permutation_importance(
         repeats: permutations to average over.
 
     Returns:
-        (C,); about 0, on either side, where the net does not use the channel.
+        (C,); about 0, on either side, where the net does not use the channel, and exactly 0 for a
+        channel whose windows are all the same.
+
+    Raises:
+        ArgumentError: names the argument; a net whose loss is not finite is refused.
     """
     x, y = _checked(x, y)
     generator = torch.Generator().manual_seed(integer("seed", seed, 0))

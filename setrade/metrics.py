@@ -1,9 +1,13 @@
 """Every performance figure, from returns, an equity curve and a list of trades.
 
 A year has 365 days: crypto markets do not close. Functions of returns work along the last
-axis, so that a bootstrap hands over all its resamples at once. Where a ratio's denominator
-is zero the answer is infinite with the sign of the numerator, and NaN when that is zero too.
-Conventions agree with empyrical: sample standard deviation (ddof 1), risk-free rate zero.
+axis, so that a bootstrap hands over all its resamples at once. Conventions agree with
+empyrical: sample standard deviation (ddof 1), risk-free rate zero.
+
+What has no answer is NaN, and is never a large number. Returns that are all equal up to rounding
+have volatility 0 and no Sharpe ratio: without risk there is nothing to divide by, and the
+infinity of x/0 would win every comparison. Ratios to losses (Sortino, Calmar, profit factor) are
+infinite where something was gained and nothing lost, and NaN where neither happened.
 """
 
 from __future__ import annotations
@@ -16,7 +20,9 @@ import pandas as pd
 from setrade.errors import ArgumentError, array, number, timed
 
 YEAR = 365 * 86_400_000_000_000  # ns
-NOISE = 1e-12  # relative spread below which returns count as all equal
+# Spread below which returns count as all equal: relative to the largest, and of what rounding
+# leaves behind where returns are worked out from an equity curve.
+NOISE, ROUNDING = 1e-12, 1e-14
 
 
 class Drawdown(NamedTuple):
@@ -66,50 +72,81 @@ def returns(equity: Any) -> np.ndarray:
     return np.divide(after, before, out=np.ones_like(after), where=before > 0) - 1.0
 
 
+def _whole(r: np.ndarray) -> np.ndarray:
+    """Return returns that compound: an account cannot lose more than everything, -1."""
+    if r.min() < -1:
+        raise ArgumentError("returns", float(r.min()), "numbers >= -1, a total loss")
+    return r
+
+
 def annual_return(returns: Any, periods: float) -> Any:
-    """Return the yearly rate that compounds to the same end: (prod(1 + r))^(periods / n) − 1."""
+    """Return the yearly rate that compounds to the same end: (prod(1 + r))^(periods / n) − 1.
+
+    −1 after a total loss; infinite where a few bars compound beyond any float. Returns below −1
+    are refused: they don't compound.
+    """
     r, periods = _checked(returns, periods)
+    _whole(r)
     with np.errstate(over="ignore"):  # a few lucky bars compound beyond any float: infinite
         return (np.prod(1.0 + r, axis=-1) ** (periods / r.shape[-1]) - 1.0)[()]
 
 
-def _spread(r: np.ndarray) -> np.ndarray:
-    """Return the sample standard deviation (NaN for one return), exactly zero for equal returns."""
+def spread(r: np.ndarray) -> Any:
+    """Return the sample standard deviation of returns (..., n), as (...).
+
+    NaN for one return; exactly zero where they are all equal up to rounding.
+    """
     if r.shape[-1] < 2:
-        return np.full(r.shape[:-1], np.nan)
+        return np.full(r.shape[:-1], np.nan)[()]
     std = r.std(axis=-1, ddof=1)
-    return np.where(std <= NOISE * np.abs(r).max(axis=-1), 0.0, std)
+    size = np.abs(r).max(axis=-1)
+    rounding = np.minimum(ROUNDING, 1e-3 * size)  # returns that small are no accident
+    return np.where(std <= np.maximum(NOISE * size, rounding), 0.0, std)[()]
 
 
 def volatility(returns: Any, periods: float) -> Any:
-    """Return the yearly standard deviation, ddof 1; NaN for a single return."""
+    """Return the yearly standard deviation, ddof 1; 0 for equal returns, NaN for a single one."""
     r, periods = _checked(returns, periods)
-    return (_spread(r) * np.sqrt(periods))[()]
+    return spread(r) * np.sqrt(periods)
 
 
 def sharpe(returns: Any, periods: float) -> Any:
-    """Return mean over standard deviation of the returns, times √periods (Sharpe 1994)."""
+    """Return mean over standard deviation of the returns, times √periods (Sharpe 1994).
+
+    NaN where returns do not vary: an account that never traded, or that grows (or shrinks) by the
+    same rate, has no Sharpe ratio; nor has a single return.
+    """
     r, periods = _checked(returns, periods)
-    return _ratio(r.mean(axis=-1) * np.sqrt(periods), _spread(r))
+    risk = spread(r)
+    return _ratio(r.mean(axis=-1) * np.sqrt(periods), np.where(risk > 0, risk, np.nan))
 
 
 def sortino(returns: Any, periods: float) -> Any:
-    """Return mean over downside deviation √mean(min(r, 0)²), times √periods (Sortino 1994)."""
+    """Return mean over downside deviation √mean(min(r, 0)²), times √periods (Sortino 1994).
+
+    Infinite without a loss, NaN without gain or loss; finite for equal losses, −√periods.
+    """
     r, periods = _checked(returns, periods)
     downside = np.sqrt(np.mean(np.minimum(r, 0.0) ** 2, axis=-1))
     return _ratio(r.mean(axis=-1) * np.sqrt(periods), downside)
 
 
 def max_drawdown(returns: Any) -> Any:
-    """Return the deepest fall from a peak, zero or negative; the start counts as a peak."""
-    r = array("returns", returns)
+    """Return the deepest fall from a peak, zero or negative; the start counts as a peak.
+
+    0 where equity never falls, −1 for a total loss. Returns below −1 are refused.
+    """
+    r = _whole(array("returns", returns))
     curve = np.cumprod(1.0 + r, axis=-1)
     peak = np.maximum(np.maximum.accumulate(curve, axis=-1), 1.0)
     return np.minimum((curve / peak - 1.0).min(axis=-1), 0.0)[()]
 
 
 def calmar(returns: Any, periods: float) -> Any:
-    """Return the annual return over the size of the deepest fall."""
+    """Return the annual return over the size of the deepest fall.
+
+    Infinite where equity never falls, NaN where it never moves; −1 for a total loss.
+    """
     return _ratio(annual_return(returns, periods), np.abs(max_drawdown(returns)))
 
 
@@ -129,7 +166,7 @@ def win_rate(profits: Any) -> float:
 
 
 def profit_factor(profits: Any) -> float:
-    """Return gains over losses; infinite without a loss, NaN without gain or loss."""
+    """Return gains over losses; infinite without a loss, NaN without trades, gain or loss."""
     p = _profits(profits)
     return float(_ratio(p[p > 0].sum(), -p[p < 0].sum() + 0.0))
 
@@ -172,10 +209,13 @@ def from_returns(returns: Any, periods: float) -> dict[str, Any]:
 
 
 def monthly_returns(equity: pd.Series) -> pd.DataFrame:
-    """Return returns by year (rows) and month (columns 1 to 12); NaN where there is no bar."""
+    """Return returns by year (rows) and month (columns 1 to 12); NaN where there is no bar.
+
+    A ruined account returns 0 in the months after its ruin.
+    """
     index = _timed(equity).index.tz_localize(None)  # type: ignore[attr-defined]
     ends = equity.groupby(index.to_period("M")).last()
-    change = ends / ends.shift(fill_value=equity.iloc[0]) - 1.0
-    months = pd.PeriodIndex(change.index)
-    table = pd.Series(change.to_numpy(), [months.year, months.month]).unstack()
+    change = returns(np.r_[equity.iloc[0], ends.to_numpy(float)])
+    months = pd.PeriodIndex(ends.index)
+    table = pd.Series(change, [months.year, months.month]).unstack()
     return table.reindex(columns=range(1, 13)).rename_axis(index="year", columns="month")

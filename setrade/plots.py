@@ -477,6 +477,37 @@ def trades_on_candles(ax: Axes, candles: pd.DataFrame, trades: pd.DataFrame) -> 
     ax.set_xlim(*(t.tz_localize(None) for t in (first, last)))
 
 
+def waterfall(ax: Axes, steps: Mapping[str, float], *, unit: str = "% a year") -> None:
+    """Draw how a gross figure becomes a net one: a bar for each cost, hung from the one before.
+
+    Args:
+        ax: where; y becomes per cent.
+        steps: name to amount as a fraction, the gross figure first, then what each cost takes
+            (negative) or brings; the last, the net figure, is their sum.
+        unit: of the y axis.
+
+    Raises:
+        ArgumentError: fewer than three steps, or the last is not the sum of the others.
+    """
+    names, height = list(steps), 100 * np.array(list(steps.values()), float)
+    slack = 1e-5 * np.abs(height).max(initial=0.0)  # stored figures keep seven digits
+    if len(names) < 3 or not abs(height[:-1].sum() - height[-1]) <= slack:
+        raise ArgumentError("steps", steps, "at least 3, the last of them the sum of the others")
+    foot = np.r_[0.0, height[:-2].cumsum(), 0.0]
+    whole = np.arange(len(names)) % (len(names) - 1) == 0
+    colour = np.where(whole, NEUTRAL, np.where(height < 0, DOWN, UP))
+    hatch = ["" if h >= 0 else "//" for h in height]
+    ax.bar(names, height, 0.6, foot, color=colour, hatch=hatch, edgecolor="white")
+    ends = foot + height
+    ax.hlines(ends[:-1], np.arange(len(ends) - 1), np.arange(1, len(ends)), color=NEUTRAL, lw=0.8)
+    for x, (top, value) in enumerate(zip(np.maximum(foot, ends), height, strict=True)):
+        ax.text(x, top, f"{value:+.1f}", ha="center", va="bottom", fontsize=8)
+    ax.axhline(0.0, color="black", lw=0.8)
+    ax.use_sticky_edges = False  # room for the numbers
+    ax.margins(y=0.15)
+    ax.set_ylabel(unit)
+
+
 def monthly_table(ax: Axes, table: pd.DataFrame) -> AxesImage:
     """Draw returns by year and month (`metrics.monthly_returns`), the figures in the cells."""
     percent = 100 * table.to_numpy()

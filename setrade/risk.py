@@ -242,3 +242,55 @@ def by_confidence(position: np.ndarray, confidence: np.ndarray, risk: Risk) -> n
         worst = confidence[np.abs(confidence - 0.5).argmax()]
         raise ArgumentError("confidence", float(worst), "confidences in [0, 1]")
     return _scaled(position, confidence, risk.min_confidence, risk.full_confidence)
+
+
+def by_volatility(
+    position: np.ndarray, close: np.ndarray, target: float, periods: float, *,
+    halflife: float, limit: float = 1.0,
+) -> np.ndarray:  # fmt: skip
+    """Scale positions so that the account's volatility stays near a target.
+
+    The forecast after bar t is the root of an exponentially weighted mean of squared log returns
+    up to the close of t. Bar t's position is multiplied by target over forecast.
+
+    Args:
+        position: (n,) fractions of equity.
+        close: (n,) closing prices.
+        target: volatility wanted, a year (0.2 is 20 %).
+        periods: bars in a year.
+        halflife: bars after which a squared return counts half.
+        limit: largest position, as ``Risk.max_position``; what is above is cut to it.
+
+    Returns:
+        (n,) float64; 0 where no price has moved yet, and during the first two half-lives.
+
+    Raises:
+        ArgumentError: NaN, another shape, or a price, target or half-life that is not above 0.
+
+    Source: A. Moreira and T. Muir, Volatility-Managed Portfolios, Journal of Finance 72 (2017).
+    """
+    position = array("position", position, ndim=1).astype(np.float64)
+    close = array("close", close, ndim=1).astype(np.float64)
+    if len(close) != len(position) or close.min() <= 0:
+        raise ArgumentError("close", close, f"{len(position)} prices > 0, one a position")
+    target, periods = (
+        number(name, value, 0.0, above=True)
+        for name, value in (("target", target), ("periods", periods))
+    )
+    halflife = number("halflife", halflife, 0.0, above=True)
+    limit = number("limit", limit, 0.0, 100.0, above=True)
+    squares = np.square(np.diff(np.log(close), prepend=np.log(close[0])))
+    forecast = np.sqrt(periods * _decayed(squares, 0.5 ** (1.0 / halflife)))
+    known = (np.arange(len(close)) >= 2 * halflife) & (forecast > 0)
+    scale = np.divide(target, forecast, out=np.zeros(len(close)), where=known)
+    return np.clip(position * scale, -limit, limit)
+
+
+@compiled
+def _decayed(x: np.ndarray, keep: float) -> np.ndarray:
+    """Return exponentially weighted means (n,) of x after its first value, which is no return."""
+    out, total, weight = np.zeros(len(x)), 0.0, 0.0
+    for t in range(1, len(x)):
+        total, weight = keep * total + x[t], keep * weight + 1.0
+        out[t] = total / weight
+    return out

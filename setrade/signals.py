@@ -74,8 +74,8 @@ def from_probabilities(
 ) -> Signal:
     """Return the signal of one example's class probabilities.
 
-    The position is P(buy) - P(sell), and 0 where its size does not exceed ``threshold``; the
-    confidence is the largest probability.
+    The position is P(buy) - P(sell), and 0 where its size does not exceed ``threshold`` or the
+    two tie; the confidence is the largest probability.
 
     Args:
         time: open of the bar that was decided on.
@@ -169,7 +169,8 @@ def choose_regimes(
         min_bars: a regime with fewer bars is kept as it is: too little to judge by.
 
     Returns:
-        Regime -> 1.0 (its mean return is above zero, or it is too rare) or 0.0.
+        Regime -> 1.0 (its mean return is above zero, or it is too rare) or 0.0: a strategy that
+        stayed flat earned nothing there.
 
     Raises:
         ArgumentError: names the argument that cannot be used.

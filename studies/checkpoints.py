@@ -101,7 +101,8 @@ def choose(outputs: list[torch.Tensor], y: np.ndarray) -> int:
     for logits in outputs:
         said = logits.argmax(1).numpy()
         varied = np.bincount(said, minlength=3).min() >= LEAST * len(y)
-        recalls.append(np.mean([(said[y == k] == k).mean() for k in range(3)]) if varied else 0.0)
+        recall = np.mean([(said[y == k] == k).mean() for k in range(3)]) if varied else 0.0
+        recalls.append(np.nan_to_num(recall))  # a class that never occurs: NaN never wins
     if not max(recalls):
         raise RuntimeError("no learning rate gave a net with three answers")
     return int(np.argmax(recalls))

@@ -15,6 +15,7 @@ import os
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from setrade import channels, evidence, labels, regimes, results, training
 from setrade.models import SETrader
 from setrade.study import Data
 from setrade.study.store import HOURS, REQUESTS
-from setrade.study.summary import interval
+from setrade.study.summary import interval, t_interval
 
 CLAIMED = {
     "trending_up": {"rsi": 0.89, "macd": 0.85, "adx": 0.78},
@@ -53,8 +54,12 @@ def prepare(bars: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series, pd.Series, lab
     return x, ahead, labels.sell_hold_buy(ahead), split
 
 
-def gates_of(seed: int, bars: pd.DataFrame) -> dict[str, list[float]]:
-    """Return the mean gate of every channel in every regime of 2024, one trained net."""
+def gates_of(seed: int, bars: pd.DataFrame) -> dict[str, Any]:
+    """Return the mean gate of every channel in every regime of 2024, one trained net.
+
+    ``start`` holds the same before training, ``learning`` what the net lost on validation beside
+    a forecast of the training bars' class shares.
+    """
     torch.set_num_threads(1)
     x, _, truth, split = prepare(bars)
     x = channels.Standardizer().fit(x.iloc[split.train[0] : split.train[-1] + 1]).transform(x)
@@ -65,15 +70,24 @@ def gates_of(seed: int, bars: pd.DataFrame) -> dict[str, list[float]]:
         training.WindowSet(x, truth, ends, LOOKBACK)
         for ends in (split.train, split.validation, split.test)
     )
-    training.fit(net, train, validation, plan=plan, progress=False)
-    with torch.no_grad():
-        windows, _ = test.batch(torch.arange(len(test)))
-        gates = net.cpu().gates(windows).numpy()
     regime = regimes.by_rules(bars).iloc[split.test].astype(str).to_numpy()
-    return {name: gates[regime == name].mean(axis=0).tolist() for name in CLAIMED}
+
+    def by_regime() -> dict[str, list[float]]:
+        with torch.no_grad():
+            gates = net.cpu().gates(test.all()[0]).numpy()
+        return {name: gates[regime == name].mean(axis=0).tolist() for name in CLAIMED}
+
+    start = by_regime()
+    history = training.fit(net, train, validation, plan=plan, progress=False)
+    shares = np.bincount(train.y, minlength=3) / len(train)
+    learning = {
+        "val_loss": history.val_loss, "best_epoch": history.best_epoch,
+        "constant_loss": float(-np.log(shares[validation.y]).mean()),
+    }  # fmt: skip
+    return by_regime() | {"start": start, "learning": learning}
 
 
-def ranking(rows: list[dict[str, list[float]]], draws: int = 2_000) -> dict[str, dict]:
+def ranking(rows: list[dict[str, Any]], draws: int = 2_000) -> dict[str, dict]:
     """Return, by regime and claimed feature, its gate and its rank of 14, over seeds."""
     rng, out = np.random.default_rng(0), {}
     for regime, claimed in CLAIMED.items():
@@ -95,6 +109,9 @@ def ranking(rows: list[dict[str, list[float]]], draws: int = 2_000) -> dict[str,
         # two seeds that agree on an order correlate at 1
         order = np.corrcoef(ranks)[np.triu_indices(len(rows), 1)]
         out[regime]["agreement_of_seeds"] = float(order.mean())
+        begun = rankdata([-np.array(row["start"][regime]) for row in rows], axis=1)
+        moved = [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(begun, ranks, strict=True)]
+        out[regime]["start_with_end"] = moved  # 1: training left the order as it was drawn
     return out
 
 
@@ -162,7 +179,9 @@ def main() -> None:
     tasks = (delayed(partial(gates_of, bars=bars))(seed) for seed in range(args.seeds))
     work = Parallel(n_jobs=args.jobs, return_as="generator")(tasks)
     rows: list = list(tqdm(work, total=args.seeds, unit="net"))
+    gain = [r["learning"]["constant_loss"] - min(r["learning"]["val_loss"]) for r in rows]
     stored = {
+        "learned": {"gain": gain, "interval": t_interval(gain)},
         "channels": CHANNELS,
         "requests": {HOURS: REQUESTS[HOURS]},
         "gates": rows,

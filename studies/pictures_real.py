@@ -19,7 +19,7 @@ from setrade import evidence
 from setrade.study import Data, grid, summary
 from setrade.study.command import arguments, carry_out, finish, settled
 from setrade.study.experiment import ENCODERS, Setting
-from setrade.study.store import HOURS
+from setrade.study.store import FUNDING, HOURS
 
 # Small batches: the running statistics of batch norm want a few hundred steps.
 SETTING = Setting(
@@ -30,12 +30,12 @@ SETTING = Setting(
 def main() -> None:
     """Run what is missing, then store the table, with candlesticks as the baseline."""
     args, start = arguments(__doc__, seeds=2), time.perf_counter()
-    data = Data.of(args.data / HOURS)
+    data, funding = Data.of(args.data / HOURS), Data.of(args.data / FUNDING)
     configs = grid(
         data=["1h"], view=ENCODERS, model=["micro"], seed=range(args.seeds),
         fold=range(SETTING.n_folds), fee_bps=[5.5],
     )  # fmt: skip
-    store, report = carry_out("pictures_real", args, configs, data, SETTING)
+    store, report = carry_out("pictures_real", args, configs, data, SETTING, funding)
     if settled("pictures_real", report, store):
         return
     rows = store.of(configs)
@@ -46,6 +46,7 @@ def main() -> None:
     stored = {
         "models": names, "majority": float(majority[0].mean()),
         "table": summary.table(rows, "view", "candles"), "superior_ability": asdict(spa),
+        "waterfall": summary.waterfall(rows, "view"), "learned": summary.learned(rows, "view"),
         "tries": summary.tries(store, "view"),
     }  # fmt: skip
     finish("pictures_real", stored, report, store, seeds=args.seeds, start=start)

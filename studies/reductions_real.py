@@ -13,7 +13,7 @@ import time
 from setrade.study import Data, grid, summary
 from setrade.study.command import arguments, carry_out, finish, settled
 from setrade.study.experiment import Setting
-from setrade.study.store import HOURS
+from setrade.study.store import FUNDING, HOURS
 
 MODELS = ("mean/16", "mean", "mean/2")
 
@@ -21,16 +21,20 @@ MODELS = ("mean/16", "mean", "mean/2")
 def main() -> None:
     """Run what is missing, then store the table, with r = 16 as the baseline."""
     args, start, setting = arguments(__doc__, seeds=3), time.perf_counter(), Setting()
-    data = Data.of(args.data / HOURS)
+    data, funding = Data.of(args.data / HOURS), Data.of(args.data / FUNDING)
     configs = grid(
         data=["1h"], view=["channels"], model=MODELS, seed=range(args.seeds),
         fold=range(setting.n_folds), fee_bps=[5.5],
     )  # fmt: skip
-    store, report = carry_out("reductions_real", args, configs, data, setting)
+    store, report = carry_out("reductions_real", args, configs, data, setting, funding)
     if settled("reductions_real", report, store):
         return
-    table = summary.table(store.of(configs), "model", MODELS[0])
-    stored = {"models": MODELS, "table": table, "tries": summary.tries(store, "model")}
+    rows = store.of(configs)
+    stored = {
+        "models": MODELS, "table": summary.table(rows, "model", MODELS[0]),
+        "waterfall": summary.waterfall(rows, "model"), "learned": summary.learned(rows, "model"),
+        "tries": summary.tries(store, "model"),
+    }  # fmt: skip
     finish("reductions_real", stored, report, store, seeds=args.seeds, start=start)
 
 

@@ -375,7 +375,7 @@ def forecasts(
         "log_loss": {n: v.mean() for n, v in loss.items()},
         "majority": float(np.bincount(truth).max() / len(truth)),
         "classes": np.bincount(truth, minlength=3) / len(truth),
-        "best_frame_on_validation": min(losses, key=losses.__getitem__),
+        "best_frame_on_validation": least(losses),
         "pairs": {},
     }
     for one, others in (("learned", (*losses, "equal")), ("equal", tuple(losses))):
@@ -388,6 +388,11 @@ def forecasts(
     return out
 
 
+def least(losses: dict[str, float]) -> str:
+    """Return the frame of the lowest loss; one that diverged (NaN) never wins."""
+    return min(losses, key=lambda name: np.nan_to_num(losses[name], nan=np.inf))
+
+
 def money(
     bars: pd.DataFrame, p: np.ndarray, said: dict[str, np.ndarray], start: pd.Timestamp,
     losses: dict[str, float], seed: int,
@@ -398,7 +403,7 @@ def money(
     same = (moves == moves[:, :1]).all(axis=1)
     wanted["unanimous"] = wanted["learned"].where(same, 0.0)
     test = bars.index >= start
-    best = min(losses, key=losses.__getitem__)
+    best = least(losses)
     spans = {n: w[test].fillna(0.0) for n, w in wanted.items()}
     nothing = pd.Series(False, bars.index)[test]
     return {"base": best} | compare(bars[test], spans, best, nothing, seed)

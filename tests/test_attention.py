@@ -173,3 +173,29 @@ def test_a_small_study(one_thread):
         row["values"]["accumulating"]["permutation"][PLANTED.index("volume_ma")] for row in clear
     ]
     assert max(loss) < 0.2 * min(found)
+
+
+def test_a_net_that_diverged_has_no_importance():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
+    nn.init.constant_(net[1].bias, float("nan"))
+    x, y = torch.randn(8, 2, 3), torch.zeros(8, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"(?s)^net: got .*finite loss"):
+        attention.permutation_importance(net, x, y, seed=0)
+    with pytest.raises(ValueError, match=r"(?s)^net: got .*finite loss"):
+        attention.ablation_importance(net, x, y)
+
+
+def test_a_channel_that_never_varies_has_no_importance():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
+    x, y = torch.randn(8, 2, 3), torch.randint(0, 3, (8,))
+    x[:, 1] = 0.7
+    assert attention.permutation_importance(net, x, y, seed=0)[1] == 0
+
+
+def test_one_regime_has_nothing_to_contrast():
+    times = pd.date_range("2024", periods=4, freq="1h", tz="UTC")
+    gates = np.full((4, 2), 0.5)
+    got = attention.report(gates, ["a", "b"], pd.Series("calm", times), times)
+    assert (got.contrast() == 0).all(axis=None)
+    assert got.top(2) == {"calm": [("a", 0.5), ("b", 0.5)]}  # a tie keeps its order

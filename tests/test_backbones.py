@@ -65,6 +65,13 @@ def test_a_photograph_gets_its_class(classifier, name, wanted):
     assert p > 0.25
 
 
+@pytest.mark.parametrize(("name", "parameters"), [("lite1", 5_416_680), ("lite2", 6_092_072)])
+def test_the_larger_nets_see_it_too(name, parameters):
+    net = imagenet(name)
+    assert sum(p.numel() for p in net.parameters()) == parameters
+    assert class_of(net, photograph("china.jpg"))[0] == "palace"
+
+
 def test_without_mean_and_std_the_class_is_lost(classifier):
     """TRAPS 26: what [0, 1] without normalisation does; (x + 1) / 2 undoes ours."""
     assert class_of(classifier, (photograph("china.jpg") + 1) / 2)[0] != "palace"
@@ -77,12 +84,13 @@ def test_random_weights_know_nothing():
     assert class_of(net, photograph("china.jpg"))[1] < 0.05
 
 
-def test_equal_to_timm(classifier, x):
-    net = import_timm().create_model("tf_efficientnet_lite0").eval()
-    state = backbones._in_order(backbones._from_package(), net.state_dict())
+@pytest.mark.parametrize("name", ["lite0", "lite1", "lite2"])
+def test_equal_to_timm(name, x):
+    net = import_timm().create_model(f"tf_efficientnet_{name}").eval()
+    state = backbones._in_order(backbones._from_package(name), net.state_dict())
     net.load_state_dict(state)
     with torch.no_grad():
-        theirs, ours = net((x - 0.5) / 0.5), classifier(x)
+        theirs, ours = net((x - 0.5) / 0.5), imagenet(name)(x)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 

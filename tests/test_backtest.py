@@ -684,3 +684,49 @@ def test_metrics_module_is_what_the_result_uses():
     pnl = result.trades.pnl[result.trades.reason != "open"]
     assert result.metrics()["win_rate"] == metrics.win_rate(pnl)
     assert result.metrics()["profit_factor"] == metrics.profit_factor(pnl)
+
+
+# --- one cost after the other ------------------------------------------------------------
+
+
+def test_waterfall_by_hand():
+    """Hold from the open of bar 1: three flat bars, then a fee of 1 %, slippage of 2 %, a rent."""
+    bars = frame([100, 100, 100, 110], interval="1D")
+    rent = pd.Series([0.05], pd.DatetimeIndex(["2024-01-03"], tz="UTC"))
+    steps = backtest.cost_steps(bars, [1.0] * 4, costs=Costs(100, 0, 200), funding=rent)
+    units = {"gross": 1 / 100, "fees": 1 / 101, "slippage": 1 / (102 * 1.01)}
+    ends = [110 * u for u in units.values()]
+    ends.append(ends[-1] - 0.05 * 100 * units["slippage"])
+    assert [run.equity.iloc[-1] for run in steps.values()] == pytest.approx(ends)
+    table = backtest.waterfall(bars, [1.0] * 4, costs=Costs(100, 0, 200), funding=rent)
+    a_year = [metrics.returns(run.equity.to_numpy()).mean() * 365 for run in steps.values()]
+    turn = table["in_turn"]
+    assert turn["gross"] == pytest.approx(a_year[0])
+    assert turn["slippage"] == pytest.approx(a_year[2] - a_year[1])
+    assert turn["net"] == pytest.approx(a_year[3])
+
+
+@QUICK
+@given(seed=st.integers(0, 10_000), fee=st.floats(0, 50), slip=st.floats(0, 20))
+def test_a_waterfall_sums_to_what_is_left(seed, fee, slip):
+    bars, wanted = random_candles(seed), random_positions(seed)
+    rates = pd.Series(np.random.default_rng(seed).normal(0, 1e-3, 9), bars.index[5:300:33])
+    table = backtest.waterfall(bars, wanted, costs=Costs(fee, 0, slip), funding=rates)
+    assert list(table.index) == [*backtest.STEPS, "interaction", "net"]
+    for column in ("in_turn", "alone"):
+        assert table[column].iloc[:-1].sum() == pytest.approx(table[column]["net"], abs=1e-9)
+    assert table["in_turn"]["interaction"] == 0
+    free = backtest.run(bars, wanted, costs=FREE)
+    mean = metrics.returns(free.equity.to_numpy()).mean() * free.periods
+    assert table["in_turn"]["gross"] == table["alone"]["gross"] == pytest.approx(mean)
+
+
+def test_without_funding_there_is_no_rent():
+    bars, wanted = random_candles(1), random_positions(1)
+    steps = backtest.cost_steps(bars, wanted)
+    assert steps["funding"] is steps["slippage"]
+    assert (backtest.waterfall(bars, wanted).loc["funding"] == 0).all()
+    maker = backtest.cost_steps(bars, wanted, order="maker")
+    assert maker["slippage"].equity.equals(maker["fees"].equity)  # a maker does not slip
+    with pytest.raises(ArgumentError, match="costs"):
+        backtest.waterfall(bars, wanted, costs=5.5)

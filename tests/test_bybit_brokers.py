@@ -96,6 +96,7 @@ def test_rounding_by_hand():
         Decimal("60000.1"), Decimal("60000.2"), Decimal("60000.2")]  # fmt: skip
     assert BTC.quantity(0.0019, rounding="down") == Decimal("0.001")
     assert BTC.floor(0.30000000000000004) == Decimal("0.3")
+    assert BTC.floor(0.1 * 3 - 0.079) == BTC.floor(0.22099999999999997) == Decimal("0.221")
     assert BTC.floor(0.0009) == 0
     for call in (
         lambda: BTC.price("60000.17"),  # rounded only if asked for
@@ -408,10 +409,102 @@ def test_paper_keeps_to_the_instrument_if_there_is_one():
     assert Decimal(str(broker.position("BTCUSDT"))) % BTC.qty_step == 0
 
 
+def test_a_strict_account_refuses_what_the_exchange_would():
+    """3 USDT buy nothing; ticks, steps, largest quantities and margin bind as there."""
+    poor = PaperBroker.strict("BTCUSDT", equity=3.0)
+    assert poor.target("BTCUSDT", 1.0, decided=NOW) == []
+    poor.on_bar(bar(1, 30_000, 30_000, 30_000, 30_000))
+    assert (poor.position("BTCUSDT"), poor.equity()) == (0.0, 3.0)
+    broker = PaperBroker.strict("BTCUSDT", equity=10_000.0)
+    broker.on_bar(bar(1, 30_000, 30_000, 30_000, 30_000))
+    for bad in (buy("0.0001"), buy("0.0015"), buy(price="100.05"), buy("501"), buy("0.001")):
+        if bad.qty == Decimal("0.001"):
+            assert broker.submit(bad).is_open  # worth 30
+        else:
+            with pytest.raises(OrderRuleError):
+                broker.submit(bad)
+    with pytest.raises(OrderRejectedError, match="110007"):
+        broker.submit(buy("3.5", leg=1))  # 105,000 on 10 times 10,000
+    broker.submit(buy("3", leg=2))
+    with pytest.raises(OrderRejectedError, match="110007"):
+        broker.submit(buy("0.5", price="29000", leg=3))  # what waits binds margin too
+    broker.on_bar(bar(2, 30_000, 30_000, 30_000, 30_000))
+    broker.submit(buy("3", side="sell", reduce_only=True, leg=4))  # closing needs none
+    broker.on_bar(bar(3, 30_000, 30_000, 30_000, 30_000))
+    assert broker.position("BTCUSDT") == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(("fraction", "equity", "reason"), [
+    (11.0, 10_000.0, "no_margin"), (2.0, 10_000_000.0, "above_the_maximum"), (9.0, 10_000.0, ""),
+])  # fmt: skip
+def test_a_target_that_the_exchange_would_refuse_opens_nothing(fraction, equity, reason):
+    broker = PaperBroker.strict("BTCUSDT", equity=equity, leverage=10.0)
+    broker.target("BTCUSDT", fraction, decided=NOW)
+    broker.on_bar(bar(1, 30_000, 30_000, 30_000, 30_000))
+    (order,) = broker.target("BTCUSDT", fraction, decided=NOW)
+    assert (order.status, order.reason) == (("rejected", reason) if reason else ("filled", ""))
+    assert (broker.position("BTCUSDT") == 0) == bool(reason)
+    again = PaperBroker.strict("BTCUSDT", equity=equity, leverage=10.0)
+    again.restore(json.loads(json.dumps(broker.state())))
+    assert again.target("BTCUSDT", fraction, decided=NOW) == [order]
+
+
+def test_a_strict_account_closes_more_than_the_largest_market_order():
+    small = Instrument("BTCUSDT", *map(Decimal, ("0.1", "0.001", "0.001", "5", "1", "2")))
+    broker = PaperBroker("BTCUSDT", equity=200_000.0, instrument=small)
+    for leg in range(3):
+        broker.submit(buy("1", leg=leg))
+    broker.on_bar(bar(1, 30_000, 30_000, 30_000, 30_000))
+    broker.submit(buy("3", side="sell", reduce_only=True, leg=3))
+    broker.submit(buy("2", price="20000", leg=4))  # limit orders may be larger
+    broker.on_bar(bar(2, 30_000, 30_000, 30_000, 30_000))
+    assert broker.position("BTCUSDT") == 0
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.integers(-3_000, 3_000).filter(bool), min_size=1, max_size=12))
+def test_a_strict_account_is_flat_when_its_steps_add_up_to_nothing(steps):
+    """Whatever was traded, one order over what is held leaves nothing, not a rounding."""
+    broker, held = PaperBroker("BTCUSDT", equity=1e7, instrument=BTC), 0
+    for k, step in enumerate(steps):
+        side = "buy" if step > 0 else "sell"
+        broker.submit(buy(Decimal(abs(step)) / 1000, side=side, leg=k))
+        broker.on_bar(bar(k + 1, 30_000, 30_000, 30_000, 30_000))
+        held += step
+        assert Decimal(repr(broker.position("BTCUSDT"))) == Decimal(held) / 1000
+    if held:
+        left = BTC.floor(abs(broker.position("BTCUSDT")))
+        broker.submit(buy(left, side="sell" if held > 0 else "buy", reduce_only=True, leg=50))
+        broker.on_bar(bar(99, 30_000, 30_000, 30_000, 30_000))
+    assert broker.position("BTCUSDT") == 0
+
+
+def test_a_strict_account_pays_funding_every_eight_hours():
+    """From 12:00 to 12:00: at 16:00, 00:00 and 08:00, on what is held into these opens."""
+    broker = PaperBroker.strict("BTCUSDT", costs=Costs(0.0, 0.0, 0.0))
+    broker.submit(buy("0.1"))
+    for hour in range(25):
+        broker.on_bar(bar(60 * hour, 30_000, 30_000, 30_000, 30_000))
+    assert broker.funding == pytest.approx(3 * 0.1 * 30_000 * 1e-4)
+    told = PaperBroker.strict("BTCUSDT", costs=Costs(0.0, 0.0, 0.0), funding_rate=0.0)
+    told.submit(buy("0.1"))
+    for hour in range(25):
+        told.on_bar(bar(60 * hour, 30_000, 30_000, 30_000, 30_000), funding_open=0.001)
+    assert told.funding == pytest.approx(24 * 0.1 * 30_000 * 1e-3)  # not before it was held
+    short = PaperBroker.strict("BTCUSDT", funding_minutes=60)
+    short.submit(buy("0.1", side="sell"))
+    for hour in range(3):
+        short.on_bar(bar(60 * hour, 30_000, 30_000, 30_000, 30_000))
+    assert short.funding == pytest.approx(-2 * 0.1 * 30_000 * 1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "call"),
     [
         ("symbol", lambda b: PaperBroker("btc")),
+        ("leverage", lambda b: PaperBroker("BTCUSDT", leverage=0.5)),
+        ("funding_rate", lambda b: PaperBroker("BTCUSDT", funding_rate=float("nan"))),
+        ("funding_minutes", lambda b: PaperBroker("BTCUSDT", funding_minutes=0)),
         ("equity", lambda b: PaperBroker("BTCUSDT", equity=0)),
         ("costs", lambda b: PaperBroker("BTCUSDT", costs=5)),
         ("against", lambda b: PaperBroker("BTCUSDT", against="air")),

@@ -879,3 +879,128 @@ def test_trades_that_a_dead_connection_may_have_missed_are_a_gap():
         exchange.advance(bars=1)
         gap = stream.get(20)
         assert (gap.reason, gap.first) == ("reconnect", trades[-1].time)
+
+
+# ---- what each category says
+
+
+def acked(category: str, ask: dict, failed: list[str] | None = None) -> dict:
+    """Return the documented answer to a subscription of a category."""
+    if category == "option":
+        good = [name for name in ask["args"] if name not in (failed or [])]
+        return {"success": True, "conn_id": "c", "type": "COMMAND_RESP",
+                "data": {"failTopics": failed or [], "successTopics": good}}  # fmt: skip
+    return {"success": not failed, "conn_id": "c", "req_id": ask["req_id"], "op": "subscribe",
+            "ret_msg": f"error:handler not found,topic:{failed[0]}" if failed else ""}  # fmt: skip
+
+
+@contextlib.contextmanager
+def answering(category: str, answer):
+    """A server that sends what ``answer`` makes of each subscription: a list of messages."""
+    loop = asyncio.new_event_loop()
+
+    async def talk(request):
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            ask = json.loads(message.data)
+            if ask["op"] == "subscribe":
+                for said in answer(ask):
+                    await socket.send_json(said)
+        return socket
+
+    async def listen():
+        app = web.Application()
+        app.router.add_get(f"/v5/public/{category}", talk)
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return runner
+
+    runner = loop.run_until_complete(listen())
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield f"ws://127.0.0.1:{runner.addresses[0][1]}"
+    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+TRADED = {"topic": "publicTrade.BTC", "type": "snapshot", "ts": 1, "data": [
+    {"T": 1_700_000_000_000, "s": "BTC", "S": "Buy", "v": "1", "p": "5", "i": "t1", "BT": False,
+     "RPI": False}]}  # fmt: skip
+
+
+@pytest.mark.parametrize("category", ["linear", "inverse", "spot", "option"])
+def test_the_answer_of_each_category_is_an_answer(category):
+    def answer(ask):
+        return [acked(category, ask), TRADED]
+
+    with (
+        answering(category, answer) as url,
+        Stream("publicTrade.BTC", url, category=category, timeout=0.4, silence=30.0,
+               backoff=Backoff(**QUICK)) as stream,
+    ):  # fmt: skip
+        assert isinstance(stream.get(10), Trade)
+        time.sleep(1.0)  # an answer that was not understood would be missed by now
+        assert stream.connected
+        assert (stream.counters["connects"], stream.counters["no_answer"]) == (1, 0)
+
+
+@pytest.mark.parametrize("category", ["linear", "option"])
+def test_a_topic_that_is_refused_beside_a_good_one_is_an_error(category):
+    """A delisted symbol: what is accepted on the same connection must not hide it."""
+
+    def answer(ask):
+        bad = [name for name in ask["args"] if name.endswith("GONE")]
+        return [acked(category, ask, bad), TRADED]
+
+    topics = ["publicTrade.BTC", *(f"publicTrade.A{k}" for k in range(9)), "publicTrade.GONE"]
+    with (
+        answering(category, answer) as url,
+        Stream(topics, url, category=category, backoff=Backoff(**QUICK)) as stream,
+        pytest.raises(StreamError, match="GONE"),
+    ):
+        list(stream)
+
+
+def test_listening_already_is_no_refusal():
+    def answer(ask):
+        said = {"success": False, "ret_msg": f"error:already subscribed,topic:{ask['args'][0]}",
+                "conn_id": "c", "req_id": "", "op": "subscribe"}  # fmt: skip
+        return [said, {"topic": "system.status", "ts": 1, "data": [{"state": "ongoing"}]}, TRADED]
+
+    with (
+        answering("linear", answer) as url,
+        Stream("publicTrade.BTC", url, backoff=Backoff(**QUICK)) as stream,
+    ):
+        assert isinstance(stream.get(10), Trade)
+        assert (stream.counters["nacks"], stream.counters["maintenance"]) == (0, 1)
+
+
+def test_options_have_no_bars():
+    with pytest.raises(ArgumentError, match="category"):
+        parse("kline.1.BTC-29MAR24-60000-C", "option")
+
+
+def rpi_message(kind: str, u: int, bids: list, asks: list, topic="orderbook.rpi.BTCUSDT") -> dict:
+    return {"topic": topic, "type": kind, "ts": u, "cts": u,
+            "data": {"s": "BTCUSDT", "b": bids, "a": asks, "u": u, "seq": u}}  # fmt: skip
+
+
+def test_books_with_orders_for_people_only():
+    """Three fields a level: both sizes on the topic that asks for them, the first elsewhere."""
+    whole = [["99", "1", "0.5"], ["98", "0", "2"]], [["101", "1", "0"]]
+    handler = BookHandler(parse("orderbook.rpi.BTCUSDT"))
+    handler.take(rpi_message("snapshot", 7, *whole))
+    assert handler.book.levels("bid") == [("99", "1.5"), ("98", "2")]
+    handler.take(rpi_message("delta", 8, [["99", "0", "0.25"], ["98", "0", "0"]], []))
+    assert handler.book.levels("bid") == [("99", "0.25")]
+    plain = BookHandler(parse("orderbook.50.BTCUSDT"))
+    name = "orderbook.50.BTCUSDT"
+    plain.take(rpi_message("snapshot", 7, [["99", "1", "0.5"]], [["101", "1", "3"]], name))
+    assert plain.valid
+    assert plain.book.levels("bid") == [("99", "1")]
+    with pytest.raises(ArgumentError):
+        parse("orderbook.rpi.BTC-29MAR24-60000-C", "option")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import math
 import re
 from collections import Counter
 
@@ -132,6 +133,80 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path):
 def test_ids_are_unique(tmp_path):
     with pytest.raises(ClaimError, match="used twice: one"):
         claims.ledger(written(tmp_path, GOOD, GOOD))
+
+
+GAIN = {
+    "id": "gain", "source": "SE chapter, Somewhere", "claim": "SE gains 0.15 in profit factor",
+    "claimed": 0.63, "rule": "interval", "evidence": "se_real#table.sharpe.mean.difference",
+    "verdict": "fails", "chapter": "ch-verdict",
+}  # fmt: skip
+
+
+def judged(**change):
+    gap = load("se_real")["results"]["table"]["sharpe"]["mean"]["difference"]
+    numbers = {"measured": gap["estimate"], "interval": [gap["low"], gap["high"]]}
+    return claims.Claim(**(GAIN | numbers | change)).judge()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({}, "fails"),
+        ({"learned": True, "detectable": 0.4}, "fails"),
+        ({"detectable": 0.63}, "undecided"),
+        ({"detectable": float("inf")}, "undecided"),
+        ({"learned": False}, "not learned"),
+        ({"learned": False, "detectable": 0.1}, "not learned"),
+        ({"corrected": [-1.0, 1.0]}, "undecided"),
+        ({"corrected": {"folds": 2}}, "undecided"),
+        ({"detectable": "se_real#table.sharpe.mean.difference.high"}, "fails"),
+    ],
+)
+def test_a_verdict_needs_a_net_that_learned_and_a_study_that_sees(change, word):
+    assert judged(**change) == word
+
+
+@given(numbers, st.tuples(numbers, numbers, numbers).map(sorted), st.floats(0, 1e6))
+def test_what_cannot_be_seen_never_fails_and_learning_never_makes_a_verdict_bolder(c, b, size):
+    found = Measured(b[1], b[0], b[2])
+    for rule in claims.RULES[:4]:
+        plain, asked = (verdict(rule, c, found, 1.0, detectable=d) for d in (None, size))
+        assert asked == plain or (plain, asked) == ("fails", "undecided")
+        assert verdict(rule, c, found, 1.0, learned=False) == "not learned"
+        assert verdict(rule, c, found, 1.0, learned=True) == plain
+    assert verdict("interval", c, found, detectable=abs(c)) != "fails"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learned": "yes"}, "no evidence at yes"),
+        ({"learned": 1}, "learned is 1"),
+        ({"detectable": float("nan")}, "detectable is nan"),
+        ({"detectable": True}, "detectable is True"),
+        ({"corrected": [1.0, -1.0]}, "corrected is"),
+        ({"corrected": [0.0]}, "corrected is"),
+        ({"detectable": "se_real#table.sharpe.mean.difference.nothing"}, "no evidence at"),
+        ({"corrected": {"folds": 8}, "evidence": "se_real#buy_and_hold.sharpe"}, "no interval"),
+    ],
+)
+def test_spoiled_conditions_are_refused(change, message):
+    with pytest.raises(ClaimError, match=rf"gain: .*{message}"):
+        judged(**change)
+
+
+def test_nan_decides_nothing():
+    for found in (Measured(math.nan), Measured(1.0, math.nan, 2.0)):
+        for rule in claims.RULES[:4]:
+            with pytest.raises(ArgumentError, match="found"):
+                verdict(rule, 1.0, found)
+
+
+def test_a_quoted_fact_says_whose_it_is(tmp_path):
+    row = GOOD | {"rule": "quoted", "verdict": "quoted", "evidence": "", "measured": None}
+    with pytest.raises(ClaimError, match="quoted, and no note"):
+        claims.ledger(written(tmp_path, row))
+    assert claims.ledger(written(tmp_path, row | {"note": "Tan and Le (2019), table 1"}))
 
 
 def test_unknown_rule_is_named():
@@ -279,7 +354,7 @@ def test_the_page_shows_numbers_and_marks_stand_ins():
     for line, row in zip(shown, rows, strict=True):
         assert ("`stand-in`" in line) == bool(row.stand_in)
         assert row.measured is None or re.search(r"\| −?[\d.e+−]+", line)
-    for word in claims.VERDICTS:
+    for word in {row.verdict for row in rows}:
         mine = [row for row in rows if row.verdict == word]
         marked = [row for row in mine if row.stand_in]
         assert 0 < len(marked) < len(mine)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from setrade import costs
 from setrade.costs import FREE, Costs
@@ -98,3 +100,34 @@ def test_unknown_order_kind():
 def test_bad_funding(funding):
     with pytest.raises(ArgumentError, match="funding"):
         costs.funding_by_bar(HOURS, funding)
+
+
+def test_the_square_root_law_by_hand():
+    """An order of 1 % of a day's value moves the price by a tenth of the day's volatility."""
+    assert costs.impact(1e6, 1e8, 0.03) == pytest.approx(0.003)
+    assert costs.impact(4e6, 1e8, 0.03) == pytest.approx(0.006)  # four times as large: twice
+    assert costs.impact(1e6, 1e8, 0.03, coefficient=0.5) == pytest.approx(0.0015)
+    assert costs.impact(0.0, 1e8, 0.03) == 0.0
+
+
+@given(st.floats(1e-5, 0.05), st.floats(1e5, 1e11), st.floats(1e-3, 0.2), st.floats(0.1, 3))
+def test_at_capacity_impact_eats_the_edge(edge, value, volatility, coefficient):
+    size = costs.capacity(edge, value, volatility, coefficient=coefficient)
+    assert costs.impact(size, value, volatility, coefficient=coefficient) == pytest.approx(edge)
+    assert costs.capacity(-edge, value, volatility) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: costs.impact(-1.0, 1e8, 0.03), "value"),
+        (lambda: costs.impact(1.0, 0.0, 0.03), "day_value"),
+        (lambda: costs.impact(1.0, 1e8, float("nan")), "day_volatility"),
+        (lambda: costs.capacity(float("nan"), 1e8, 0.03), "edge"),
+        (lambda: costs.capacity(0.01, 1e8, 0.0), "day_volatility"),
+        (lambda: costs.capacity(0.01, 1e8, 0.03, coefficient=0.0), "coefficient"),
+    ],
+)
+def test_impact_refuses(call, name):
+    with pytest.raises(ArgumentError, match=name):
+        call()

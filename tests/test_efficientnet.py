@@ -38,6 +38,42 @@ def test_b0_has_the_published_number_of_parameters():
     assert round(count(net) / 1e6, 1) == 8.4
 
 
+def near(weight: torch.Tensor, std: float) -> bool:
+    """Whether the root mean square is ``std``, to five standard errors of a normal's."""
+    return abs(float(weight.square().mean().sqrt()) / std - 1) < 5 / (2 * weight.numel()) ** 0.5
+
+
+@pytest.mark.parametrize("options", [{}, {"same_padding": True}])
+def test_weights_are_drawn_as_published(options):
+    """google/automl: every convolution by its fan-out, the gates' too; the head ±1 / √classes."""
+    seed_everything(0)
+    net = en.EfficientNet("b0", 1000, **options)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):  # depthwise: TensorFlow counts one output a channel
+            out = module.kernel_size[0] ** 2 * module.out_channels / module.groups
+            assert near(module.weight, (2 / out) ** 0.5)
+        if isinstance(module, en.SqueezeExcite2d):
+            for layer in (module.reduce, module.expand):
+                assert near(layer.weight, (2 / layer.out_features) ** 0.5)
+                assert not layer.bias.any()
+    assert net.blocks[3].se.reduce.out_features == 6
+    assert float(net.blocks[5].se.reduce.weight.std()) == pytest.approx(0.447, abs=0.03)
+    head = net.classifier
+    assert float(head.weight.abs().max()) == pytest.approx(1000**-0.5, rel=1e-3)
+    assert float(head.weight.std()) == pytest.approx((3 * 1000) ** -0.5, rel=0.01)
+    assert not head.bias.any()
+
+
+def test_small_variants_keep_a_quiet_head_unless_asked():
+    seed_everything(0)
+    quiet, loud = en.EfficientNet("micro", 3), en.EfficientNet("micro", 3, published=True)
+    bound = (6 / (quiet.num_features + 3)) ** 0.5  # Xavier's
+    assert 0.95 * bound < float(quiet.classifier.weight.abs().max()) <= bound
+    assert float(loud.classifier.weight.abs().max()) > 0.95 * 3**-0.5
+    custom = en.EfficientNet(en.Variant(0.25, 0.3, 64, 0.1), 3)
+    assert float(custom.classifier.weight.abs().max()) <= bound
+
+
 def randomised(name: str) -> nn.Module:
     """A timm net whose batch norms have something to do."""
     seed_everything(0)
@@ -224,3 +260,18 @@ def test_swish_by_hand():
     assert x[y.argmin()].item() == pytest.approx(-1.28, abs=1e-2)  # not monotonic: it turns here
     assert y[-1].item() == pytest.approx(20, abs=1e-6)  # not bounded above
     assert y.diff().diff().abs().max() < 1e-4  # no corner, unlike ReLU's 0.01
+
+
+def test_a_net_that_diverged_never_wins_the_search():
+    points = en.candidates(0.05, 0.1, 2.0) if hasattr(en, "candidates") else None
+    first = []
+
+    def score(scale):
+        first.append(scale)
+        return float("nan") if len(first) in (1, 5) else -len(first)
+
+    best = en.search_coefficients(score)
+    assert best == pytest.approx(tuple(first[1]))
+    assert points is None or len(first) == len(points)
+    with pytest.raises(ValueError, match=r"^score: got "):
+        en.search_coefficients(lambda _: float("nan"))

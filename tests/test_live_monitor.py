@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import shutil
+import socket
+import struct
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -23,7 +27,7 @@ from setrade.errors import ArgumentError
 from setrade.live import Failover, Journal, Pipeline, Recorded, Streamed, Trader
 from setrade.live.drift import Drift, Watch, inputs
 from setrade.live.monitor import Latencies, Monitor, gpu
-from setrade.live.status import page, panels
+from setrade.live.status import PortError, StatusHandler, page, panels
 from setrade.live.types import OrderLine, Reading, Row, Snapshot
 from setrade.risk import Risk
 from setrade.signals import Signal
@@ -391,6 +395,80 @@ def test_a_page_that_cannot_be_made_is_an_error_of_the_page_only(tmp_path):
     run.monitor.latencies = None
     with pytest.raises(urllib.error.HTTPError, match="500"):
         get(port)
+
+
+def asked(port: int, *lines: str) -> bytes:
+    """Return the whole answer to a request as it is typed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+        line.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        return b"".join(iter(lambda: line.recv(65_536), b""))
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [("localhost", 200), ("LOCALHOST:9000", 200), ("127.0.0.1", 200), ("127.0.0.1:80", 200),
+     ("[::1]:80", 200), ("evil.example", 403), ("evil.example:9000", 403), ("10.0.0.1", 403),
+     ("localhost.evil.example", 403), ("127.0.0.1.evil.example", 403), ("", 403)],
+)  # fmt: skip
+def test_only_a_name_of_this_machine_is_answered(host, code):
+    port = Monitor().serve(0)
+    for path in ("/", "/panels", "/facts.json", "/metrics"):
+        answer = asked(port, f"GET {path} HTTP/1.1", f"Host: {host}")
+        assert answer.startswith(f"HTTP/1.0 {code} ".encode()), path
+
+
+def test_a_head_has_no_body_and_a_reset_no_traceback(capfd):
+    port = Monitor().serve(0)
+    head, _, body = asked(port, "HEAD / HTTP/1.1", "Host: localhost").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 ")
+    assert body == b""
+    for _ in range(20):
+        line = socket.create_connection(("127.0.0.1", port))
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        line.close()  # resets
+    time.sleep(0.3)
+    assert asked(port, "GET /metrics HTTP/1.1", "Host: localhost").startswith(b"HTTP/1.0 200")
+    assert capfd.readouterr().err == ""
+
+
+def test_who_leaves_a_request_unfinished_is_left(monkeypatch):
+    monkeypatch.setattr(StatusHandler, "timeout", 0.3)
+    port = Monitor().serve(0)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+        line.sendall(b"GET / HTTP/1.1\r\nHost: lo")
+        assert line.recv(1) == b""
+
+
+def test_a_port_in_use_says_whose_it_is():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortError) as error:
+            Monitor().serve(port)
+    told = str(error.value)
+    assert told.startswith(f"port {port} is taken by ")
+    assert "Errno" not in told
+    if sys.platform == "linux":
+        assert f"process {os.getpid()}" in told
+
+
+def test_the_page_says_where_orders_go():
+    about = {"broker": "demo", "account": "demo, play <money>", "source": "Bybit", "mode": "live"}
+    monitor = Monitor(about=about)
+    assert monitor.snapshot().about == about
+    for word in ("broker: demo", "demo, play &lt;money&gt;", "source: Bybit", "mode: live"):
+        assert word in page(monitor.snapshot())
+
+
+@pytest.mark.parametrize("name", ["is_available", "is_initialized", "mem_get_info", "utilization"])
+def test_facts_that_a_gpu_does_not_tell_cost_no_page(name):
+    def fails():
+        raise RuntimeError("not supported on a slice")
+
+    cuda = {"is_available": lambda: True, "is_initialized": lambda: True,
+            "mem_get_info": lambda: (1, 2), "utilization": lambda: 50}  # fmt: skip
+    found = gpu(SimpleNamespace(cuda=SimpleNamespace(**(cuda | {name: fails}))))
+    assert "<h1>" in page(replace(FULL, gpu=found))
 
 
 @pytest.mark.parametrize("port", [-1, 70_000, "80", True])

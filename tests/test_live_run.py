@@ -61,6 +61,19 @@ def test_what_cannot_be_is_refused_in_one_line(tmp_path, monkeypatch, capsys, op
     assert told[0].startswith("ArgumentError: ")
 
 
+@pytest.mark.parametrize("name", ["testnet", "demo"])
+@pytest.mark.parametrize("bars", [[], ["--source", "simulator"], ["--source", "file"]])
+def test_an_exchange_is_traded_on_its_own_bars_only(tmp_path, capsys, name, bars):
+    journal = tmp_path / "r.sqlite"
+    assert main(["--broker", name, *bars, "--journal", str(journal)]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1
+    assert "source" in told[0]
+    assert "exchange's own bars" in told[0]
+    assert not journal.exists()
+    Config(broker=name, source="bybit").check()
+
+
 def test_file_to_table_and_on_from_there(tmp_path, capsys):
     """A file, no pauses; the second run goes on with the same journal."""
     path = tmp_path / "bars.parquet"
@@ -70,7 +83,10 @@ def test_file_to_table_and_on_from_there(tmp_path, capsys):
                "--journal", str(tmp_path / "r.sqlite")]  # fmt: skip
     assert main(options) == 0
     first = capsys.readouterr().out.splitlines()
-    assert first[0].split() == ["bar", "(UTC)", "close", "wanted", "held", "equity", "orders",
+    assert first[0].startswith("start: rules on the plain runtime")
+    assert first[1] == (f"broker: paper | account: paper, in this process | source: file {path} "
+                        "| mode: replay")  # fmt: skip
+    assert first[2].split() == ["bar", "(UTC)", "close", "wanted", "held", "equity", "orders",
                                 "ms", "note"]  # fmt: skip
     bars = [line for line in first if line.startswith("2024-")]
     assert len(bars) == 40

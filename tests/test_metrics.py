@@ -101,8 +101,12 @@ def test_degenerate_figures():
     flat, up = np.zeros(10), np.full(10, 0.01)
     for name in ("sharpe", "sortino", "calmar"):
         assert math.isnan(getattr(metrics, name)(flat, 365)), name
+    for name in ("sortino", "calmar"):
         assert getattr(metrics, name)(up, 365) == math.inf, name
-    assert metrics.sharpe(-up, 365) == -math.inf
+    assert math.isnan(metrics.sharpe(up, 365))
+    assert math.isnan(metrics.sharpe(-up, 365))
+    assert math.isnan(metrics.sharpe([0.1], 365))
+    assert metrics.sortino(-up, 365) == pytest.approx(-math.sqrt(365))
     assert metrics.volatility(up, 365) == 0
     assert math.isnan(metrics.volatility([0.1], 365))
     assert math.isnan(metrics.win_rate([]))
@@ -110,6 +114,36 @@ def test_degenerate_figures():
     assert metrics.profit_factor([1.0]) == math.inf
     assert metrics.profit_factor([-1.0]) == 0
     assert metrics.max_drawdown(up) == 0
+
+
+@given(st.floats(-0.5, 0.5), st.integers(2, 3000), st.floats(1e-3, 1e9))
+def test_a_steady_rate_has_no_sharpe_ratio(rate, n, start):
+    """Up to rounding, whatever the rate, the length and the account's size."""
+    equity = start * (1 + rate) ** np.minimum(np.arange(n), 600 / max(abs(rate), 0.3))
+    r = metrics.returns(equity[: max(2, np.flatnonzero(equity > 1e-290).max() + 1)])
+    r = r[r != 0] if (r != 0).any() else r  # after the exponent's end it stands still
+    assert math.isnan(metrics.sharpe(r, 365))
+    assert not metrics.volatility(r, 365) > 0
+
+
+def test_small_returns_that_vary_have_a_sharpe_ratio():
+    for size in (1e-4, 1e-8, 1e-13):
+        assert metrics.sharpe(R * size, 365) == pytest.approx(metrics.sharpe(R, 365))
+
+
+def test_nobody_loses_more_than_everything():
+    for name in ("annual_return", "calmar"):
+        with pytest.raises(ArgumentError, match="returns"):
+            getattr(metrics, name)([0.1, -1.01], 365)
+    with pytest.raises(ArgumentError, match="returns"):
+        metrics.max_drawdown([-1.5])
+    assert metrics.calmar([0.1, -1.0, 0.0], 365) == -1
+
+
+def test_months_after_ruin_return_nothing():
+    index = pd.date_range("2024-01-01", periods=90, freq="1D", tz="UTC")
+    equity = pd.Series(np.where(np.arange(90) < 20, 1.0, 0.0), index)
+    assert metrics.monthly_returns(equity).loc[2024, [1, 2, 3]].tolist() == [-1, 0, 0]
 
 
 def test_a_ruined_account():

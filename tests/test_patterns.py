@@ -359,3 +359,13 @@ def test_bad_input_is_named(call, args, options, name):
 def test_faulty_candles_are_refused(call):
     with pytest.raises(candles.CandleError):
         call(SAMPLE.iloc[::-1])
+
+
+def test_calibration_of_forecasts_without_doubt():
+    hit = np.array([0, 1, 1, 0])
+    assert patterns.calibration_error(hit.astype(float), hit) == 0
+    assert patterns.calibration_error(1.0 - hit, hit) == 1
+    logits = 5.0 * np.eye(3)[[0, 1, 2, 0]]
+    assert np.exp(-3) <= patterns.temperature(logits, np.array([0, 1, 2, 0])) < 0.2
+    assert 15 < patterns.temperature(logits, np.array([1, 2, 0, 1])) <= np.exp(3)
+    assert patterns.temperature(np.ones((4, 3)), np.array([1, 2, 0, 1])) == 1.0

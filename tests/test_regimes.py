@@ -235,3 +235,13 @@ BAD_LABELS = [
 def test_bad_labels_are_named(call, name):
     with pytest.raises(ValueError, match=f"^{name}: got "):
         call()
+
+
+def test_a_regime_that_is_never_left():
+    """Also where its row sums to 1 only up to rounding."""
+    for stay in (1.0, 1.0 + 5e-7, 1.0 - 1e-15):
+        matrix = pd.DataFrame([[stay, 1 - min(stay, 1)], [0.5, 0.5]], ["a", "b"], ["a", "b"])
+        assert regimes.expected_duration(matrix).tolist() == [np.inf, 2.0]
+    one = pd.Series(["calm"] * 5, dtype="category")
+    assert regimes.transition_matrix(one).to_numpy().tolist() == [[1.0]]
+    assert regimes.stationary(regimes.transition_matrix(one)).tolist() == [1.0]

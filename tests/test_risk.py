@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laws import assert_causal
 
-from setrade import risk
+from setrade import candles, risk
 from setrade.errors import ArgumentError
 from setrade.risk import Risk
 
@@ -162,3 +163,58 @@ def test_bad_parameters_name_themselves(name, value):
 def test_bad_confidences(name, position, confidence):
     with pytest.raises(ArgumentError, match=name):
         risk.by_confidence(np.array(position), np.array(confidence), Risk())
+
+
+def test_volatility_target_by_hand():
+    """Moves of 1 % a bar, 4 bars a year: 2 % a year, so half of 1 asks for a quarter of 4 %."""
+    close = 100 * np.exp(0.01 * np.array([0, 1, 0, 1, 0, 1, 0, 1]))
+    sized = risk.by_volatility(np.ones(8), close, 0.01, 4.0, halflife=1.0)
+    assert sized == pytest.approx([0, 0, *[0.5] * 6])  # two half-lives to warm up
+    bold = risk.by_volatility(-np.ones(8), close, 0.1, 4.0, halflife=1.0, limit=2.0)
+    assert bold[2:] == pytest.approx(-2.0)  # the target asks for 5
+    still = risk.by_volatility(np.ones(8), np.full(8, 100.0), 0.1, 4.0, halflife=1.0)
+    assert not still.any()  # nothing moved: no forecast, no position
+
+
+def test_volatility_target_weighs_by_age():
+    """Half-life 1: the newest square counts 4, the one before 2, the oldest 1, over 7."""
+    moves = np.array([0.01, 0.03, 0.02])
+    close = 100 * np.exp(np.r_[0.0, moves.cumsum()])
+    sized = risk.by_volatility(np.ones(4), close, 0.01, 1.0, halflife=1.0)
+    forecast = math.sqrt((4 * 0.02**2 + 2 * 0.03**2 + 0.01**2) / 7)
+    assert sized[3] == pytest.approx(0.01 / forecast)
+
+
+def test_volatility_target_looks_at_the_past_only():
+    bars = candles.synthetic(400, seed=1).candles
+
+    def compute(frame):
+        close = frame["close"].to_numpy()
+        return risk.by_volatility(np.ones(len(close)), close, 0.3, 35_040, halflife=20.0)
+
+    assert_causal(compute, bars)
+
+
+def test_volatility_target_holds_what_it_promises():
+    """Volatility that triples half-way: the scaled account swings alike in both halves."""
+    rng = np.random.default_rng(0)
+    moves = rng.normal(0, np.repeat([0.01, 0.03], 2_000))
+    close = 100 * np.exp(moves.cumsum())
+    sized = risk.by_volatility(np.ones(4_000), close, 0.2, 365.0, halflife=20.0, limit=5.0)
+    earned = sized[:-1] * np.diff(close) / close[:-1]
+    halves = [x.std() * math.sqrt(365) for x in (earned[100:1_999], earned[2_100:])]
+    assert halves == pytest.approx([0.2, 0.2], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"close": np.ones(3)}, "close"), ({"close": np.zeros(4)}, "close"),
+        ({"position": [0.0, math.nan, 0, 0]}, "position"), ({"target": 0.0}, "target"),
+        ({"periods": -1.0}, "periods"), ({"halflife": 0.0}, "halflife"), ({"limit": 0}, "limit"),
+    ],
+)  # fmt: skip
+def test_volatility_target_refuses(change, name):
+    good = {"position": np.ones(4), "close": np.ones(4), "target": 0.2, "periods": 365.0}
+    with pytest.raises(ArgumentError, match=name):
+        risk.by_volatility(**(good | {"halflife": 2.0} | change))

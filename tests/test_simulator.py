@@ -6,6 +6,7 @@ to it what an exchange's would.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -978,6 +979,298 @@ def test_the_private_stream_tells_what_happened(market):
 def test_the_private_stream_wants_a_signature(market):
     with stream(market, "private", api_key="paper", api_secret="wrong") as ws:
         assert until(lambda: not ws.is_connected())
+
+
+# --- what ordinary clients call ------------------------------------------------------------
+
+ORDER_KEYS = """orderId orderLinkId parentOrderLinkId blockTradeId symbol price qty side isLeverage
+    positionIdx orderStatus createType cancelType rejectReason avgPrice leavesQty leavesValue
+    cumExecQty cumExecValue cumExecFee timeInForce orderType stopOrderType orderIv marketUnit
+    triggerPrice takeProfit stopLoss tpslMode ocoTriggerBy tpLimitPrice slLimitPrice tpTriggerBy
+    slTriggerBy triggerDirection triggerBy lastPriceOnCreated basePrice reduceOnly closeOnTrigger
+    placeType smpType smpGroup smpOrderId createdTime updatedTime cumFeeDetail category
+    brokerOrderPrice closedPnl feeCurrency slippageToleranceType slippageTolerance rpiTakerAccess
+    rpiMatchedQty"""
+EXECUTION_KEYS = """symbol orderId orderLinkId side orderPrice orderQty leavesQty createType
+    orderType stopOrderType execFee execFeeV2 execId execPrice execQty execType execValue execTime
+    feeCurrency isMaker feeRate tradeIv markIv markPrice indexPrice underlyingPrice blockTradeId
+    closedSize seq extraFees category isLeverage execPnl"""
+POSITION_KEYS = """positionIdx riskId riskLimitValue symbol side size avgPrice positionValue
+    autoAddMargin positionStatus leverage breakEvenPrice markPrice liqPrice positionIM
+    positionIMByMp positionMM positionMMByMp takeProfit stopLoss trailingStop sessionAvgPrice delta
+    gamma vega theta unrealisedPnl curRealisedPnl cumRealisedPnl adlRankIndicator createdTime
+    updatedTime openTime seq isReduceOnly mmrSysUpdatedTime leverageSysUpdatedTime tpslMode
+    bustPrice positionBalance tradeMode category entryPrice"""
+WALLET_KEYS = """accountType accountIMRate accountMMRate totalEquity totalWalletBalance
+    totalMarginBalance totalAvailableBalance totalPerpUPL totalInitialMargin
+    totalMaintenanceMargin accountIMRateByMp accountMMRateByMp totalInitialMarginByMp
+    totalMaintenanceMarginByMp accountLTV coin"""
+COIN_KEYS = """coin equity usdValue walletBalance locked spotHedgingQty borrowAmount
+    accruedInterest totalOrderIM totalPositionIM totalPositionMM unrealisedPnl cumRealisedPnl bonus
+    marginCollateral collateralSwitch colRes spotBorrow free availableToWithdraw
+    availableToBorrow"""
+USUAL = {**LINEAR, "side": "Buy", "orderType": "Limit", "qty": "0.1", "price": "20000"}
+
+
+def entries(answer: dict) -> list[dict]:
+    return answer["result"]["list"]
+
+
+def test_every_documented_key_is_there(market):
+    """The keys of Bybit's pages on orders, executions, positions and wallet (2026-07)."""
+    got: list[dict] = []
+    http = client(market, "paper")
+    with stream(market, "private", api_key="paper", api_secret=KEYS["paper"]) as ws:
+        for listen in (ws.order_stream, ws.execution_stream, ws.position_stream, ws.wallet_stream):
+            listen(got.append)
+        assert until(lambda: len(market.topics) == 4)
+        place(http)
+        assert until(lambda: {m["topic"] for m in got} == set(market.topics))
+    told = {message["topic"]: message["data"][0] for message in got}
+    asked = {
+        "order": entries(http.get_order_history(**LINEAR))[0],
+        "execution": entries(http.get_executions(**LINEAR))[0],
+        "position": entries(http.get_positions(**LINEAR))[0],
+        "wallet": entries(http.get_wallet_balance(accountType="UNIFIED"))[0],
+    }
+    keys = {"order": ORDER_KEYS, "execution": EXECUTION_KEYS, "position": POSITION_KEYS,
+            "wallet": WALLET_KEYS}  # fmt: skip
+    for topic, names in keys.items():
+        assert set(names.split()) - asked[topic].keys() == set(), topic
+        assert set(names.split()) - told[topic].keys() == set(), topic
+    assert set(COIN_KEYS.split()) <= asked["wallet"]["coin"][0].keys()
+    assert told["wallet"]["totalEquity"] == asked["wallet"]["totalEquity"]
+
+
+def test_a_wallet_adds_up(market):
+    http = client(market, "paper")
+    place(http)
+    place(http, kind="Limit", price="20000")
+    market.advance(bars=3)
+    money = entries(http.get_wallet_balance(accountType="UNIFIED"))[0]
+    held = entries(http.get_positions(**LINEAR))[0]
+    d = {name: Decimal(money[name]) for name in WALLET_KEYS.split()[3:10]}
+    assert d["totalEquity"] == d["totalWalletBalance"] + d["totalPerpUPL"]
+    assert d["totalPerpUPL"] == Decimal(held["unrealisedPnl"])
+    assert d["totalInitialMargin"] == Decimal(held["positionIM"]) + Decimal("200")  # 10 times
+    assert d["totalAvailableBalance"] == d["totalEquity"] - d["totalInitialMargin"]
+
+
+def test_the_market_in_a_line(market):
+    http = client(market, "paper")
+    (line,) = entries(http.get_tickers(**LINEAR))
+    bid, last, ask = (Decimal(line[n]) for n in ("bid1Price", "lastPrice", "ask1Price"))
+    assert bid <= last <= ask
+    assert abs(float(last) - BARS["open"].iloc[100]) <= 0.05
+    day = BARS.iloc[4:100]
+    assert float(line["highPrice24h"]) == pytest.approx(day["high"].max(), rel=1e-3)
+    assert float(line["volume24h"]) == pytest.approx(day["volume"].sum(), rel=0.05)
+    assert int(line["nextFundingTime"]) > market.now()
+    interest = entries(http.get_open_interest(**LINEAR, intervalTime="1h", limit=3))
+    assert [int(a["timestamp"]) - int(b["timestamp"]) for a, b in itertools.pairwise(interest)] == [
+        3_600_000, 3_600_000,
+    ]  # fmt: skip
+    assert entries(http.get_risk_limit(**LINEAR))[0]["maxLeverage"] == "100.00"
+    assert entries(http.get_fee_rates(**LINEAR))[0] == {
+        "symbol": "BTCUSDT", "takerFeeRate": "0.00055", "makerFeeRate": "0.0002",
+    }  # fmt: skip
+    assert http.get_account_info()["result"]["marginMode"] == "REGULAR_MARGIN"
+    assert http.get_api_key_information()["result"]["apiKey"] == "paper"
+    with pytest.raises(InvalidRequestError):
+        http.get_open_interest(**LINEAR, intervalTime="7min")
+
+
+def test_leverage_bounds_what_can_be_opened(market):
+    http = client(market, "paper")
+
+    def set_to(lever: str):
+        return http.set_leverage(**LINEAR, buyLeverage=lever, sellLeverage=lever)
+
+    for lever, code in (("10", 110043), ("101", 10001), ("0.5", 10001)):
+        with pytest.raises(InvalidRequestError) as refused:
+            set_to(lever)
+        assert refused.value.status_code == code
+    set_to("1")
+    with pytest.raises(InvalidRequestError, match="110007"):
+        place(http, qty="0.5")  # about 13,900 on 10,000
+    place(http, qty="0.3")
+    with pytest.raises(InvalidRequestError, match="110007"):
+        place(http, qty="0.3")  # what is held binds margin too
+    set_to("5")
+    place(http, qty="0.3")
+    with pytest.raises(InvalidRequestError, match="110012"):
+        set_to("1")
+    for mode, code in ((0, 110025), (3, 110029)):
+        with pytest.raises(InvalidRequestError) as refused:
+            http.switch_position_mode(**LINEAR, mode=mode)
+        assert refused.value.status_code == code
+
+
+def test_amending(market):
+    http = client(market, "paper")
+    http.place_order(**USUAL, orderLinkId="a")
+    http.amend_order(**LINEAR, orderLinkId="a", price="21000.1", qty="0.2")
+    (order,) = entries(http.get_open_orders(**LINEAR))
+    assert (order["price"], order["qty"], order["orderStatus"]) == ("21000.1", "0.2", "New")
+    for change, code in (
+        ({"price": "21000.15"}, 10001),
+        ({"qty": "0.0005"}, 10001),
+        ({"price": "21000.1"}, 10001),
+        ({}, 10001),
+        ({"qty": "90"}, 110007),
+    ):
+        with pytest.raises(InvalidRequestError) as refused:
+            http.amend_order(**LINEAR, orderLinkId="a", **change)
+        assert refused.value.status_code == code
+    with pytest.raises(InvalidRequestError, match="110001"):
+        http.amend_order(**LINEAR, orderLinkId="nobody", price="1")
+    http.amend_order(**LINEAR, orderLinkId="a", price="40000")  # now it meets the market
+    assert entries(http.get_positions(**LINEAR))[0]["size"] == "0.2"
+
+
+def test_batches_answer_one_by_one(market):
+    http = client(market, "paper")
+    one = {k: v for k, v in USUAL.items() if k != "category"}
+    made = http.place_batch_order(category="linear", request=[
+        one | {"orderLinkId": "a"}, one | {"orderLinkId": "a"}, one | {"price": "20000.05"},
+    ])  # fmt: skip
+    assert [c["code"] for c in made["retExtInfo"]["list"]] == [0, 110072, 10001]
+    assert [bool(o["orderId"]) for o in entries(made)] == [True, False, False]
+    changed = http.amend_batch_order(category="linear", request=[
+        {"symbol": "BTCUSDT", "orderLinkId": "a", "price": "19000"}])  # fmt: skip
+    assert changed["retExtInfo"]["list"] == [{"code": 0, "msg": "OK"}]
+    gone = http.cancel_batch_order(
+        category="linear",
+        request=[
+            {"symbol": "BTCUSDT", "orderLinkId": "a"},
+            {"symbol": "BTCUSDT", "orderLinkId": "a"},
+        ],
+    )
+    assert [c["code"] for c in gone["retExtInfo"]["list"]] == [0, 110001]
+    assert entries(http.get_order_history(**LINEAR))[0]["price"] == "19000"
+    for bad in ([], [one] * 21):
+        with pytest.raises(InvalidRequestError):
+            http.place_batch_order(category="linear", request=bad)
+
+
+def test_a_stop_closes_the_position(market):
+    http = client(market, "paper")
+    with pytest.raises(InvalidRequestError, match="zero position"):
+        http.set_trading_stop(**LINEAR, stopLoss="20000", positionIdx=0, tpslMode="Full")
+    place(http)
+    entry = Decimal(entries(http.get_positions(**LINEAR))[0]["avgPrice"])
+    low = float(BARS["low"].iloc[100:160].min())
+    stop = str(Decimal(int(low) + 5))
+    for bad in ({"stopLoss": str(entry + 100)}, {"takeProfit": str(entry - 100)},
+                {"stopLoss": "20000.05"}, {"trailingStop": "5"}):  # fmt: skip
+        with pytest.raises(InvalidRequestError, match="10001"):
+            http.set_trading_stop(**LINEAR, positionIdx=0, tpslMode="Full", **bad)
+    http.set_trading_stop(**LINEAR, stopLoss=stop, positionIdx=0, tpslMode="Full")
+    with pytest.raises(InvalidRequestError, match="34040"):
+        http.set_trading_stop(**LINEAR, stopLoss=stop, positionIdx=0, tpslMode="Full")
+    assert entries(http.get_positions(**LINEAR))[0]["stopLoss"] == stop
+    market.advance(bars=60)
+    assert entries(http.get_positions(**LINEAR))[0]["size"] == "0"
+    last = entries(http.get_order_history(**LINEAR))[0]
+    assert (last["createType"], last["orderStatus"]) == ("CreateByStopLoss", "Filled")
+    assert Decimal(last["avgPrice"]) <= Decimal(stop)
+    (closed,) = entries(http.get_closed_pnl(**LINEAR))
+    assert Decimal(closed["closedPnl"]) < (Decimal(stop) - entry) * Decimal("0.1")
+    log = entries(http.get_transaction_log())
+    assert {row["type"] for row in log} <= {"TRADE", "SETTLEMENT"}
+    assert len([row for row in log if row["type"] == "TRADE"]) == 2
+
+
+def test_orders_above_the_largest():
+    """One that opens is refused; one that only reduces is split, as the exchange does."""
+    listed = ListedInstrument("BTCUSDT", max_qty="0.3", max_market_qty="0.1")
+    with serve(BARS, keys=KEYS, now=BARS.index[100], instruments=[listed]) as running:
+        http = client(running, "paper")
+        lots = entries(http.get_instruments_info(**LINEAR))[0]["lotSizeFilter"]
+        assert (lots["maxMktOrderQty"], lots["maxOrderQty"]) == ("0.1", "0.3")
+        with pytest.raises(InvalidRequestError, match="maximum"):
+            place(http, qty="0.2")
+        place(http, kind="Limit", price="40000", qty="0.25")
+        first = place(http, "Sell", qty="9", reduceOnly=True, orderLinkId="out")
+        assert first["orderLinkId"] == "out"
+        ended = entries(http.get_order_history(**LINEAR))
+        assert [o["qty"] for o in ended] == ["0.05", "0.1", "0.1", "0.25"]
+        assert entries(http.get_positions(**LINEAR))[0]["size"] == "0"
+        place(http, qty="0.1")
+        place(http, "Sell", qty="0", reduceOnly=True, closeOnTrigger=True)  # whatever is held
+        assert entries(http.get_positions(**LINEAR))[0]["size"] == "0"
+
+
+def test_categories_and_coins_are_kept_apart(market):
+    http = client(market, "paper")
+    place(http)
+    http.place_order(**USUAL, orderLinkId="rests")
+    for scope, found in (({"settleCoin": "USDT"}, 1), ({"settleCoin": "USDC"}, 0),
+                         ({"baseCoin": "BTC"}, 1), ({"baseCoin": "ETH"}, 0)):  # fmt: skip
+        assert len(entries(http.get_open_orders(category="linear", **scope))) == found
+    assert entries(http.get_positions(category="linear", settleCoin="USDC")) == []
+    assert len(entries(http.get_positions(category="linear", settleCoin="USDT"))) == 1
+    for ask in (http.get_open_orders, http.get_order_history, http.get_executions):
+        assert entries(ask(category="option", symbol="BTCUSDT")) == []
+        with pytest.raises(InvalidRequestError, match="Category"):
+            ask(category="bonds", symbol="BTCUSDT")
+    for change in (http.cancel_order, http.amend_order):
+        with pytest.raises(InvalidRequestError, match="category"):
+            change(category="option", symbol="BTCUSDT", orderLinkId="rests", price="1")
+    with pytest.raises(InvalidRequestError, match="symbol or settleCoin"):
+        http.cancel_all_orders(category="linear")
+    assert entries(http.cancel_all_orders(category="linear", settleCoin="USDC")) == []
+    assert len(entries(http.get_open_orders(**LINEAR))) == 1
+    money = entries(http.get_wallet_balance(accountType="UNIFIED", coin="BTC"))[0]
+    assert money["coin"] == []
+    assert entries(http.get_instruments_info(category="spot")) == []
+
+
+def test_pages_of_orders(market):
+    http = client(market, "paper")
+    for n in range(5):
+        http.place_order(**USUAL, orderLinkId=f"n{n}")
+    seen, cursor = [], None
+    while cursor != "":
+        result = http.get_open_orders(**LINEAR, limit=2, cursor=cursor)["result"]
+        seen += [o["orderLinkId"] for o in result["list"]]
+        cursor = result["nextPageCursor"]
+    assert seen == ["n4", "n3", "n2", "n1", "n0"]
+    http.cancel_all_orders(**LINEAR)
+    assert len(entries(http.get_open_orders(**LINEAR, openOnly=1))) == 5
+
+
+def test_spot_sells_what_is_held():
+    with serve(BARS, keys=KEYS, category="spot", now=BARS.index[100]) as running:
+        http = client(running, "paper")
+        spot = {"category": "spot", "symbol": "BTCUSDT", "orderType": "Market"}
+        with pytest.raises(InvalidRequestError, match="170131"):
+            http.place_order(**spot, side="Sell", qty="0.01")
+        http.place_order(**spot, side="Buy", qty="0.1", marketUnit="baseCoin")
+        with pytest.raises(InvalidRequestError, match="170131"):
+            http.place_order(**spot, side="Sell", qty="0.1")  # the fee was taken in coins
+        with pytest.raises(InvalidRequestError, match="170131"):
+            http.place_order(**spot, side="Buy", qty="9000")
+        money = entries(http.get_wallet_balance(accountType="UNIFIED"))[0]
+        coins = {c["coin"]: Decimal(c["walletBalance"]) for c in money["coin"]}
+        assert coins["BTC"] == Decimal("0.1") * (1 - Decimal("0.00055"))
+        price = Decimal(entries(http.get_executions(category="spot"))[0]["execPrice"])
+        assert coins["USDT"] == 10_000 - Decimal("0.1") * price
+        assert Decimal(money["totalEquity"]) == coins["USDT"] + coins["BTC"] * price
+        http.place_order(**spot, side="Sell", qty="0.099")
+        with pytest.raises(InvalidRequestError, match="Category"):
+            http.get_positions(category="spot", symbol="BTCUSDT")
+
+
+def test_inverse_is_quoted_and_not_traded():
+    with serve(BARS, symbol="BTCUSD", category="inverse", keys=KEYS) as running:
+        http = client(running, "paper")
+        inverse = {"category": "inverse", "symbol": "BTCUSD"}
+        assert entries(http.get_tickers(**inverse))[0]["symbol"] == "BTCUSD"
+        assert entries(http.get_instruments_info(**inverse))[0]["settleCoin"] == "BTC"
+        assert entries(http.get_positions(**inverse))[0]["size"] == "0"
+        with pytest.raises(InvalidRequestError, match="inverse"):
+            http.place_order(**inverse, side="Buy", orderType="Market", qty="100")
 
 
 # --- the simulator's own behaviour -----------------------------------------------------------

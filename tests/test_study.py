@@ -630,7 +630,11 @@ def test_every_try_in_the_store_is_counted(tmp_path):
         flat.setdefault(f"{config['model']}/{config['seed']}", []).extend(daily)
         row = {"key": key(config), "config": config, "status": "ok", "seconds": 1.0}
         store.add(row | {"measures": {"daily": daily}})
-    tries = summary.tries(store, "model")
+    bench = {"model": "hold", "seed": 0, "fold": 0, "view": "rule"}
+    row = {"key": key(bench), "config": bench, "status": "ok", "seconds": 1.0}
+    store.add(row | {"measures": {"daily": [0.02, 0.03] * 5}})  # wins, but is no try
+    assert summary.tries(store, "model")["best"]["name"] == "hold/0"
+    tries = summary.tries(store, "model", beside=("rule",))
     sharpes = {name: np.mean(x) / np.std(x, ddof=1) for name, x in flat.items()}
     assert tries["sharpes"] == pytest.approx(sharpes)
     best = max(sharpes, key=lambda name: sharpes[name])

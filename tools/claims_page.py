@@ -23,7 +23,9 @@ BADGES = {
     "holds": "{bdg-success}`holds`",
     "fails": "{bdg-danger}`fails`",
     "undecided": "{bdg-warning}`undecided`",
+    "not learned": "{bdg-warning-line}`not learned`",
     "not testable": "{bdg-light}`not testable`",
+    "quoted": "{bdg-info}`quoted`",
 }
 STAND_IN = "{bdg-secondary-line}`stand-in`"
 COLUMNS = "| verdict | claim | claimed | measured | evidence |\n|---|---|---|---|---|\n"
@@ -33,7 +35,9 @@ HEAD = f"""(claims)=
 Every claim of the two chapters we started from that can be put to a test, with what this book
 measured. Chapter {{ref}}`ch-verdict` says how a verdict is reached: a claimed number **holds** when
 it lies inside an interval narrow enough to say something, **fails** when it lies outside, and is
-**undecided** when the interval is too wide to tell. How narrow is enough is our choice, and written
+**undecided** when the interval is too wide to tell, or the study could not have seen an effect of
+the claimed size. A net that did not learn gives no verdict but **not learned**, and **quoted** are
+facts of the literature. How narrow is enough is our choice, and written
 in each row of `book/claims.yml`. The verdicts are computed from the stored results each time this
 page is built; a row whose verdict does not follow stops the build.
 
@@ -57,7 +61,12 @@ def measured(claim: claims.Claim) -> str:
     if claim.interval is None:
         return number(claim.measured) + unit
     low, high = map(number, claim.interval)
-    return f"{number(claim.measured)} [{low}, {high}]{unit}"
+    text = f"{number(claim.measured)} [{low}, {high}]{unit}"
+    if (bounds := claim.checked("corrected")) is not None:
+        text += f"; corrected [{number(bounds[0])}, {number(bounds[1])}]"
+    if (least := claim.checked("detectable")) is not None:
+        text += f"; detectable {number(least)}"
+    return text
 
 
 def evidence(claim: claims.Claim) -> str:
@@ -84,7 +93,8 @@ def counts(rows: list[claims.Claim]) -> str:
     """Return how many rows have each verdict, and how many of them by a stand-in."""
     parts = []
     for verdict, badge in BADGES.items():
-        mine = [row for row in rows if row.verdict == verdict]
+        if not (mine := [row for row in rows if row.verdict == verdict]):
+            continue
         parts.append(f"{badge} {len(mine)} ({sum(bool(row.stand_in) for row in mine)})")
     return f"{len(rows)} claims, in brackets those with a stand-in: " + ", ".join(parts) + "\n"
 

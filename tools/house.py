@@ -23,8 +23,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "setrade"
 # What may stand in the package as a whole, and how many files in a folder.
 # Lines have still to come down to 24,500, of code to 14,500: whoever makes them fewer lowers these.
-BOUNDS = {"files": 110, "lines": 26_300, "lines of code": 16_000, "lines of the largest file": 600}
-FOLDERS = {"live": 14, "bybit": 14}
+# Raised in November 2026: reading other people's files (candles/tables and reader), the table of
+# the exchange's codes (bybit/codes), what ordinary clients call (simulator/private), forecasts to
+# set a net beside (study/baselines), tests that count every try and what a study can see
+# (evidence/multiple and power).
+BOUNDS = {"files": 117, "lines": 29_500, "lines of code": 18_000, "lines of the largest file": 600}
+FOLDERS = {"live": 14, "bybit": 15}
 FOLDER = 9  # files of any other folder
 
 

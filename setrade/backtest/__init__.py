@@ -7,9 +7,12 @@ writes a small engine by hand and finds the two equal.
 
 from __future__ import annotations
 
-from setrade.backtest.many import grid, run_many
+from setrade.backtest.many import STEPS, cost_steps, grid, run_many, waterfall
 from setrade.backtest.result import METRICS, Result, run
 from setrade.costs import Costs
 from setrade.risk import Risk
 
-__all__ = ["METRICS", "Costs", "Result", "Risk", "grid", "run", "run_many"]
+__all__ = [
+    "METRICS", "STEPS", "Costs", "Result", "Risk", "cost_steps", "grid", "run", "run_many",
+    "waterfall",
+]  # fmt: skip

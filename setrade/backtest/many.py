@@ -1,8 +1,9 @@
-"""Many parameter sets over one market in one call, on all cores."""
+"""Many runs over one market: parameter sets in one call on all cores; one cost after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,8 +12,8 @@ import pandas as pd
 
 from setrade import metrics
 from setrade.backtest.engine import LEDGER, new_accounts, simulate_many
-from setrade.backtest.result import METRICS, instance, market, plain, position_array
-from setrade.costs import Costs
+from setrade.backtest.result import METRICS, Result, instance, market, plain, position_array, run
+from setrade.costs import FREE, Costs
 from setrade.errors import ArgumentError, array, flag, number
 from setrade.risk import Risk
 
@@ -174,7 +175,9 @@ def summary(accounts: np.ndarray, start: float, n: int, index: pd.Index) -> pd.D
     mean = a["return_sum"] / count
     spread = a["return_squares"] / count - mean**2
     sample = count / (count - 1) if count > 1 else np.nan
-    deviation = np.sqrt(np.maximum(spread, 0.0) * sample)
+    # Sums know a spread to some 1e-16 of the mean square: less than that are equal returns.
+    spread = np.where(spread > 1e-13 * a["return_squares"] / count, spread, 0.0)
+    deviation = np.sqrt(spread * sample)
     downside = np.sqrt(a["downside_squares"] / count)
     closed = a["trades"] - (a["units"] != 0)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -182,7 +185,7 @@ def summary(accounts: np.ndarray, start: float, n: int, index: pd.Index) -> pd.D
         columns = {
             "final_equity": a["equity"], "trades": a["trades"].astype(int),
             "annual_return": annual, "volatility": deviation * np.sqrt(periods),
-            "sharpe": mean * np.sqrt(periods) / deviation,
+            "sharpe": mean * np.sqrt(periods) / np.where(deviation > 0, deviation, np.nan),
             "sortino": mean * np.sqrt(periods) / downside,
             "calmar": annual / -a["drawdown"], "max_drawdown": a["drawdown"],
             "win_rate": a["wins"] / closed, "profit_factor": a["gains"] / a["losses"],
@@ -190,3 +193,77 @@ def summary(accounts: np.ndarray, start: float, n: int, index: pd.Index) -> pd.D
             "fees": a["fees"], "funding": a["funding"],
         }  # fmt: skip
     return pd.DataFrame(columns)[["final_equity", "trades", *METRICS]]
+
+
+# ---- One account, charged step by step.
+
+
+STEPS = ("gross", "fees", "slippage", "funding")
+
+
+def cost_steps(
+    candles: pd.DataFrame,
+    position: Any,
+    *,
+    costs: Costs | None = None,
+    funding: pd.Series | None = None,
+    **options: Any,
+) -> dict[str, Result]:
+    """Run one strategy four times, each run with one cost more than the run before.
+
+    Args:
+        candles, position, costs, funding: as `run`; without ``funding`` the last two runs are one.
+        options: what else `run` takes, the same for all four.
+
+    Returns:
+        By the names of `STEPS`: no cost; fees; fees and slippage; these and funding.
+    """
+    charged = instance("costs", costs, Costs)
+    fees_only = replace(charged, slippage_bps=0.0)
+    made = {
+        name: run(candles, position, costs=level, **options)
+        for name, level in zip(STEPS[:3], (FREE, fees_only, charged), strict=True)
+    }
+    last = made["slippage"]
+    if funding is not None:
+        last = run(candles, position, costs=charged, funding=funding, **options)
+    return made | {"funding": last}
+
+
+def waterfall(
+    candles: pd.DataFrame,
+    position: Any,
+    *,
+    costs: Costs | None = None,
+    funding: pd.Series | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Return what each cost takes from a strategy, as mean bar returns times bars a year.
+
+    Args:
+        candles, position, costs, funding, options: as `cost_steps`.
+
+    Returns:
+        Rows ``gross``, ``fees``, ``slippage``, ``funding``, ``interaction``, ``net``. Column
+        ``in_turn``: each cost charged on top of those before it; the rows above ``net`` sum to
+        it and nothing interacts. Column ``alone``: each cost charged by itself; what they take
+        together beside that is ``interaction`` (small while an account is far from ruin).
+    """
+    charged = instance("costs", costs, Costs)
+    steps = cost_steps(candles, position, costs=charged, funding=funding, **options)
+    mean = {name: _a_year(result) for name, result in steps.items()}
+    gross, net = mean["gross"], mean["funding"]
+    levels = (replace(charged, slippage_bps=0.0), replace(FREE, slippage_bps=charged.slippage_bps))
+    single = [_a_year(run(candles, position, costs=level, **options)) for level in levels]
+    rent = 0.0
+    if funding is not None:
+        rent = _a_year(run(candles, position, costs=FREE, funding=funding, **options)) - gross
+    alone = [gross, *(value - gross for value in single), rent]
+    turn = [gross, *np.diff(list(mean.values()))]
+    columns = {"in_turn": [*turn, 0.0, net], "alone": [*alone, net - sum(alone), net]}
+    return pd.DataFrame(columns, index=[*STEPS, "interaction", "net"])
+
+
+def _a_year(result: Result) -> float:
+    """Return the mean return of a bar times the bars in a year; zero after ruin."""
+    return float(metrics.returns(result.curves[0]).mean() * result.periods)

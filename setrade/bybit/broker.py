@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
+from dataclasses import replace
 from decimal import Decimal
+from functools import partial
+from itertools import count, takewhile
 from typing import Any
 
 import pandas as pd
 
-from setrade.bybit import constants, order_client, orders
-from setrade.bybit.constants import ExchangeError
-from setrade.bybit.http import Retry
-from setrade.bybit.orders import Instrument, Order, OrderRequest
+from setrade.bybit import codes, constants, order_client, orders
+from setrade.bybit.constants import DataError, ExchangeError
+from setrade.bybit.http import Retry, parsing
+from setrade.bybit.orders import Instrument, Order, OrderRequest, OrderRuleError
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, choice, number
 
 VENUES = ("testnet", "demo", "mainnet")
 SWITCH = "SETRADE_ALLOW"
 UNKNOWN_SYMBOL = 10001
+LINEAR_ONLY = '"linear": spot has no positions to close, and inverse sizes count dollars, not coins'
+FRESH = 900.0  # seconds that steps and minima are taken as they were told
 
 
 class MainnetRefusedError(RuntimeError):
@@ -39,7 +46,8 @@ class ExchangeBroker(order_client.Unpicklable):
         venue: ``"testnet"``, ``"demo"`` or ``"mainnet"``; names the keys' variables too:
             ``BYBIT_TESTNET_API_KEY`` and ``BYBIT_TESTNET_API_SECRET``, and so on.
         base_url: a simulator on this machine; None: the exchange.
-        category: linear, inverse or spot. One-way positions.
+        category: ``"linear"``, in one-way mode. Spot holds coins and no positions, and inverse
+            contracts are counted in dollars and paid in coins: both are refused.
         costs: what `target` expects to pay; default ``Costs()``.
         timeout, retry: as `Session` takes them.
         settle: seconds in which an accepted order must have become visible.
@@ -60,7 +68,9 @@ class ExchangeBroker(order_client.Unpicklable):
         self.venue = choice("venue", venue, VENUES)
         if venue == "mainnet" and os.environ.get(SWITCH) != "mainnet":
             raise MainnetRefusedError(f"orders for real money: set {SWITCH}=mainnet as well")
-        self.category = choice("category", category, constants.TRADED)
+        if category != "linear":
+            raise ArgumentError("category", category, LINEAR_ONLY)
+        self.category = category
         if not isinstance(costs, Costs | None):
             raise ArgumentError("costs", costs, "a Costs or None")
         number("settle", settle, 0.0)
@@ -68,7 +78,8 @@ class ExchangeBroker(order_client.Unpicklable):
         self._session = order_client.SignedSession(keys, base_url, timeout, retry)
         self._client = order_client.OrderClient(self._session, self.category, settle)
         self._rates, self._journal = (costs or Costs()).rates(), journal
-        self._instruments: dict[str, Instrument] = {}
+        self._instruments: dict[str, tuple[Instrument, float]] = {}  # and when it was asked
+        self._parts: dict[str, list[str]] = {}  # names of what an order was sent as
         self._newest: dict[str, pd.Timestamp] = {}  # decision, by symbol
 
     def __repr__(self) -> str:
@@ -76,23 +87,46 @@ class ExchangeBroker(order_client.Unpicklable):
         return f"{type(self).__name__}({session.endpoint if session else 'not connected'})"
 
     def instrument(self, symbol: str) -> Instrument:
-        """Return the steps and minima of a symbol, asked for once.
+        """Return the steps and minima of a symbol, asked for every quarter of an hour.
+
+        The exchange changes them at times. While it cannot be asked, the last ones hold.
 
         Raises:
             ArgumentError: the exchange does not list it.
         """
         constants.symbol(symbol)
-        if symbol not in self._instruments:
-            try:
-                found = self._client.listed("get_instruments_info", symbol=symbol)
-            except ExchangeError as error:
-                if error.code != UNKNOWN_SYMBOL:
-                    raise
-                found = []
-            if not found:
-                raise ArgumentError("symbol", symbol, f"a {self.category} symbol that is listed")
-            self._instruments[symbol] = Instrument.from_listing(found[0])
-        return self._instruments[symbol]
+        known, asked = self._instruments.get(symbol, (None, -math.inf))
+        if known is not None and time.monotonic() - asked < FRESH:
+            return known
+        try:
+            rules = self._listing(symbol)
+        except (ExchangeError, DataError):
+            if known is None:
+                raise
+            return known
+        self._instruments[symbol] = rules, time.monotonic()
+        return rules
+
+    def _listing(self, symbol: str) -> Instrument:
+        """Ask for the rules of a symbol."""
+        try:
+            found = self._client.listed("get_instruments_info", symbol=symbol)
+        except ExchangeError as error:
+            if error.code != UNKNOWN_SYMBOL:
+                raise
+            found = []
+        if not found:
+            raise ArgumentError("symbol", symbol, f"a {self.category} symbol that is listed")
+        with parsing(f"instrument {symbol}"):
+            return Instrument.from_listing(found[0])
+
+    def _anew(self, symbol: str) -> tuple[Instrument, bool]:
+        """Ask for the rules of a symbol now; return them, and whether they have changed."""
+        before, _ = self._instruments.get(symbol, (None, 0.0))
+        if before is not None:
+            self._instruments[symbol] = before, -math.inf
+        rules = self.instrument(symbol)
+        return rules, rules != before
 
     def submit(self, request: OrderRequest) -> Order:
         """Send an order once and return it as the exchange took it; `Instrument` rounds.
@@ -111,13 +145,28 @@ class ExchangeBroker(order_client.Unpicklable):
     def _submit(self, request: OrderRequest, near: Decimal | None = None) -> Order:
         """Check an order, its value at a price near the market, then send it."""
         symbol = request.symbol
-        self.instrument(symbol).check(request, lambda: near or self._mark(symbol))
+        try:
+            rules = self.instrument(symbol)
+        except (ExchangeError, DataError):
+            if not request.reduce_only:
+                raise
+            return self._noted(request, None)  # what closes is not kept back for a listing
+        try:
+            rules.check(request, lambda: near or self._mark(symbol))
+        except OrderRuleError:  # by rules that may have been told long ago
+            rules, changed = self._anew(symbol)
+            request = rules.closable(request) if changed else request
+            rules.check(request, lambda: near or self._mark(symbol))
+        return self._noted(request, rules)
+
+    def _noted(self, request: OrderRequest, rules: Instrument | None) -> Order:
+        """Send an order, in the journal before it goes out and when it is known."""
         if self._journal is None:
-            return self._client.place(request)
+            return self._place(request, rules)
         if self._journal.known(request.client_order_id) is None:
             self._journal.request(request)
         try:
-            order = self._client.place(request)
+            order = self._place(request, rules)
         except orders.OrderRejectedError as error:
             self._journal.outcome(request.client_order_id, "rejected", str(error))
             raise
@@ -127,9 +176,42 @@ class ExchangeBroker(order_client.Unpicklable):
         finally:
             self._journal.commit()
 
-    def _mark(self, symbol: str) -> Decimal:
-        """Return the mark price, which a market order is valued at."""
-        return Decimal(self._client.listed("get_positions", symbol=symbol)[0]["markPrice"])
+    def _place(self, request: OrderRequest, rules: Instrument | None) -> Order:
+        """Send an order; where the rules have just changed, one that reduces by the new ones."""
+        try:
+            return self._place_parts(request, rules)
+        except orders.OrderRejectedError as error:
+            if rules is None or error.code not in codes.RULES:
+                raise
+            rules, changed = self._anew(request.symbol)
+            if not changed or not request.reduce_only:
+                raise
+        return self._place_parts(rules.closable(request), rules)
+
+    def _place_parts(self, request: OrderRequest, rules: Instrument | None) -> Order:
+        """Send an order, in parts if it is above the largest; return them as one."""
+        whole = [request] if rules is None else orders.parts(request, rules)
+        self._remember(request.client_order_id, [part.client_order_id for part in whole])
+        sent: list[Order] = []
+        for part in whole:
+            try:
+                sent.append(self._client.place(part))
+            except orders.OrderRejectedError as error:
+                if not sent or error.code != codes.NOTHING_TO_REDUCE:
+                    raise
+                break  # what is held ended before the last part
+        last = replace(sent[-1], client_order_id=request.client_order_id)
+        return sent[0] if len(whole) == 1 else orders.together([*sent[:-1], last])
+
+    def _mark(self, symbol: str) -> Decimal | None:
+        """Return a price that a market order is valued at; None where none is told."""
+        for method, name in (("get_positions", "markPrice"), ("get_tickers", "lastPrice")):
+            try:
+                rows = self._client.listed(method, symbol=symbol)
+                return orders.decimal(name, rows[0][name])
+            except (DataError, LookupError, TypeError, ArgumentError):
+                continue  # an empty list, a field that is missing: the exchange will judge
+        return None
 
     def target(
         self, symbol: str, fraction: float, *, decided: pd.Timestamp, price: float
@@ -172,12 +254,13 @@ class ExchangeBroker(order_client.Unpicklable):
         self._newest[symbol] = decided if newest is None else max(decided, newest)
         if newest is not None and decided > newest:
             return []
-        found = map(self._client.find, orders.target_names(symbol, decided.value))
+        found = map(self.order, orders.target_names(symbol, decided.value))
         return [order for order in found if order is not None]
 
     def cancel(self, client_order_id: str) -> Order:
         """Cancel an open order, as `OrderClient.cancel` does."""
-        order = self._client.cancel(client_order_id)
+        names = self._names(client_order_id)
+        order = orders.together([self._client.cancel(name) for name in names])
         if self._journal is not None:
             self._journal.order(order)
             self._journal.commit()
@@ -185,17 +268,34 @@ class ExchangeBroker(order_client.Unpicklable):
 
     def order(self, client_order_id: str) -> Order | None:
         """Return an order as the exchange has it now; None if it knows none of that name."""
-        return self._client.find(client_order_id)
+        last = self._client.find(client_order_id)
+        if last is None or not last.reduce_only:
+            return last
+        earlier = (self._client.find(name) for name in self._names(client_order_id)[:-1])
+        return orders.together([*(order for order in earlier if order is not None), last])
+
+    def _names(self, client_order_id: str) -> list[str]:
+        """Return the names of what an order was sent as, its own last."""
+        if client_order_id not in self._parts:  # sent before this process began
+            ask = partial(self._client.find, like=client_order_id)
+            found = takewhile(ask, (orders.part_name(client_order_id, k) for k in count(1)))
+            self._remember(client_order_id, [*found, client_order_id])
+        return self._parts[client_order_id]
+
+    def _remember(self, client_order_id: str, names: list[str]) -> None:
+        self._parts[client_order_id] = names
+        if len(self._parts) > order_client.REMEMBERED:
+            del self._parts[next(iter(self._parts))]
 
     def open_orders(self, symbol: str) -> list[Order]:
         """Return the orders that can still fill, oldest first."""
-        entries = self._client.listed("get_open_orders", symbol=constants.symbol(symbol))
+        entries = self._client.pages("get_open_orders", symbol=constants.symbol(symbol))
         return [order for order in map(order_client.decode, entries[::-1]) if order.is_open]
 
     def position(self, symbol: str) -> float:
         """Return the signed size held."""
         entries = self._client.listed("get_positions", symbol=constants.symbol(symbol))
-        return order_client.read_position(entries)
+        return order_client.read_position(entries, symbol)
 
     def equity(self) -> float:
         """Return the worth of the unified account, in dollars."""

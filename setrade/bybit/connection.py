@@ -26,6 +26,9 @@ PING = 20.0  # seconds, as the exchange asks for
 # Seconds that the other side has to say goodbye: it may be gone, and nobody waits for it.
 FAREWELL = aiohttp.ClientWSTimeout(ws_close=0.1)  # pyright: ignore[reportCallIssue]
 REFUSALS = 5  # subscriptions refused in a row, none accepted: it is not a passing fault
+COMMAND = "COMMAND_RESP"  # the type of an answer on the stream of options
+LISTENING = "already subscribed"  # said no, but it is what was wanted
+STATUS = "system.status"  # maintenance
 HOPELESS = 403  # the address is banned, or its region is not served
 BANNED = (
     "HTTP 403, not tried again: too many connections from this address (wait ten minutes), or "
@@ -168,6 +171,18 @@ class Backoff:
         return Backoff(self.first, self.cap, healthy=self.healthy, seed=self._draw.spawn(1)[0])
 
 
+def is_answer(message: Mapping[str, Any]) -> bool:
+    """Tell whether a message without a topic answers a request to listen.
+
+    Linear, inverse and spot name the request's ``op``; options answer `COMMAND`, without ``op``
+    and ``req_id``. A refusal without ``op`` can be of nothing else: pings are not refused.
+    """
+    op = message.get("op")
+    if op in ("subscribe", "unsubscribe") or message.get("type") == COMMAND:
+        return True
+    return not op and message.get("success") is False
+
+
 class SubscriptionState:
     """What one connection owes us: answers to requests, snapshots, and a word now and then.
 
@@ -178,7 +193,8 @@ class SubscriptionState:
     def __init__(self, topics: Mapping[str, Topic], silence: float, timeout: float) -> None:
         self.topics, self.silence, self.timeout = topics, silence, timeout
         self.acks, self.refusal = 0, ""
-        self.asked: dict[str, float] = {}  # request id -> when
+        self.asked: dict[str, float] = {}  # request id -> when, oldest first
+        self._ops: dict[str, str] = {}  # request id -> what was asked for
         self.snapshots: dict[str, float] = {}  # book topic -> when it was asked for
         self.pending: set[str] = set()  # books that will be asked for anew
         self.due: asyncio.Queue[str] = asyncio.Queue()  # those whose turn has come
@@ -188,18 +204,28 @@ class SubscriptionState:
     def request(self, op: str, names: Iterable[str]) -> dict[str, Any]:
         """Return a subscribe or unsubscribe request, noted as asked."""
         now, req_id = time.monotonic(), str(uuid4())
-        self.asked[req_id] = now
+        self.asked[req_id], self._ops[req_id] = now, op
         if op == "subscribe":
             self.snapshots.update({n: now for n in names if self.topics[n].kind == "orderbook"})
         return {"op": op, "req_id": req_id, "args": list(names)}
 
     def answer(self, message: Mapping[str, Any]) -> None:
-        """Take the exchange's answer to a request; raise if it says no."""
-        self.asked.pop(str(message.get("req_id", "")), None)
-        if message.get("success") is not True:
-            self.refusal = str(message.get("ret_msg", ""))
+        """Take the exchange's answer to a request; raise if it says no.
+
+        That of options bears no id: it answers the oldest request, and lists what failed.
+        """
+        lists = message.get("data") if message.get("type") == COMMAND else None
+        failed = lists.get("failTopics") if isinstance(lists, Mapping) else None
+        req_id = str(message.get("req_id") or "")
+        if not req_id and self.asked:
+            req_id = next(iter(self.asked))
+        op = message.get("op") or self._ops.get(req_id, "")
+        self.asked.pop(req_id, None)
+        said = str(message.get("ret_msg") or "")
+        if failed or (message.get("success") is not True and LISTENING not in said):
+            self.refusal = said or f"failed: {failed}"
             raise DisconnectedError("nacks")
-        self.acks += message.get("op") == "subscribe"
+        self.acks += op == "subscribe"
 
     def heard(self, name: str, message: Mapping[str, Any]) -> None:
         """Note that a topic has sent something."""
@@ -227,8 +253,8 @@ class Supervisor:
     pings and bring nothing.)
 
     ``counters`` counts ``connects reconnects refused`` (did not open) ``deaths silences nacks
-    no_answer no_snapshot resyncs unreadable`` (messages of no topic of ours). The arguments are
-    those of `Stream`.
+    no_answer no_snapshot resyncs maintenance unreadable`` (messages of no topic of ours). The
+    arguments are those of `Stream`.
     """
 
     def __init__(
@@ -319,8 +345,8 @@ class Supervisor:
             self.connected = False
             await socket.close()
         self.queue.note("down", reason)
-        self._count(reason)
         self._lasted = time.monotonic() - opened
+        self._count(reason)
         raise asyncio.CancelledError if self._closing else DisconnectedError(reason)
 
     async def _open(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
@@ -395,8 +421,12 @@ class Supervisor:
             raise DisconnectedError("deaths")
         name = message.get("topic")
         if name is None:
-            if message.get("op") in ("subscribe", "unsubscribe"):
+            if is_answer(message):
                 self.state.answer(message)
+            return
+        if name == STATUS:
+            self.counters["maintenance"] += 1
+            LOG.warning("the exchange announces: %s", message.get("data"))
             return
         topic = self.topics.get(name) if isinstance(name, str) else None
         if topic is None:
@@ -407,11 +437,17 @@ class Supervisor:
             self.queue.put("books" if topic.kind == "orderbook" else "rest", name, message)
 
     def _count(self, reason: str) -> None:
-        """Count an end, and give up where subscriptions are refused again and again."""
+        """Count an end, and give up where subscriptions are refused again and again.
+
+        One that is accepted beside the refused one (of a symbol that was delisted, say) does not
+        make up for it; a connection that lasted does.
+        """
         self.counters[reason] += 1
         LOG.info("connection given up: %s %s", reason, self.state.refusal)
-        refused = self._refused_in_a_row + (reason == "nacks")
-        self._refused_in_a_row = 0 if self.state.acks else refused
+        refused, lasted = reason == "nacks", self._lasted >= self.backoff.healthy
+        self._refused_in_a_row += refused
+        if lasted or (self.state.acks and not refused):
+            self._refused_in_a_row = 0
         if self._refused_in_a_row >= REFUSALS:
             names, why = ", ".join(self.topics), self.state.refusal
             raise StreamError(f"{names} refused {REFUSALS} times in a row: {why}")

@@ -10,6 +10,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from setrade.orderbook import BookStateError, OrderBook
 # Levels a side; 500 is gone since 2025-09. Level 1 comes as snapshots only.
 DEPTHS: dict[str, tuple[int, ...]] = dict.fromkeys(constants.CATEGORIES, (1, 50, 200, 1000))
 DEPTHS["option"] = (25, 100)
+RPI, RPI_DEPTH = "rpi", 50
 KINDS = ("kline", "orderbook", "publicTrade")
 ARGS_A_REQUEST = 10  # spot takes no more; the others' limit is 21,000 characters
 COLUMNS = ("open", "high", "low", "close", "volume", "turnover")
@@ -41,14 +43,16 @@ class Topic:
     interval: str = ""
     step_ms: int = 0  # length of a bar
     depth: int = 0
+    rpi: bool = False  # a book whose levels name retail price improvement orders apart
 
 
 def parse(text: str, category: str = "linear") -> Topic:
     """Return the topic that ``text`` names.
 
     It is ``kline.{interval}.{symbol}`` with a pandas offset or Bybit's code
-    (``kline.15min.BTCUSDT``, ``kline.15.BTCUSDT``), ``orderbook.{depth}.{symbol}`` or
-    ``publicTrade.{symbol}``.
+    (``kline.15min.BTCUSDT``, ``kline.15.BTCUSDT``), ``orderbook.{depth}.{symbol}``,
+    ``orderbook.rpi.{symbol}`` (50 levels with the retail price improvement orders, which only
+    people can trade against) or ``publicTrade.{symbol}``.
 
     Raises:
         ArgumentError: unknown kind, interval, depth or category, or no symbol.
@@ -61,12 +65,35 @@ def parse(text: str, category: str = "linear") -> Topic:
         raise ArgumentError("topics", text, allowed)
     symbol = constants.symbol(parts[-1])
     if kind == "kline":
+        choice("category", category, constants.TRADED)  # of options there are no bars
         bar = constants.interval(constants.from_code(parts[1]))
         return Topic(f"kline.{bar.code}.{symbol}", kind, symbol, bar.name, bar.ms)
     if kind == "publicTrade":
         return Topic(text, kind, symbol)
+    if parts[1] == RPI and category != "option":
+        return Topic(text, kind, symbol, depth=RPI_DEPTH, rpi=True)
     choice("depth", parts[1], [*map(str, DEPTHS[category])])
     return Topic(text, kind, symbol, depth=int(parts[1]))
+
+
+def two_fields(message: Mapping[str, Any], rpi: bool) -> Mapping[str, Any]:
+    """Return a book message whose levels have two fields each; three are price, size, RPI size.
+
+    With ``rpi`` both sizes are added: a level is gone when neither has anything left. Else the
+    orders that only people can trade against are left out.
+    """
+    data = message.get("data")
+    if not isinstance(data, Mapping):
+        return message
+    first = next(iter(data["b"] or data["a"]), ())
+    if len(first) < 3:
+        return message
+    sides: dict[str, list] = {"b": [], "a": []}
+    for side, levels in sides.items():
+        for price, size, more, *_ in data[side]:
+            left = Decimal(size) + Decimal(more) if rpi else Decimal(size)
+            levels.append([price, format(left, "f") if left else "0"])
+    return {**message, "data": {**data, **sides}}
 
 
 def parse_all(topics: str | Iterable[str], category: str = "linear") -> dict[str, Topic]:
@@ -366,10 +393,10 @@ class BookHandler(Handler):
                 return None
         book = self.book
         try:
-            whole = book.apply(message)
+            whole = book.apply(two_fields(message, self.topic.rpi))
         except BookStateError as error:
             return self._fault(error.kind)
-        except (ArgumentError, ArithmeticError):
+        except MALFORMED:  # an ArgumentError is a ValueError
             return self._fault("malformed")
         if not whole or book.symbol != self._symbol:
             return self._fault("malformed")

@@ -1,8 +1,8 @@
 """GET requests through pybit's client under one retry policy, and their answers as numbers.
 
-Tried again: HTTP 409, 429 and 5xx, retCodes 10000 (timeout), 10006 (rate) and 10016 (server),
-connections dropped or cut, answers that are no JSON. Never: 403 (an address that asks on
-stays banned), 10001 (wrong parameters stay wrong), 10002 (a clock that is off stays off).
+Tried again: what passes by the table of `codes` (HTTP 409, 429 and 5xx; timeouts, rate limits,
+server errors), connections dropped or cut, answers that are no JSON. Never: 403 (an address that
+asks on stays banned), 10001 (wrong parameters stay wrong), 10002 (a clock that is off stays off).
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ import tenacity
 from pybit.exceptions import FailedRequestError, InvalidRequestError
 from pybit.unified_trading import HTTP
 
-from setrade.bybit import constants
+from setrade.bybit import codes, constants
 from setrade.bybit.constants import AccessError, DataError, ExchangeError, UnreachableError
 from setrade.candles.checks import LAYOUTS
 from setrade.errors import ArgumentError, integer, number
 
-PASSING_STATUS = {409, 429, *range(500, 600)}
-PASSING_CODES = {10000, 10006, 10016}
 RATE_LIMIT, RESET_HEADER, WRONG_PARAMETER = 10006, "X-Bapi-Limit-Reset-Timestamp", 10001
 FORBIDDEN = (
     "HTTP 403, not tried again: this address sent more than 600 requests in 5 s (then stop "
@@ -48,10 +46,8 @@ class MalformedAnswerError(Exception):
 
 def is_passing(error: BaseException) -> bool:
     """Say whether the same request may well succeed a little later."""
-    if isinstance(error, FailedRequestError):
-        return error.status_code in PASSING_STATUS
-    if isinstance(error, InvalidRequestError):
-        return error.status_code in PASSING_CODES
+    if isinstance(error, FailedRequestError | InvalidRequestError):
+        return codes.passes(int(error.status_code or 0))
     cut = requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError
     return isinstance(
         error, cut | requests.ConnectionError | requests.Timeout | MalformedAnswerError
@@ -224,7 +220,7 @@ def parsing(what: str) -> Iterator[None]:
     """Turn the failure to read an answer about ``what`` into a `DataError`."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise DataError(f"{what}: {type(error).__name__}: {error}") from error
 
 
@@ -330,11 +326,12 @@ def all_instruments(get: Ask, category: str) -> pd.DataFrame:
 
 def _instruments(rows: list[dict[str, Any]], category: str) -> pd.DataFrame:
     """Return one row a symbol."""
-    names = pd.Index([str(row.get("symbol")) for row in rows], name="symbol")
+    with parsing("instruments"):
+        names = pd.Index([str(row.get("symbol")) for row in rows], name="symbol")
+        flat = [r | (r.get("priceFilter") or {}) | (r.get("lotSizeFilter") or {}) for r in rows]
     if names.has_duplicates:
         raise DataError("instruments: a symbol came twice")
     fields = FIELDS | (SPOT if category == "spot" else {})
-    flat = [r | (r.get("priceFilter") or {}) | (r.get("lotSizeFilter") or {}) for r in rows]
     table = {name: [None if r.get(key) == "" else r.get(key) for r in flat]
              for name, key in fields.items()}  # fmt: skip
     return pd.DataFrame(table, index=names, dtype=object)

@@ -6,8 +6,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import product
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -15,9 +16,9 @@ import requests
 import tenacity
 from pybit.exceptions import FailedRequestError, InvalidRequestError
 
-from setrade.bybit import orders
+from setrade.bybit import codes, orders
 from setrade.bybit.constants import AccessError, DataError, ExchangeError
-from setrade.bybit.http import FORBIDDEN, Retry, Session, is_passing, parsing, reset_wait
+from setrade.bybit.http import FORBIDDEN, Retry, Session, parsing, reset_wait
 from setrade.bybit.orders import Order, OrderRequest, OrderUnknownError, text
 from setrade.errors import ArgumentError, number
 
@@ -82,7 +83,6 @@ class Keys(Unpicklable):
         return f"Keys({self.venue})"
 
 
-TOO_MANY = (10006, 429)  # refused before it was looked at: it has not been done
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -91,7 +91,8 @@ class OrderReply:
     """What became of a request that changes something.
 
     ``state``: ``"done"``; ``"refused"`` (it was not done, and will not be); ``"wait"`` (not
-    done: too many requests); ``"unknown"`` (the answer is lost: it may have been done).
+    done, for a reason that passes); ``"unknown"`` (the answer is lost: it may have been done);
+    ``"before"`` (it had been done before); ``"odd"`` (refused by a code that nobody describes).
     """
 
     state: str
@@ -139,20 +140,23 @@ class SignedSession(Unpicklable, Session):
         """Say what an error tells about the request."""
         code = int(getattr(error, "status_code", 0) or 0)
         text = self._clean(str(getattr(error, "message", "") or type(error).__name__))
-        if code in TOO_MANY:
-            wait = max(self.retry.first, reset_wait(error, time.time()))
-            return OrderReply("wait", code, text, min(wait, self.retry.longest))
-        answered = isinstance(error, FailedRequestError | InvalidRequestError)
-        unsent = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
-        if isinstance(error, unsent) or (answered and not is_passing(error)):
-            return OrderReply("refused", code, text)
-        return OrderReply("unknown", code, text)
+        if not isinstance(error, FailedRequestError | InvalidRequestError):
+            unsent = (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
+            return OrderReply("refused" if isinstance(error, unsent) else "unknown", code, text)
+        state = FATES[codes.fate(code), codes.passes(code)]
+        wait = max(self.retry.first, reset_wait(error, time.time())) if state == "wait" else 0.0
+        return OrderReply(state, code, text, min(wait, self.retry.longest))
 
 
+FATES = {  # of the table of codes -> what it makes of a request
+    ("none", False): "refused", ("none", True): "wait", ("maybe", True): "unknown",
+    ("done", False): "before", ("odd", False): "odd",
+}  # fmt: skip
 STATES = {
-    "Created": "new", "New": "new", "Untriggered": "new", "Triggered": "new",
-    "PartiallyFilled": "partly_filled", "Filled": "filled", "Rejected": "rejected",
-    "Cancelled": "cancelled", "PartiallyFilledCanceled": "cancelled", "Deactivated": "cancelled",
+    "Created": "new", "New": "new", "Untriggered": "new", "Triggered": "new", "Active": "new",
+    "PendingCancel": "new", "PartiallyFilled": "partly_filled", "Filled": "filled",
+    "Rejected": "rejected", "Cancelled": "cancelled", "Deactivated": "cancelled",
+    "PartiallyFilledCanceled": "cancelled",
 }  # fmt: skip
 
 
@@ -165,8 +169,6 @@ def encode(request: OrderRequest, category: str) -> dict[str, Any]:
     }  # fmt: skip
     if request.price is not None:
         body |= {"price": text(request.price), "timeInForce": "GTC"}
-    if category == "spot":  # there a market buy is sized by value unless told otherwise
-        return body | ({"marketUnit": "baseCoin"} if request.price is None else {})
     return body | {"reduceOnly": request.reduce_only, "positionIdx": 0}
 
 
@@ -174,7 +176,7 @@ def decode(entry: Mapping[str, Any]) -> Order:
     """Return an order from an entry of ``/v5/order/realtime`` or ``history``; else `DataError`."""
     with parsing(f"order {entry}"):
         price = Decimal(entry["price"]) if entry["orderType"] == "Limit" else None
-        average = float(entry["avgPrice"]) if entry.get("avgPrice") not in (None, "", "0") else None
+        average = float(entry.get("avgPrice") or 0) or None
         state, reason = STATES[entry["orderStatus"]], entry.get("rejectReason", "")
         return Order(
             entry["orderLinkId"], entry["orderId"], entry["symbol"], entry["side"].lower(),
@@ -183,11 +185,27 @@ def decode(entry: Mapping[str, Any]) -> Order:
         )  # fmt: skip
 
 
-def read_position(entries: list[dict[str, Any]]) -> float:
-    """Return the signed size from the entries of ``/v5/position/list``."""
+class HedgeModeError(DataError):
+    """The account holds long and short apart (hedge mode): these brokers do not trade that."""
+
+
+def read_position(entries: list[dict[str, Any]], symbol: str) -> float:
+    """Return the signed size of a symbol from the entries of ``/v5/position/list``.
+
+    Raises:
+        HedgeModeError: an entry of one side of hedge mode.
+        DataError: no entry of the symbol: whether it is held was not said.
+    """
     sign = {"Buy": 1, "Sell": -1, "": 0, "None": 0}
-    with parsing("position"):
-        return float(sum(sign[e["side"]] * Decimal(e["size"] or "0") for e in entries))
+    with parsing(f"position of {symbol}"):
+        rows = [e for e in entries if e.get("symbol", symbol) == symbol]
+        hedged = any(int(e.get("positionIdx") or 0) for e in rows)
+    if hedged:
+        raise HedgeModeError(f"{symbol} is in hedge mode: switch it to one-way mode")
+    with parsing(f"position of {symbol}"):
+        if not rows:
+            raise ValueError("the answer has no entry of it")
+        return float(sum(sign[e["side"]] * Decimal(e["size"] or "0") for e in rows))
 
 
 def read_equity(result: Mapping[str, Any]) -> float:
@@ -196,7 +214,9 @@ def read_equity(result: Mapping[str, Any]) -> float:
         return number("totalEquity", float(result["list"][0]["totalEquity"]))
 
 
-DUPLICATE, GONE = 110072, 110001
+DUPLICATE = (110072, 170141, 10014)
+COINS = ("USDT", "USDC")  # that linear contracts settle in
+MOST_ORDERS = 50  # a page
 TRIES = 5  # of one order, all under one name
 REMEMBERED = 1_000  # orders whose symbol is known
 FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0  # seconds between looks
@@ -219,11 +239,19 @@ class OrderClient:
     def __init__(self, session: SignedSession, category: str, settle: float) -> None:
         self.session, self.category, self.settle = session, category, settle
         self._symbols: dict[str, str] = {}  # of the newest orders
-        self._looking = tenacity.Retrying(
-            stop=tenacity.stop_after_delay(settle), wait=self._until_settled,
-            retry=tenacity.retry_if_result(lambda order: order is None),
-            retry_error_callback=lambda state: None,
+
+    def _until(self, name: str, wanted: Callable[[Order | None], bool]) -> Order | None:
+        """Return an order as soon as it is as wanted, or as it is ``settle`` seconds later."""
+        looking = tenacity.Retrying(
+            stop=tenacity.stop_after_delay(self.settle), wait=self._until_settled,
+            retry=tenacity.retry_if_result(lambda order: not wanted(order)),
+            retry_error_callback=lambda state: state.outcome and state.outcome.result(),
         )  # fmt: skip
+        try:
+            return looking(self.find, name)
+        except (ExchangeError, DataError) as error:
+            failure = OrderUnknownError(name, f"could not be looked up: {error}")
+        raise failure  # outside the handler: a chained cause would print what the host echoed
 
     def _until_settled(self, state: tenacity.RetryCallState) -> float:
         """Return seconds between looks: doubling, and the last look when the time is up."""
@@ -259,12 +287,13 @@ class OrderClient:
             return Order.of(request, reply.order_id)
         if reply.state == "wait":
             raise NotDoneError(reply.message, reply.wait)
-        if reply.state == "refused" and reply.code != DUPLICATE:
-            raise orders.OrderRejectedError(request.client_order_id, reply.code, reply.message)
-        found = self.look(request.client_order_id)
-        if found is None:
+        named = reply.state == "before" and reply.code in DUPLICATE
+        found = None if reply.state == "refused" else self.look(request.client_order_id)
+        if found is not None:
+            return orders.same(found, request)
+        if reply.state == "unknown" or named:
             raise NotDoneError(f"no clear answer, {reply.message}")
-        return orders.same(found, request)
+        raise orders.OrderRejectedError(request.client_order_id, reply.code, reply.message)
 
     def look(self, name: str) -> Order | None:
         """Return an order, waiting up to ``settle`` seconds for it to show; None if it does not.
@@ -272,19 +301,16 @@ class OrderClient:
         Raises:
             OrderUnknownError: the exchange could not be asked.
         """
-        try:
-            return self._looking(self.find, name)
-        except (ExchangeError, DataError) as error:
-            failure = OrderUnknownError(name, f"could not be looked up: {error}")
-        raise failure  # outside the handler: a chained cause would print what the host echoed
+        return self._until(name, lambda order: order is not None)
 
-    def find(self, name: str) -> Order | None:
-        """Return an order as it is now, from among the open and the ended ones."""
-        symbol = self._symbols.get(name)
-        scope = {"symbol": symbol} if symbol else {}
-        if not symbol and self.category == "linear":
-            scope = {"settleCoin": "USDT"}
-        for method in ("get_open_orders", "get_order_history"):
+    def find(self, name: str, like: str = "") -> Order | None:
+        """Return an order as it is now, from among the open and the ended ones.
+
+        ``like`` names another order of its symbol, which makes looking up quicker.
+        """
+        symbol = self._symbols.get(name) or self._symbols.get(like)
+        scopes = [{"symbol": symbol}] if symbol else [{"settleCoin": coin} for coin in COINS]
+        for method, scope in product(("get_open_orders", "get_order_history"), scopes):
             for order in map(decode, self.listed(method, orderLinkId=name, **scope)):
                 if order.client_order_id == name:
                     self._remember(name, order.symbol)
@@ -304,6 +330,20 @@ class OrderClient:
             raise DataError(f"{method}: the answer has no list")
         return result["list"]
 
+    def pages(self, method: str, **query: Any) -> list[dict[str, Any]]:
+        """Return all pages of the list of a GET of this category."""
+        rows, cursor, seen = list[dict[str, Any]](), "", set[str]()
+        while cursor not in seen:
+            seen.add(cursor)
+            query |= {"cursor": cursor or None, "limit": MOST_ORDERS, "category": self.category}
+            result = self.session.get(method, **query)["result"]
+            with parsing(method):
+                rows += result["list"]
+            cursor = result.get("nextPageCursor") or ""
+            if not cursor:
+                return rows
+        raise DataError(f"{method}: page {cursor!r} came twice")
+
     def cancel(self, name: str) -> Order:
         """Cancel an order and return it as it ended; to cancel twice does no harm.
 
@@ -315,7 +355,7 @@ class OrderClient:
         return self._until_done(name, lambda: self._cancel(name))
 
     def _cancel(self, name: str) -> Order:
-        """Return the order if it has ended, else ask once for its end."""
+        """Return the order if it has ended, else ask once for its end and wait for it to show."""
         order = self.look(name)
         if order is None:
             raise orders.OrderNotFoundError(name, "the exchange knows none")
@@ -324,6 +364,13 @@ class OrderClient:
         reply = self.session.send(
             "cancel_order", category=self.category, symbol=order.symbol, orderLinkId=name
         )
-        if reply.state == "refused" and reply.code != GONE:
+        if reply.state == "wait":
+            raise NotDoneError(reply.message, reply.wait)
+        ended = self._until(name, lambda now: now is not None and not now.is_open)
+        if ended is not None and not ended.is_open:
+            return ended
+        if reply.code in codes.CANCELLED:  # the listing lags behind what the exchange has said
+            return replace(ended or order, status="cancelled")
+        if reply.state in ("refused", "odd"):
             raise orders.OrderRejectedError(name, reply.code, reply.message)
-        raise NotDoneError("still open after a request to cancel it", reply.wait or FIRST_LOOK)
+        raise NotDoneError("still open after a request to cancel it", FIRST_LOOK)

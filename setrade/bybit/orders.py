@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from decimal import InvalidOperation as NoNumber
 from functools import cached_property, lru_cache
@@ -21,6 +21,11 @@ from setrade.risk import DUST
 
 # A float says 0.1 + 0.2 = 0.30000000000000004, and prints 0.00001 as "1e-05", which pybit sends
 # as it is. So prices and quantities are `Decimal` here and leave as plain decimal text.
+MOST = ("max_qty", "max_limit_qty")
+USUAL = {  # tick, step, smallest quantity and value, largest market and limit quantity
+    "BTCUSDT": ("0.1", "0.001", "0.001", "5", "500", "1190"),
+    "ETHUSDT": ("0.01", "0.01", "0.01", "5", "724", "7240"),
+}
 ROUNDINGS = {"down": ROUND_FLOOR, "up": ROUND_CEILING, "nearest": ROUND_HALF_EVEN}
 POSITIVE = "a finite number > 0 (Decimal, int, float or decimal text)"
 NUMBERS = Decimal | str | int | float | np.integer | np.floating
@@ -59,6 +64,7 @@ class Instrument:
         tick_size, qty_step: prices and quantities (base coin) are multiples of these.
         min_qty, max_qty: smallest and largest quantity; None where the largest is unknown.
         min_notional: smallest value, in quote coin; 0 for none.
+        max_limit_qty: largest quantity of a limit order, where it differs from ``max_qty``.
     """
 
     symbol: str
@@ -67,28 +73,42 @@ class Instrument:
     min_qty: Decimal
     min_notional: Decimal = Decimal(0)
     max_qty: Decimal | None = None
+    max_limit_qty: Decimal | None = None
 
     def __post_init__(self) -> None:
-        for name in ("tick_size", "qty_step", "min_qty", "min_notional", "max_qty"):
+        for name in ("tick_size", "qty_step", "min_qty", "min_notional", *MOST):
             value = getattr(self, name)
-            none = value is None if name == "max_qty" else name == "min_notional" and not value
+            none = value is None if name in MOST else name == "min_notional" and not value
             object.__setattr__(self, name, value if none else decimal(name, value))
+
+    @classmethod
+    def usual(cls, symbol: str) -> Instrument:
+        """Return rules to trade on paper by, where the exchange was not asked.
+
+        BTCUSDT's are those of the exchange's documentation (2026-07); ETHUSDT's steps are the
+        exchange's too, its maxima an assumption. Any other symbol gets a tick of 0.0001 and a
+        step of 0.1, typical of perpetuals priced near one dollar.
+        """
+        steps = USUAL.get(symbol, ("0.0001", "0.1", "0.1", "5", "1000000", "1000000"))
+        return cls(symbol, *map(Decimal, steps))
 
     @classmethod
     def from_listing(cls, entry: Mapping[str, Any]) -> Instrument:
         """Return the rules from an entry of ``instruments-info``, or of `Rest.instruments`."""
-        lots = entry.get("lotSizeFilter", {})
-        least = lots.get("minNotionalValue") or lots.get("minOrderAmt", "0")
         try:
+            lots = entry.get("lotSizeFilter") or {}
+            least = lots.get("minNotionalValue") or lots.get("minOrderAmt") or "0"
+            limit = lots.get("maxLimitOrderQty") or lots.get("maxOrderQty") or None
+            market = lots.get("maxMktOrderQty") or lots.get("maxMarketOrderQty") or limit
             return cls(
                 str(entry["symbol"]),
                 tick_size=entry.get("tick_size") or entry["priceFilter"]["tickSize"],
                 qty_step=entry.get("qty_step") or lots.get("qtyStep") or lots["basePrecision"],
                 min_qty=entry.get("min_qty") or lots["minOrderQty"],
                 min_notional=Decimal(entry.get("min_notional") or least),
-                max_qty=lots.get("maxMktOrderQty") or lots.get("maxOrderQty"),
-            )
-        except (KeyError, TypeError) as error:
+                max_qty=market, max_limit_qty=None if limit == market else limit,
+            )  # fmt: skip
+        except (KeyError, TypeError, AttributeError, NoNumber) as error:
             raise ArgumentError("entry", entry, "tick, step and minimum of a symbol") from error
 
     def price(self, value: Any, *, rounding: str | None = None) -> Decimal:
@@ -100,12 +120,19 @@ class Instrument:
 
     def quantity(self, value: Any, *, rounding: str | None = None) -> Decimal:
         """Return a quantity that the exchange takes; `OrderRuleError` if not; as `price`."""
+        return self._quantity(value, self.max_qty, rounding)
+
+    def _quantity(self, value: Any, most: Decimal | None, rounding: str | None = None) -> Decimal:
         qty = self._step("qty", decimal("qty", value), self.qty_step, rounding)
         if qty < self.min_qty:
             raise OrderRuleError("qty", text(qty), f"at least {text(self.min_qty)} {self.symbol}")
-        if self.max_qty is not None and qty > self.max_qty:
-            raise OrderRuleError("qty", text(qty), f"at most {text(self.max_qty)} {self.symbol}")
+        if most is not None and qty > most:
+            raise OrderRuleError("qty", text(qty), f"at most {text(most)} {self.symbol}")
         return qty
+
+    def most(self, request: OrderRequest) -> Decimal | None:
+        """Return the largest quantity that one order of this kind may have; None: unknown."""
+        return self.max_qty if request.price is None else self.max_limit_qty or self.max_qty
 
     def value(self, qty: Decimal, price: Decimal) -> Decimal:
         """Return quantity times price; raise `OrderRuleError` below the smallest value."""
@@ -118,16 +145,34 @@ class Instrument:
     def check(self, request: OrderRequest, near: Callable[[], Any]) -> None:
         """Raise `OrderRuleError` if an order breaks a rule; nothing is rounded.
 
-        A market order is valued at the price that ``near`` tells, if it tells one.
+        A market order is valued at the price that ``near`` tells, if it tells one. One that can
+        only reduce has neither a largest quantity (it goes out in `parts`) nor a smallest value.
         """
-        qty = self.quantity(request.qty)
+        qty = self._quantity(request.qty, None if request.reduce_only else self.most(request))
         price = request.price and self.price(request.price)
         if not request.reduce_only and self.min_notional and (price := price or near()):
             self.value(qty, decimal("price", price))
 
+    def closable(self, request: OrderRequest) -> OrderRequest:
+        """Return an order that reduces, its size on these steps; any other one as it is.
+
+        It is cut down to the step, and made the smallest quantity where less is left: more than
+        is held the exchange cuts down by itself.
+        """
+        if (
+            not request.reduce_only
+            or request.qty % self.qty_step == 0 <= request.qty - self.min_qty
+        ):
+            return request
+        steps = (request.qty / self.qty_step).to_integral_value(ROUND_DOWN)
+        return replace(request, qty=max(steps * self.qty_step, self.min_qty))
+
     def floor(self, value: float) -> Decimal:
-        """Return a quantity cut down to the step, 0 where less than the minimum is left."""
-        qty = Decimal(repr(float(value))).quantize(Decimal("1e-12"), ROUND_DOWN)
+        """Return a quantity cut down to the step, 0 where less than the minimum is left.
+
+        A sum of floats that lies a rounding below a step is on it.
+        """
+        qty = Decimal(repr(float(value))).quantize(Decimal("1e-12"), ROUND_HALF_EVEN)
         qty = (qty / self.qty_step).to_integral_value(ROUND_DOWN) * self.qty_step
         return qty if qty >= self.min_qty else Decimal(0)
 
@@ -144,6 +189,7 @@ class Instrument:
 
 
 SIDES = ("buy", "sell")
+MOST_NAME = 36  # characters that the exchange takes
 STRATEGY = re.compile(r"[A-Za-z0-9_]{1,8}")
 
 
@@ -217,6 +263,39 @@ class OrderRequest:
     def from_record(cls, record: Mapping[str, Any]) -> OrderRequest:
         """Return the request that `record` wrote."""
         return cls(**{name: record[name] for name in cls.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class Part(OrderRequest):
+    """One of the orders that a larger one is sent as; ``name`` is its own."""
+
+    name: str = ""
+
+    @cached_property
+    def client_order_id(self) -> str:
+        """The part's own name."""
+        return self.name
+
+
+def part_name(client_order_id: str, number: int) -> str:
+    """Return the name of an earlier part of an order: made of the order's, so known anew."""
+    return f"{client_order_id[: MOST_NAME - 4]}_{number:03d}"
+
+
+def parts(request: OrderRequest, rules: Instrument) -> list[OrderRequest]:
+    """Return the orders to send for one that reduces: none above the largest quantity.
+
+    The last bears the order's own name. So where that name exists all have been sent, and after
+    a crash between two of them the same call sends the same names, each of which is taken once.
+    """
+    most = rules.most(request)
+    if not request.reduce_only or most is None or request.qty <= most:
+        return [request]
+    full = int(request.qty / most) - (request.qty % most == 0)
+    fields = {name: getattr(request, name) for name in request.__dataclass_fields__}
+    name = request.client_order_id
+    earlier = [Part(**fields | {"qty": most, "name": part_name(name, k + 1)}) for k in range(full)]
+    return [*earlier, replace(request, qty=request.qty - full * most)]
 
 
 TARGET = "target"  # strategy of the orders that `Broker.target` makes, apart from all others
@@ -342,6 +421,21 @@ class Order:
             request.client_order_id, order_id, request.symbol, request.side, request.qty,
             request.price, status, reduce_only=request.reduce_only, **more,
         )  # fmt: skip
+
+
+def together(orders: list[Order]) -> Order:
+    """Return several `parts` as the one order whose name the last of them bears."""
+    last, filled = orders[-1], sum((o.filled for o in orders), Decimal(0))
+    paid = sum(float(o.filled) * o.average for o in orders if o.average is not None)
+    status = next((o.status for o in orders if o.is_open), "")
+    if not status:
+        status = next((o.status for o in orders if o.status != "filled"), "filled")
+    reason = next((o.reason for o in orders if o.reason), "")
+    qty, average = (
+        sum((o.qty for o in orders), Decimal(0)),
+        paid / float(filled) if filled else None,
+    )
+    return replace(last, qty=qty, filled=filled, average=average, status=status, reason=reason)
 
 
 @runtime_checkable

@@ -21,13 +21,14 @@ from setrade.bybit import constants, orders
 from setrade.bybit.orders import Instrument, Order, OrderRejectedError, OrderRequest
 from setrade.candles.checks import valid_bar
 from setrade.costs import Costs, fill_price
-from setrade.errors import ArgumentError, choice, number
+from setrade.errors import ArgumentError, choice, integer, number
 from setrade.orderbook import Snapshots
 from setrade.risk import Risk
 
 OHLC = ("open", "high", "low", "close")
 FIGURES = ("cash", "units", "entry", "bought_value", "fees", "funding")  # of an account, in a state
-NOTHING_TO_REDUCE, NO_PRICE = 110017, 110094  # codes of the exchange for the like
+NOTHING_TO_REDUCE, NO_PRICE, NO_MARGIN = 110017, 110094, 110007  # the exchange's, for the like
+LEVERAGE, FUNDING = 10.0, 0.0001
 REMEMBERED, STORED = 1_000, 4  # ended orders: in memory, and in a state
 
 
@@ -124,8 +125,13 @@ class PaperBroker:
             slippage; limit orders fill at their price, at the maker fee, when a bar trades
             through it. ``"book"``: market orders fill at once against the last `on_book`, level
             by level, and what the visible levels cannot fill is cancelled.
-        instrument: steps and minima that orders must keep to; None: none.
+        instrument: steps, minima and maxima that orders must keep to; None: none. See `strict`.
         max_leverage: liquidate when position over equity reaches it; None: when nothing is left.
+        leverage: what positions and open orders may come to, times equity, for an order that
+            opens to be taken; None: ten times with an instrument (as an account of the exchange
+            begins), without one no bound.
+        funding_rate: charged at every multiple of ``funding_minutes`` that a bar's open reaches
+            where `on_bar` is told no other; longs pay when it is above zero. In bar mode.
 
     ``newest`` is the time of the newest bar in ns since 1970, -1 before the first.
 
@@ -136,7 +142,8 @@ class PaperBroker:
     def __init__(
         self, symbol: str, *, equity: float = 10_000.0, costs: Costs | None = None,
         order: str = "taker", against: str = "bar", instrument: Instrument | None = None,
-        max_leverage: float | None = None,
+        max_leverage: float | None = None, leverage: float | None = None,
+        funding_rate: float = 0.0, funding_minutes: int = 480,
     ) -> None:  # fmt: skip
         self.symbol = constants.symbol(symbol)
         self.against = choice("against", against, ("bar", "book"))
@@ -150,6 +157,12 @@ class PaperBroker:
         self._orders: dict[str, PaperOrder] = {}  # oldest first: all open ones, the newest ended
         self._active: list[PaperOrder] = []  # those that were open when last looked
         self._instrument, self._book = instrument, None
+        known = leverage is not None or instrument is None
+        self._lever = leverage if known else LEVERAGE
+        if self._lever is not None:
+            number("leverage", self._lever, 1.0, 100.0)
+        self._funding = number("funding_rate", funding_rate, -0.01, 0.01)
+        self._every = integer("funding_minutes", funding_minutes, 1, 1440) * 60 * 10**9
         self._price: float | None = None
         self.newest = self._decided = -1  # bar and target, ns
         self._waiting: list | None = None  # fraction and time of a target for the next open
@@ -159,6 +172,18 @@ class PaperBroker:
             "symbol": symbol, "equity": start, "costs": vars(self.costs), "order": order,
             "against": against, "max_leverage": max_leverage, "instrument": rules,
         }  # fmt: skip
+        more = {"leverage": leverage, "funding_rate": funding_rate or None}
+        self.kind |= {name: value for name, value in more.items() if value is not None}
+
+    @classmethod
+    def strict(cls, symbol: str, **settings: Any) -> PaperBroker:
+        """Return an account that refuses what the exchange would, by `Instrument.usual` rules.
+
+        It has ten times leverage and pays 0.01 % funding every eight hours. ``settings`` are the
+        arguments of the class; those given here take the place of these.
+        """
+        usual = {"instrument": Instrument.usual(symbol), "funding_rate": FUNDING}
+        return cls(symbol, **usual | settings)
 
     def state(self) -> dict[str, Any]:
         """Return where it stands, as plain text and numbers for JSON, for `restore`.
@@ -262,11 +287,26 @@ class PaperBroker:
         if request.reduce_only and self._a["units"] * request.sign >= 0:
             name = request.client_order_id
             raise OrderRejectedError(name, NOTHING_TO_REDUCE, "no position to reduce")
+        if not self._affords(request, self._price):
+            name = request.client_order_id
+            raise OrderRejectedError(name, NO_MARGIN, "the margin does not cover it")
         self._require_book(request.client_order_id)
         order = self._take(request)
         if self.against == "book":
             self._meet_book(order)
         return order.order()
+
+    def _affords(self, request: OrderRequest, price: float | None) -> bool:
+        """Say whether the account can bear an order; before the first price nobody knows."""
+        price = price if request.price is None else float(request.price)
+        if self._lever is None or price is None or request.reduce_only:
+            return True
+        held = float(self._a["units"])
+        grown = abs(held + request.sign * float(request.qty)) - abs(held)
+        waiting = sum(abs(o.left(held)) * float(o.request.price or price)
+                      for o in self._working() if not o.request.reduce_only)  # fmt: skip
+        bound = (abs(held) + max(grown, 0.0)) * price + waiting
+        return grown <= 0 or bound <= self._lever * self._worth(price) * (1 + 1e-9)
 
     def _require_book(self, name: str) -> None:
         if self.against == "book" and self._book is None:
@@ -315,7 +355,8 @@ class PaperBroker:
                 self._waiting = [want, at]
             else:
                 for order in self._legs(want, at, number("price", worth)):
-                    self._meet_book(order)
+                    if order.is_open:
+                        self._meet_book(order)
         names = orders.target_names(symbol, at)
         return [order for order in map(self.order, names) if order is not None]
 
@@ -327,9 +368,21 @@ class PaperBroker:
         at = pd.Timestamp(decided, tz="UTC")
         for units in orders.legs(fraction, self._worth(price), held, price, rates):
             request = orders.target_request(units, held, self.symbol, price, at, self._instrument)
-            made += [] if request is None else [self._take(request)]
+            if request is not None:
+                made.append(self._take_or_refuse(request, price))
             held += units
         return made
+
+    def _take_or_refuse(self, request: OrderRequest, price: float) -> PaperOrder:
+        """Take an order of a target; one that the exchange would refuse ends as it would."""
+        most = self._instrument and self._instrument.most(request)
+        reason = "" if self._affords(request, price) else "no_margin"
+        if most is not None and request.qty > most and not request.reduce_only:
+            reason = "above_the_maximum"
+        order = self._take(request)
+        if reason:
+            order.status, order.reason = "rejected", reason
+        return order
 
     def on_bar(self, bar: Any, *, funding_open: float = 0.0, funding_inside: float = 0.0) -> None:
         """Live through a closed bar (bar mode): its open, what lies between, its close.
@@ -352,6 +405,8 @@ class PaperBroker:
         for name, rate in (("funding_open", funding_open), ("funding_inside", funding_inside)):
             if rate != 0.0:  # nearly every bar pays none
                 number(name, rate)
+        if self._funding and not funding_open and self.newest >= 0:
+            funding_open = self._funding * (time // self._every - self.newest // self._every)
         self.newest = time
         self._fund_and_force(funding_open, first, first, first)
         for order in self._working():
@@ -359,7 +414,8 @@ class PaperBroker:
         if self._waiting is not None:
             (fraction, decided), self._waiting = self._waiting, None
             for order in self._legs(fraction, decided, first):
-                self._meet_open(order, first)
+                if order.is_open:
+                    self._meet_open(order, first)
         self._fund_and_force(funding_inside, first, high, low)
         self._trade_through(low, high)
         self._price = last
@@ -453,6 +509,9 @@ class PaperBroker:
             self._trade(-held, price, fee_rate, slippage)
             return self._trade(units + held, price, fee_rate, slippage)
         engine.fill(a, units, price, fee_rate, slippage)
+        if self._instrument is not None:  # sums of floats leave the steps by a rounding
+            step = self._instrument.qty_step
+            a["units"] = float(round(Decimal(repr(float(a["units"]))) / step) * step)
         if a["units"] == 0:
             a["entry"] = 0.0
         self._set_bounds()

@@ -215,7 +215,8 @@ class Rest:
         """Return the funding rates charged in [start, end), as decimals, oldest first.
 
         How often a symbol pays differs and changes: pages are followed by their stamps, not
-        by a fixed interval. ``.attrs["interval_minutes"]`` is the symbol's interval today.
+        by a fixed interval. ``.attrs["interval_minutes"]`` is the symbol's interval today, None
+        where the exchange does not say.
 
         Returns:
             A Series by funding time (UTC), as `backtest.run` takes it.
@@ -232,7 +233,9 @@ class Rest:
         if not info and not len(stamps):  # some hosts answer an unknown symbol with nothing
             raise ArgumentError("symbol", symbol, "a symbol that the exchange lists")
         series = pd.Series(rates, index=http.times(stamps), name="funding")
-        series.attrs["interval_minutes"] = int(info[0]["fundingInterval"]) if info else None
+        with http.parsing("funding"):
+            minutes = info[0].get("fundingInterval") if info else None  # null or "" for some
+            series.attrs["interval_minutes"] = int(minutes) if minutes not in (None, "") else None
         return series
 
     def instruments(self, category: str = "linear") -> pd.DataFrame:

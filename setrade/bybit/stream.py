@@ -263,10 +263,10 @@ class Stream:
     def counters(self) -> Counter[str]:
         """What has happened so far, by name; zero where nothing has.
 
-        ``connects reconnects refused deaths silences nacks no_answer no_snapshot resyncs``
-        of the connection; ``gaps drops backfilled backfill_failed`` of the data; ``duplicate
-        late revised malformed`` and the faults of a local book (``gap stale absent_level ...``),
-        ``ignored`` book messages between a fault and the next snapshot.
+        ``connects reconnects refused deaths silences nacks no_answer no_snapshot resyncs
+        maintenance`` of the connection; ``gaps drops backfilled backfill_failed`` of the data;
+        ``duplicate late revised malformed`` and the faults of a local book (``gap stale
+        absent_level ...``), ``ignored`` book messages between a fault and the next snapshot.
         """
         handlers = [handler.faults for handler in self._dispatcher.handlers.values()]
         total = Counter(drops=sum(list(self._queue.dropped.values())))

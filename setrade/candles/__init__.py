@@ -9,8 +9,9 @@ passes it. Chapter 01 writes each of them out by hand.
 from __future__ import annotations
 
 from setrade.candles.checks import COLUMNS, CandleError, CandleFault, bar_interval, check
-from setrade.candles.files import read, resample, sample, windows
+from setrade.candles.files import resample, sample, windows
 from setrade.candles.market import Market, synthetic
+from setrade.candles.reader import read
 
 __all__ = [
     "COLUMNS",

@@ -13,7 +13,7 @@ from pandas.tseries.frequencies import to_offset
 from setrade.compiled import kernel
 from setrade.errors import UTC_NAMES, ArgumentError, timed
 
-SECOND, DAY = 1_000_000_000, 86_400_000_000_000  # ns
+SECOND, HOUR, DAY = 1_000_000_000, 3_600_000_000_000, 86_400_000_000_000  # ns
 ALLOWED = 'a pandas offset of 1 s or more that divides a day: "1min", "15min", "1h", "1D" ...'
 
 
@@ -29,6 +29,24 @@ def parse_interval(name: str, value: str | pd.Timedelta) -> pd.Timedelta:
     if not known or DAY % length.value:
         raise ArgumentError(name, value, ALLOWED)
     return cast(pd.Timedelta, length)
+
+
+def parse_offset(name: str, value: str | pd.Timedelta) -> pd.Timedelta:
+    """Return how long after midnight UTC days begin; raise `ArgumentError` outside one day."""
+    allowed = 'whole seconds from "0s" to less than a day: days that begin at 16:00 UTC have "16h"'
+    try:
+        length = pd.Timedelta(value) if isinstance(value, str | pd.Timedelta) else pd.NaT
+    except ValueError as error:
+        raise ArgumentError(name, value, allowed) from error
+    if length is pd.NaT or not 0 <= length.value < DAY or length.value % SECOND:
+        raise ArgumentError(name, value, allowed)
+    return cast(pd.Timedelta, length)
+
+
+def begin_of_days(candles: pd.DataFrame) -> int:
+    """Return how long after midnight UTC (ns) the days of a frame begin: what `read` noted."""
+    noted = candles.attrs.get("offset")
+    return 0 if noted is None else int(parse_offset('candles.attrs["offset"]', noted).value)
 
 
 def common_step(index: pd.DatetimeIndex) -> int | None:
@@ -111,6 +129,7 @@ def even_steps(stamps, step):
 PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume")
 LAYOUTS = (COLUMNS, (*COLUMNS, "turnover"))
+FIRST, LAST = 1678, 2261  # years that nanoseconds reach
 SHOWN = 3
 
 
@@ -142,7 +161,9 @@ def _listed(times: Any) -> str:
 def find_faults(candles: pd.DataFrame, length: int | None) -> Iterator[CandleFault]:
     """Yield every fault: the frame's first, then the index's, then the values'."""
     if not isinstance(candles, pd.DataFrame):
-        yield CandleFault("type", f"a DataFrame is needed, got {type(candles).__name__}", ())
+        kind = f"{type(candles).__module__.partition('.')[0]}.{type(candles).__name__}"
+        mend = ': .to_pandas(), then .set_index("time")' * hasattr(candles, "to_pandas")
+        yield CandleFault("type", f"a pandas DataFrame is needed, got {kind}{mend}", ())
         return
     if tuple(candles.columns) not in LAYOUTS:
         wanted = f"columns must be {' '.join(COLUMNS)} (turnover optional), in this order"
@@ -150,15 +171,19 @@ def find_faults(candles: pd.DataFrame, length: int | None) -> Iterator[CandleFau
     if not len(candles):
         yield CandleFault("empty", "there is no bar", ())
         return
-    if isinstance(candles.index, pd.DatetimeIndex):
-        yield from _index_faults(candles.index, length)
+    index = candles.index
+    if isinstance(index, pd.DatetimeIndex):
+        if ((index.year < FIRST) | (index.year > LAST)).any():  # such stamps cannot be shown
+            yield CandleFault("range", f"stamps must lie in the years {FIRST} to {LAST}", ())
+            return
+        yield from _index_faults(index, length, begin_of_days(candles))
     else:
-        kind = type(candles.index).__name__
+        kind = type(index).__name__
         yield CandleFault("index", f"a DatetimeIndex in UTC is needed, got {kind}", ())
     yield from _value_faults(candles)
 
 
-def _index_faults(index: pd.DatetimeIndex, length: int | None) -> Iterator[CandleFault]:
+def _index_faults(index: pd.DatetimeIndex, length: int | None, begin: int) -> Iterator[CandleFault]:
     """Yield what is wrong with the stamps."""
     if index.name != "time":
         yield CandleFault("name", f"the index must be named time, got {index.name!r}", ())
@@ -176,11 +201,11 @@ def _index_faults(index: pd.DatetimeIndex, length: int | None) -> Iterator[Candl
     if not index.is_monotonic_increasing:
         back = np.flatnonzero(np.diff(index.asi8) < 0) + 1
         yield CandleFault("order", "stamps jump back", index[back])
-    yield from _grid_faults(index, length)
+    yield from _grid_faults(index, length, begin)
 
 
-def _grid_faults(index: pd.DatetimeIndex, length: int | None) -> Iterator[CandleFault]:
-    """Yield a wrong interval, stamps off the grid of midnight UTC, and gaps."""
+def _grid_faults(index: pd.DatetimeIndex, length: int | None, begin: int) -> Iterator[CandleFault]:
+    """Yield a wrong interval, stamps off the grid of midnight (or another begin), and gaps."""
     step = common_step(index)
     if length is not None and step is not None and step != length:
         apart, wanted = pd.Timedelta(step, unit="ns"), pd.Timedelta(length, unit="ns")
@@ -188,18 +213,33 @@ def _grid_faults(index: pd.DatetimeIndex, length: int | None) -> Iterator[Candle
     step = length if step is None else step
     if step is None:
         return
-    if DAY % step:
-        apart = pd.Timedelta(step, unit="ns")
-        yield CandleFault("interval", f"bars are {apart} apart, which does not divide a day", ())
+    if DAY % step or step < SECOND:
+        apart = f"bars are {pd.Timedelta(step, unit='ns')} apart, which does not divide a day"
+        weeks = " (weeks and months are out of scope: bring days)" * (step > DAY)
+        yield CandleFault("interval", f"{apart} into seconds or more{weeks}", ())
         return
-    stamps = index.as_unit("ns").asi8
+    stamps = index.as_unit("ns").asi8 - begin
     if (off := stamps % step != 0).any():
-        yield CandleFault("grid", "stamps are not multiples of the interval", index[off])
+        yield CandleFault("grid", _off_grid(stamps, step, begin), index[off])
     on_grid = np.unique(stamps[~off])
     holes = np.diff(on_grid) // step - 1
     if holes.any():
-        before = pd.DatetimeIndex(on_grid[1:][holes > 0], tz="UTC")
-        yield CandleFault("gaps", f"missing bars: {holes.sum()}, in holes that end before", before)
+        before = pd.DatetimeIndex(on_grid[1:][holes > 0] + begin, tz="UTC")
+        message = f"missing bars: {holes.sum()}, in holes that end before"
+        if step == DAY and len(holes) > 3 and (before.day_of_week < 2).mean() > 0.5:
+            message = f"no bars at weekends (stock calendars are out of scope); {message}"
+        yield CandleFault("gaps", message, before)
+
+
+def _off_grid(stamps: np.ndarray, step: int, begin: int) -> str:
+    """Say what is wrong with stamps off the grid, and the option for days of another begin."""
+    message = "stamps are not multiples of the interval"
+    late = int(stamps[0] + begin) % step
+    if (stamps % step != stamps[0] % step).any() or late % SECOND:
+        return message
+    offset = f"{late // HOUR}h" if late % HOUR == 0 else f"{late // SECOND}s"
+    return f"{message}; all lie {offset} after one: opens of such days are read with \
+offset='{offset}' (kept in candles.attrs), closes with stamp='close'"
 
 
 def _value_faults(candles: pd.DataFrame) -> Iterator[CandleFault]:
@@ -241,6 +281,7 @@ def check(candles: pd.DataFrame, interval: str | pd.Timedelta | None = None) -> 
     Looked for: wrong type, empty, wrong columns, non-numeric columns, index of another kind,
     name or zone, missing stamps, duplicates, wrong order, wrong interval, stamps off the grid,
     gaps, NaN, infinities, prices that are not positive, OHLC violations, negative volume.
+    The grid counts from midnight UTC, or from ``candles.attrs["offset"]``, as `read` notes it.
 
     Args:
         candles: the frame, one row a bar, oldest first.
@@ -265,9 +306,13 @@ def spotless(candles: pd.DataFrame, length: int | None = None) -> bool:
         return False
     if str(index.tz) not in UTC_NAMES or not kinds <= set("iuf"):
         return False
+    if index[0].year < FIRST or index[-1].year > LAST:
+        return False
     first, second = (int(t) for t in index[:2].as_unit("ns").asi8)
     step = second - first
-    if step <= 0 or DAY % step or first % step or (length is not None and step != length):
+    if step < SECOND or DAY % step or (length is not None and step != length):
+        return False
+    if (first - begin_of_days(candles)) % step:
         return False
     stamps, rows = index.asi8, as_rows(candles)
     return (

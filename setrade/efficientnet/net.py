@@ -187,14 +187,32 @@ class MBConv(nn.Module):
 
 
 @torch.no_grad()
-def init_weights(net: nn.Module) -> None:
-    """Draw weights as published: normal by fan-out for convolutions, uniform for the classifier."""
+def init_weights(net: nn.Module, *, published: bool = False) -> None:
+    """Draw weights: normal by fan-out for convolutions; the linear layers in one of two ways.
+
+    Args:
+        net: any net of this module's layers.
+        published: as the authors' code: the gates' layers are 1x1 convolutions there, normal with
+            variance 2 / outputs; the classifier is uniform in ±1 / √classes. Else both are
+            Xavier's, which leaves gates near a half and logits of few classes small.
+
+    Source: google/automl, efficientnetv2/effnetv2_model.py and the older efficientnet_model.py.
+    """
+    gates = {
+        layer for m in net.modules() if isinstance(m, SqueezeExcite2d) for layer in m.children()
+    }
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             fan = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
             module.weight.normal_(0, (2 / (fan / module.groups)) ** 0.5)
         elif isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
+            if not published:
+                nn.init.xavier_uniform_(module.weight)
+            elif module in gates:
+                module.weight.normal_(0, (2 / module.out_features) ** 0.5)
+            else:
+                bound = module.out_features**-0.5
+                module.weight.uniform_(-bound, bound)
             module.bias.zero_()
 
 
@@ -220,6 +238,8 @@ class EfficientNet(nn.Module):
         drop_connect: rate at the last block; it rises linearly from 0 at the first.
         same_padding: True as published (TensorFlow's padding, eps 1e-3: timm's
             tf_efficientnet_*); False with PyTorch's (timm's efficientnet_*).
+        published: weights drawn as published (see `init_weights`); None: so for "b0" to "b7" and
+            with ``same_padding``, and not for our own small variants.
 
     Raises:
         ArgumentError: names the argument.
@@ -232,8 +252,10 @@ class EfficientNet(nn.Module):
         in_channels: int = 3,
         drop_connect: float = 0.2,
         same_padding: bool = False,
+        published: bool | None = None,
     ) -> None:
         super().__init__()
+        named = isinstance(variant, str) and variant.startswith("b")
         if not isinstance(variant, Variant):
             variant = VARIANTS[choice("variant", variant, VARIANTS)]
         self.in_channels = integer("in_channels", in_channels, 1)
@@ -256,7 +278,7 @@ class EfficientNet(nn.Module):
         classes = integer("num_classes", num_classes, 0)
         self.classifier = nn.Linear(self.num_features, classes) if classes else nn.Identity()
         self.total_stride = variant.stem_stride * math.prod(stage.stride for stage in stages)
-        init_weights(self)
+        init_weights(self, published=named or same_padding if published is None else published)
 
     def features(self, x: Tensor) -> Tensor:
         """Map pictures (B, in_channels, H, W) to feature maps (B, num_features, h, w)."""

@@ -102,7 +102,8 @@ def search_coefficients(
     """Return the (alpha, beta, gamma) on the grid whose net at phi = 1 scores best.
 
     Args:
-        score: trains and judges a net scaled by a `Scale`; higher is better.
+        score: trains and judges a net scaled by a `Scale`; higher is better, and a net that
+            diverged (NaN) never wins.
         step: as in ``candidates``, as are the others.
         tolerance: largest distance of alpha * beta² * gamma² from ``target``.
         target: factor on the operations.
@@ -111,12 +112,16 @@ def search_coefficients(
         The first best point in the grid's order.
 
     Raises:
-        ArgumentError: no grid point fulfils the constraint.
+        ArgumentError: no grid point fulfils the constraint, or all scores are NaN.
     """
     points = candidates(step, tolerance, target)
     if not points:
         raise ArgumentError("tolerance", tolerance, "wide enough for one point of the grid")
-    return max(points, key=lambda point: score(Scale(*point)))
+    scores = [float(score(Scale(*point))) for point in points]
+    if all(map(math.isnan, scores)):
+        raise ArgumentError("score", score, "a number for at least one point; all are NaN")
+    lowest = [-math.inf if math.isnan(x) else x for x in scores]
+    return points[lowest.index(max(lowest))]
 
 
 # ---- What a net costs.

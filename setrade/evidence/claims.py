@@ -7,22 +7,30 @@ evidence is an error, not a stale sentence. So is a number in a row that is not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from setrade import races, results
 from setrade.errors import ArgumentError
+from setrade.evidence.statistics import widened
 
 FILE = results.BOOK / "claims.yml"
-VERDICTS = ("holds", "fails", "undecided", "not testable")
-RULES = ("equals", "interval", "above", "below", "test", "counterexample", "none")
-BY_TEST = {"test": "holds", "counterexample": "fails", "none": "not testable"}
+VERDICTS = ("holds", "fails", "undecided", "not learned", "not testable", "quoted")
+RULES = ("equals", "interval", "above", "below", "test", "counterexample", "none", "quoted")
+BY_TEST = {
+    "test": "holds", "counterexample": "fails", "none": "not testable", "quoted": "quoted",
+}  # fmt: skip
 FIELDS = {"id", "source", "claim", "claimed", "rule", "evidence", "verdict", "chapter"}
-OPTIONAL = {"measured", "interval", "tolerance", "unit", "note", "stand_in"}
+OPTIONAL = {
+    "measured", "interval", "tolerance", "unit", "note", "stand_in",
+    "learned", "detectable", "corrected",
+}  # fmt: skip
 UPDATE = "run `python tools/claims_page.py --update`"
 
 
@@ -64,10 +72,22 @@ class Claim:
     - ``test``: a test of the project shows it; holds.
     - ``counterexample``: a test of the project shows the opposite; fails.
     - ``none``: not testable here; ``note`` says why. Evidence may still show what a stand-in did.
+    - ``quoted``: a fact of the literature; ``note`` says whose.
 
     ``measured`` and ``interval`` repeat the evidence in four digits (no interval: counted, or
     timed once). ``stand_in`` says what stood in for what, where it was not the thing itself
     that was measured.
+
+    Three more are filled where they were computed, with a value or with the path of one in a
+    stored result ("<result>#<path.of.keys>"):
+
+    - ``learned``: whether the net learned (`evidence.learned`). False makes the verdict "not
+      learned", whatever the number.
+    - ``detectable``: the smallest effect that the study finds (`evidence.detectable`), in the
+      unit of ``claimed``. «Fails» needs more than that, see `verdict`.
+    - ``corrected``: the interval that decides in place of the evidence's own: [low, high] after a
+      correction for the number of tests, or ``{folds: n}`` for Student's of n folds
+      (`evidence.widened`).
     """
 
     id: str
@@ -84,6 +104,9 @@ class Claim:
     stand_in: str = ""
     measured: float | None = None
     interval: list[float] | None = None
+    learned: bool | str | None = None
+    detectable: float | str | None = None
+    corrected: list[float] | Mapping[str, int] | str | None = None
 
     @property
     def needs_checkout(self) -> bool:
@@ -100,12 +123,37 @@ class Claim:
         """
         if self.rule in ("test", "counterexample") or not self.evidence:
             return None
-        name, _, path = self.evidence.partition("#")
+        return _measured(self.id, self._at(self.evidence))
+
+    def _at(self, place: str) -> Any:
+        """Return what a stored result has at "<result>#<path.of.keys>", or name what is missing."""
         try:
-            value = _stored(name, path)
+            return _stored(*place.partition("#")[::2])
         except (results.ResultError, KeyError, IndexError, TypeError, ValueError) as error:
-            raise ClaimError(f"{self.id}: no evidence at {self.evidence}: {error!r}") from error
-        return _measured(self.id, value)
+            raise ClaimError(f"{self.id}: no evidence at {place}: {error!r}") from error
+
+    def checked(self, field: str) -> Any:
+        """Return ``learned``, ``detectable`` or ``corrected`` as a bool, a number, two numbers.
+
+        Raises:
+            ClaimError: the path leads nowhere, or to something else.
+        """
+        value = getattr(self, field)
+        if isinstance(value, str) and (value := self._at(place := value)) is None:
+            raise ClaimError(f"{self.id}: no evidence at {place}: null")
+        if field == "learned" and isinstance(value, Mapping):
+            value = value.get("word") == "learned"  # a stored `evidence.Learned`
+        if field == "detectable" and isinstance(value, Mapping):
+            value = value.get("size", math.nan)  # a stored `evidence.Detectable`
+            value = math.inf if value is None else value  # JSON knows no infinity
+        if field == "corrected" and isinstance(value, Mapping) and set(value) == {"folds"}:
+            found = self.found()
+            if found is None or found.low is None or found.high is None:
+                raise ClaimError(f"{self.id}: corrected: no interval to make wider")
+            value = list(widened(found.value, found.low, found.high, value["folds"]))
+        if value is not None and not _fits(field, value):
+            raise ClaimError(f"{self.id}: {field} is {value!r}")
+        return value
 
     def judge(self) -> str:
         """Return the verdict that follows from the evidence as it is now."""
@@ -114,7 +162,23 @@ class Claim:
         found = self.found()
         assert found is not None
         assert self.claimed is not None
-        return verdict(self.rule, self.claimed, found, self.tolerance)
+        if (bounds := self.checked("corrected")) is not None:
+            found = Measured(found.value, *bounds)
+        return verdict(
+            self.rule, self.claimed, found, self.tolerance,
+            learned=self.checked("learned"), detectable=self.checked("detectable"),
+        )  # fmt: skip
+
+
+def _fits(field: str, value: Any) -> bool:
+    """Say whether a value is of the kind that a field wants; NaN is of none."""
+    if field == "learned":
+        return isinstance(value, bool)
+    numbers = value if field == "corrected" else [value]
+    if not isinstance(numbers, list) or len(numbers) != (2 if field == "corrected" else 1):
+        return False
+    plain = all(isinstance(x, int | float) and not isinstance(x, bool) for x in numbers)
+    return plain and numbers == sorted(numbers) and all(x == x for x in numbers)
 
 
 def _stored(name: str, path: str) -> Any:
@@ -144,10 +208,44 @@ def _measured(name: str, value: Any) -> Measured:
     raise ClaimError(f"{name}: the evidence is {value!r}, neither a number nor an interval")
 
 
-def verdict(rule: str, claimed: float, found: Measured, tolerance: float = 0.0) -> str:
-    """Return "holds", "fails" or "undecided": ``claimed`` held against what was found."""
+def verdict(
+    rule: str,
+    claimed: float,
+    found: Measured,
+    tolerance: float = 0.0,
+    *,
+    learned: bool | None = None,
+    detectable: float | None = None,
+) -> str:
+    """Return the word for ``claimed`` held against what was found.
+
+    Args:
+        rule: one of the first four of `RULES`, as `Claim` says.
+        claimed: the claimed number.
+        found: what was measured, with the interval that decides.
+        tolerance: of ``equals`` and ``interval``.
+        learned: False: "not learned", whatever was found. None: no net, or not known.
+        detectable: smallest effect that the study would have found; None: not known.
+
+    Returns:
+        "holds", "fails", "undecided" or "not learned". With ``detectable``, «fails» becomes
+        «undecided» where the effect is not above it: under ``interval`` the claimed effect itself,
+        under ``above`` and ``below`` the distance between claimed and found.
+    """
+    word = _word(rule, claimed, found, tolerance)
+    if learned is False:
+        return "not learned"
+    effect = abs(claimed if rule == "interval" else found.value - claimed)
+    seen = detectable is None or rule == "equals" or effect > detectable
+    return "undecided" if word == "fails" and not seen else word
+
+
+def _word(rule: str, claimed: float, found: Measured, tolerance: float) -> str:
+    """Return "holds", "fails" or "undecided" by the rule alone."""
     low = found.value if found.low is None else found.low
     high = found.value if found.high is None else found.high
+    if np.isnan([claimed, found.value, low, high]).any():
+        raise ArgumentError("found", (claimed, found), "numbers; NaN decides nothing")
     if rule == "equals":
         return "holds" if abs(found.value - claimed) <= tolerance else "fails"
     if rule == "interval":
@@ -207,11 +305,11 @@ def _claim(row: Mapping[str, Any]) -> Claim:
     claim = Claim(**row)
     if claim.rule not in RULES or claim.verdict not in VERDICTS:
         raise ClaimError(f"{name}: rule {claim.rule!r}, verdict {claim.verdict!r}")
-    if claim.rule == "none" and not claim.note:
-        raise ClaimError(f"{name}: not testable, and no note says why")
+    if claim.rule in ("none", "quoted") and not claim.note:
+        raise ClaimError(f"{name}: {BY_TEST[claim.rule]}, and no note says why")
     if claim.rule == "none" and claim.evidence and not claim.stand_in:
         raise ClaimError(f"{name}: measured, yet not testable: name the stand_in")
-    if claim.rule != "none" and not claim.evidence:
+    if claim.rule not in ("none", "quoted") and not claim.evidence:
         raise ClaimError(f"{name}: a verdict without evidence")
     if claim.rule not in BY_TEST and claim.claimed is None:
         raise ClaimError(f"{name}: rule {claim.rule} needs a claimed number")

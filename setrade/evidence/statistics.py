@@ -1,4 +1,4 @@
-"""Bootstrap intervals, the cost at which an edge dies, and tests that count every try.
+"""Bootstrap intervals, and the cost at which an edge dies.
 
 Bars are drawn in stretches of random length, so that the dependence between neighbours is
 kept. Source: Politis and Romano (1994), The Stationary Bootstrap; the work is ``arch``'s.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kurtosis, norm, skew
+from scipy.stats import norm
+from scipy.stats import t as student
 
 from setrade import backtest, metrics
 from setrade.backtest.result import instance
@@ -40,18 +40,20 @@ class ConfidenceInterval:
 
 
 def block_length(returns: np.ndarray) -> float:
-    """Return the mean block length in periods that suits ``returns`` ``(T,)``, at least 1.
+    """Return the mean block length in periods that suits ``returns`` ``(T,)``, 1 to T / 4.
+
+    Returns that do not vary, up to rounding, have no dependence to keep: 1.
 
     Source: Politis and White (2004), corrected by Patton, Politis and White (2009).
     """
     from arch.bootstrap import optimal_block_length
 
     x = array("returns", returns, ndim=1, min_length=8).astype(float)
-    if np.ptp(x) == 0:
-        return 1.0
-    # The squared returns carry the clustering that the returns themselves hide.
-    best = max(optimal_block_length(v)["stationary"].to_numpy(float)[0] for v in (x, x**2))
-    return float(np.clip(np.nan_to_num(best, nan=1.0), 1.0, len(x) / 4))
+    # The squared returns carry the clustering that the returns themselves hide; those of ±1 are
+    # all alike, and say nothing.
+    each = [v for v in (x, x**2) if metrics.spread(v) > 0]
+    rule = [optimal_block_length(v)["stationary"].to_numpy(float)[0] for v in each]
+    return float(np.clip(np.fmax.reduce(rule, initial=1.0), 1.0, len(x) / 4))
 
 
 def resample(
@@ -87,6 +89,21 @@ def resample(
     return np.atleast_2d(draw.apply(lambda v: np.atleast_1d(statistic(v)), n))
 
 
+def bounds(drawn: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Return (k, 2) bounds of histories (n, k): infinities are very large, NaN does not count.
+
+    A bound lies on the line between the two values next to it, and is one of the values where
+    some are infinite. NaN where no history is defined.
+    """
+    cut = [(1 - level) / 2, (1 + level) / 2]
+    out = np.full((drawn.shape[1], 2), np.nan)
+    for row, values in enumerate(drawn.T):
+        if (known := values[~np.isnan(values)]).size:
+            method = "linear" if np.isfinite(known).all() else "inverted_cdf"
+            out[row] = np.quantile(known, cut, method=method)
+    return out
+
+
 def interval(
     statistic: Statistic,
     returns: np.ndarray,
@@ -98,15 +115,47 @@ def interval(
 ) -> ConfidenceInterval:
     """Return a number computed on returns, with its percentile interval.
 
-    Histories on which the number is undefined (NaN) count neither way. Arguments as in
-    ``resample``; ``level`` is the share of histories between the bounds.
+    Histories on which the number is undefined (NaN) count neither way, and bounds are NaN where
+    it is undefined on all of them. A bound may be infinite: histories without a loss have an
+    infinite profit factor. Arguments as in ``resample``; ``level`` is the share of histories
+    between the bounds.
     """
     level = number("level", level, 0.5, 0.999)
-    drawn = resample(statistic, returns, seed=seed, n_samples=n_samples, block=block)[:, 0]
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    drawn = resample(statistic, returns, seed=seed, n_samples=n_samples, block=block)[:, :1]
+    low, high = bounds(drawn, level)[0]
     return ConfidenceInterval(
         float(statistic(np.asarray(returns, float))), float(low), float(high), level
     )
+
+
+def t_interval(
+    values: Iterable[float] | np.ndarray, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Return mean, low and high of Student's interval over seeds or folds; of one no width.
+
+    Values that are all equal have no width either.
+    """
+    x = array("values", np.asarray(values, float), ndim=1)
+    mean, error = float(x.mean()), float(metrics.spread(x)) / np.sqrt(len(x))
+    if not error > 0:  # one value, or no spread
+        return mean, mean, mean
+    half = error * float(student.ppf(0.5 + number("level", level, 0.5, 0.999) / 2, len(x) - 1))
+    return mean, mean - half, mean + half
+
+
+def widened(
+    estimate: float, low: float, high: float, n_folds: int, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the bounds that few folds deserve in place of those that redrawing them gave.
+
+    Redrawing n folds spreads √((n - 1) / n) as widely as it should, and takes the normal's
+    quantile where Student's with n - 1 degrees of freedom is due: 1.29 times as wide for 8 folds,
+    2.7 for 3. Each bound moves away from ``estimate`` by that factor.
+    """
+    n, level = integer("n_folds", n_folds, 2), number("level", level, 0.5, 0.999)
+    q = 0.5 + level / 2
+    factor = float(student.ppf(q, n - 1) / norm.ppf(q) * np.sqrt(n / (n - 1)))
+    return estimate - factor * (estimate - low), estimate + factor * (high - estimate)
 
 
 def paired_difference(
@@ -140,16 +189,6 @@ CURVE = ("annual_return", "volatility", "sharpe", "sortino", "calmar", "max_draw
 TRADES = ("win_rate", "profit_factor")
 
 
-def _bounds(drawn: np.ndarray, level: float) -> np.ndarray:
-    """Return (k, 2) bounds of histories (n, k); infinities count as very large, NaN not at all."""
-    cut = [(1 - level) / 2, (1 + level) / 2]
-    out = np.full((drawn.shape[1], 2), np.nan)
-    for row, values in enumerate(drawn.T):
-        if (known := values[~np.isnan(values)]).size:
-            out[row] = np.quantile(known, cut, method="inverted_cdf")
-    return out
-
-
 def metric_intervals(
     result: backtest.Result, *, seed: int, level: float = 0.95, n_samples: int = 1000
 ) -> pd.DataFrame:
@@ -167,7 +206,7 @@ def metric_intervals(
 
     Returns:
         A frame with one row a figure and the columns ``estimate low high``. With fewer than
-        eight closed trades their bounds are NaN too.
+        eight closed trades their bounds are NaN too, and with fewer than eight returns all.
     """
     if not isinstance(result, backtest.Result):
         raise ArgumentError("result", result, "a backtest.Result")
@@ -180,8 +219,9 @@ def metric_intervals(
         return np.array([figures[name] for name in CURVE], float)
 
     returns = metrics.returns(result.equity.to_numpy())
-    drawn = resample(of_curve, returns, seed=seed, n_samples=n)
-    frame.loc[list(CURVE), ["low", "high"]] = _bounds(drawn, level)
+    if len(returns) >= 8:
+        drawn = resample(of_curve, returns, seed=seed, n_samples=n)
+        frame.loc[list(CURVE), ["low", "high"]] = bounds(drawn, level)
     closed = result.trades[result.trades["reason"] != "open"]["pnl"].to_numpy()
     if len(closed) >= 8:
 
@@ -189,7 +229,7 @@ def metric_intervals(
             return np.array([metrics.win_rate(p), metrics.profit_factor(p)])
 
         drawn = resample(of_trades, closed, seed=seed, n_samples=n, block=1.0)
-        frame.loc[list(TRADES), ["low", "high"]] = _bounds(drawn, level)
+        frame.loc[list(TRADES), ["low", "high"]] = bounds(drawn, level)
     return frame
 
 
@@ -233,7 +273,8 @@ def break_even_fee(
         high: largest fee that is tried.
 
     Returns:
-        The fee to 0.01; 0 where it loses without any, infinite where it earns at ``high``.
+        The fee to 0.01; 0 where it earns nothing without any (or never trades), infinite where
+        it still earns at ``high``.
     """
     base, bottom, top = instance("costs", costs, Costs), 0.0, number("high", high, 0, above=True)
 
@@ -249,149 +290,3 @@ def break_even_fee(
         middle = (bottom + top) / 2
         bottom, top = (middle, top) if earns(middle) else (bottom, middle)
     return round((bottom + top) / 2, 2)
-
-
-# ---- What searching costs.
-#
-# Try enough strategies and one of them looks good. What follows says how good the best of so
-# many would look if none had any skill.
-
-
-EULER = float(np.euler_gamma)
-
-
-def _returns(name: str, value: object, ndim: int = 1) -> np.ndarray:
-    """Return finite returns as float64, time first, at least eight periods long."""
-    x = array(name, value).astype(float)
-    if x.ndim != ndim or len(x) < 8:
-        raise ArgumentError(name, value, f"returns with {ndim} axes, time first, 8 periods or more")
-    return x
-
-
-def sharpe(returns: np.ndarray) -> float:
-    """Return the Sharpe ratio per period of returns ``(T,)``; NaN when they do not vary."""
-    x = _returns("returns", returns)
-    # Equal returns have a deviation of some 1e-18, not 0: compare them instead.
-    return float(x.mean() / x.std(ddof=1)) if np.ptp(x) > 0 else float("nan")
-
-
-def probabilistic_sharpe(returns: np.ndarray, benchmark: float = 0.0) -> float:
-    """Return the probability that the true Sharpe ratio exceeds ``benchmark``.
-
-    Args:
-        returns: ``(T,)`` fractions per period.
-        benchmark: Sharpe ratio per period (not annual) to beat.
-
-    Returns:
-        A probability; NaN when the returns do not vary.
-
-    Source: Bailey and López de Prado (2012), The Sharpe Ratio Efficient Frontier, eq. 11.
-    """
-    x = _returns("returns", returns)
-    benchmark = number("benchmark", benchmark)
-    s = sharpe(x)
-    variance = 1 - skew(x) * s + (kurtosis(x, fisher=False) - 1) / 4 * s**2
-    return float(norm.cdf((s - benchmark) * np.sqrt((len(x) - 1) / variance)))
-
-
-def expected_best_sharpe(n_trials: int, variance: float) -> float:
-    """Return the Sharpe ratio that the best of ``n_trials`` skill-less trials is expected to show.
-
-    Args:
-        n_trials: how many configurations were tried, at least 2.
-        variance: variance, across the trials, of their Sharpe ratios per period.
-
-    Returns:
-        A Sharpe ratio per period.
-
-    Source: Bailey and López de Prado (2014), The Deflated Sharpe Ratio, eq. 1.
-    """
-    n = integer("n_trials", n_trials, 2)
-    scale = np.sqrt(number("variance", variance, 0.0))
-    return float(scale * ((1 - EULER) * norm.ppf(1 - 1 / n) + EULER * norm.ppf(1 - 1 / (n * np.e))))
-
-
-def deflated_sharpe(returns: np.ndarray, n_trials: int, variance: float) -> float:
-    """Return the probability that a strategy chosen among ``n_trials`` has any skill.
-
-    It is `probabilistic_sharpe` against what luck alone would show. Arguments and source as in
-    ``expected_best_sharpe``; ``returns`` are those of the chosen strategy.
-    """
-    return probabilistic_sharpe(returns, expected_best_sharpe(n_trials, variance))
-
-
-def overfitting_probability(returns: np.ndarray, n_blocks: int = 16) -> float:
-    """Return how often the best strategy of one half of time is below the median in the other.
-
-    Args:
-        returns: ``(T, n_strategies)`` fractions per period, at least two strategies.
-        n_blocks: even number of stretches that time is cut into (2 to 20); every half of
-            them serves once for choosing. A remainder of T is cut off at the old end.
-
-    Returns:
-        A fraction: near 0.5 where choosing is worth nothing, near 0 where it is.
-
-    Source: Bailey, Borwein, López de Prado and Zhu (2017), The Probability of Backtest
-    Overfitting, algorithm 2.3 (CSCV).
-    """
-    x = _returns("returns", returns, ndim=2)
-    blocks = integer("n_blocks", n_blocks, 2, 20)
-    if blocks % 2 or x.shape[0] < 2 * blocks or x.shape[1] < 2:
-        raise ArgumentError("n_blocks", n_blocks, "an even number, two periods or more a block")
-    size = len(x) // blocks
-    x = x[len(x) - size * blocks :].reshape(blocks, size, -1)
-    inside = np.zeros((len(list(combinations(range(blocks), blocks // 2))), blocks))
-    for row, chosen in enumerate(combinations(range(blocks), blocks // 2)):
-        inside[row, list(chosen)] = 1
-    score, check = (_sharpe_of(x, half) for half in (inside, 1 - inside))
-    best = score.argmax(axis=1)
-    rank = (check <= np.take_along_axis(check, best[:, None], axis=1)).sum(axis=1)
-    return float((rank / (x.shape[2] + 1) <= 0.5).mean())
-
-
-def _sharpe_of(blocks: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return Sharpe ratios ``(n_choices, n_strategies)`` over unions of blocks."""
-    n = chosen.sum(axis=1, keepdims=True) * blocks.shape[1]
-    mean = chosen @ blocks.sum(axis=1) / n
-    square = chosen @ (blocks**2).sum(axis=1) / n
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = mean / np.sqrt(np.maximum(square - mean**2, 0))
-    return np.nan_to_num(ratio, nan=0.0, posinf=np.inf, neginf=-np.inf)
-
-
-@dataclass(frozen=True)
-class SuperiorAbility:
-    """P-values of Hansen's test that no model beats the benchmark."""
-
-    lower: float
-    consistent: float
-    upper: float
-
-
-def superior_ability(
-    benchmark: np.ndarray, models: np.ndarray, *, seed: int, reps: int = 1000
-) -> SuperiorAbility:
-    """Test whether the best of many models beats a benchmark, the search counted in.
-
-    Args:
-        benchmark: ``(T,)`` returns of the benchmark, fractions per period.
-        models: ``(T, n_models)`` returns of every model that was tried, not only the best.
-        seed: of the stationary bootstrap.
-        reps: bootstrap samples.
-
-    Returns:
-        Three p-values; the consistent one is the one to read.
-
-    Source: Hansen (2005), A Test for Superior Predictive Ability; the work is ``arch``'s.
-    """
-    from arch.bootstrap import SPA
-
-    base, tried = _returns("benchmark", benchmark), _returns("models", models, ndim=2)
-    if len(base) != len(tried):
-        raise ArgumentError("models", models, f"{len(base)} periods, as many as the benchmark has")
-    # SPA compares losses: a loss is a return with its sign changed.
-    test = SPA(-base, -tried, reps=integer("reps", reps, 100), seed=integer("seed", seed, 0))
-    test.compute()
-    values = test.pvalues
-    lower, consistent, upper = (float(v) for v in np.asarray(values))
-    return SuperiorAbility(lower, consistent, upper)

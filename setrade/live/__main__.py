@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -16,13 +17,13 @@ import pandas as pd
 
 from setrade import candles
 from setrade.bybit import DemoBroker, PaperBroker, TestnetBroker
-from setrade.bybit.orders import Broker
+from setrade.bybit.orders import Broker, Order, OrderRequest
 from setrade.bybit.paper import replay_lines
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, integer, number
-from setrade.live.config import Config
+from setrade.live.config import Config, UsageError, typed
 from setrade.live.failover import Failover
-from setrade.live.journal import Journal
+from setrade.live.journal import Journal, JournalBusyError
 from setrade.live.monitor import Monitor
 from setrade.live.pipeline import POLITE, KillSwitch, Pipeline, RunReport, may_hold
 from setrade.live.sources import Recorded, Source, Streamed
@@ -33,14 +34,22 @@ from setrade.risk import Risk
 BROKERS = {"testnet": TestnetBroker, "demo": DemoBroker}
 REASONS = {
     "SIGINT": "interrupt", "SIGTERM": "terminated",
-    "SIGUSR1": "kill_signal",  # not on Windows
+    "SIGHUP": "hangup", "SIGQUIT": "quit", "SIGUSR1": "kill_signal",  # not on Windows
     "SIGBREAK": "terminated",  # on Windows alone: Ctrl-Break, since nobody can send SIGTERM there
 }  # fmt: skip
 SIGNALS = {getattr(signal, name): reason for name, reason in REASONS.items()
            if hasattr(signal, name)}  # fmt: skip
 STALE = 5  # bars' lengths without a good one after which all is closed
 MARKET = 20_160  # bars of the simulated market: two weeks of minutes
-FAULT, HELD = 3, 4  # exit status: this run holds nothing; a position may be held, unattended
+# Exit status: options that do not go together; this run holds nothing; a position may be held,
+# unattended; another run holds the journal.
+USAGE, FAULT, HELD, BUSY = 2, 3, 4, 5
+STATUS = (
+    (UnattendedError, HELD),
+    (JournalBusyError, BUSY),
+    (UsageError, USAGE),
+    (Exception, FAULT),
+)
 HEAD = "bar (UTC)               close  wanted        held      equity  orders      ms  note"
 EVERY = 20  # lines between heads
 
@@ -50,15 +59,22 @@ class Table:
 
     Args:
         out: where to; None: standard output.
+        lost: called once when nobody reads it any more (a closed terminal or pipe).
+        about: what is traded where, for the first line.
     """
 
-    def __init__(self, out: TextIO | None = None) -> None:
-        self.out, self.lines = out or sys.stdout, 0
+    def __init__(
+        self, out: TextIO | None = None, *, lost: Callable[[], None] = lambda: None,
+        about: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self.out, self.lines, self.lost, self.about = out or sys.stdout, 0, lost, about or {}
 
     def add(self, row: Row, seconds: float) -> None:
         """Print a row; ``seconds`` from hearing the bar to the last order of it."""
+        if self.lines == 0 and self.about:
+            self.say(" | ".join(f"{name}: {told}" for name, told in self.about.items()))
         if self.lines % EVERY == 0:
-            print(HEAD, file=self.out)
+            self.say(HEAD)
         self.lines += 1
         time = pd.Timestamp(row.time, tz="UTC").strftime("%Y-%m-%d %H:%M")
         self.say(
@@ -68,7 +84,34 @@ class Table:
 
     def say(self, text: str) -> None:
         """Print a line between the rows."""
-        print(text, file=self.out, flush=True)
+        if self.out is not None and not tell(text, self.out):
+            self.out = None
+            self.lost()
+
+
+def tell(text: str, out: TextIO | None) -> bool:
+    """Print a line; where nobody can read it, return False, and let later lines go nowhere."""
+    try:
+        try:
+            print(text, file=out, flush=True)
+        except UnicodeEncodeError:  # a terminal that knows few letters
+            print(ascii(text), file=out, flush=True)
+    except (OSError, ValueError):  # the terminal or the pipe is gone, or closed
+        with suppress(OSError, ValueError, AttributeError):  # what is buffered must go somewhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())  # type: ignore[union-attr]
+        return False
+    return True
+
+
+@contextmanager
+def named(**options: str) -> Iterator[None]:
+    """Name arguments in errors as the options that they came from, as those are typed."""
+    try:
+        yield
+    except ArgumentError as error:
+        if type(error) is not ArgumentError or error.name not in options:
+            raise
+        raise ArgumentError(options[error.name], error.value, error.allowed) from error
 
 
 @contextmanager
@@ -113,7 +156,8 @@ def with_file(config: Config) -> tuple[Config, pd.DataFrame | None]:
         return config, None
     if not config.file:
         raise ArgumentError("file", config.file, "a file of candles, with --source file")
-    bars = candles.read(config.file)
+    with named(path="--file"):
+        bars = candles.read(config.file)
     return replace(config, interval=f"{candles.bar_interval(bars).value // 10**9}s"), bars
 
 
@@ -125,13 +169,30 @@ def risk(config: Config) -> Risk:
                 daily_loss=config.daily_loss or None, max_jump=config.max_jump or None)  # fmt: skip
 
 
+class DryRun(PaperBroker):
+    """A paper account that says of each order what would be sent."""
+
+    def submit(self, request: OrderRequest) -> Order:
+        """Say it, and fill it on paper."""
+        at = "market" if request.price is None else f"limit {request.price}"
+        closing = ", reduce only" if request.reduce_only else ""
+        told = f"{request.side} {request.qty} {request.symbol} at {at}{closing}"
+        tell(f"would send: {told} ({request.client_order_id})", sys.stdout)
+        return super().submit(request)
+
+
 def broker(config: Config, costs: Costs, journal: Journal) -> Broker:
     """Return where orders go; on paper they go on from the file that older runs kept beside."""
     if config.broker != "paper":
-        return BROKERS[config.broker](costs=costs)
-    made = PaperBroker(config.symbol, equity=config.equity, costs=costs)
+        there = BROKERS[config.broker](costs=costs)
+        if not config.dry_run:
+            return there
+        return DryRun(config.symbol, equity=there.equity(), costs=costs,
+                      instrument=there.instrument(config.symbol))  # fmt: skip
+    kind = DryRun if config.dry_run else PaperBroker
+    made = kind(config.symbol, equity=config.equity, costs=costs)
     old = Path(f"{config.journal}.paper")
-    if old.exists() and journal.kept("paper") is None:
+    if not config.dry_run and old.exists() and journal.kept("paper") is None:
         replay_lines(made, old)
     return made
 
@@ -148,7 +209,8 @@ def model(config: Config, journal: Journal, table: Table) -> tuple[Failover, int
         journal.event("failover", old=old, new=new, why=why)
         table.say(f"model: {old} -> {new}: {why}")
 
-    return fallback_chain(config, changed, resumed=journal.state() is not None)
+    resumed = journal.state() is not None
+    return fallback_chain(config, changed, resumed=resumed, say=table.say)
 
 
 def pipeline(
@@ -193,15 +255,15 @@ def monitor(config: Config, *, held: bool) -> Monitor | None:
     """
     if config.metrics_port is None:
         return None
-    made = Monitor()
+    made = Monitor(about=config.about())
     try:
         port = made.serve(config.metrics_port)
     except OSError as error:
         if not held:
             raise
-        print(f"NO STATUS PAGE: {error}; going on, a position may be held", file=sys.stderr)
+        tell(f"NO STATUS PAGE: {error}; going on, a position may be held", sys.stderr)
     else:
-        print(f"status page: http://127.0.0.1:{port}/ (metrics: /metrics)")
+        tell(f"status page: http://127.0.0.1:{port}/ (metrics: /metrics)", sys.stdout)
     return made
 
 
@@ -211,28 +273,40 @@ def caring(journal: Journal | None, path: str) -> Iterator[None]:
     known = Path(path).exists()
     try:
         yield
-    except Exception as error:
+    except JournalBusyError:
+        raise  # another run cares for it
+    except (Exception, KeyboardInterrupt) as error:
         if may_hold(journal) if journal is not None else known:
             trouble = f"not begun, a position may be held: {type(error).__name__}: {error}"
             raise UnattendedError(trouble) from error
         raise
 
 
+def interrupt(reason: str) -> None:
+    """Leave a start that has not begun to trade; `caring` and `main` say what that means."""
+    raise KeyboardInterrupt(reason)
+
+
 def run(config: Config) -> RunReport:
     """Run to the end; signals press the switch."""
     switch = KillSwitch(config.kill_file)
+    switch.listeners.append(interrupt)
     undo = switch.listen({int(number): reason for number, reason in SIGNALS.items()})
     with ExitStack() as stack:
         stack.callback(undo)
+        stack.enter_context(named(**{f.name: typed(f.name) for f in fields(Config)}))
         with caring(None, config.journal):
-            journal = Journal(config.journal)
+            config.check()
+            journal = Journal(":memory:" if config.dry_run else config.journal)
         stack.callback(journal.close)
         with caring(journal, config.journal):
-            journal.setting("account", f"{config.broker} {config.symbol}")
-            (config, file), table = with_file(config), Table()
+            config, file = with_file(config)
+            journal.settings(**config.belongs())
+            table = Table(lost=lambda: switch.press("output_lost"), about=config.about())
             chain = model(config, journal, table)
             bars = stack.enter_context(source(config, journal, file, chain[1]))
             line = pipeline(config, bars, journal, switch, table, chain)
+        switch.listeners.remove(interrupt)  # from here on the run itself comes to an end
         return asyncio.run(line.run())
 
 
@@ -240,20 +314,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run, print how it ended, return the exit status.
 
     Returns:
-        0: an end that was asked for. 3: a fault, or nothing was begun; this run holds nothing.
-        4: a position may be held, and nobody cares for it.
+        0: an end that was asked for. 2: options that do not go together. 3: a fault, or nothing
+        was begun; this run holds nothing. 4: a position may be held, and nobody cares for it.
+        5: another run holds the journal.
     """
     config = Config.read(argv)
     try:
         report = run(config)
+    except KeyboardInterrupt as error:
+        tell(f"ended: {error or 'interrupt'}, before anything was begun", sys.stdout)
+        return 0
     except (ValueError, RuntimeError, OSError) as error:  # ours are all of these kinds
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return HELD if isinstance(error, UnattendedError) else FAULT
+        tell(f"{type(error).__name__}: {error}", sys.stderr)
+        return next(code for kind, code in STATUS if isinstance(error, kind))
     seen = report.faults or "none"
-    print(f"ended: {report.reason}; {report.bars} bars, held {report.units:.6f}, "
-          f"equity {report.equity:.2f}; faults seen: {seen}")  # fmt: skip
+    tell(f"ended: {report.reason}; {report.bars} bars, held {report.units:.6f}, "
+         f"equity {report.equity:.2f}; faults seen: {seen}", sys.stdout)  # fmt: skip
     return 0 if report.reason in POLITE else FAULT
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is over, and said so: no traceback after it
+    sys.exit(status)

@@ -77,6 +77,10 @@ class JournalFullError(JournalError):
     """The disk took no more of the journal; no order goes out without a line in it."""
 
 
+class JournalBusyError(JournalError):
+    """Another process holds the journal, and cares for what stands in it."""
+
+
 class Journal:
     """One run's memory, in one file.
 
@@ -88,7 +92,7 @@ class Journal:
     ``lost`` is why nothing is written any more, None while all is.
 
     Raises:
-        JournalError: the file is something else, or another process writes to it.
+        JournalError: the file is something else. JournalBusyError: another run holds it.
     """
 
     def __init__(
@@ -108,9 +112,20 @@ class Journal:
             self.db.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             self.db.executescript(TABLES)
             if self.path != ":memory:":
-                self._reserve.write_bytes(bytes(RESERVE))
+                owner = f"process {os.getpid()}, since {pd.Timestamp.now('UTC'):%Y-%m-%d %H:%M} UTC"
+                self._reserve.write_bytes(f"{owner}\n".encode().ljust(RESERVE, b"\0"))
         except (sqlite3.DatabaseError, OSError) as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                told = f"journal {self.path}: another run holds it ({self._owner()})"
+                raise JournalBusyError(told) from error
             raise JournalError.unwritten(error) from error
+
+    def _owner(self) -> str:
+        """Return who holds the journal, as that run has written into its reserve."""
+        with suppress(OSError, UnicodeDecodeError):
+            first = self._reserve.read_bytes().partition(b"\n")[0].decode()
+            return first if first.startswith("process ") else "another process"
+        return "another process"
 
     def _write(self, sql: str, *values: Any) -> None:
         if self.lost is not None:
@@ -127,7 +142,7 @@ class Journal:
         """Put all lines on disk; to be called before anything is acted on."""
         try:
             with self._lock:
-                if self.db.in_transaction and self.lost is None:
+                if self.lost is None and self.db.in_transaction:
                     self.db.execute("COMMIT")
         except (sqlite3.DatabaseError, OSError) as error:
             raise JournalError.unwritten(error) from error
@@ -148,7 +163,8 @@ class Journal:
     def release(self) -> None:
         """Give the disk the room that was kept back for the last orders."""
         self._forget()
-        self._reserve.unlink(missing_ok=True)
+        with suppress(OSError):  # a room that cannot be given back must not stop what comes next
+            self._reserve.unlink(missing_ok=True)
 
     def give_up(self, why: JournalError) -> None:
         """Write nothing any more; only what closes a position may be sent after this."""
@@ -167,12 +183,22 @@ class Journal:
             self._reserve.unlink(missing_ok=True)
 
     def setting(self, name: str, value: Any) -> None:
-        """Keep a setting of the run; raise `JournalError` if the journal is another run's."""
-        old = self.kept(name)
-        if old is None:
-            self.keep(name, value)
-        elif old != value:
-            raise JournalError(f"journal {self.path}: made with {name} {old}, not {value}")
+        """Keep one setting of the run, as `settings` does."""
+        self.settings(**{name: value})
+
+    def settings(self, **values: Any) -> None:
+        """Keep settings of the run; raise `JournalError` if the journal is another run's.
+
+        The error names all that differ. What an older journal does not know is kept from now on.
+        """
+        kept = {name: self.kept(name) for name in values}
+        differ = [f"{name} {kept[name]}, not {value}" for name, value in values.items()
+                  if kept[name] not in (None, value)]  # fmt: skip
+        if differ:
+            raise JournalError(f"journal {self.path}: made with {'; '.join(differ)}")
+        for name, value in values.items():
+            if value is not None and kept[name] is None:
+                self.keep(name, value)
 
     def keep(self, name: str, value: Any) -> None:
         """Write a value (JSON) under a name, in place of an older one."""
@@ -225,6 +251,8 @@ class Journal:
 
     def known(self, client_order_id: str) -> tuple[OrderRequest, str] | None:
         """Return an order's request and status; None if there is none of that name."""
+        if self.lost is not None:  # what cannot be written may not be readable either
+            return None
         sql = "SELECT record, status FROM intents WHERE link_id = ?"
         found = self._read(sql, client_order_id, make=lambda text, status: (_request(text), status))
         return found[0] if found else None

@@ -256,7 +256,7 @@ class Broken:
 
 def fallback_chain(
     config: Config, changed: Callable[[str, str, str], None], *, resumed: bool = False,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = time.perf_counter, say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Failover, int, int]:  # fmt: skip
     """Return the chain that the options ask for, and the most and least bars that it needs.
 
@@ -266,6 +266,7 @@ def fallback_chain(
 
     Args:
         config: of the run. changed: told of each change of level. clock: of the budget.
+        say: told what the start is at, since it may take minutes.
         resumed: there may be a position to care for: a damaged file of weights takes its level
             out of the chain. A new run does not start with it.
 
@@ -285,6 +286,8 @@ def fallback_chain(
         needs.append(model.needs)
         bounded = TimeoutModel(model, HANG * config.budget)
         if model.needs:
+            runs = (config.runtime if place == 0 else None) or "the plain runtime"
+            say(f"start: {name} on {runs}, a first answer before the first bar")
             market = candles.synthetic(model.needs, seed=0, interval=config.interval)
             bounded.warm(market.candles, WARM)
         levels.append((name, bounded))

@@ -48,10 +48,12 @@ def gpu(torch: Any = None) -> dict[str, float]:
     """
     torch = torch or sys.modules.get("torch")
     cuda = getattr(torch, "cuda", None)
-    if cuda is None or not cuda.is_available() or not cuda.is_initialized():
-        return {}
     found: dict[str, float] = {}
+    if cuda is None:
+        return found
     with suppress(Exception):
+        if not cuda.is_available() or not cuda.is_initialized():
+            return found
         free, total = cuda.mem_get_info()
         found |= {"memory_used": float(total - free), "memory_total": float(total)}
     with suppress(Exception):  # pynvml's own errors are of no kind that can be named here
@@ -148,12 +150,14 @@ class Monitor:
             learns them from the first 250 bars, history included.
         gates: watches the gates of nets that tell them; the default learns from 2,000 answers.
         clock: seconds that only go forward.
+        about: what is traded where, in words by name, for who looks.
     """
 
     def __init__(
         self, inputs: Watch | None = None, gates: Watch | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, about: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
+        self.about = dict(about or {})
         self.watches = {
             "input": inputs or Watch(250, window=50, every=5, bins=5),
             "gate": gates or Watch(2_000, window=50, bins=5),
@@ -275,6 +279,7 @@ class Monitor:
         signal, row = self.signal, self.newest
         known: dict[str, Any] = {
             "latency": self.latencies.summary(), "gpu": gpu(), "orders": self.orders,
+            "about": self.about,
             "drift": {name: watch.readings for name, watch in self.watches.items()},
             "learning": {name: watch.progress for name, watch in self.watches.items()},
         }  # fmt: skip

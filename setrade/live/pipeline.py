@@ -23,7 +23,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,7 +46,8 @@ if TYPE_CHECKING:  # a run without a monitor needs neither SciPy nor Prometheus
 
 REACH = 30  # bars: a longer leap is believed only when a second bar follows it
 POLL = 0.1  # seconds between looks at the kill switch
-POLITE = ("end", "interrupt", "terminated")  # ends at which ``on_exit`` says what becomes of it
+# Ends at which ``on_exit`` says what becomes of the position.
+POLITE = ("end", "interrupt", "terminated", "hangup", "quit", "output_lost")
 COLUMNS = pd.Index(Bar._fields[1:])
 
 
@@ -113,19 +114,25 @@ class KillSwitch:
 
     def pressed(self) -> str:
         """Return why the run must stop; empty while it may go on."""
-        if self.file is not None and self.file.exists():
-            self.press("kill_file")
+        with suppress(OSError):  # a folder that cannot be read must not end the watch
+            if self.file is not None and self.file.exists():
+                self.press("kill_file")
         return self.reason
 
     def listen(self, numbers: dict[int, str]) -> Callable[[], None]:
-        """Press on signals, each with its reason (main thread only); return what undoes it."""
+        """Press on signals, each with its reason (main thread only); return what undoes it.
+
+        SIGHUP stays ignored where it is: who started this under ``nohup`` wants it to go on.
+        """
 
         def heard(code: int, frame: object) -> None:
             self.press(numbers[code])
             for tell in self.listeners:
                 tell(numbers[code])
 
-        before = {code: signal.signal(code, heard) for code in numbers}
+        hangup = getattr(signal, "SIGHUP", None)
+        before = {code: signal.signal(code, heard) for code in numbers
+                  if code != hangup or signal.getsignal(code) is not signal.SIG_IGN}  # fmt: skip
 
         def undo() -> None:
             for code, handler in before.items():
@@ -269,7 +276,10 @@ class Pipeline:
             self.monitor.attach(self.journal, self.window.length, self.snapshot)
             self.trader.closer.listeners.append(self.monitor.trouble)
         if not self.reason:
-            await self._live(begun)
+            try:
+                await self._live(begun)
+            except Exception as error:  # whatever it is, the position is cared for
+                self.stop("stages", error)
         row = await self._leave()
         if self._error is not None:
             raise self._error
@@ -474,13 +484,26 @@ class Pipeline:
         await asyncio.sleep(0)  # let the others have their turn
         return work(*args, **more)
 
+    def _flat(self) -> Row:
+        """Close everything, in this thread: another one might not be had any more."""
+        try:
+            return self.trader.flatten(self.reason)
+        except Exception as error:
+            self._event("unattended", reason=self.reason, trouble=str(error))
+            with suppress(JournalError):
+                self.journal.commit()
+            if isinstance(error, UnattendedError):
+                raise
+            told = f"after {self.reason}: {type(error).__name__}: {error}"
+            raise UnattendedError(told) from error
+
     async def _leave(self) -> Row:
         """Close the position, or keep it, as the reason asks for."""
         self.reason = self.reason or "end"
         if self.reason in POLITE and self.on_exit == "keep":
             row = self.trader.standing()
         else:
-            row = await self._call(self.trader.flatten, self.reason)
+            row = self._flat()
         self._event("stop", reason=self.reason, units=row.units, equity=row.equity)
         try:
             self.journal.commit()

@@ -7,12 +7,19 @@ page says so: an old picture of a healthy run is worse than none.
 
 from __future__ import annotations
 
+import errno
 import math
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -76,8 +83,10 @@ def head(s: Snapshot) -> str:
     age, kind = f"{duration(s.age)} ago", STATES[s.state]
     if s.stale_timeout is not None and s.age > s.stale_timeout / 2:
         age = mark("look", f"{age}: late")
+    about = " · ".join(f"{name}: {told}" for name, told in s.about.items())
     return (
         f'<header id="head" class="{kind}"><h1>{MARKS[kind]} {s.state}</h1><p>{escape(s.why)}</p>'
+        f"{f'<p>{escape(about)}</p>' if about else ''}"
         f"<p>{escape(s.symbol)} · last bar {stamp(s.time)} UTC, {age}</p></header>"
     )
 
@@ -180,13 +189,63 @@ def page(s: Snapshot) -> str:
     return template.replace("{panels}", panels(s))
 
 
+def loopback(host: str) -> bool:
+    """Tell whether the ``Host`` of a request names this machine to itself, with or without a port.
+
+    A page of somebody else's can make its own name point here; a browser then sends that name.
+    """
+    name = host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdigit() else host
+    name = name.strip().removeprefix("[").removesuffix("]").lower()
+    with suppress(ValueError):
+        return name == "localhost" or ip_address(name).is_loopback
+    return False
+
+
+class PortError(OSError):
+    """The page cannot be served at a port; says why, and whose it is where that can be told."""
+
+
+def owner(port: int) -> str:
+    """Return what listens at a port of this machine, as far as Linux tells it."""
+    with suppress(OSError, IndexError):
+        tables = [f for f in map(Path, ("/proc/net/tcp", "/proc/net/tcp6")) if f.exists()]
+        lines = [row.split() for f in tables for row in f.read_text().splitlines()[1:]]
+        links = {f"socket:[{row[9]}]" for row in lines
+                 if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}  # fmt: skip
+        for link in Path("/proc").glob("[0-9]*/fd/*"):
+            with suppress(OSError):  # a process that has ended, or is somebody else's
+                if os.readlink(link) in links:
+                    name = (link.parents[1] / "comm").read_text().strip()
+                    return f"{name}, process {link.parts[2]}"
+    return "another program"
+
+
+class StatusServer(ThreadingHTTPServer):
+    """Serves on this machine only; a client that goes away is nothing to tell of."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client's end of the line; of anything else, what is usual."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 class StatusHandler(BaseHTTPRequestHandler):
     """Answers GET for the paths in ``routes``, each a content type and what makes the body."""
 
     routes: dict[str, tuple[str, Callable[[], bytes]]]
+    timeout = 10.0  # seconds that a client may leave a request unfinished
+
+    def do_HEAD(self) -> None:
+        """Answer as for GET, without the body."""
+        self.do_GET()
 
     def do_GET(self) -> None:
-        """Answer 200 with what the path stands for, or 404."""
+        """Answer 200 with what the path stands for, 403 to a foreign name, or 404."""
+        if not loopback(self.headers.get("Host", "localhost")):
+            self.send_error(403, "only by a name of this machine: localhost or 127.0.0.1")
+            return
         route = self.routes.get(self.path.split("?")[0])
         if route is None:
             self.send_error(404)
@@ -201,7 +260,8 @@ class StatusHandler(BaseHTTPRequestHandler):
         for name, value in (sizes | HEADERS).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: standard error belongs to the run."""
@@ -214,7 +274,7 @@ def serve(registry: CollectorRegistry, snapshot: Callable[[], Snapshot], port: i
         The port; for 0 a free one is taken.
 
     Raises:
-        ArgumentError: no such port. OSError: it is taken.
+        ArgumentError: no such port. PortError: it is taken.
     """
     html = "text/html; charset=utf-8"
     routes = {
@@ -224,7 +284,11 @@ def serve(registry: CollectorRegistry, snapshot: Callable[[], Snapshot], port: i
         "/metrics": (CONTENT_TYPE_LATEST, lambda: generate_latest(registry)),
     }
     handler = type("Bound", (StatusHandler,), {"routes": routes})
-    server = ThreadingHTTPServer(("127.0.0.1", integer("port", port, 0, 65_535)), handler)
-    server.daemon_threads = True
+    try:
+        server = StatusServer(("127.0.0.1", integer("port", port, 0, 65_535)), handler)
+    except OSError as error:
+        taken = error.errno in (errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", -1))
+        why = f"taken by {owner(port)}" if taken else f"not to be had: {error.strerror}"
+        raise PortError(f"port {port} is {why}; choose another, or 0 for any free one") from error
     threading.Thread(target=server.serve_forever, name="setrade-status", daemon=True).start()
     return server.server_port

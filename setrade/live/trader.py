@@ -22,7 +22,7 @@ import tenacity
 from tenacity import RetryCallState, Retrying
 
 from setrade.bybit import ExchangeError, orders
-from setrade.bybit.orders import Broker, Order, OrderRequest
+from setrade.bybit.orders import Broker, Instrument, Order, OrderRequest
 from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs
 from setrade.errors import number
@@ -40,6 +40,7 @@ TICK = 1_000  # ns: the moments of one bar that a paper broker is shown are told
 # Numbers of the legs within one moment: names of orders are made of them.
 INSIDE, OPENING, FLATTEN = 0, 10, 20
 PAPER = {OPENING: 1, INSIDE: 20}  # on paper the open comes first
+STUCK = 3  # tries to close under one name, when nothing is learned of it
 CLOSE = 99  # the last moment of a bar that a paper broker is shown
 T = TypeVar("T")
 
@@ -126,6 +127,7 @@ class Executor:
         settle: seconds in which a market order is expected to end.
 
     ``missed`` is the move of the last `send` that was refused or not filled; None for none.
+    ``sure`` is a closing move's size that has to go out though the broker says no position.
     """
 
     def __init__(
@@ -135,8 +137,10 @@ class Executor:
         self.journal, self.broker, self.symbol, self.strategy = journal, broker, symbol, strategy
         self.prices = PaperPrices(broker, journal) if isinstance(broker, PaperBroker) else None
         self.settle = settle if self.prices is None else 0.0  # on paper there is no waiting
-        self._name = partial(orders.client_order_id, strategy, symbol)
+        self.name = partial(orders.client_order_id, strategy, symbol)
         self.missed: Move | None = None
+        self.sure = math.nan
+        self._known: Instrument | None = None
 
     def send(self, moves: list[Move], decided: int, leg: int) -> list[Order]:
         """Carry moves out in order, up to one that is missed; return the orders made of them.
@@ -155,7 +159,7 @@ class Executor:
         self.missed = None
         try:
             for k, move in enumerate(moves, leg):
-                known = self.journal.known(self._name(decided, k))
+                known = self.journal.known(self.name(decided, k))
                 request, status = known or (self._request(move, decided, k), "")
                 if request is None:
                     self.journal.decision(decided, "too_small", units=move.units, leg=k)
@@ -174,7 +178,7 @@ class Executor:
 
     def untried(self, decided: int, leg: int) -> int:
         """Return the first time from ``decided`` on (ns) after which no order has ended yet."""
-        while (known := self.journal.known(self._name(decided, leg))) and known[1] != OPEN:
+        while (known := self.journal.known(self.name(decided, leg))) and known[1] != OPEN:
             decided += 1
         return decided
 
@@ -185,14 +189,19 @@ class Executor:
         on the size: a bar that is worked through again finds the order it has sent.
         """
         units, limit = abs(move.units), None
-        if move.closing:
-            held = self.broker.position(self.symbol)
+        if move.closing and move.units != self.sure:
+            held = number("position", self.broker.position(self.symbol))
             units = abs(held) if held * move.units < 0 else 0.0
         if not units:
             return None
-        rules, qty = self.broker.instrument(self.symbol), orders.decimal("qty", units)
+        if move.closing and self.prices is None:
+            rules = self._rules()
+        else:
+            rules = self._known = self.broker.instrument(self.symbol)
+        qty = orders.decimal("qty", units)
         if rules is not None:
-            qty = rules.floor(units)
+            # what is held was bought in whole steps: steps that have grown may not stop its sale
+            qty = rules.floor(units) or (qty if move.closing else 0)
             price = 0 if move.closing else orders.decimal("price", move.price)
             if not qty or (price and qty * price < rules.min_notional):
                 return None
@@ -201,6 +210,18 @@ class Executor:
             limit = rules.price(exact, rounding="nearest") if rules else exact
         at, side = pd.Timestamp(decided, tz="UTC"), "buy" if move.units > 0 else "sell"
         return OrderRequest(self.symbol, side, qty, at, limit, move.closing, self.strategy, leg)
+
+    def _rules(self) -> Instrument | None:
+        """Return the steps and minima for a closing order: the last known ones do, or none."""
+        with suppress(Exception):
+            rules = self.broker.instrument(self.symbol)
+            if isinstance(rules, Instrument | None):
+                self._known = rules
+        return self._known
+
+    def position(self) -> float:
+        """Return the signed size held; what is no number is an `ArgumentError`."""
+        return number("position", self.broker.position(self.symbol))
 
     def _carry(
         self, request: OrderRequest, status: str, move: Move, at: int
@@ -214,7 +235,8 @@ class Executor:
         if status not in ("", OPEN):
             return self.broker.order(name), status == FILLED
         if status:
-            order = self.find(name)
+            find = partial(self.find, name)
+            order = self._gently(find) if move.closing else find()
         else:
             self.journal.request(request)
         if order is None:
@@ -228,8 +250,20 @@ class Executor:
         if self.prices is not None and order.is_open:
             self.prices.reach(at, move)
         sent, ask = order, partial(self.broker.order, name)
+        if move.closing and self.prices is None:
+            ask = partial(self._gently, ask)
         order = poll(lambda: ask() or sent, lambda now: now.is_open, self.settle, 0.02)
         return order, order.filled >= order.qty or order.is_open
+
+    def _gently(self, ask: Callable[[], Order | None]) -> Order | None:
+        """Ask for a closing order; where that fails it is as good as not found.
+
+        It is then sent under its own name, which the exchange takes once, and can only close.
+        """
+        with suppress(Exception):
+            order = ask()
+            return order if isinstance(order, Order) else None
+        return None
 
     def find(self, client_order_id: str) -> Order | None:
         """Ask the broker for an order by its name, as long as it may take to show."""
@@ -259,7 +293,8 @@ class Executor:
 
     def standing(self) -> tuple[float, float]:
         """Return the signed size held and the worth of the account, as the broker says."""
-        return self.broker.position(self.symbol), self.broker.equity()
+        held = number("position", self.broker.position(self.symbol))
+        return held, number("equity", self.broker.equity())
 
 
 class Closer:
@@ -278,35 +313,59 @@ class Closer:
         self.close_timeout = number("close_timeout", close_timeout, 0.0)
         self.listeners: list[Callable[[str], None]] = []
         self._failing, self._trouble, self._given_up = False, "", threading.Event()
+        self._held = 0.0  # the last known size
+        self._stuck = 0  # tries in a row that came to no end
 
     def heard(self, reason: str) -> None:
         """Give up on an interrupt (Ctrl-C) that comes after a try has failed."""
         if reason == "interrupt" and self._failing:
             self._given_up.set()
 
-    def close(self, reason: str, price: float, at: int) -> tuple[float, int]:
+    def close(
+        self, reason: str, price: float, at: int, last: tuple[float, float] = (0.0, math.nan)
+    ) -> tuple[float, int]:  # fmt: skip
         """Close everything at the market; return the account's worth and the orders sent.
+
+        Where the broker does not say what is held, an order goes out for what was held last. It
+        can only close; the end is one that a person must look at until the broker says so.
 
         Args:
             reason: for the journal. price: about which. at: time that the names are made of.
+            last: size held and worth of the account, as far as is known.
 
         Raises:
             UnattendedError: something is still held, or the broker does not say, when time is up
                 or a person gave up.
         """
-        sent = 0
+        sent, (self._held, equity) = 0, last
         for attempt in self._attempts(reason):
             with attempt:  # whatever is raised here is tried again: nobody else would close it
-                held, equity = self.executor.standing()
-                if held:
-                    tries = attempt.retry_state.attempt_number - 1
+                tries = attempt.retry_state.attempt_number - 1
+                if held := self._asked():
                     sent += self._once(Move(-held, price, reason, True), at, tries)
-                    held, equity = self.executor.standing()
+                    held = self.executor.position()
                 if held:
                     raise UnattendedError(f"{held:g} still held")
                 self._failing = False
-                return equity, sent
+                return self._worth(equity), sent
         raise AssertionError("the attempts end in a return or an error")
+
+    def _asked(self) -> float:
+        """Return what is held: the broker's word, or the last one while it gives none."""
+        self.executor.sure = math.nan
+        try:
+            self._held = self.executor.position()
+        except Exception:
+            if not self._held:
+                raise
+            self.executor.sure = -self._held  # the last known: sent without asking once more
+        return self._held
+
+    def _worth(self, last: float) -> float:
+        """Return the account's worth; the last known one where the broker does not say."""
+        with suppress(Exception):  # no wallet is needed to be flat
+            return number("equity", self.executor.broker.equity())
+        return last
 
     def _attempts(self, reason: str) -> Retrying:
         """Return attempts until one does not fail, time is up, or a person gives up."""
@@ -354,7 +413,17 @@ class Closer:
     def _send(self, move: Move, at: int, tries: int) -> int:
         """Send under a new name, or under that of the attempt whose fate is not known."""
         at += tries if self.journal.lost else 0  # nothing is written: count attempts here
-        return len(self.executor.send([move], self.executor.untried(at, FLATTEN), FLATTEN))
+        at = self.executor.untried(at, FLATTEN)
+        if self._stuck >= STUCK and not self.journal.lost:  # its fate is not to be had: a new name
+            self.journal.outcome(self.executor.name(at, FLATTEN), "unknown", self._trouble)
+            self._stuck, at = 0, self.executor.untried(at, FLATTEN)
+        self._stuck += 1
+        sent = self.executor.send([move], at, FLATTEN)
+        self._stuck = 0
+        if self.executor.sure == move.units:  # nobody says what is left: count it
+            filled = sum(float(order.filled) for order in sent)
+            self._held -= math.copysign(min(filled, abs(self._held)), self._held)
+        return len(sent)
 
 
 class Trader:
@@ -504,7 +573,8 @@ class Trader:
         self.target_position, account.a["wanted"] = 0.0, 0.0
         at = self.newest + (self.step if self.early else (CLOSE + 1) * TICK)  # its last moment
         try:
-            equity, sent = self.closer.close(reason, self.last, at)
+            last = float(account.a["units"]), float(account.a["equity"])
+            equity, sent = self.closer.close(reason, self.last, at, last)
         except UnattendedError:
             account.pending_exit = account.pending_exit or reason
             with suppress(JournalError):

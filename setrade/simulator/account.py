@@ -1,39 +1,22 @@
-"""Accounts: their orders, fills, positions and funding, and the signed calls that ask for them."""
+"""Accounts: their orders, fills, positions, coins and funding, and how the exchange lists them."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import hmac
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import partial
 from itertools import count
 from typing import Any
 
-from aiohttp import web
-
-from setrade.errors import ArgumentError, number
+from setrade.simulator import wire
 from setrade.simulator.market import Exchange
-from setrade.simulator.wire import (
-    ListedInstrument,
-    Now,
-    Refused,
-    plain,
-    positive,
-    text,
-    wall_ms,
-    whole,
-)
+from setrade.simulator.wire import ListedInstrument, Refused, plain, positive, text
 
 ZERO = Decimal(0)
 CONDITIONAL = ("triggerPrice", "takeProfit", "stopLoss", "trailingStop")
 TAKER, MAKER = Decimal("0.00055"), Decimal("0.0002")  # VIP 0 on perpetuals
-LEVERAGE = 10
-AHEAD = 1000  # ms that a client's clock may be ahead
-TOPICS = ("order", "execution", "position", "wallet")
+LEVERAGE, MAINTENANCE = Decimal(10), Decimal("0.005")  # at first; of the lowest risk tier
+FORCES = ("GTC", "IOC", "FOK", "PostOnly")
 Entry = dict[str, Any]  # a thing as the exchange lists it
 Params = Mapping[str, Any]
 
@@ -58,6 +41,11 @@ class RestingOrder:
     value: Decimal = ZERO
     fee: Decimal = ZERO
     reason: str = "EC_NoError"
+    category: str = "linear"
+    coin: str = "USDT"  # that fees are paid in
+    made_by: str = "CreateByUser"
+    last: Decimal = ZERO  # price of the last trade when it was taken
+    closed: Decimal = ZERO  # profit of what it closed
 
     @property
     def sign(self) -> int:
@@ -75,15 +63,22 @@ class RestingOrder:
 
     def entry(self) -> Entry:
         """Return the order as the exchange lists it."""
-        average = plain(self.value / self.filled) if self.filled else ""
+        average = self.value / self.filled if self.filled else None
         left = self.qty - self.filled if self.is_open else ZERO
-        return self.ids() | {
-            "symbol": self.symbol, "side": self.side, "orderType": self.kind,
-            "price": plain(self.price), "qty": plain(self.qty),
-            "timeInForce": self.time_in_force, "reduceOnly": self.reduce_only, "positionIdx": 0,
-            "orderStatus": self.status, "rejectReason": self.reason,
-            "avgPrice": average, "leavesQty": plain(left), "cumExecQty": plain(self.filled),
+        cancelled = self.status == "Cancelled"
+        by_user = self.reason == "EC_PerCancelRequest"
+        return wire.ORDER | self.ids() | {
+            "category": self.category, "symbol": self.symbol, "side": self.side,
+            "orderType": self.kind, "price": plain(self.price), "qty": plain(self.qty),
+            "timeInForce": self.time_in_force, "reduceOnly": self.reduce_only,
+            "orderStatus": self.status, "rejectReason": self.reason, "createType": self.made_by,
+            "cancelType": "CancelByUser" if cancelled and by_user else "UNKNOWN",
+            "avgPrice": "" if average is None else plain(average), "leavesQty": plain(left),
+            "leavesValue": plain(left * self.price), "cumExecQty": plain(self.filled),
             "cumExecValue": plain(self.value), "cumExecFee": plain(self.fee),
+            "cumFeeDetail": {self.coin: plain(self.fee)} if self.filled else {},
+            "feeCurrency": self.coin, "closedPnl": plain(self.closed),
+            "lastPriceOnCreated": plain(self.last),
             "createdTime": str(self.created), "updatedTime": str(self.updated),
         }  # fmt: skip
 
@@ -103,8 +98,10 @@ def read(
         if body.get(name) not in allowed:
             raise Refused(10001, f"params error: {name} invalid")
     market = body["orderType"] == "Market"
-    force = body.get("timeInForce") or ("IOC" if market else "GTC")
-    if force not in ("GTC", "IOC", "FOK", "PostOnly"):
+    force = "IOC" if market else body.get("timeInForce") or "GTC"
+    if force == "RPI":
+        raise Refused(110119, "RPI orders are restricted to approved market makers only")
+    if force not in FORCES or body.get("timeInForce") not in (None, "", *FORCES):
         raise Refused(10001, "params error: timeInForce invalid")
     if any(body.get(name) for name in CONDITIONAL) or body.get("positionIdx", 0) != 0:
         # assumption: this exchange knows one-way positions and plain orders only
@@ -119,33 +116,50 @@ def read(
     return RestingOrder(
         f"{number:08x}-0000-4000-8000-{now:012x}", rules.symbol, body["side"], body["orderType"],
         qty, price, force, link, bool(body.get("reduceOnly")), created=now, updated=now,
+        category=body["category"], coin=rules.settles(body["category"]), last=last,
     )  # fmt: skip
 
 
 def _quantity(body: Params, rules: ListedInstrument, price: Decimal, last: Decimal) -> Decimal:
-    """Return the quantity in coins, by the rules; assumption: their codes and texts."""
-    qty, step = positive("qty", body.get("qty")), Decimal(rules.qty_step)
+    """Return the quantity in coins, by the rules; assumption: their codes and texts.
+
+    One that only reduces may be larger than the largest: it is split. A quantity of 0 that also
+    closes on trigger stands for all that is held.
+    """
+    reduces, step = bool(body.get("reduceOnly")), Decimal(rules.qty_step)
+    if body.get("qty") == "0" and reduces and body.get("closeOnTrigger"):
+        return ZERO
+    qty = positive("qty", body.get("qty"))
     by_value = body["category"] == "spot" and body["orderType"] == "Market"
     if by_value and body["side"] == "Buy" and body.get("marketUnit") != "baseCoin":
         qty = qty / last // step * step  # a spot market buy is sized by value
     if qty < Decimal(rules.min_qty):
         raise Refused(10001, "The number of contracts exceeds minimum limit allowed")
-    if qty > Decimal(rules.max_qty):
+    if qty > Decimal(rules.most(body["orderType"])) and not reduces:
         raise Refused(10001, "The number of contracts exceeds maximum limit allowed")
     if qty % step:
         raise Refused(10001, "params error: qty is not a multiple of qtyStep")
-    if not body.get("reduceOnly") and qty * price < Decimal(rules.min_notional):
+    if not reduces and qty * price < Decimal(rules.min_notional):
         raise Refused(110094, f"Order does not meet minimum order value {rules.min_notional}USDT")
     return qty
 
 
 @dataclass
 class Position:
-    """Signed size and mean entry price of one symbol."""
+    """Signed size and mean entry price of one symbol.
+
+    ``realised`` is what was earned so far, less fees, ``current`` by what is held now; ``stops``
+    are the prices of ``takeProfit`` and ``stopLoss``.
+    """
 
     size: Decimal = ZERO
     entry: Decimal = ZERO
     realised: Decimal = ZERO
+    current: Decimal = ZERO
+    created: int = 0
+    opened: int = 0
+    updated: int = 0
+    stops: dict[str, Decimal] = field(default_factory=dict)
 
     def take(self, qty: Decimal, price: Decimal) -> Decimal:
         """Add a signed quantity; return the profit that this realises."""
@@ -158,6 +172,12 @@ class Position:
             self.entry = price if new else ZERO
         self.size, self.realised = new, self.realised + profit
         return profit
+
+    def stamp(self, before: Decimal, at: int) -> None:
+        """Note a change at a time; what hung on a position that has ended is gone."""
+        self.created, self.updated = self.created or at, at
+        if self.size * before <= 0:
+            self.stops, self.current, self.opened = {}, ZERO, at if self.size else 0
 
 
 class Account:
@@ -175,46 +195,89 @@ class Account:
         self.exchange, self.balance, self.tell = exchange, balance, tell
         self.orders: list[RestingOrder] = []
         self.executions: list[Entry] = []
+        self.closed: list[Entry] = []  # what positions earned, one entry a closing fill
         self.positions: dict[str, Position] = {}
+        self.coins: dict[str, Decimal] = {}  # bought on spot
+        self.leverages: dict[str, Decimal] = {}
         self._numbers = count(1)
 
     def position(self, symbol: str) -> Position:
         """Return the position of a symbol, flat at first."""
         return self.positions.setdefault(symbol, Position())
 
+    def leverage(self, symbol: str) -> Decimal:
+        """Return the leverage that a symbol is set to."""
+        return self.leverages.get(symbol, LEVERAGE)
+
     def equity(self) -> Decimal:
-        """Return the balance plus what open positions have earned so far."""
-        return self.balance + sum((self.profit(s) for s in self.positions), ZERO)
+        """Return the balance, what open positions have earned so far, and the worth of coins."""
+        return self.balance + sum((self.profit(s) for s in self.positions), self._coins_worth())
+
+    def _coins_worth(self) -> Decimal:
+        known = self.exchange.instruments.values() if self.coins else ()
+        held = ((self.coins.get(rules.base, ZERO), rules.symbol) for rules in known)
+        return sum((size * self.exchange.price(name) for size, name in held if size), ZERO)
 
     def profit(self, symbol: str) -> Decimal:
         """Return the unrealised profit of a position at the last price."""
         held = self.position(symbol)
         return held.size * (self.exchange.price(symbol) - held.entry) if held.size else ZERO
 
-    def accept(self, body: Params) -> RestingOrder:
-        """Check a request and take the order in; `Refused` if it breaks a rule."""
+    def margin(self) -> tuple[Decimal, Decimal]:
+        """Return what positions and open orders bind of the equity; assumption: no netting."""
+        held = sum((abs(p.size) * self.exchange.price(s) / self.leverage(s)
+                    for s, p in self.positions.items() if p.size), ZERO)  # fmt: skip
+        ordered = sum((o.qty * o.price / self.leverage(o.symbol) for o in self.orders
+                       if o.is_open and not o.reduce_only), ZERO)  # fmt: skip
+        return held, ordered
+
+    def accept(self, body: Params) -> list[RestingOrder]:
+        """Check a request and take it in, as several orders where a large one only reduces.
+
+        Raises:
+            Refused: it breaks a rule.
+        """
         x = self.exchange
-        if body.get("category") != x.category:
-            raise Refused(10001, "params error: Category is invalid")
         rules = x.instrument(body.get("symbol"))
+        if x.category == "inverse":
+            # assumption: contracts of one dollar, paid in coins, are quoted here and not traded
+            raise Refused(110102, "this simulator does not trade inverse contracts")
         if rules.status != "Trading":
-            raise Refused(10001, "params error: symbol is closed")
+            raise Refused(110074, "This contract is not live")
         last = x.price(rules.symbol)
         order = read(body, rules, last, next(self._numbers), x.clock())
         if order.link and any(o.link == order.link for o in self.orders):
             raise Refused(110072, "OrderLinkedID is duplicate")
         self._afford(order, last)
-        self.orders.append(order)
-        return order
+        made = [*self._split(order, Decimal(rules.most(order.kind)))]
+        self.orders += made
+        return made
+
+    def _split(self, order: RestingOrder, most: Decimal) -> Iterator[RestingOrder]:
+        """Yield the orders that a reducing one becomes; assumption: the first bears its name."""
+        left = min(order.qty, most)
+        yield replace(order, qty=left)
+        while left < order.qty:
+            name = f"{next(self._numbers):08x}{order.id[8:]}"
+            yield replace(order, id=name, link="", qty=min(order.qty - left, most))
+            left += most
 
     def _afford(self, order: RestingOrder, last: Decimal) -> None:
+        """Cut a reducing order to what is held, and refuse what the account cannot pay for."""
+        if order.category == "spot":
+            base = self.exchange.instruments[order.symbol].base
+            value, owned = order.qty * (order.price or last), self.coins.get(base, ZERO)
+            if (value > self.balance) if order.sign > 0 else (order.qty > owned):
+                raise Refused(170131, "Insufficient balance.")
+            return
         held = self.position(order.symbol).size
         if order.reduce_only:
             if held * order.sign >= 0:
                 raise Refused(110017, "current position is zero, cannot fix reduce-only order qty")
-            order.qty = min(order.qty, abs(held))
+            order.qty = min(order.qty or abs(held), abs(held))
         grown = abs(held + order.sign * order.qty) - abs(held)
-        if grown * (order.price or last) > self.equity() * LEVERAGE:
+        needed = grown * (order.price or last) / self.leverage(order.symbol)
+        if grown > 0 and needed > self.equity() - sum(self.margin()):
             raise Refused(110007, "ab not enough for new order")
 
     def work(self, order: RestingOrder) -> None:
@@ -233,27 +296,92 @@ class Account:
             self.cancel(order, why)
         else:
             self.tell("order", order.entry())
+            self.tell("wallet", self.wallet())
+
+    def amend(self, order: RestingOrder, body: Params) -> None:
+        """Change price or quantity of an open order; it meets the market anew."""
+        changed = {n: positive(n, body[n]) for n in ("price", "qty") if body.get(n)}
+        now = {"price": order.price, "qty": order.qty}
+        if not changed or now | changed == now:
+            raise Refused(10001, "The order remains unchanged as the parameters match it")
+        fresh, rules = now | changed, self.exchange.instruments[order.symbol]
+        limits = order.entry() | {"category": order.category, "timeInForce": order.time_in_force}
+        limits |= {name: plain(value) for name, value in fresh.items()} | {"takeProfit": ""}
+        wanted = read(limits, rules, self.exchange.price(order.symbol), 0, self.exchange.clock())
+        order.status = "Created"  # its own margin is free meanwhile
+        try:
+            self._afford(wanted, self.exchange.price(order.symbol))
+        finally:
+            order.status = "New"
+        order.price, order.qty, order.updated = wanted.price, wanted.qty, self.exchange.clock()
+        self.work(order)
 
     def match(self, symbol: str, at: int) -> None:
-        """Fill resting orders that the market trades through at time ``at``."""
+        """Fill what the market trades through at time ``at``: resting orders, then stops."""
         for order in self.orders:
             if order.is_open and order.price and order.symbol == symbol and order.created < at:
                 bid, ask = self.exchange.touch(symbol, at)
                 if order.sign * (order.price - (ask if order.sign > 0 else bid)) > 0:
                     self.fill(order, order.price, MAKER, at)
+        held = self.positions.get(symbol)
+        if held is not None and held.size and held.stops:
+            self._stop(symbol, held, at)
+
+    def _stop(self, symbol: str, held: Position, at: int) -> None:
+        """Close a position whose stop or target is touched, at the market."""
+        side, (bid, ask) = (1 if held.size > 0 else -1), self.exchange.touch(symbol, at)
+        price = bid if side > 0 else ask
+        for name, beyond in (("stopLoss", -1), ("takeProfit", 1)):
+            level = held.stops.get(name)
+            if level is not None and beyond * side * (price - level) >= 0:
+                order = RestingOrder(
+                    f"{next(self._numbers):08x}-0000-4000-8000-{at:012x}", symbol,
+                    "Sell" if side > 0 else "Buy", "Market", abs(held.size), ZERO, "IOC", "",
+                    True, at, at, made_by=f"CreateBy{name[0].upper()}{name[1:]}", last=price,
+                )  # fmt: skip
+                self.orders.append(order)
+                self.fill(order, price, TAKER, at)
+                return
 
     def fill(self, order: RestingOrder, price: Decimal, rate: Decimal, at: int) -> None:
-        """Fill an order whole: position, balance, fee, execution; then tell."""
-        value = order.qty * price
-        fee = value * rate
-        held = self.position(order.symbol)
-        self.balance += held.take(order.sign * order.qty, price) - fee
+        """Fill an order whole: position or coins, balance, fee, execution; then tell."""
+        value, spot = order.qty * price, order.category == "spot"
+        fee, before, profit = value * rate, ZERO, ZERO
+        held = self.position(order.symbol) if not spot else Position()
+        if order.reduce_only:  # another order may have closed meanwhile
+            order.qty = min(order.qty, abs(held.size)) if held.size * order.sign < 0 else ZERO
+            if not order.qty:
+                return self.cancel(order, "EC_Others")
+            value, fee = order.qty * price, order.qty * price * rate
+        if spot:
+            fee = self._swap(order, value, rate)
+        else:
+            before, entry = held.size, held.entry
+            profit = held.take(order.sign * order.qty, price)
+            self.balance += profit - fee
+            held.realised, held.current = held.realised - fee, held.current + profit - fee
+            held.stamp(before, at)
+            if before * order.sign < 0:
+                order.closed = profit - fee
+                self._note_closed(order, min(abs(before), order.qty), entry, price, at)
         order.filled, order.value, order.fee = order.qty, value, fee
         order.status, order.updated = "Filled", at
-        ids = order.ids() | {"symbol": order.symbol, "side": order.side, "execType": "Trade"}
-        self._record(ids, at, price, order.qty, fee, rate)
+        self._record(order, "Trade", at, price, order.qty, fee, rate,
+                     min(abs(before), order.qty) if before * order.sign < 0 else ZERO)  # fmt: skip
         self.tell("order", order.entry())
-        self.tell("position", self.position_entry(order.symbol))
+        if not spot:
+            self.tell("position", self.position_entry(order.symbol))
+        self.tell("wallet", self.wallet())
+
+    def _swap(self, order: RestingOrder, value: Decimal, rate: Decimal) -> Decimal:
+        """Exchange coins for money on spot; return the fee, taken from what comes in."""
+        base = self.exchange.instruments[order.symbol].base
+        fee = (order.qty if order.sign > 0 else value) * rate
+        order.coin = base if order.sign > 0 else order.coin
+        came = order.qty - fee if order.sign > 0 else -order.qty
+        self.coins[base] = self.coins.get(base, ZERO) + came
+        self.balance -= value if order.sign > 0 else fee - value
+        return fee
 
     def fund(self, symbol: str, decimal_rate: float, at: int) -> None:
         """Charge funding: longs pay shorts when the rate is positive."""
@@ -262,207 +390,102 @@ class Account:
             price, side = self.exchange.price(symbol, at), "Sell" if held.size > 0 else "Buy"
             fee = held.size * price * rate
             self.balance -= fee
-            ids = {"orderId": "", "orderLinkId": "", "symbol": symbol, "side": side}
-            self._record(ids | {"execType": "Funding"}, at, price, abs(held.size), fee, rate)
+            held.realised, held.current = held.realised - fee, held.current - fee
+            coin = self.exchange.instruments[symbol].settles(self.exchange.category)
+            order = RestingOrder("", symbol, side, "UNKNOWN", ZERO, ZERO, "", "", False, at, at,
+                                 category=self.exchange.category, coin=coin)  # fmt: skip
+            self._record(order, "Funding", at, price, abs(held.size), fee, rate, ZERO)
+            self.tell("wallet", self.wallet())
 
     def cancel(self, order: RestingOrder, reason: str = "EC_PerCancelRequest") -> None:
         """End an open order unfilled."""
         order.status, order.reason, order.updated = "Cancelled", reason, self.exchange.clock()
         self.tell("order", order.entry())
+        self.tell("wallet", self.wallet())
 
     def _record(
-        self, ids: Entry, at: int, price: Decimal, qty: Decimal, fee: Decimal, rate: Decimal
-    ) -> None:
-        entry = ids | {
-            "execId": f"exec-{len(self.executions) + 1:08d}", "execTime": str(at),
+        self, order: RestingOrder, kind: str, at: int, price: Decimal, qty: Decimal, fee: Decimal,
+        rate: Decimal, closed: Decimal,
+    ) -> None:  # fmt: skip
+        number = len(self.executions) + 1
+        entry = wire.EXECUTION | order.ids() | {
+            "category": order.category, "symbol": order.symbol, "side": order.side,
+            "execType": kind, "execId": f"exec-{number:08d}", "execTime": str(at),
             "execPrice": plain(price), "execQty": plain(qty), "execValue": plain(price * qty),
-            "execFee": plain(fee), "feeRate": plain(rate), "isMaker": rate == MAKER,
+            "execFee": plain(fee), "feeRate": plain(rate), "feeCurrency": order.coin,
+            "isMaker": rate == MAKER, "orderPrice": plain(order.price),
+            "orderQty": plain(order.qty), "orderType": order.kind, "leavesQty": "0",
+            "createType": order.made_by, "closedSize": plain(closed), "seq": number,
+            "markPrice": plain(price), "execPnl": plain(order.closed),
         }  # fmt: skip
         self.executions.append(entry)
         self.tell("execution", entry)
 
+    def _note_closed(
+        self, order: RestingOrder, qty: Decimal, entry: Decimal, price: Decimal, at: int
+    ) -> None:
+        self.closed.append({
+            "symbol": order.symbol, "orderId": order.id, "side": order.side, "qty": plain(qty),
+            "orderPrice": plain(order.price), "orderType": order.kind, "execType": "Trade",
+            "closedSize": plain(qty), "cumEntryValue": plain(qty * entry),
+            "avgEntryPrice": plain(entry), "cumExitValue": plain(qty * price),
+            "avgExitPrice": plain(price), "closedPnl": plain(order.closed), "fillCount": "1",
+            "leverage": plain(self.leverage(order.symbol)), "createdTime": str(at),
+            "updatedTime": str(at),
+        })  # fmt: skip
+
     def position_entry(self, symbol: str) -> Entry:
         """Return a position as the exchange lists it."""
-        held = self.position(symbol)
+        held, lever = self.position(symbol), self.leverage(symbol)
         side = "Buy" if held.size > 0 else "Sell" if held.size < 0 else ""
-        return {
-            "symbol": symbol, "side": side, "size": plain(abs(held.size)),
-            "avgPrice": plain(held.entry), "positionValue": plain(abs(held.size) * held.entry),
-            "unrealisedPnl": plain(self.profit(symbol)), "cumRealisedPnl": plain(held.realised),
-            "markPrice": plain(self.exchange.price(symbol)), "leverage": str(LEVERAGE),
-            "positionIdx": 0,
+        mark = self.exchange.price(symbol)
+        value, worth = abs(held.size) * held.entry, abs(held.size) * mark
+        stops = {name: plain(held.stops.get(name, ZERO)) for name in ("takeProfit", "stopLoss")}
+        initial, least = plain(worth / lever), plain(worth * MAINTENANCE)
+        even = held.entry - held.current / held.size if held.size else ZERO
+        return wire.POSITION | stops | {
+            "category": self.exchange.category, "symbol": symbol, "side": side,
+            "size": plain(abs(held.size)), "avgPrice": plain(held.entry),
+            "entryPrice": plain(held.entry), "positionValue": plain(value) if value else "",
+            "leverage": plain(lever), "markPrice": plain(mark), "positionIM": initial,
+            "positionIMByMp": initial, "positionBalance": initial, "positionMM": least,
+            "positionMMByMp": least, "breakEvenPrice": plain(even) if held.size else "",
+            "unrealisedPnl": plain(self.profit(symbol)), "curRealisedPnl": plain(held.current),
+            "cumRealisedPnl": plain(held.realised), "createdTime": str(held.created),
+            "updatedTime": str(held.updated), "openTime": held.opened,
+            "seq": len(self.executions),
         }  # fmt: skip
 
+    def wallet(self) -> Entry:
+        """Return the account's money as the exchange lists it; a USDT is taken as a dollar."""
+        equity, (held, ordered) = self.equity(), self.margin()
+        profit = sum((self.profit(s) for s in self.positions), ZERO)
+        cash, worth = self.balance, self._coins_worth()
+        realised = sum((p.realised for p in self.positions.values()), ZERO)
+        least = plain(held * LEVERAGE * MAINTENANCE)
+        money = wire.COIN | {
+            "coin": "USDT", "equity": plain(cash + profit), "usdValue": plain(cash + profit),
+            "walletBalance": plain(cash), "totalOrderIM": plain(ordered),
+            "totalPositionIM": plain(held), "totalPositionMM": least,
+            "unrealisedPnl": plain(profit), "cumRealisedPnl": plain(realised),
+        }  # fmt: skip
+        coins = [money, *(self._coin(name, size) for name, size in self.coins.items() if size)]
+        rates = {"IM": held + ordered, "MM": held * LEVERAGE * MAINTENANCE}
+        shares = {f"account{n}Rate": plain(v / equity) if equity else "0" for n, v in rates.items()}
+        bound = {"totalInitialMargin": plain(held + ordered), "totalMaintenanceMargin": least}
+        both = shares | bound
+        return both | {f"{name}ByMp": value for name, value in both.items()} | {
+            "accountType": "UNIFIED", "accountLTV": "0", "totalEquity": plain(equity),
+            "totalWalletBalance": plain(cash + worth), "totalMarginBalance": plain(equity),
+            "totalAvailableBalance": plain(max(ZERO, equity - held - ordered)),
+            "totalPerpUPL": plain(profit), "coin": coins,
+        }  # fmt: skip
 
-class PrivateApi:
-    """The accounts behind the API keys, and the calls about them: signed, or refused.
-
-    Args:
-        exchange: the market.
-        tell: called with key, topic and entry on each change.
-        keys: secrets by API key.
-        balance: USDT that each begins with.
-        order_delay: seconds until an accepted order exists: placement is asynchronous.
-        login_clock: ms; what signed timestamps are compared with. assumption: a replayed
-            market has an old clock, but clients sign with their own, so this is the wall's.
-    """
-
-    def __init__(
-        self,
-        exchange: Exchange,
-        tell: Callable[[str, str, Entry], None],
-        keys: Mapping[str, str] | None,
-        balance: float,
-        order_delay: float,
-        login_clock: Now | None,
-    ) -> None:
-        self.keys, self.exchange, self.clock = dict(keys or {}), exchange, login_clock or wall_ms
-        if not all(isinstance(x, str) and x for pair in self.keys.items() for x in pair):
-            raise ArgumentError("keys", list(self.keys), "texts, secrets by API key")
-        self.delay = number("order_delay", order_delay, 0.0, 60.0)
-        start = Decimal(str(number("balance", balance, 0.0)))
-        self.accounts = {key: Account(exchange, start, partial(tell, key)) for key in self.keys}
-
-    def login(self, args: Any) -> str:
-        """Return the key that signs a private stream's ``auth``; refuse as `signer` does."""
-        if not isinstance(args, list) or len(args) != 3:
-            raise Refused(10001, "Params Error")
-        key, expires, sign = args
-        if key not in self.keys:
-            raise Refused(10003, "API key is invalid.")
-        if not str(expires).isdecimal() or int(expires) <= self.clock():
-            raise Refused(10002, "request expired")
-        self._verify(key, f"GET/realtime{expires}", str(sign), "error sign!")
-        return key
-
-    def signer(self, headers: Mapping[str, str], text: str) -> str:
-        """Return the key of a signed call; ``text`` is the raw query string, or the raw body.
-
-        Raises:
-            Refused: 10003 unknown key, 10002 timestamp outside the window, 10004 wrong signature.
-        """
-        names = ("API-KEY", "TIMESTAMP", "SIGN")
-        key, stamp, sign = (headers.get(f"X-BAPI-{name}", "") for name in names)
-        window = headers.get("X-BAPI-RECV-WINDOW", "5000")
-        if key not in self.keys:
-            raise Refused(10003, "API key is invalid.")
-        now, timely = self.clock(), stamp.isdecimal() and window.isdecimal()
-        if not timely or not now - int(window) <= int(stamp) < now + AHEAD:
-            raise Refused(
-                10002,
-                "invalid request, please check your server timestamp or recv_window param. "
-                f"req_timestamp[{stamp}],server_timestamp[{now}],recv_window[{window}]",
-            )
-        wrong = "error sign! please check your signature generation algorithm."
-        self._verify(key, f"{stamp}{key}{window}{text}", sign, wrong)
-        return key
-
-    def _verify(self, key: str, payload: str, sign: str, wrong: str) -> None:
-        digest = hmac.new(self.keys[key].encode(), payload.encode(), hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(sign, digest):
-            raise Refused(10004, wrong)
-
-    async def call(self, request: web.Request) -> Entry:
-        """Verify the signature of a private call, then answer it."""
-        posted = request.method == "POST"
-        raw = await request.text() if posted else request.raw_path.partition("?")[2]
-        account = self.accounts[self.signer(request.headers, raw)]
-        try:
-            params: Params = json.loads(raw) if posted else request.query
-        except json.JSONDecodeError as error:
-            raise Refused(10001, "params error: body is not JSON") from error
-        return ROUTES[request.method, request.path](self, account, params)
-
-    def create(self, account: Account, body: Params) -> Entry:
-        """``POST /v5/order/create``: accepted now, at work when the delay is over."""
-        order = account.accept(body)
-        if self.delay:
-            order.status = "Created"
-            asyncio.get_running_loop().call_later(self.delay, account.work, order)
-        else:
-            account.work(order)
-        return order.ids()
-
-    def cancel(self, account: Account, body: Params) -> Entry:
-        """``POST /v5/order/cancel``."""
-        if not (body.get("orderId") or body.get("orderLinkId")):
-            raise Refused(10001, "params error: orderId or orderLinkId is required")
-        order = next((o for o in _find(account, body) if o.is_open), None)
-        if order is None:
-            raise Refused(110001, "order not exists or too late to cancel")
-        account.cancel(order)
-        return order.ids()
-
-    def cancel_all(self, account: Account, body: Params) -> Entry:
-        """``POST /v5/order/cancel-all``."""
-        symbol = body.get("symbol")
-        orders = [o for o in account.orders if o.is_open and symbol in (None, o.symbol)]
-        for order in orders:
-            account.cancel(order)
-        return {"list": [order.ids() for order in orders], "success": "1"}
-
-    def realtime(self, account: Account, query: Params) -> Entry:
-        """``GET /v5/order/realtime``: open orders; one that is named, in any state."""
-        _scope(query)
-        named = query.get("orderId") or query.get("orderLinkId")
-        orders = _find(account, query)
-        return _listing(query, [o.entry() for o in orders if named or o.is_open])
-
-    def history(self, account: Account, query: Params) -> Entry:
-        """``GET /v5/order/history``."""
-        return _listing(query, [o.entry() for o in _find(account, query) if not o.is_open])
-
-    def executions(self, account: Account, query: Params) -> Entry:
-        """``GET /v5/execution/list``."""
-        return _listing(query, [e for e in account.executions if _fits(query, e)])
-
-    def positions(self, account: Account, query: Params) -> Entry:
-        """``GET /v5/position/list``."""
-        _scope(query)
-        symbol = query.get("symbol")
-        if symbol:
-            self.exchange.instrument(symbol)
-        names = [symbol] if symbol else [s for s, p in account.positions.items() if p.size]
-        return _listing(query, [account.position_entry(name) for name in names])
-
-    def wallet(self, account: Account, query: Params) -> Entry:
-        """``GET /v5/account/wallet-balance``."""
-        if query.get("accountType") != "UNIFIED":
-            raise Refused(10001, "accountType only support UNIFIED.")
-        equity, cash = plain(account.equity()), plain(account.balance)
-        coin = {"coin": "USDT", "equity": equity, "walletBalance": cash, "usdValue": equity}
-        totals = {"totalEquity": equity, "totalWalletBalance": cash}
-        return {"list": [{"accountType": "UNIFIED", **totals, "coin": [coin]}]}
-
-
-def _fits(query: Params, entry: Params) -> bool:
-    wanted = ((name, query.get(name)) for name in ("symbol", "orderId", "orderLinkId"))
-    return all(value in (None, "", entry[name]) for name, value in wanted)
-
-
-def _find(account: Account, query: Params) -> list[RestingOrder]:
-    """Return the orders that a request asks for; one still on its way does not exist yet."""
-    return [o for o in account.orders if o.status != "Created" and _fits(query, o.entry())]
-
-
-def _scope(query: Params) -> None:
-    if query.get("category") == "linear" and not (query.get("symbol") or query.get("settleCoin")):
-        raise Refused(10001, "params error: symbol or settleCoin is required")
-
-
-def _listing(query: Params, entries: list[Entry]) -> Entry:
-    """Return the newest entries first; assumption: one page holds them all up to the limit."""
-    page = entries[::-1][: whole(query, "limit", 50, 1, 100)]
-    return {"category": query.get("category", ""), "list": page, "nextPageCursor": ""}
-
-
-ROUTES = {
-    ("POST", "/v5/order/create"): PrivateApi.create,
-    ("POST", "/v5/order/cancel"): PrivateApi.cancel,
-    ("POST", "/v5/order/cancel-all"): PrivateApi.cancel_all,
-    ("GET", "/v5/order/realtime"): PrivateApi.realtime,
-    ("GET", "/v5/order/history"): PrivateApi.history,
-    ("GET", "/v5/execution/list"): PrivateApi.executions,
-    ("GET", "/v5/position/list"): PrivateApi.positions,
-    ("GET", "/v5/account/wallet-balance"): PrivateApi.wallet,
-}
+    def _coin(self, name: str, size: Decimal) -> Entry:
+        known = next((r for r in self.exchange.instruments.values() if r.base == name), None)
+        worth = size * self.exchange.price(known.symbol) if known else ZERO
+        return wire.COIN | {
+            "coin": name, "equity": plain(size), "walletBalance": plain(size),
+            "usdValue": plain(worth), "totalOrderIM": "0", "totalPositionIM": "0",
+            "totalPositionMM": "0", "unrealisedPnl": "0", "cumRealisedPnl": "0",
+        }  # fmt: skip

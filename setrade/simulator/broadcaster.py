@@ -18,19 +18,22 @@ from aiohttp import WSMsgType, web
 
 from setrade.orderbook.book import changes
 from setrade.simulator import faults
-from setrade.simulator.account import TOPICS, Account, PrivateApi
+from setrade.simulator.account import Account
 from setrade.simulator.faults import Fault, Faults
 from setrade.simulator.market import (
+    COLUMNS,
     FIRST_UPDATE,
     Exchange,
     Message,
     View,
-    check_topic,
+    bar_trades,
     full,
-    push,
+    strings,
 )
-from setrade.simulator.wire import Refused, text, wall_ms
+from setrade.simulator.private import TOPICS, PrivateApi
+from setrade.simulator.wire import CODES, Refused, text, wall_ms
 
+STREAMED = ("1", "50", "200", "1000")  # levels of the books that are streamed
 MOST_QUEUED = 200_000  # messages; an exchange drops a reader that is slower than that
 FLUSH_TIMEOUT = 10.0  # seconds
 MOST_ARGS = 21_000  # characters of a subscription
@@ -132,6 +135,52 @@ def inside(times: np.ndarray, since: int, until: int, what: int, name: str) -> l
     return [(at, what, name) for at in times[low:high].tolist()]
 
 
+# ---- What the streams say: each topic at a moment.
+
+
+def check_topic(x: Exchange, topic: Any) -> None:
+    """Refuse a public topic that does not exist."""
+    match topic.split(".") if isinstance(topic, str) else []:
+        case ["kline", code, symbol] if symbol in x.instruments and code in CODES:
+            x.series(symbol, code)
+        case ["publicTrade", symbol] if symbol in x.instruments:
+            pass
+        case ["orderbook", depth, symbol] if symbol in x.books and depth in STREAMED:
+            pass
+        case _:
+            raise Refused(10404, f"error:handler not found,topic:{topic}")
+
+
+def push(x: Exchange, topic: str, at: int) -> Message | None:
+    """Return what a kline or trade topic says at time ``at``; None where there is no such bar."""
+    kind, *rest, symbol = topic.split(".")
+    data = _kline(x, symbol, rest[0], at) if kind == "kline" else _trades(x, symbol, at)
+    return {"topic": topic, "type": "snapshot", "ts": at, "data": data} if data else None
+
+
+def _kline(x: Exchange, symbol: str, code: str, at: int) -> list[Message]:
+    """Return the bar under way; at a multiple of the interval the one just closed, confirmed."""
+    bars = x.series(symbol, code)
+    start = (at - 1) // bars.step * bars.step
+    if (row := bars.row(start)) is None:
+        return []
+    entry = {"start": start, "end": start + bars.step - 1, "interval": code, "timestamp": at}
+    figures = dict(zip(COLUMNS, strings(bars.at(row, at)), strict=True))
+    return [entry | figures | {"confirm": at == start + bars.step}]
+
+
+def _trades(x: Exchange, symbol: str, at: int) -> list[Message]:
+    """Return the trades of the bar that closes at ``at``."""
+    bars = x.base(symbol)
+    if bars is None or (row := bars.row(at - bars.step)) is None:
+        return []
+    return [
+        {"T": int(t["time"]), "s": symbol, "S": t["side"], "v": t["size"], "p": t["price"]}
+        | {"L": "PlusTick" if t["side"] == "Buy" else "MinusTick", "i": t["execId"], "BT": False}
+        for t in bar_trades(bars, symbol, row)
+    ]
+
+
 class Broadcaster:
     """Who is connected, and how far the market has been told to those who asked.
 
@@ -198,6 +247,7 @@ class Broadcaster:
         """Yield what happens in (since, until], each kind in order of time."""
         x, accounts, span = self.exchange, self.accounts.values(), (since, until)
         resting = {o.symbol for a in accounts for o in a.orders if o.is_open}
+        resting |= {s for a in accounts for s, p in a.positions.items() if p.stops}
         for symbol in resting:
             if (bars := x.base(symbol)) is not None:
                 yield every(bars.step // LOOKS, *span, MATCH, symbol)

@@ -15,7 +15,17 @@ from setrade.candles import bar_interval, check
 from setrade.errors import ArgumentError, choice
 from setrade.orderbook import OrderBook, Snapshots
 from setrade.orderbook.book import as_text
-from setrade.simulator.wire import CODES, Clock, ListedInstrument, Now, Refused, text, whole
+from setrade.simulator.wire import (
+    CODES,
+    MAX_LEVERAGE,
+    Clock,
+    ListedInstrument,
+    Now,
+    Refused,
+    plain,
+    text,
+    whole,
+)
 
 FIRST_UPDATE = 2  # 1 means "overwrite everything"
 COLUMNS = ("open", "high", "low", "close", "volume", "turnover")
@@ -308,7 +318,8 @@ class Exchange:
     def price(self, symbol: str, at: int | None = None) -> Decimal:
         """Return the price of the last trade, on the grid of the tick."""
         bid, ask = self.touch(symbol, self.clock() if at is None else at)
-        return (bid + ask) / 2
+        tick = Decimal(self.instruments[symbol].tick_size)
+        return ((bid + ask) / 2 / tick).to_integral_value() * tick
 
     def touch(self, symbol: str, at: int) -> tuple[Decimal, Decimal]:
         """Return best bid and ask: of the book while it lasts, else twice the last trade."""
@@ -327,8 +338,17 @@ class Exchange:
 # ---- The public REST calls: each takes the query's parameters and returns a ``result``.
 
 PAGE = 500  # instruments a page
-STREAMED = ("1", "50", "200", "1000")  # levels of the books that are streamed
+DAY = 86_400_000
+INTERVALS = {"5min": 300_000, "15min": 900_000, "30min": 1_800_000, "1h": 3_600_000,
+             "4h": 14_400_000, "1d": DAY}  # fmt: skip
 DEPTHS = {"linear": (1000, 25), "inverse": (1000, 25), "spot": (1000, 1)}  # most, default
+
+
+def category_of(query: Mapping[str, Any]) -> str:
+    """Return the category that is asked for; refuse (10001) what is none."""
+    if query.get("category") not in (*DEPTHS, "option"):
+        raise Refused(10001, "params error: Category is invalid")
+    return str(query["category"])
 
 
 def _category(x: Exchange, query: Query, default: str = "") -> str:
@@ -435,9 +455,9 @@ def funding(x: Exchange, query: Query) -> Message:
 
 def instruments(x: Exchange, query: Query) -> Message:
     """``GET /v5/market/instruments-info``, by pages that ``nextPageCursor`` links."""
-    category = _category(x, query)
-    entries = list(x.instruments.values())
-    if symbol := query.get("symbol"):
+    category = category_of(query)
+    entries = [] if category != x.category else list(x.instruments.values())
+    if (symbol := query.get("symbol")) and entries:
         entries = [x.instrument(symbol)]
     first, stop = 0, len(entries)
     if category != "spot":  # assumption: spot ignores limit and cursor, as documented
@@ -446,6 +466,99 @@ def instruments(x: Exchange, query: Query) -> Message:
     cursor = f"page-{stop}" if stop < len(entries) else ""
     listing = [entry.listing(category) for entry in entries[first:stop]]
     return {"category": category, "nextPageCursor": cursor, "list": listing}
+
+
+def _contract(x: Exchange, query: Query) -> tuple[str, list[str]]:
+    """Return category and symbols of a question about contracts: the one named, or all."""
+    category, symbol = _category(x, query), query.get("symbol")
+    if category == "spot":
+        raise Refused(10001, "params error: Category is invalid")
+    return category, [x.instrument(symbol).symbol] if symbol else list(x.instruments)
+
+
+def risk_limit(x: Exchange, query: Query) -> Message:
+    """``GET /v5/market/risk-limit``; assumption: the lowest tier is all there is."""
+    category, names = _contract(x, query)
+    tier = {"id": 1, "riskLimitValue": "2000000", "maintenanceMargin": "0.005", "mmDeduction": "",
+            "initialMargin": "0.01", "isLowestRisk": 1, "maxLeverage": MAX_LEVERAGE}  # fmt: skip
+    listing = [{"symbol": name, **tier} for name in names]
+    return {"category": category, "list": listing, "nextPageCursor": ""}
+
+
+def _day(x: Exchange, symbol: str, at: int) -> np.ndarray | None:
+    """Return the bars ``(n, 6)`` of the 24 hours before a time; None before the first."""
+    bars = x.base(symbol)
+    forming = None if bars is None else bars.last(at)
+    if bars is None or forming is None:
+        return None
+    low, high = np.searchsorted(bars.opens, [at - DAY, at], "right")
+    return np.vstack([bars.bars[low : max(low, high - 1)], forming[None, :]])
+
+
+def _interest(x: Exchange, symbol: str, at: int) -> str:
+    """Return the open interest; assumption: as much as was traded in the 24 hours before."""
+    day = _day(x, symbol, at)
+    return "0" if day is None else text(round(float(day[:, 4].sum()), 8))
+
+
+def open_interest(x: Exchange, query: Query) -> Message:
+    """``GET /v5/market/open-interest``, newest first."""
+    category, (symbol, *_) = _contract(x, query)
+    step = INTERVALS.get(query.get("intervalTime", ""))
+    if step is None or not query.get("symbol"):
+        raise Refused(10001, "params error: symbol or intervalTime invalid")
+    limit, now = whole(query, "limit", 50, 1, 200), x.clock()
+    last = min(whole(query, "endTime", now), now) // step * step
+    bars = x.base(symbol)
+    start = whole(query, "startTime", int(bars.opens[0]) if bars is not None else now)
+    stamps = [t for t in range(last, last - limit * step, -step) if t >= start]
+    listing = []
+    for t in stamps:
+        size = _interest(x, symbol, t)
+        half = text(float(size) / 2)
+        listing.append({"openInterest": size, "singleOpenInterest": half, "timestamp": str(t)})
+    return {"category": category, "symbol": symbol, "list": listing, "nextPageCursor": ""}
+
+
+def tickers(x: Exchange, query: Query) -> Message:
+    """``GET /v5/market/tickers``: of one symbol, or of all that have traded."""
+    category, symbol = _category(x, query), query.get("symbol")
+    names = [x.instrument(symbol).symbol] if symbol else list(x.instruments)
+    return {"category": category, "list": [_ticker(x, name, category) for name in names]}
+
+
+def _ticker(x: Exchange, symbol: str, category: str) -> Message:
+    """Return what the exchange says of a symbol now; a day is the 24 hours before."""
+    now, last = x.clock(), x.price(symbol)
+    (bid, ask), day = x.touch(symbol, now), _day(x, symbol, now)
+    if day is None:  # there is a book only
+        day = np.array([[float(last)] * 4 + [0.0, 0.0]])
+    change = float(last) / float(day[0, 0]) - 1.0
+    entry = {
+        "symbol": symbol, "lastPrice": plain(last), "bid1Price": plain(bid), "bid1Size": "1",
+        "ask1Price": plain(ask), "ask1Size": "1", "prevPrice24h": text(day[0, 0]),
+        "price24hPcnt": text(round(change, 6)), "highPrice24h": text(day[:, 1].max()),
+        "lowPrice24h": text(day[:, 2].min()), "volume24h": text(round(day[:, 4].sum(), 8)),
+        "turnover24h": text(round(day[:, 5].sum(), 4)),
+    }  # fmt: skip
+    if category == "spot":
+        return entry | {"usdIndexPrice": plain(last)}
+    hours, interest = x.instruments[symbol].funding_minutes // 60, _interest(x, symbol, now)
+    rates = x.funding.get(symbol)
+    coming = None if rates is None else rates.loc[now + 1 :]
+    rate = FUNDING_RATE if coming is None or not len(coming) else float(coming.iloc[0])
+    hour = max(1, hours) * 3_600_000
+    return entry | {
+        "indexPrice": plain(last), "markPrice": plain(last), "prevPrice1h": text(day[-1, 0]),
+        "openInterest": interest, "openInterestValue": text(float(interest) * float(last)),
+        "singleOpenInterest": text(float(interest) / 2),
+        "singleOpenInterestValue": text(float(interest) / 2 * float(last)),
+        "fundingRate": text(rate), "nextFundingTime": str((now // hour + 1) * hour),
+        "fundingIntervalHour": str(max(1, hours)), "fundingCap": "0.00375",
+        "predictedDeliveryPrice": "", "basisRate": "", "basis": "", "basisRateYear": "",
+        "deliveryFeeRate": "", "deliveryTime": "0", "preOpenPrice": "", "preQty": "",
+        "curPreListingPhase": "",
+    }  # fmt: skip
 
 
 ROUTES: dict[str, Callable[[Exchange, Query], Message]] = {
@@ -457,50 +570,7 @@ ROUTES: dict[str, Callable[[Exchange, Query], Message]] = {
     "/v5/market/recent-trade": recent_trades,
     "/v5/market/funding/history": funding,
     "/v5/market/instruments-info": instruments,
+    "/v5/market/tickers": tickers,
+    "/v5/market/open-interest": open_interest,
+    "/v5/market/risk-limit": risk_limit,
 }
-
-
-# ---- What the streams say: each topic at a moment.
-
-
-def check_topic(x: Exchange, topic: Any) -> None:
-    """Refuse a public topic that does not exist."""
-    match topic.split(".") if isinstance(topic, str) else []:
-        case ["kline", code, symbol] if symbol in x.instruments and code in CODES:
-            x.series(symbol, code)
-        case ["publicTrade", symbol] if symbol in x.instruments:
-            pass
-        case ["orderbook", depth, symbol] if symbol in x.books and depth in STREAMED:
-            pass
-        case _:
-            raise Refused(10404, f"error:handler not found,topic:{topic}")
-
-
-def push(x: Exchange, topic: str, at: int) -> Message | None:
-    """Return what a kline or trade topic says at time ``at``; None where there is no such bar."""
-    kind, *rest, symbol = topic.split(".")
-    data = _kline(x, symbol, rest[0], at) if kind == "kline" else _trades(x, symbol, at)
-    return {"topic": topic, "type": "snapshot", "ts": at, "data": data} if data else None
-
-
-def _kline(x: Exchange, symbol: str, code: str, at: int) -> list[Message]:
-    """Return the bar under way; at a multiple of the interval the one just closed, confirmed."""
-    bars = x.series(symbol, code)
-    start = (at - 1) // bars.step * bars.step
-    if (row := bars.row(start)) is None:
-        return []
-    entry = {"start": start, "end": start + bars.step - 1, "interval": code, "timestamp": at}
-    figures = dict(zip(COLUMNS, strings(bars.at(row, at)), strict=True))
-    return [entry | figures | {"confirm": at == start + bars.step}]
-
-
-def _trades(x: Exchange, symbol: str, at: int) -> list[Message]:
-    """Return the trades of the bar that closes at ``at``."""
-    bars = x.base(symbol)
-    if bars is None or (row := bars.row(at - bars.step)) is None:
-        return []
-    return [
-        {"T": int(t["time"]), "s": symbol, "S": t["side"], "v": t["size"], "p": t["price"]}
-        | {"L": "PlusTick" if t["side"] == "Buy" else "MinusTick", "i": t["execId"], "BT": False}
-        for t in bar_trades(bars, symbol, row)
-    ]

@@ -14,11 +14,12 @@ from typing import Any
 from aiohttp import web
 
 from setrade.errors import ArgumentError, integer, number
-from setrade.simulator import account, market
-from setrade.simulator.account import Account, PrivateApi
+from setrade.simulator import market, private
+from setrade.simulator.account import Account
 from setrade.simulator.broadcaster import Broadcaster, WebSocketEndpoint
 from setrade.simulator.faults import AFTER, BEFORE, Fault, Faults
 from setrade.simulator.market import Exchange
+from setrade.simulator.private import PrivateApi
 from setrade.simulator.wire import Clock, Now, Refused, envelope, wall_ms
 
 HOST = "127.0.0.1"
@@ -223,7 +224,7 @@ class Server:
             app.router.add_get(path, endpoint.serve)
         for path in market.ROUTES:
             app.router.add_get(path, partial(gateway.handle, call=gateway.public))
-        for method, path in account.ROUTES:
+        for method, path in private.ROUTES:
             app.router.add_route(method, path, partial(gateway.handle, call=self._private.call))
         clock = self.exchange.clock
         if not isinstance(clock, Clock) or clock.speed:

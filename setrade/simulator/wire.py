@@ -17,6 +17,8 @@ from setrade.errors import ArgumentError, choice, number
 
 CODES = {str(m): m * 60_000 for m in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)}  # to ms
 CODES["D"] = 1440 * 60_000
+EXTRA = "retExtInfo"
+MAX_LEVERAGE = "100.00"
 POSITIVE = re.compile(r"(?=.*[1-9])[0-9]+(\.[0-9]+)?")  # a decimal string
 Default = TypeVar("Default", int, None)
 Now = Callable[[], int]  # the time in ms
@@ -54,8 +56,9 @@ def envelope(
     result: Mapping[str, Any] | None, now: int, code: int = 0, message: str = "OK"
 ) -> dict[str, Any]:
     """Return the answer that all REST calls share."""
-    answer = {"retCode": code, "retMsg": message, "result": result or {}}
-    return answer | {"retExtInfo": {}, "time": now}
+    found = dict(result or {})
+    more = found.pop(EXTRA, {})  # the codes of a batch, one by one
+    return {"retCode": code, "retMsg": message, "result": found, EXTRA: more, "time": now}
 
 
 def whole(
@@ -136,31 +139,92 @@ class ListedInstrument:
     min_qty: str = "0.001"
     min_notional: str = "5"  # smallest value of an order, in the quote coin
     max_qty: str = "1190"  # of a limit order
+    max_market_qty: str | None = None  # of a market order; None: as of a limit order
     funding_minutes: int = 480  # between two payments
     status: str = "Trading"  # or "Closed", for a dead symbol
 
     def __post_init__(self) -> None:
-        for name in ("tick_size", "qty_step", "min_qty", "min_notional", "max_qty"):
+        for name in ("tick_size", "qty_step", "min_qty", "min_notional", "max_qty",
+                     "max_market_qty"):  # fmt: skip
             value = getattr(self, name)
+            if value is None and name == "max_market_qty":
+                continue
             if not isinstance(value, str) or not POSITIVE.fullmatch(value):
                 raise ArgumentError(name, value, "a positive decimal string")
         choice("status", self.status, ("Trading", "Closed"))
 
+    @property
+    def quote(self) -> str:
+        """The coin that prices are in."""
+        if self.symbol.endswith("PERP"):
+            return "USDC"
+        return next((c for c in ("USDT", "USDC") if self.symbol.endswith(c)), "USD")
+
+    @property
+    def base(self) -> str:
+        """The coin that is traded."""
+        return self.symbol.removesuffix("PERP").removesuffix(self.quote)
+
+    def settles(self, category: str) -> str:
+        """Return the coin that a position is paid in."""
+        return self.base if category == "inverse" else self.quote
+
+    def most(self, kind: str) -> str:
+        """Return the largest quantity of one ``"Limit"`` or ``"Market"`` order."""
+        return self.max_market_qty or self.max_qty if kind == "Market" else self.max_qty
+
     def listing(self, category: str) -> dict[str, Any]:
         """Return the entry of ``/v5/market/instruments-info``."""
-        quote = "USDT" if self.symbol.endswith("USDT") else "USD"
-        base = self.symbol.removesuffix(quote)
-        spot = category == "spot"
-        step, least = ("basePrecision", "minOrderAmt") if spot else ("qtyStep", "minNotionalValue")
         lot = {"minOrderQty": self.min_qty, "maxOrderQty": self.max_qty}
         entry: dict[str, Any] = {
-            "symbol": self.symbol, "status": self.status, "baseCoin": base, "quoteCoin": quote,
-            "priceFilter": {"tickSize": self.tick_size},
-            "lotSizeFilter": lot | {step: self.qty_step, least: self.min_notional},
+            "symbol": self.symbol, "status": self.status, "baseCoin": self.base,
+            "quoteCoin": self.quote, "priceFilter": {"tickSize": self.tick_size},
         }  # fmt: skip
-        if not spot:
-            entry |= {
-                "contractType": f"{category.title()}Perpetual", "settleCoin": quote,
-                "launchTime": "1585526400000", "fundingInterval": self.funding_minutes,
-            }  # fmt: skip
-        return entry
+        if category == "spot":
+            lot |= {"basePrecision": self.qty_step, "quotePrecision": "0.0000001"}
+            lot |= {"minOrderAmt": self.min_notional, "maxOrderAmt": "8000000"}
+            lot |= {"maxLimitOrderQty": self.max_qty, "maxMarketOrderQty": self.most("Market")}
+            more = {"innovation": "0", "marginTrading": "none", "riskParameters": {}}
+            return entry | {"lotSizeFilter": lot} | more
+        lot |= {"qtyStep": self.qty_step, "minNotionalValue": self.min_notional}
+        lot |= {"postOnlyMaxOrderQty": self.max_qty, "maxMktOrderQty": self.most("Market")}
+        return entry | {
+            "contractType": f"{category.title()}Perpetual", "settleCoin": self.settles(category),
+            "launchTime": "1585526400000", "deliveryTime": "0", "deliveryFeeRate": "",
+            "fundingInterval": self.funding_minutes, "unifiedMarginTrade": True,
+            "leverageFilter": {"minLeverage": "1", "maxLeverage": MAX_LEVERAGE,
+                               "leverageStep": "0.01"},
+            "upperFundingRate": "0.00375", "lowerFundingRate": "-0.00375", "copyTrading": "none",
+            "isPreListing": False, "preListingInfo": None, "lotSizeFilter": lot,
+        }  # fmt: skip
+
+
+# ---- what the exchange's documentation lists of an entry beside what changes (2026-07)
+
+ORDER: dict[str, Any] = {
+    "parentOrderLinkId": "", "blockTradeId": "", "isLeverage": "", "positionIdx": 0,
+    "cancelType": "UNKNOWN", "stopOrderType": "", "orderIv": "", "marketUnit": "",
+    "triggerPrice": "", "takeProfit": "", "stopLoss": "", "tpslMode": "", "ocoTriggerBy": "",
+    "tpLimitPrice": "", "slLimitPrice": "", "tpTriggerBy": "", "slTriggerBy": "",
+    "triggerDirection": 0, "triggerBy": "", "basePrice": "", "closeOnTrigger": False,
+    "placeType": "", "smpType": "None", "smpGroup": 0, "smpOrderId": "", "brokerOrderPrice": "",
+    "slippageToleranceType": "UNKNOWN", "slippageTolerance": "", "rpiTakerAccess": False,
+    "rpiMatchedQty": "0",
+}  # fmt: skip
+EXECUTION: dict[str, Any] = {
+    "isLeverage": "0", "stopOrderType": "UNKNOWN", "execFeeV2": "", "tradeIv": "", "markIv": "",
+    "indexPrice": "", "underlyingPrice": "", "blockTradeId": "", "extraFees": "",
+    "marketUnit": "",
+}  # fmt: skip
+POSITION: dict[str, Any] = {
+    "positionIdx": 0, "riskId": 1, "riskLimitValue": "2000000", "autoAddMargin": 0,
+    "positionStatus": "Normal", "liqPrice": "", "trailingStop": "0", "sessionAvgPrice": "",
+    "delta": "", "gamma": "", "vega": "", "theta": "", "adlRankIndicator": 0,
+    "isReduceOnly": False, "mmrSysUpdatedTime": "", "leverageSysUpdatedTime": "",
+    "tpslMode": "Full", "bustPrice": "", "tradeMode": 0,
+}  # fmt: skip
+COIN: dict[str, Any] = {
+    "locked": "0", "spotHedgingQty": "0", "borrowAmount": "0", "accruedInterest": "0",
+    "bonus": "0", "marginCollateral": True, "collateralSwitch": True, "colRes": "0",
+    "spotBorrow": "0", "free": "", "availableToWithdraw": "", "availableToBorrow": "",
+}  # fmt: skip

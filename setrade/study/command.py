@@ -52,18 +52,26 @@ def at_a_time() -> int:
 
 
 def carry_out(
-    name: str, args: argparse.Namespace, configs: list[RunConfig], data: Data, setting: Setting
+    name: str,
+    args: argparse.Namespace,
+    configs: list[RunConfig],
+    data: Data,
+    setting: Setting,
+    funding: Data | None = None,
 ) -> tuple[Store, StudyReport]:
     """Run what a study of one file of hourly bars lacks; its configurations call them ``"1h"``.
+
+    ``funding`` is the file of rates that positions pay; None: none are charged.
 
     All runs are on one kind of device, which the header names: a table does not mix them.
     """
     setting = setting.here()
     store = Store(
-        args.store / f"{name}.jsonl", name, {Path(data.path).name: data.sha256},
+        args.store / f"{name}.jsonl", name,
+        {Path(file.path).name: file.sha256 for file in (data, funding) if file},
         setting=setting.header(), repair=args.repair,
     )  # fmt: skip
-    work = partial(run_config, data={"1h": data}, setting=setting)
+    work = partial(run_config, data={"1h": data}, setting=setting, funding=funding)
     where = {"n_jobs": args.jobs, "backend": args.backend, "address": args.address}
     return store, run(work, configs, store, **where)
 

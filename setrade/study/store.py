@@ -269,21 +269,44 @@ class Data:
         """
         return _read(self)
 
+    def rates(self) -> pd.Series:
+        """Return funding rates by settlement (UTC) of a file with ``ts`` in ms and ``rate``.
+
+        Raises:
+            StudyError: the file is not the one that the study began with, or lacks a column.
+        """
+        return _rates(self)
+
+    def same(self) -> str:
+        """Return the path; raise StudyError if the file is not the one the study began with."""
+        if (now := Data.of(self.path)) != self:
+            raise StudyError(
+                f"{self.path} changed under the study: sha256 {now.sha256[:12]}…, "
+                f"it began with {self.sha256[:12]}…; put the old file back or start a new store"
+            )
+        return self.path
+
 
 @lru_cache(maxsize=4)
 def _read(data: Data) -> pd.DataFrame:
-    if (now := Data.of(data.path)) != data:
-        raise StudyError(
-            f"{data.path} changed under the study: sha256 {now.sha256[:12]}…, "
-            f"it began with {data.sha256[:12]}…; put the old file back or start a new store"
-        )
-    return candles.read(data.path)
+    return candles.read(data.same())
+
+
+@lru_cache(maxsize=4)
+def _rates(data: Data) -> pd.Series:
+    table = pd.read_parquet(data.same())
+    if lacks := {"ts", "rate"} - set(table.columns):
+        raise StudyError(f"{data.path} is no file of funding rates: it lacks {sorted(lacks)}")
+    return pd.Series(
+        table["rate"].to_numpy(float), pd.to_datetime(table["ts"], unit="ms", utc=True)
+    )
 
 
 # The files of real bars that studies read, and the requests that fetch Bybit's: ``make fetch``
 # sends one page by page. Start and end are the first and last bar's open, in UTC milliseconds.
 HOURS = "bybit_btcusdt_perp_1h.parquet"
 QUARTERS = "bybit_btcusdt_perp_15m.parquet"
+FUNDING = "bybit_btcusdt_funding_8h.parquet"
 _KLINE = "GET /v5/market/kline?category=linear&symbol=BTCUSDT"
 REQUESTS = {
     HOURS: f"{_KLINE}&interval=60&start=1585130400000&end=1735686000000",

@@ -8,14 +8,16 @@ are known fold by fold, and take whole folds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Collection, Sequence
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from setrade import evidence, metrics
+from setrade.backtest import STEPS
+from setrade.evidence import t_interval as t_interval
 from setrade.study.store import Row, Store, StudyError
 
 DAYS = 365.0  # a year
@@ -52,7 +54,9 @@ def _money(daily: np.ndarray) -> np.ndarray:
     """Return (models, 3): figures of `MONEY`, each the mean over seeds, of (models, seeds, T)."""
     annual, sharpe = metrics.annual_return(daily, DAYS), metrics.sharpe(daily, DAYS)
     each = np.stack([annual, sharpe, metrics.max_drawdown(daily)], axis=1)
-    return np.nanmean(each, axis=2)  # NaN: it never traded
+    known = ~np.isnan(each)  # NaN: it never traded; NaN for all seeds stays NaN
+    count, total = known.sum(axis=2), np.where(known, each, 0.0).sum(axis=2)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def _ledger(books: np.ndarray) -> np.ndarray:
@@ -62,9 +66,11 @@ def _ledger(books: np.ndarray) -> np.ndarray:
         return np.stack([wins / trades, gain / loss], axis=1)
 
 
-def draws(rows: Sequence[Row], axis: str, *, seed: int, n_samples: int) -> np.ndarray:
+def draws(
+    rows: Sequence[Row], axis: str, *, seed: int, n_samples: int, returns: str = "daily"
+) -> np.ndarray:
     """Return (1 + n_samples, models, figures): the estimate first, then redrawn histories."""
-    _, daily = cube(rows, axis, "daily")
+    _, daily = cube(rows, axis, returns)
     forecast = np.stack([cube(rows, axis, name)[1] for name in FORECAST])
     books = np.stack([cube(rows, axis, name)[1] for name in ("trades", "wins", "gain", "loss")])
     n_models, n_seeds, n_days = daily.shape
@@ -86,36 +92,112 @@ def draws(rows: Sequence[Row], axis: str, *, seed: int, n_samples: int) -> np.nd
     return np.concatenate([truth[None], drawn.reshape(n_samples, n_models, -1)])
 
 
-def tries(store: Store, axis: str) -> dict[str, Any]:
+def tries(store: Store, axis: str, *, beside: Collection[str] = ()) -> dict[str, Any]:
     """Return every try that a store holds, asked for or not: the deflated Sharpe ratio counts all.
+
+    Runs of the views in ``beside`` are benchmarks that nobody would choose, and no tries.
 
     Returns:
         ``sharpes``: Sharpe ratio a day by "<value of axis>/<seed>"; ``best``: the ``name`` of the
-        try with the largest, and its ``daily`` returns.
+        try with the largest, and its ``daily`` returns; ``effective``: how many different bets
+        the tries were (`evidence.effective_tries`). A try that never traded has ratio NaN, and
+        is not the best.
+
+    Raises:
+        StudyError: no try has a Sharpe ratio.
     """
-    rows = sorted(store.done().values(), key=lambda row: str(row["config"][axis]))
-    names, daily = cube(rows, axis, "daily")
-    seeds = sorted({row["config"]["seed"] for row in rows})
-    labels = [f"{name}/{seed}" for name in names for seed in seeds]
-    every = dict(zip(labels, daily.reshape(len(labels), -1), strict=True))
+    every: dict[str, np.ndarray] = {}
+    asked = [row for row in store.done().values() if row["config"].get("view") not in beside]
+    rows = sorted(asked, key=lambda row: str(row["config"][axis]))
+    for name, mine in groupby(rows, lambda row: row["config"][axis]):
+        group = list(mine)
+        seeds = sorted({row["config"]["seed"] for row in group})
+        _, daily = cube(group, axis, "daily")
+        every |= {f"{name}/{seed}": x for seed, x in zip(seeds, daily[0], strict=True)}
     sharpes = {label: evidence.sharpe(x) for label, x in every.items()}
-    best = labels[int(np.nanargmax(list(sharpes.values())))]
-    return {"sharpes": sharpes, "best": {"name": best, "daily": every[best]}}
+    traded = {label: x for label, x in sharpes.items() if not np.isnan(x)}
+    if not traded:
+        raise StudyError(f"none of {len(sharpes)} tries has a Sharpe ratio: none traded")
+    best = max(traded, key=lambda label: traded[label])
+    effective = evidence.effective_tries(np.stack(list(every.values()), axis=1))
+    found = {"name": best, "daily": every[best].tolist()}
+    return {"sharpes": sharpes, "best": found, "effective": effective}
+
+
+def each_seed(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows with those of models that know no seed, run with seed 0, for every seed."""
+    seeds = sorted({row["config"]["seed"] for row in rows})
+    names = {row["config"]["model"] for row in rows if row["config"]["seed"]}
+    alone = [row for row in rows if row["config"]["model"] not in names]
+    copies = [row | {"config": row["config"] | {"seed": s}} for row in alone for s in seeds]
+    return [row for row in rows if row["config"]["model"] in names] + (copies if names else alone)
+
+
+def waterfall(rows: Sequence[Row], axis: str) -> dict[str, dict[str, float]]:
+    """Return, by model, the mean gross return a year and what each cost took; they sum to net.
+
+    Means of daily returns times 365, over seeds and days.
+    """
+    names, net = cube(rows, axis, "daily")
+    steps = [cube(rows, axis, f"daily_{step}")[1] for step in ("gross", "fees", "slippage")]
+    means = np.array([DAYS * x.mean(axis=(1, 2)) for x in (*steps, net)])  # (4, models)
+    turn = np.concatenate([means[:1], np.diff(means, axis=0), means[-1:]])
+    labels = (*STEPS, "net")
+    return {
+        str(n): dict(zip(labels, turn[:, m].tolist(), strict=True)) for m, n in enumerate(names)
+    }
+
+
+def by_year(rows: Sequence[Row], axis: str) -> dict[str, dict[str, float]]:
+    """Return, by model and year, the rank correlation: bars-weighted over folds, then seeds."""
+    sums: dict[str, dict[str, np.ndarray]] = {}
+    for row in rows:
+        years = sums.setdefault(str(row["config"][axis]), {})
+        for year, (ic, n) in row["measures"]["by_year"].items():
+            years[year] = years.get(year, np.zeros(2)) + np.array([ic * n, n])
+    return {name: {y: float(t / n) for y, (t, n) in years.items()} for name, years in sums.items()}
+
+
+def learned(rows: Sequence[Row], axis: str) -> dict[str, dict[str, Any]]:
+    """Return, by model, best validation losses less those of a constant forecast; (seeds, folds).
+
+    ``gain`` above zero: the constant forecast (class shares, or one position) lost more.
+    ``gates``: rank correlation of mean gates before training with those after, one a run.
+    """
+    out: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        found = row["measures"]
+        if "val_loss" in found:
+            mine = out.setdefault(str(row["config"][axis]), {"gain": [], "epochs": [], "gates": []})
+            mine["gain"].append(round(found["constant_loss"] - min(found["val_loss"]), 6))
+            mine["epochs"].append(found["best_epoch"])
+            if "gates_start" in found:
+                pair = np.corrcoef(
+                    stats.rankdata([found["gates_start"], found["gates_end"]], axis=1)
+                )
+                mine["gates"].append(round(float(pair[0, 1]), 4))
+    return {name: mine | {"interval": t_interval(mine["gain"])} for name, mine in out.items()}
 
 
 def table(
-    rows: Sequence[Row], axis: str, baseline: Any, *, seed: int = 0, n_samples: int = 2_000
+    rows: Sequence[Row],
+    axis: str,
+    baseline: Any,
+    *,
+    seed: int = 0,
+    n_samples: int = 2_000,
+    returns: str = "daily",
 ) -> dict[str, dict[str, Any]]:
     """Return, by figure and model, estimate and interval, and the paired difference to a baseline.
 
     The rows, all of one study, differ in ``axis``, seed and fold only; ``baseline`` is one of the
-    values of ``axis``.
+    values of ``axis``; ``returns`` names the measure that money is counted from.
 
     Returns:
         ``{figure: {model: {"estimate", "low", "high", "difference": {the same} or None}}}``.
     """
     names, _ = cube(rows, axis, "accuracy")
-    every = draws(rows, axis, seed=seed, n_samples=n_samples)
+    every = draws(rows, axis, seed=seed, n_samples=n_samples, returns=returns)
     to_base = every - every[:, [names.index(baseline)]]
     out: dict[str, dict[str, Any]] = {}
     for k, figure in enumerate(FIGURES):
@@ -132,16 +214,5 @@ def interval(estimate: float, drawn: np.ndarray) -> dict[str, float]:
 
     Histories without a loss have an infinite profit factor, and a bound may be that.
     """
-    with np.errstate(invalid="ignore"):
-        low, high = np.nanquantile(drawn, [0.025, 0.975])
+    low, high = evidence.bounds(drawn[:, None])[0]
     return {"estimate": float(estimate), "low": float(low), "high": float(high)}
-
-
-def t_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
-    """Return mean, low and high of Student's 95 % interval over seeds; of one seed no width."""
-    x = np.asarray(values, float)
-    mean = float(x.mean())
-    if len(x) < 2 or (x == x[0]).all():  # SciPy answers NaN to a spread of nothing
-        return mean, mean, mean
-    low, high = stats.t.interval(0.95, len(x) - 1, mean, stats.sem(x))
-    return mean, float(low), float(high)
