@@ -17,8 +17,8 @@ def _short(value: Any) -> str:
         return f"{type(value).__name__} of shape {tuple(shape)}"
     try:
         text = repr(value)
-    except ValueError:  # an integer of more digits than Python writes
-        text = f"an integer of {value.bit_length()} bits"
+    except ValueError:  # it holds an integer of more digits than Python writes
+        text = f"a {type(value).__name__} with an integer of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -30,12 +30,16 @@ class ArgumentError(ValueError):
         super().__init__(f"{name}: got {_short(value)}, allowed: {allowed}")
 
 
+MOST = 2**53  # what counts anything: floats hold every integer up to it
+
+
 def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """Return ``value`` as an int within [low, high]; else raise `ArgumentError`."""
-    allowed = f"an integer >= {low}" + ("" if high is None else f" and <= {high}")
+    high = max(low, MOST) if high is None else high
+    allowed = f"an integer >= {low}" + ("" if high == MOST else f" and <= {high}")
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
         raise ArgumentError(name, value, allowed)
-    if value < low or (high is not None and value > high):
+    if value < low or value > high:
         raise ArgumentError(name, value, allowed)
     return int(value)
 

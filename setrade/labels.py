@@ -262,6 +262,7 @@ def bars_used(ends_at: np.ndarray, lookback: int, end: np.ndarray) -> np.ndarray
 
 def _end(n_bars: int, horizon: int, end: np.ndarray | None) -> np.ndarray:
     """Return the last bar of each label, from the horizon or as given, checked."""
+    horizon = integer("horizon", horizon, 1)
     if end is None:
         return last_bars(n_bars, horizon)
     end = array("end", end, ndim=1, finite=False).astype(np.float64)

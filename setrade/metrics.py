@@ -152,7 +152,8 @@ def calmar(returns: Any, periods: float) -> Any:
 
 def _profits(value: Any) -> np.ndarray:
     """Return the profits of trades (k,); none is allowed, NaN is not."""
-    return np.empty(0) if np.size(value) == 0 else array("profits", value, ndim=1)
+    nothing = isinstance(value, list | tuple | np.ndarray | pd.Series) and not len(value)
+    return np.empty(0) if nothing else array("profits", value, ndim=1)
 
 
 def win_rate(profits: Any) -> float:

@@ -326,7 +326,7 @@ def _measure(images, l_min, v_min, theiler, out):
 def _binary(image: Any) -> np.ndarray:
     """Return pictures of 0 and 1 as a uint8 array, or raise."""
     if is_tensor(image):
-        image = series("image", image).detach().cpu().numpy()
+        image = wide(series("image", image).detach()).cpu().numpy()
     elif isinstance(image, np.ndarray) and image.dtype == bool:
         image = image.view(np.uint8)
     values = array("image", image, min_length=2)

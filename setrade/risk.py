@@ -232,6 +232,8 @@ def by_confidence(position: np.ndarray, confidence: np.ndarray, risk: Risk) -> n
     Raises:
         ArgumentError: NaN, another shape, or a confidence outside [0, 1].
     """
+    if not isinstance(risk, Risk):
+        raise ArgumentError("risk", risk, "a Risk")
     position = array("position", position, ndim=1).astype(np.float64)
     confidence = array("confidence", confidence, ndim=1).astype(np.float64)
     if len(confidence) != len(position):

@@ -88,6 +88,7 @@ def from_probabilities(
     if p.shape != (3,) or p.min() < 0 or abs(p.sum() - 1) > 1e-4:
         raise ArgumentError("probabilities", p, "sell, hold, buy: three shares that sum to 1")
     lean = float(p[2] - p[0])
+    choice("source", source, SOURCES)
     position = lean if abs(lean) > number("threshold", threshold, 0, 1) else 0.0
     return Signal(time, position, float(p.max()), (p[0], p[1], p[2]), attention, source)
 

@@ -112,6 +112,8 @@ def _sets(sets: Any) -> pd.DataFrame:
     """Return the sets as a frame of numbers with known columns and at least one row."""
     try:
         table = pd.DataFrame(sets).reset_index(drop=True)
+        if any(getattr(t, "kind", "O") == "c" for t in table.dtypes):
+            raise TypeError("complex numbers")
         table = table.astype(np.float64)
     except (ValueError, TypeError, AttributeError) as error:
         raise ArgumentError("sets", sets, "a table of numbers, one row a set") from error

@@ -159,6 +159,8 @@ def replay(messages: Iterable[dict[str, Any]], levels: int = 10) -> Replay:
         ArgumentError: a message is malformed, or no book had that many levels.
     """
     levels = integer("levels", levels, 1)
+    if not np.iterable(messages) or isinstance(messages, str | bytes | dict):
+        raise ArgumentError("messages", messages, "decoded JSON objects, one after the other")
     book, kinds, kept, invalid = OrderBook(), Counter[str](), [], 0
     for message in messages:
         if not isinstance(message, dict):

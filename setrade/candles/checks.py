@@ -11,7 +11,7 @@ from numba.extending import register_jitable
 from pandas.tseries.frequencies import to_offset
 
 from setrade.compiled import kernel
-from setrade.errors import UTC_NAMES, ArgumentError
+from setrade.errors import UTC_NAMES, ArgumentError, timed
 
 SECOND, HOUR, DAY = 1_000_000_000, 3_600_000_000_000, 86_400_000_000_000  # ns
 ALLOWED = 'a pandas offset of 1 s or more that divides a day: "1min", "15min", "1h", "1D" ...'
@@ -72,7 +72,7 @@ def bar_interval(candles: pd.DataFrame) -> pd.Timedelta:
     """
     index = candles.index if isinstance(candles, pd.DataFrame) else None
     step = common_step(index) if isinstance(index, pd.DatetimeIndex) else None
-    if step is None:
+    if step is None or timed("candles", candles) is None:
         raise ArgumentError("candles", candles, "a frame of at least two candles")
     return cast(pd.Timedelta, pd.Timedelta(step, unit="ns"))
 

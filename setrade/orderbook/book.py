@@ -14,6 +14,7 @@ import pandas as pd
 from setrade.errors import ArgumentError, array, flag, integer
 
 INFINITY = float("inf")
+LAST_MS = 2**63 // 10**6 - 1  # of nanoseconds in 64 bits: the year 2262
 
 
 class Side:
@@ -85,7 +86,10 @@ def utc_times(name: str, value: Any) -> np.ndarray:
         value = value.tz_convert(None).to_numpy()
     if np.ma.is_masked(value):
         raise ArgumentError(name, value, "no masked values")
-    times = np.atleast_1d(np.asarray(value))
+    try:
+        times = np.atleast_1d(np.asarray(value))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ArgumentError(name, value, f"one axis of datetime64 stamps ({error})") from error
     if times.dtype.kind != "M" or times.ndim != 1 or np.isnat(times).any():
         raise ArgumentError(name, value, "one axis of datetime64 stamps without NaT")
     exact = times.astype("datetime64[ns]")
@@ -295,6 +299,8 @@ class OrderBook:
         """Empty the book for a snapshot; return whether the message's levels are to be taken."""
         if type(u) is not int or type(stamp) is not int:
             raise ValueError("u and ts are integers")
+        if not 0 <= stamp <= LAST_MS:
+            raise ValueError("ts beyond what nanoseconds count")
         if symbol != self.symbol and self.symbol is not None:
             raise ValueError(f"a message of {symbol!r} for the book of {self.symbol!r}")
         if kind == "snapshot" or (u == 1 and kind == "delta"):
@@ -371,6 +377,13 @@ class OrderBook:
 _ALLOWED = "a snapshot or delta of one symbol: type, ts, data {s, b, a, u}, decimal strings"
 
 
+def snapshots(name: str, books: Any) -> Snapshots:
+    """Return ``books`` if they are `Snapshots`; else raise `ArgumentError`."""
+    if not isinstance(books, Snapshots):
+        raise ArgumentError(name, books, "a setrade.orderbook.Snapshots")
+    return books
+
+
 Levels = dict[str, str]  # price -> size, as sent
 
 
@@ -383,7 +396,7 @@ def messages(
     left the visible book, as the exchange sends it. ``u`` rises by one from
     ``first_update`` (not 1, which would mean a snapshot). Levels of size 0 are left out.
     """
-    u = integer("first_update", first_update, 2)
+    u, books = integer("first_update", first_update, 2), snapshots("books", books)
     before: tuple[Levels, Levels] | None = None
     stamps = books.time.astype("datetime64[ms]").astype(np.int64)
     for row in range(len(books)):

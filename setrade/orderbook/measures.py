@@ -11,7 +11,7 @@ from numba import prange
 from setrade.buffers import output
 from setrade.compiled import kernel
 from setrade.errors import ArgumentError, array, choice, flag, integer, number, places
-from setrade.orderbook.book import Snapshots
+from setrade.orderbook.book import Snapshots, snapshots
 
 
 def depth_imbalance(books: Snapshots) -> np.ndarray:
@@ -21,6 +21,7 @@ def depth_imbalance(books: Snapshots) -> np.ndarray:
     [-1, 1]. Source: for one level Gould and Bonart
     (2016), queue imbalance; deeper levels as in the seeds' order-book picture.
     """
+    snapshots("books", books)
     bids, asks = books.bid_size.cumsum(1), books.ask_size.cumsum(1)
     return (bids - asks) / (bids + asks)
 
@@ -31,6 +32,7 @@ def microprice(books: Snapshots) -> np.ndarray:
     A heavy bid pulls it towards the ask. It lies between best bid and best ask. Source:
     Stoikov (2018), introduction, where it is called the weighted mid-price.
     """
+    snapshots("books", books)
     bid, ask = books.bid_size[:, 0], books.ask_size[:, 0]
     return (bid * books.ask_price[:, 0] + ask * books.bid_price[:, 0]) / (bid + ask)
 
@@ -41,6 +43,7 @@ def next_move(books: Snapshots, horizon: int) -> np.ndarray:
     Shape ``(N,)``; the last ``horizon`` are NaN, for their future is not known. A label,
     never an input.
     """
+    snapshots("books", books)
     horizon = integer("horizon", horizon, 1, len(books) - 1)
     mid, move = books.mid(), np.full(len(books), np.nan)
     move[:-horizon] = (mid[horizon:] / mid[:-horizon] - 1) * 1e4
@@ -56,6 +59,7 @@ def large_levels(books: Snapshots, min_size: float) -> pd.DataFrame:
     Columns: ``row`` of the snapshot, ``side`` (+1 bid, -1 ask), ``offset_bps`` from that
     snapshot's mid, ``size`` in base coin, ``price``.
     """
+    snapshots("books", books)
     min_size = number("min_size", min_size, 0, above=True)
     mid = books.mid()
     parts = []
@@ -137,6 +141,7 @@ def walk(books: Snapshots, sizes: np.ndarray, side: str) -> np.ndarray:
     Returns:
         float64 of shape ``(N, S)``; NaN where the visible levels hold less than the size.
     """
+    snapshots("books", books)
     sizes = array("sizes", sizes, ndim=1)
     if sizes.min() <= 0:
         raise ArgumentError("sizes", sizes.min(), "sizes above zero")
@@ -151,8 +156,9 @@ def walk(books: Snapshots, sizes: np.ndarray, side: str) -> np.ndarray:
 
 def slippage_bps(books: Snapshots, sizes: np.ndarray, side: str) -> np.ndarray:
     """Return how much worse than the mid the order fills, in basis points, ``(N, S)``."""
+    snapshots("books", books)
     mid = books.mid()[:, None]
-    sign = 1 if side == "buy" else -1
+    sign = 1 if choice("side", side, ("buy", "sell")) == "buy" else -1
     return sign * (walk(books, sizes, side) / mid - 1) * 1e4
 
 
@@ -199,7 +205,8 @@ def fit_power_law(
     """
     from arch.bootstrap import MovingBlockBootstrap
 
-    sizes, cost = array("sizes", sizes, ndim=1, min_length=3), array("cost", cost, ndim=2)
+    sizes = array("sizes", sizes, ndim=1, min_length=3).astype(float)
+    cost = array("cost", cost, ndim=2).astype(float)
     if cost.shape[1] != len(sizes) or sizes.min() <= 0 or len(np.unique(sizes)) < 3:
         raise ArgumentError("sizes", sizes, "3 or more different sizes > 0, one a cost column")
     if cost.mean(0).min() <= 0:
@@ -259,6 +266,7 @@ def spoofing(
         ``ticks_away`` from its side's best price at the start, ``seconds``, ``traded``,
         ``score``.
     """
+    snapshots("books", books)
     min_size = number("min_size", min_size, 0, above=True)
     tick = number("tick", tick, 0, above=True)
     near = number("near_ticks", near_ticks, 0, above=True)
@@ -437,6 +445,7 @@ def heatmap(
         ArgumentError: an argument is out of range, or a window begins before the first
             snapshot.
     """
+    snapshots("books", books)
     rows, span = integer("rows", rows, 1), number("span_bps", span_bps, 0, 9_999, above=True)
     fixed = choice("reference", reference, ("mid", "fixed")) == "fixed"
     n = len(books)

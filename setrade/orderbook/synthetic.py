@@ -141,7 +141,7 @@ def synthetic(
     """
     n, levels = integer("n", n, 100), integer("levels", levels, 10)
     signal, rate = number("signal", signal, 0, 1), number("move_rate", move_rate, 0, 1)
-    counts = [integer(k, v, 0) for k, v in
+    counts = [integer(k, v, 0, n) for k, v in
               (("walls", walls), ("filled", filled), ("spoofs", spoofs))]  # fmt: skip
     if (least := SLOT * (counts[1] + counts[2])) > n:
         raise ArgumentError("n", n, f">= {SLOT} * (filled + spoofs) = {least}")

@@ -187,7 +187,8 @@ def _forecast(probability: np.ndarray, hit: np.ndarray) -> tuple[np.ndarray, np.
     p = array("probability", probability, ndim=1).astype(np.float64)
     if p.min() < 0 or p.max() > 1:
         raise ArgumentError("probability", (float(p.min()), float(p.max())), "numbers in [0, 1]")
-    y = np.asarray(hit)
+    flags = isinstance(hit, np.ndarray) and hit.dtype.kind == "b" and not np.ma.is_masked(hit)
+    y = np.asarray(hit) if flags else array("hit", hit, ndim=1)
     if y.shape != p.shape or not np.isin(y, (0, 1)).all():
         raise ArgumentError("hit", hit, f"{len(p)} values, each 0 or 1 (or False, True)")
     return p, y.astype(np.float64)

@@ -249,7 +249,7 @@ class Drawn:
 
     def __post_init__(self) -> None:
         for name, x in vars(self).items():
-            n = len(self.windows) if name == "kind" else len(self.kind)
+            n = len(self.windows)
             if len(x) != n or x.ndim != (3 if name == "windows" else 1):
                 raise ArgumentError(name, x, f"{n} rows, as many as windows has")
 

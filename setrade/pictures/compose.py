@@ -27,6 +27,7 @@ from setrade.compiled import kernel
 from setrade.errors import ArgumentError, array, choice, integer
 from setrade.gramian import gadf, gasf, transition_field
 from setrade.orderbook import Snapshots, depth_imbalance
+from setrade.orderbook.book import snapshots
 from setrade.recurrence import recurrence
 
 
@@ -348,7 +349,7 @@ def volume_profile(
     Raises:
         ArgumentError: a bad argument, by name.
     """
-    x = as_windows(windows)
+    x, outside = as_windows(windows), choice("outside", outside, ("error", "clip"))
     profile = np.empty((len(x), integer("rows", rows, 3)))
     refuse_faults(x)
     limits = price_limits(x, price_range, outside)
@@ -441,8 +442,7 @@ def book_imbalance(
         ArgumentError: a bad argument, or a bar without a snapshot, with its time.
     """
     check(candles)
-    if not isinstance(books, Snapshots):
-        raise ArgumentError("books", books, "orderbook.Snapshots")
+    snapshots("books", books)
     length = integer("length", length, 1, len(candles))
     stride = integer("stride", stride, 1)
     opens = pd.DatetimeIndex(candles.index)

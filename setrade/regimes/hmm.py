@@ -333,8 +333,8 @@ def fit_hmm(
     Source: the fit is hmmlearn's; L. Rabiner (1989), section III C.
     """
     k, order = integer("n_states", n_states, 2, 10), choice("order", order, ORDERS)
-    restarts, seed = integer("restarts", restarts, 1), integer("seed", seed, 0)
-    n_iter = integer("n_iter", n_iter, 1)
+    restarts, seed = integer("restarts", restarts, 1, 1000), integer("seed", seed, 0)
+    n_iter = integer("n_iter", n_iter, 1, 100_000)
     x = observations(candles, window).to_numpy()[window:]
     if len(x) < 100 * k:
         raise ArgumentError("candles", candles, f"at least 100 bars a state: {100 * k + window}")
