@@ -561,7 +561,8 @@ def of_array(x: np.ndarray) -> dict[str, Any]:
     out = {"empty": x[:0], "one": x[:1], "scalar": np.float64(1.0), "text": x.astype(str),
            "objects": x.astype(object), "ragged": [[1.0], [1.0, 2.0]], "backwards": x[..., ::-1],
            "masked": np.ma.masked_array(x, np.arange(x.size).reshape(x.shape) == 1),
-           "another axis": x[None, None], "strings": ["a", "b"], "iterator": iter(x.tolist())}  # fmt: skip
+           "another axis": x[None, None], "strings": ["a", "b"],
+           "iterator": iter(x.tolist())}  # fmt: skip
     if x.dtype.kind in "iuf":
         nan, inf = x.astype(float), x.astype(float)
         nan.flat[0], inf.flat[-1] = np.nan, np.inf
@@ -573,7 +574,8 @@ def of_array(x: np.ndarray) -> dict[str, Any]:
     return out
 
 
-ODD = {"None": None, "nothing": [], "text": "x", "object": object(), "dict": {}, "list": [1, "a", None],
+ODD = {"None": None, "nothing": [], "text": "x", "object": object(), "dict": {},
+       "list": [1, "a", None],
        "iterator": "ITER", "bytes": b"1", "NaT": pd.NaT, "NA": pd.NA, "class": int}  # fmt: skip
 NUMBERS = {"NaN": np.nan, "infinite": np.inf, "minus infinite": -np.inf, "huge": 10**400,
            "very huge": 10**5000, "minus": -1, "zero": 0, "True": True, "text": "1", "complex": 1j,

@@ -290,7 +290,8 @@ class PaperBroker:
         if not self._affords(request, self._price):
             name = request.client_order_id
             raise OrderRejectedError(name, NO_MARGIN, "the margin does not cover it")
-        self._require_book(request.client_order_id)
+        if self.against == "book":
+            self._require_book(request.client_order_id)
         order = self._take(request)
         if self.against == "book":
             self._meet_book(order)
@@ -309,7 +310,7 @@ class PaperBroker:
         return grown <= 0 or bound <= self._lever * self._worth(price) * (1 + 1e-9)
 
     def _require_book(self, name: str) -> None:
-        if self.against == "book" and self._book is None:
+        if self._book is None:
             raise OrderRejectedError(name, NO_PRICE, "no book seen yet")
 
     def _take(self, request: OrderRequest) -> PaperOrder:
@@ -349,7 +350,8 @@ class PaperBroker:
         at = constants.moment("decided", decided)
         worth = self._price if price is None else number("price", price, 0.0, above=True)
         if at > self._decided:
-            self._require_book(str(decided))
+            if self.against == "book":
+                self._require_book(str(decided))
             self._decided = at
             if self.against == "bar":
                 self._waiting = [want, at]

@@ -27,11 +27,14 @@ Predict = Callable[[str], np.ndarray]  # a part of the fold -> probabilities (m,
 class Past(Protocol):
     """What a baseline reads of an `experiment.Fold`."""
 
-    bars: pd.DataFrame
-    truth: pd.Series
-    split: Any  # labels.Split
-    setting: Any  # experiment.Setting
-
+    @property
+    def bars(self) -> pd.DataFrame: ...
+    @property
+    def truth(self) -> pd.Series: ...
+    @property
+    def split(self) -> Any: ...
+    @property
+    def setting(self) -> Any: ...
     def ends(self, part: str) -> np.ndarray: ...
 
 
