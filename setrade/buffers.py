@@ -48,7 +48,7 @@ def series(name: str, x: Any, min_length: int = 2) -> Any:
     torch = sys.modules["torch"]
     plain = x.layout == torch.strided and not x.is_meta and str(x.dtype)[6:] in REAL
     if not plain or x.ndim == 0:
-        allowed = f"a dense tensor of {' '.join(REAL)} with data and at least 1 axis"
+        allowed = f"a dense tensor of real numbers ({' '.join(REAL)}) with data and 1 axis or more"
         raise ArgumentError(name, x if plain else (x.dtype, x.layout, x.device), allowed)
     if x.shape[-1] < min_length or x.numel() == 0:
         raise ArgumentError(name, x, f"not empty, the last axis at least {min_length} long")
@@ -86,7 +86,9 @@ def apart(out: Any, source: Any) -> Any:
     sides = (out, source)
     if all(map(is_tensor, sides)):
         first, second = map(_span, sides)
+        known = first[0] and second[0]  # a tensor that only stands for others has no address
         shared = out.device == source.device and first[0] < second[1] and second[0] < first[1]
+        shared = bool(known and shared)
     else:
         both = [side.detach().numpy() if is_tensor(side) else side for side in sides]
         shared = all(isinstance(x, np.ndarray) for x in both) and np.may_share_memory(*both)

@@ -118,14 +118,12 @@ def _as_array(name: str, value: Any, allowed: str) -> np.ndarray:
     parts = value if isinstance(value, list | tuple) else (value,)
     if any(map(np.ma.is_masked, parts)):
         raise ArgumentError(name, value, "no masked values: fill them, or leave them out")
-    types: list[Any] = []
-    table: Any = value  # of pandas where `types` is not empty
-    if isinstance(value, pd.DataFrame | pd.Series | pd.Index):
-        types = list(value.dtypes) if isinstance(value, pd.DataFrame) else [value.dtype]
-    foreign = not all(isinstance(t, np.dtype) for t in types)
     try:
-        if foreign and all(t.kind in "iuf" for t in types):  # nullable, arrow
-            return table.to_numpy(np.float64, na_value=np.nan)
+        if isinstance(value, pd.DataFrame | pd.Series | pd.Index):
+            types = list(value.dtypes) if isinstance(value, pd.DataFrame) else [value.dtype]
+            plain = all(isinstance(t, np.dtype) for t in types)
+            if not plain and all(t.kind in "iuf" for t in types):  # nullable, arrow
+                return value.to_numpy(np.float64, na_value=np.nan)
         return np.asarray(value)
     except (ValueError, TypeError, RuntimeError) as error:  # ragged, on a GPU, wanting gradients
         raise ArgumentError(name, value, f"{allowed} ({error})") from error

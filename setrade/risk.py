@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from setrade.costs import compiled
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, integer, number, timed
 
 MOST_ATR_BARS = 100_000  # of TA-Lib
 
@@ -218,6 +219,13 @@ def _scaled(position: np.ndarray, confidence: np.ndarray, low: float, full: floa
     return out
 
 
+def _column(name: str, value: np.ndarray) -> np.ndarray:
+    """Return finite float64 numbers (n,); the index of a Series keeps the law of the index."""
+    if isinstance(value, pd.Series):
+        timed(name, value, needed=False)
+    return array(name, value, ndim=1).astype(np.float64)
+
+
 def by_confidence(position: np.ndarray, confidence: np.ndarray, risk: Risk) -> np.ndarray:
     """Scale positions by the confidence of the forecasts behind them.
 
@@ -234,8 +242,8 @@ def by_confidence(position: np.ndarray, confidence: np.ndarray, risk: Risk) -> n
     """
     if not isinstance(risk, Risk):
         raise ArgumentError("risk", risk, "a Risk")
-    position = array("position", position, ndim=1).astype(np.float64)
-    confidence = array("confidence", confidence, ndim=1).astype(np.float64)
+    position = _column("position", position)
+    confidence = _column("confidence", confidence)
     if len(confidence) != len(position):
         raise ArgumentError("confidence", confidence, f"shape ({len(position)},), as position")
     if confidence.min() < 0 or confidence.max() > 1:
@@ -269,8 +277,8 @@ def by_volatility(
 
     Source: A. Moreira and T. Muir, Volatility-Managed Portfolios, Journal of Finance 72 (2017).
     """
-    position = array("position", position, ndim=1).astype(np.float64)
-    close = array("close", close, ndim=1).astype(np.float64)
+    position = _column("position", position)
+    close = _column("close", close)
     if len(close) != len(position) or close.min() <= 0:
         raise ArgumentError("close", close, f"{len(position)} prices > 0, one a position")
     target, periods = (

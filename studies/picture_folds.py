@@ -24,7 +24,7 @@ from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 from setrade import backtest, candles, evidence, labels, metrics, pictures, results, training
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, choice
-from setrade.files import atomic_path
+from setrade.files import atomic_path, write_atomic
 from setrade.study import StudyError
 from setrade.study.experiment import daily
 
@@ -60,8 +60,7 @@ def claim(folder: Path, identity: dict[str, Any]) -> Path:
         theirs = json.loads(file.read_text(encoding="utf-8"))
         if wrong := [k for k in {**mine, **theirs} if mine.get(k) != theirs.get(k)]:
             raise StudyError(f"{folder} holds work of another {wrong[0]}: remove it to begin anew")
-    with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(mine, indent=1), encoding="utf-8")
+    write_atomic(file, json.dumps(mine, indent=1))
     return folder
 
 
@@ -309,8 +308,7 @@ def taught(
         ready: Any = net()
         ready.to(memory_format=torch.channels_last)  # faster on a CPU
         told = training.fit(ready, *sets[:2], plan=plan, checkpoint=where / "state.pt")
-        with atomic_path(where / "history.json") as temporary:
-            temporary.write_text(json.dumps(asdict(told)), encoding="utf-8")
+        write_atomic(where / "history.json", json.dumps(asdict(told)))
         both = [training.predict(ready, part, batch_size=64) for part in sets[1:]]
         return torch.cat(both).softmax(1)[:, 1].double().numpy()
 

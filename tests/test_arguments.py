@@ -95,13 +95,17 @@ EXEMPT = {
     "channels.Standardizer": "takes nothing; fit, transform and from_dict are below",
     "costs.Rates": "plain numbers for kernels, made by Costs.rates",
     "evidence.ConfidenceInterval": "a record, made by interval",
+    "evidence.Detectable": "a record, made by detectable",
+    "evidence.Learned": "a record, made by learned",
+    "evidence.Overfitting": "a record, made by overfitting",
+    "evidence.detectable": "takes a function: test_power",
+    "evidence.learned": "losses by epoch of several seeds: test_power",
+    "metrics.spread": "a helper of the ratios, of checked returns",
     "evidence.SuperiorAbility": "a record, made by superior_ability",
     "evidence.interval": "takes a function: test_evidence",
     "evidence.metric_intervals": "takes a Result: test_evidence",
-    "evidence.overfitting_probability": "test_evidence",
     "evidence.paired_difference": "takes a function: test_evidence",
     "evidence.resample": "takes a function: test_evidence",
-    "evidence.superior_ability": "test_evidence",
     "gramian.gasf_inverse": "test_gramian",
     "labels.Split": "its law is tested below",
     "metrics.Drawdown": "a plain record, made by drawdown",
@@ -195,6 +199,66 @@ BASE: dict[str, tuple[Any, dict[str, Any]]] = {
         ),
     ),
     "backtest.grid": (backtest.grid, dict(threshold=[0.1, 0.2], size=[1.0])),
+    "backtest.cost_steps": (
+        backtest.cost_steps,
+        dict(candles=SHORT, position=POSITION, funding=FUNDING),
+    ),
+    "backtest.waterfall": (
+        backtest.waterfall,
+        dict(candles=SHORT, position=POSITION, funding=FUNDING),
+    ),
+    "costs.impact": (
+        costs.impact,
+        dict(value=1.0, day_value=2.0, day_volatility=0.1, coefficient=1.0),
+    ),
+    "costs.capacity": (
+        costs.capacity,
+        dict(edge=0.1, day_value=2.0, day_volatility=0.1, coefficient=1.0),
+    ),
+    "evidence.bounds": (evidence.bounds, dict(drawn=MODELS, level=0.9)),
+    "evidence.clusters": (evidence.clusters, dict(returns=MODELS, correlation=0.5)),
+    "evidence.effective_tries": (evidence.effective_tries, dict(returns=MODELS, correlation=0.5)),
+    "evidence.holm": (evidence.holm, dict(p_values=np.array([0.1, 0.2]))),
+    "evidence.constant_loss": (
+        evidence.constant_loss,
+        dict(train=np.arange(9) % 3, validation=np.arange(9) % 3, num_classes=3),
+    ),
+    "evidence.min_track_record": (
+        evidence.min_track_record,
+        dict(returns=GAINS, benchmark=0.0, level=0.9),
+    ),
+    "evidence.overfitting_probability": (
+        evidence.overfitting_probability,
+        dict(returns=MODELS, n_blocks=4),
+    ),
+    "evidence.overfitting": (
+        evidence.overfitting,
+        dict(returns=MODELS, n_blocks=4, seed=1, n_samples=20),
+    ),
+    "evidence.plant": (
+        evidence.plant,
+        dict(candles=SHORT, size=0.1, hold=1, seed=1, window=8, block=10.0),
+    ),
+    "evidence.t_interval": (evidence.t_interval, dict(values=np.array([1.0, 2, 4]), level=0.9)),
+    "evidence.widened": (
+        evidence.widened,
+        dict(estimate=1.0, low=0.5, high=1.5, n_folds=4, level=0.9),
+    ),
+    "evidence.superior_ability": (
+        evidence.superior_ability,
+        dict(benchmark=GAINS, models=MODELS, seed=1, reps=100),
+    ),
+    "risk.by_volatility": (
+        risk.by_volatility,
+        dict(
+            position=POSITION,
+            close=SHORT["close"],
+            target=0.5,
+            periods=365.0,
+            halflife=5.0,
+            limit=1.0,
+        ),
+    ),
     "backtest.Costs": (costs.Costs, dict(fee_bps=1.0, maker_fee_bps=1.0, slippage_bps=1.0)),
     "backtest.Risk": (
         risk.Risk,
@@ -514,7 +578,7 @@ BASE["pictures.book_imbalance"] = (
 FREE = {("signals.from_probabilities", "time")}
 # What has the order of time without caring for it: shares of a set, rows that are paired by place.
 UNORDERED = {
-    "labels.class_shares", "metrics.returns", "metrics.win_rate", "risk.by_confidence",
+    "labels.class_shares", "metrics.returns",
     "Snapshots.at", "Snapshots.join",  # times asked for, one by one, in any order and zone
 }  # fmt: skip
 
@@ -562,7 +626,7 @@ def of_array(x: np.ndarray) -> dict[str, Any]:
            "objects": x.astype(object), "ragged": [[1.0], [1.0, 2.0]], "backwards": x[..., ::-1],
            "masked": np.ma.masked_array(x, np.arange(x.size).reshape(x.shape) == 1),
            "another axis": x[None, None], "strings": ["a", "b"],
-           "iterator": iter(x.tolist())}  # fmt: skip
+           "iterator": iter([1.0])}  # fmt: skip
     if x.dtype.kind in "iuf":
         nan, inf = x.astype(float), x.astype(float)
         nan.flat[0], inf.flat[-1] = np.nan, np.inf
@@ -574,12 +638,34 @@ def of_array(x: np.ndarray) -> dict[str, Any]:
     return out
 
 
-ODD = {"None": None, "nothing": [], "text": "x", "object": object(), "dict": {},
-       "list": [1, "a", None],
-       "iterator": "ITER", "bytes": b"1", "NaT": pd.NaT, "NA": pd.NA, "class": int}  # fmt: skip
-NUMBERS = {"NaN": np.nan, "infinite": np.inf, "minus infinite": -np.inf, "huge": 10**400,
-           "very huge": 10**5000, "minus": -1, "zero": 0, "True": True, "text": "1", "complex": 1j,
-           "half": 0.5, "array": np.array([1.0]), "float32": np.float32(1)}  # fmt: skip
+ODD = {
+    "None": None,
+    "nothing": [],
+    "text": "x",
+    "object": object(),
+    "dict": {},
+    "list": [1, "a", None],
+    "iterator": "ITER",
+    "bytes": b"1",
+    "NaT": pd.NaT,
+    "NA": pd.NA,
+    "class": int,
+}
+NUMBERS = {
+    "NaN": np.nan,
+    "infinite": np.inf,
+    "minus infinite": -np.inf,
+    "huge": 10**400,
+    "very huge": 10**5000,
+    "minus": -1,
+    "zero": 0,
+    "True": True,
+    "text": "1",
+    "complex": 1j,
+    "half": 0.5,
+    "array": np.array([1.0]),
+    "float32": np.float32(1),
+}
 FLAGS = {"False in text": "False", "0": 0, "1": 1, "none": None, "array": np.array([True, False])}
 NEVER = {"False in text", "masked", "meta", "sparse", "ragged", "complex", "object", "very huge"}
 

@@ -119,7 +119,7 @@ def test_degenerate_figures():
 @given(st.floats(-0.5, 0.5), st.integers(2, 3000), st.floats(1e-3, 1e9))
 def test_a_steady_rate_has_no_sharpe_ratio(rate, n, start):
     """Up to rounding, whatever the rate, the length and the account's size."""
-    equity = start * (1 + rate) ** np.minimum(np.arange(n), 600 / max(abs(rate), 0.3))
+    equity = start * (1 + rate) ** np.minimum(np.arange(n), 600 // max(abs(rate), 0.3))
     r = metrics.returns(equity[: max(2, np.flatnonzero(equity > 1e-290).max() + 1)])
     r = r[r != 0] if (r != 0).any() else r  # after the exponent's end it stands still
     assert math.isnan(metrics.sharpe(r, 365))

@@ -95,6 +95,8 @@ def bounds(drawn: np.ndarray, level: float = 0.95) -> np.ndarray:
     A bound lies on the line between the two values next to it, and is one of the values where
     some are infinite. NaN where no history is defined.
     """
+    drawn = array("drawn", drawn, ndim=2, finite=False).astype(float)
+    level = number("level", level, 0, 1)
     cut = [(1 - level) / 2, (1 + level) / 2]
     out = np.full((drawn.shape[1], 2), np.nan)
     for row, values in enumerate(drawn.T):
@@ -135,7 +137,10 @@ def t_interval(
 
     Values that are all equal have no width either.
     """
-    x = array("values", np.asarray(values, float), ndim=1)
+    values = (
+        values if hasattr(values, "__len__") else list(values) if np.iterable(values) else values
+    )
+    x = array("values", values, ndim=1).astype(float)
     mean, error = float(x.mean()), float(metrics.spread(x)) / np.sqrt(len(x))
     if not error > 0:  # one value, or no spread
         return mean, mean, mean
@@ -153,6 +158,8 @@ def widened(
     2.7 for 3. Each bound moves away from ``estimate`` by that factor.
     """
     n, level = integer("n_folds", n_folds, 2), number("level", level, 0.5, 0.999)
+    for name, value in (("estimate", estimate), ("low", low), ("high", high)):
+        array(name, [value], ndim=1, finite=False)
     q = 0.5 + level / 2
     factor = float(student.ppf(q, n - 1) / norm.ppf(q) * np.sqrt(n / (n - 1)))
     return estimate - factor * (estimate - low), estimate + factor * (high - estimate)

@@ -351,10 +351,10 @@ def _check_trades(trades: pd.DataFrame) -> None:
         raise ArgumentError("trades.time", trades.time.dtype, "UTC stamps in order")
     if trades.time.hasnans:
         raise ArgumentError("trades.time", trades.time, "a stamp in every row")
-    if any(
-        (array(f"trades.{name}", trades[name], ndim=1) <= 0).any() for name in ("price", "size")
-    ):
-        raise ArgumentError("trades", trades, "finite prices and sizes above zero")
+    for name in ("price", "size"):
+        figures = array("trades", trades[name], ndim=1) if len(trades) else trades[name].to_numpy()
+        if (figures <= 0).any():
+            raise ArgumentError("trades", trades, "finite prices and sizes above zero")
     if not trades.side.isin([1, -1]).all():
         raise ArgumentError("trades.side", trades.side.unique(), "+1 (taker bought) or -1")
 

@@ -119,7 +119,9 @@ def tries(store: Store, axis: str, *, beside: Collection[str] = ()) -> dict[str,
     if not traded:
         raise StudyError(f"none of {len(sharpes)} tries has a Sharpe ratio: none traded")
     best = max(traded, key=lambda label: traded[label])
-    effective = evidence.effective_tries(np.stack(list(every.values()), axis=1))
+    # Tries of other spans than the best one's cannot be set beside it day by day.
+    same = [x for x in every.values() if len(x) == len(every[best])]
+    effective = evidence.effective_tries(np.stack(same, axis=1)) if len(same) > 1 else 1.0
     found = {"name": best, "daily": every[best].tolist()}
     return {"sharpes": sharpes, "best": found, "effective": effective}
 
