@@ -121,7 +121,7 @@ def tries(store: Store, axis: str, *, beside: Collection[str] = ()) -> dict[str,
     best = max(traded, key=lambda label: traded[label])
     # Tries of other spans than the best one's cannot be set beside it day by day.
     same = [x for x in every.values() if len(x) == len(every[best])]
-    effective = evidence.effective_tries(np.stack(same, axis=1)) if len(same) > 1 else 1.0
+    effective = evidence.effective_tries(np.stack(same, axis=1)) if len(same) > 1 else 1
     found = {"name": best, "daily": every[best].tolist()}
     return {"sharpes": sharpes, "best": found, "effective": effective}
 
