@@ -10,8 +10,7 @@
 # - write an engine in twenty lines, and find it equal to `setrade.backtest`
 # - charge fees, slippage and funding, one after the other, and see which of them bites whom
 # - ask how much money a rule can carry, and hold less when the market is wild
-# - place stops and targets inside a bar, the worse one first
-# - compute each performance figure by hand, then judge a plain rule by them
+# - place stops and targets inside a bar, and compute each performance figure by hand
 # ```
 #
 # *You need* {ref}`ch-candles` and {ref}`ch-channels`. *Runs* in under 30 s on two cores.
@@ -232,7 +231,8 @@ level = [
     mean_return(small_engine(bars, momentum, *charge)) for charge in charges.values()
 ]
 taken = dict(zip(charges, [level[0], *np.diff(level)], strict=True))
-print({name: f"{100 * x:+.0f} %" for name, x in taken.items()}, f"net {100 * level[-1]:+.0f} %")
+print({name: f"{100 * x:+.0f} %" for name, x in taken.items()})
+print(f"net {100 * level[-1]:+.0f} %")
 
 # %% [markdown]
 # The four numbers add up, since each step begins where the last one ended. `backtest.waterfall`
@@ -314,7 +314,8 @@ assert 0.03 < bare - held < 0.09
 
 # %%
 day = real["liquidity"]  # the median day's value in USDT, and sigma
-print(f"{day['day_value'] / 1e9:.1f} billion USDT a day, sigma {day['day_volatility']:.1%}")
+value, sigma = day["day_value"] / 1e9, day["day_volatility"]
+print(f"{value:.1f} billion USDT a day, sigma {sigma:.1%}")
 for order in (1e4, 1e6, 1e8):
     by_hand = 1.0 * day["day_volatility"] * np.sqrt(order / day["day_value"])
     assert np.isclose(by_hand, costs.impact(order, **day))
@@ -416,7 +417,8 @@ print(f"held between {sized[2 * HALFLIFE :].min():.2f} and {sized.max():.2f}")
 calm = backtest.run(bars, np.round(sized, 1))
 swing = {"all in": theirs.buy_and_hold.metrics(), "target": calm.metrics()}
 for name, figures in swing.items():
-    print(f"{name:7} volatility {figures['volatility']:.0%}, turnover {figures['turnover']:.0f}")
+    wild, turnover = figures["volatility"], figures["turnover"]
+    print(f"{name:7} volatility {wild:.0%}, turnover {turnover:.0f}")
 assert abs(swing["target"]["volatility"] - TARGET) < 0.02
 assert swing["all in"]["volatility"] > 0.5
 
@@ -427,7 +429,8 @@ assert swing["all in"]["volatility"] > 0.5
 # %%
 pair = {name: real["metrics"][name] for name in ("buy and hold", "volatility target")}
 for name, figures in pair.items():
-    print(f"{name:17} Sharpe {figures['sharpe']:.2f}, drawdown {figures['max_drawdown']:.0%}")
+    ratio, fall = figures["sharpe"], figures["max_drawdown"]
+    print(f"{name:17} Sharpe {ratio:.2f}, drawdown {fall:.0%}")
 assert real["setting"]["target"] == 0.4
 assert pair["volatility target"]["sharpe"] < pair["buy and hold"]["sharpe"]
 assert pair["volatility target"]["max_drawdown"] > pair["buy and hold"]["max_drawdown"]

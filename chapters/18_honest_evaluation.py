@@ -316,7 +316,8 @@ print(f"against zero: {evidence.min_track_record(best):,.0f} of {len(best):,}")
 
 # %%
 mixed = np.random.default_rng(2).normal(0, 1e-3, (*tried[:, :20].shape, 1))
-sisters = (tried[:, :20, None] + mixed[..., 0, None] * [0, 1, -1]).reshape(len(tried), -1)
+signs = mixed[..., 0, None] * [0, 1, -1]
+sisters = (tried[:, :20, None] + signs).reshape(len(tried), -1)
 print("coins:", evidence.effective_tries(tried), "different bets of 200")
 print("twenty coins with two sisters each:", evidence.effective_tries(sisters))
 assert evidence.effective_tries(tried) == 200

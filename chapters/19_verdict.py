@@ -503,13 +503,15 @@ words = pd.Series([row.verdict for row in rows], name="")
 scan = pd.crosstab([p[1][:38] for p in parts], words, rownames=["section"])
 print(scan.to_string())
 
-# %% mystnb={"figure": {"caption": "Every claim is a square, and a dot marks a stand-in. The page of claims has the words.", "name": "fig-ledger"}, "image": {"alt": "Two rows of squares, one for each chapter we started from; blue squares hold, vermilion hatched ones fail, light ones are undecided and grey ones are not testable here; a minority of squares is blue, and dots lie mostly in the row of the EfficientNet chapter."}}
+# %%
 style = {
     "holds": (UP, ""), "fails": (DOWN, "///"), "undecided": ("#F0E442", ".."),
     "not learned": ("#CC79A7", "xx"), "not testable": ("#DDDDDD", ""),
     "quoted": ("#F7F7F7", "--"),
 }  # fmt: skip
 style = {word: how for word, how in style.items() if count[word]}
+
+# %% mystnb={"figure": {"caption": "Every claim is a square, and a dot marks a stand-in. The page of claims has the words.", "name": "fig-ledger"}, "image": {"alt": "Two rows of squares, one for each chapter we started from; blue squares hold, vermilion hatched ones fail, light ones are undecided and grey ones are not testable here; a minority of squares is blue, and dots lie mostly in the row of the EfficientNet chapter."}}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 for y, part in enumerate(("SE", "EfficientNet")):
     mine = [row for row in rows if row.source.startswith(part)]

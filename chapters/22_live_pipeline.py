@@ -939,10 +939,10 @@ RestartPreventExitStatus=2 5
 CONTAINER = r"""
 FROM python:3.12-slim
 RUN pip install --no-cache-dir setrade && useradd --create-home setrade \
-    && install -d -o setrade /home/setrade/journal
+    && install -d -o setrade /srv/setrade/journal
 USER setrade
-WORKDIR /home/setrade
-VOLUME /home/setrade/journal
+WORKDIR /srv/setrade
+VOLUME /srv/setrade/journal
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["python", "-m", "setrade.live"]
 CMD ["--source", "bybit", "--minutes", "0", "--journal", "journal/paper.sqlite"]

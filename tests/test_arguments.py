@@ -908,14 +908,15 @@ def test_nothing_is_entered_while_the_range_gives_no_stop():
 def test_results_that_hold_no_record_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     for text in ("5", "[]", "null", '"x"'):
-        (tmp_path / "odd.json").write_text(text)
+        (tmp_path / "odd.json").write_text(text, encoding="utf-8")
         with pytest.raises(results.ResultError, match="odd"):
             results.load("odd")
 
 
 def test_archives_in_another_unit_are_refused(tmp_path):
     head = "timestamp,symbol,side,size,price,trdMatchID\n"
-    (tmp_path / "t.csv").write_text(head + "1704067200000,BTCUSDT,Buy,1,2,a\n")
+    line = "1704067200000,BTCUSDT,Buy,1,2,a\n"
+    (tmp_path / "t.csv").write_text(head + line, encoding="utf-8")
     with pytest.raises(archives.ArchiveError, match="timestamp"):
         archives.trades(tmp_path / "t.csv")
 
@@ -937,7 +938,8 @@ def test_no_kernel_leaves_its_arrays(tmp_path):
     env = os.environ | {
         "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": folders,
     }  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True,
+                          text=True, encoding="utf-8")  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
 
 

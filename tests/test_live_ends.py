@@ -32,7 +32,7 @@ def start(folder: Path, *words: str, **more) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "setrade.live", *WORDS, *words], cwd=folder, text=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", **more,
     )  # fmt: skip
 
 

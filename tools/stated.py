@@ -12,7 +12,9 @@ UNIT = re.compile(r"\s?(%|per ?cent|bps?\b|basis points?|million|thousand|billio
 HEDGES = r"about|around|nearly|almost|roughly|some|near|over|under|below|above|up to|of|than|most"
 HEDGE = re.compile(rf"(?:\b(?:{HEDGES}|least|within|between)|≈|~)\s*$", re.I)
 LABELS = r"(?:chapters?|parts?|sections?|figures?|exercises?|pages?|§|step|rule)"
-CLAIMS = re.compile(r"claim|started from|publish|\bpapers?\b|reports\b", re.I)
+CLAIMS = re.compile(
+    r"claim|started from|(?:SE|EfficientNet)\s+chapter|publish|\bpapers?\b|reports\b", re.I
+)
 NOTE = re.compile(r"<!-- number: (.*?) (from|by) (.*?)\s*-->", re.S)
 CITE = "\N{REFERENCE MARK}"
 CLOCK = re.compile(r"\d?\d:\d\d")

@@ -209,13 +209,15 @@ def owner(port: int) -> str:
     """Return what listens at a port of this machine, as far as Linux tells it."""
     with suppress(OSError, IndexError):
         tables = [f for f in map(Path, ("/proc/net/tcp", "/proc/net/tcp6")) if f.exists()]
-        lines = [row.split() for f in tables for row in f.read_text().splitlines()[1:]]
+        lines = [
+            row.split() for f in tables for row in f.read_text(encoding="ascii").splitlines()[1:]
+        ]
         links = {f"socket:[{row[9]}]" for row in lines
                  if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}  # fmt: skip
         for link in Path("/proc").glob("[0-9]*/fd/*"):
             with suppress(OSError):  # a process that has ended, or is somebody else's
                 if os.readlink(link) in links:
-                    name = (link.parents[1] / "comm").read_text().strip()
+                    name = (link.parents[1] / "comm").read_text(encoding="utf-8").strip()
                     return f"{name}, process {link.parts[2]}"
     return "another program"
 
