@@ -5,9 +5,7 @@ The peer is a tiny exchange on loopback that answers what a test says.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
 import time
 from contextlib import contextmanager
 from decimal import Decimal
@@ -15,6 +13,7 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 from aiohttp import web
+from loopback import served
 
 from setrade.bybit import ExchangeError, Rest, Retry, TestnetBroker, UnreachableError, codes
 from setrade.bybit.broker import ExchangeBroker
@@ -93,26 +92,10 @@ class Venue:
 
     @contextmanager
     def running(self):
-        loop = asyncio.new_event_loop()
-
-        async def listen():
-            app = web.Application()
-            app.router.add_route("*", "/{path:.*}", self.answer)
-            runner = web.AppRunner(app, shutdown_timeout=0.1)
-            await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            return runner
-
-        runner = loop.run_until_complete(listen())
-        thread = threading.Thread(target=loop.run_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-        finally:
-            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self.answer)
+        with served(app) as port:
+            yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

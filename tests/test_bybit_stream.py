@@ -17,6 +17,7 @@ import pytest
 from aiohttp import WSMsgType, web
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loopback import served
 from pybit.unified_trading import WebSocket
 
 from setrade import candles, orderbook, simulator
@@ -704,7 +705,7 @@ def saying(first: str, then: str, heard: list[str] | None = None, *, autoping: b
 
     What it is told goes into ``heard``.
     """
-    loop, texts = asyncio.new_event_loop(), iter([first])
+    texts = iter([first])
 
     async def talk(request):
         socket = web.WebSocketResponse(autoping=autoping)
@@ -715,22 +716,10 @@ def saying(first: str, then: str, heard: list[str] | None = None, *, autoping: b
                 heard.append(message.data)
         return socket
 
-    async def listen():
-        app = web.Application()
-        app.router.add_get("/v5/public/linear", talk)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return runner
-
-    runner = loop.run_until_complete(listen())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield f"ws://127.0.0.1:{runner.addresses[0][1]}"
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    app = web.Application()
+    app.router.add_get("/v5/public/linear", talk)
+    with served(app) as port:
+        yield f"ws://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null", "[" * 100_000])
@@ -897,7 +886,6 @@ def acked(category: str, ask: dict, failed: list[str] | None = None) -> dict:
 @contextlib.contextmanager
 def answering(category: str, answer):
     """A server that sends what ``answer`` makes of each subscription: a list of messages."""
-    loop = asyncio.new_event_loop()
 
     async def talk(request):
         socket = web.WebSocketResponse()
@@ -909,22 +897,10 @@ def answering(category: str, answer):
                     await socket.send_json(said)
         return socket
 
-    async def listen():
-        app = web.Application()
-        app.router.add_get(f"/v5/public/{category}", talk)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        return runner
-
-    runner = loop.run_until_complete(listen())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield f"ws://127.0.0.1:{runner.addresses[0][1]}"
-    asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    app = web.Application()
+    app.router.add_get(f"/v5/public/{category}", talk)
+    with served(app) as port:
+        yield f"ws://127.0.0.1:{port}"
 
 
 TRADED = {"topic": "publicTrade.BTC", "type": "snapshot", "ts": 1, "data": [
