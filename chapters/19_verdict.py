@@ -360,8 +360,10 @@ assert scatter["pictures_real"] > scatter["se_real"]
 # it was not among the tries, and there are far fewer averages than runs. Below, **What goes wrong**
 # shows the harm.
 #
-# Hansen's test asks whether any of the nets beats a benchmark: cash, or the net without SE. Each
-# net's advantage is divided by its own standard error first ({ref}`ch-honest-evaluation`).
+# Hansen's test asks whether any of the nets beats a benchmark: cash, or the net without SE. These
+# two p-values were stored before the test divided each net's advantage by its own standard error,
+# which {ref}`ch-honest-evaluation` explains. So a quiet net with some skill could hide behind a
+# volatile one here, and a large p is weak evidence until the study is run again.
 
 # %%
 spa = stored["superior_ability"]
