@@ -10,6 +10,7 @@ READY := .venv/.ready-$(VERSION)
 CHAPTERS ?=
 BENCH ?= *
 STUDY ?=
+ARGS ?=
 SYMBOL ?= BTCUSDT
 INTERVAL ?= 60
 START ?= 2022-01-01
@@ -49,12 +50,15 @@ help: ## list the targets
 # A .venv whose Python has gone (removed or moved) is made again too.
 $(shell test -e $(READY) && ! $(BIN)/python -c '' 2>/dev/null && rm -f $(READY))
 
-# A stamp for each Python: a .venv that another version made is made again.
+# What is missing is named by the check below, and not by make.
+pyproject.toml constraints.txt: ;
+
+# A stamp for each Python: a .venv that another version made, or half of one, is made again.
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(VERSION)" || { echo "no Python found: install 3.11, 3.12 or 3.13, or make PYTHON=/path/to/python" >&2; exit 1; }
 	@$(PYTHON) tools/install_check.py
 	@test -x $(BIN)/python && test "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$(VERSION)" \
-	  || { rm -rf .venv && $(PYTHON) -m venv .venv; }
+	  && $(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,book,test,bench]'
 	@touch $@
 
@@ -100,8 +104,8 @@ bench: $(READY) ## race against the peers; this processor's record goes into boo
 	$(BIN)/python tests/benchmarks/run.py '$(BENCH)'
 
 .PHONY: study
-study: $(READY) ## run the long computations whose results the chapters show (STUDY=name: one)
-	@for file in $(if $(STUDY),studies/$(STUDY).py,studies/*.py); do echo "$$file"; $(BIN)/python $$file || exit 1; done
+study: $(READY) ## run the long computations whose results the chapters show (STUDY=name: one, ARGS='--help')
+	@for file in $(if $(STUDY),studies/$(STUDY).py,studies/*.py); do echo "$$file"; $(BIN)/python $$file $(if $(STUDY),$(ARGS)) || exit 1; done
 
 .PHONY: fetch
 fetch: $(READY) ## download Bybit bars into data/ (SYMBOL=BTCUSDT INTERVAL=60 START=2022-01-01 END=2025-01-01)

@@ -14,7 +14,7 @@ import pytest
 from compare import Comparison, ToleranceError, compare
 from nbval.plugin import IPyNbCell
 
-SEEN: dict[str, Any] = {"cells": 0, "failed": [], "moved": []}
+SEEN: dict[str, Any] = {"cells": 0, "chapters": {}, "failed": [], "moved": []}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,6 +57,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         path, _, cell = report.nodeid.partition("::")
         where = {"chapter": Path(path).stem, "cell": int(cell.split()[-1])}
         SEEN["cells"] += 1
+        SEEN["chapters"][where["chapter"]] = SEEN["chapters"].get(where["chapter"], 0) + 1
         SEEN["failed"] += [where | {"why": report.longreprtext[-2000:]}] if report.failed else []
         found = [value for key, value in report.user_properties if key == "moved"]
         SEEN["moved"] += [where | {"numbers": numbers} for numbers in found]

@@ -9,7 +9,7 @@
 # - build one candle from trades by hand
 # - find six kinds of dirt in a real file, mend each by a stated rule, and meet five errors that
 #   make no noise
-# - join short bars into long ones, and cut a table into windows without copying it
+# - join short bars into long ones ({term}`resampling`), and cut a table into windows without copying it
 # - measure how returns differ from the bell curve
 # - catch an hourly bar that knows the future
 # ```
@@ -181,7 +181,7 @@ assert round(late["high"] - late["low"], 1) == 276.2
 # %% [markdown]
 # ### 3.3 Off the grid
 #
-# Bars of 15 minutes open at :00, :15, :30 and :45. Three rows do not.
+# Bars of 15 minutes open at :00, :15, :30 and :45. Three rows do not: they are {term}`off the grid`.
 
 # %%
 off = time != time.floor("15min")
@@ -198,7 +198,7 @@ assert (raw.loc[off, "Open"] == raw.loc[off, "Close"]).all()
 # %% [markdown]
 # ### 3.4 Holes
 #
-# What is missing cannot be seen by looking at what is there. Lay the stamps on the full grid.
+# A {term}`hole` cannot be seen by looking at what is there. Lay the stamps on the full grid.
 
 # %%
 once = bars[~off]
@@ -417,7 +417,7 @@ assert set(day["volume"].nlargest(2).index) == set(edge.index)
 # A price of 50,000 and one of 60,000 cannot be compared bar by bar. Returns can. The **log
 # return** of bar $t$ is
 #
-# $$r_t = \ln \frac{C_t}{C_{t-1}}.$$
+# $$\ell_t = \ln \frac{c_t}{c_{t-1}}.$$
 #
 # It has two handy properties. Returns of neighbouring bars add up to the return of the
 # whole stretch. And for small moves it is the change in percent.
@@ -592,7 +592,8 @@ careless = hour.reindex(sample.index, method="ffill")
 print(f"right in {hit_rate(careless):.0%} of the cases")
 
 # %% [markdown]
-# 81 percent. No market is that kind. Look at one hour to see why.
+# It is right in 81 percent of the cases, which no market allows. One hour shows where the knowledge
+# comes from.
 
 # %%
 hours = pd.DataFrame({"close": sample["close"], "hourly close": careless})
@@ -604,7 +605,7 @@ hours.loc["2021-10-20 12:00":"2021-10-20 12:45"].round(1)
 # future. The bar of 13:45 in our file was the opposite case of the same confusion: a bar
 # that was not yet closed, taken as closed.
 #
-# The mend is one shift. The hour of 12:00 becomes known together with its last quarter, the
+# The fix is one shift: the hour of 12:00 becomes known together with its last quarter, the
 # bar stamped 12:45.
 
 # %%
@@ -671,7 +672,7 @@ for join in (careless_join, honest_join):
 # %% [markdown]
 # ## Exercises
 #
-# ```{exercise} The earlier version
+# ```{exercise} The earlier version ★★
 # :label: ex-candles-first
 # Clean the file with the opposite rule: of two versions, the *first* wins. How many closes of
 # the sample change, and by how many dollars at most? Would you have noticed?
@@ -695,7 +696,7 @@ assert (gap != 0).sum() == 1
 # ```{solution-end}
 # ```
 #
-# ```{exercise} Nothing is lost
+# ```{exercise} Nothing is lost ★
 # :label: ex-candles-volume
 # Resample to four hours directly, and by way of one hour. Show that the two frames are equal,
 # and that no volume was lost except in the incomplete bars at both ends.
@@ -717,7 +718,7 @@ print(f"{(~inside).sum()} bars at the ends are in no complete bar of four hours"
 # ```{solution-end}
 # ```
 #
-# ```{exercise} The hour that comes twice
+# ```{exercise} The hour that comes twice ★★
 # :label: ex-candles-london
 # Write the bars of 30 and 31 October 2021 into a CSV whose stamps are London's wall clock
 # without an offset, and read it with `candles.read(path, tz="Europe/London")`. What happens,
@@ -749,6 +750,22 @@ assert refused
 # ```
 
 # %% [markdown]
+# ```{exercise} What is missing, and when ★★★
+# :label: ex-candles-own
+# Read a file of your own with `candles.read` ({ref}`ch-bring-your-own`). Write down first how many
+# bars it ought to hold. How many are missing, come twice or lie off the grid, and do the missing
+# ones lie in quiet hours or in wild ones?
+# ```
+#
+# ```{solution} ex-candles-own
+# :class: dropdown
+# `candles.read` refuses the file and names all its faults at once; reindexing to the full grid
+# gives the stamps of the holes. Put beside each hole the size of the move across it, in typical
+# bars. Holes at quiet times are maintenance as a rule. Holes with a large move across them are
+# outages, which come when everybody wants to trade, and a backtest on such a file is too kind,
+# because it trades at prices that nobody could reach.
+# ```
+#
 # ## Further reading
 #
 # {cite:t}`cont2001` collects the facts that returns of nearly all markets share.

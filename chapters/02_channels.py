@@ -144,7 +144,7 @@ assert raw["rsi"].isna().sum() == 14
 #
 # <!-- number: 14, 50 from setrade/channels.py -->
 # RSI wants 14 changes, a 50-bar mean wants 50 bars. Before that the honest value is «not
-# known yet», which is NaN. A zero would be a claim: RSI 0 says that the price only fell.
+# known yet», which is NaN, and these first bars are the {term}`warm-up` of the channel. A zero would be a claim: RSI 0 says that the price only fell.
 #
 # The table shows the first bar, counted from 0, at which all channels of a group are known.
 
@@ -474,7 +474,7 @@ for scale_free in (False, True):
 #
 # ## Exercises
 #
-# ```{exercise} ATR by hand
+# ```{exercise} ATR by hand ★
 # :label: ex-channels-1
 # The true range of a bar is the largest of high − low, |high − close before| and
 # |low − close before|. ATR is its Wilder average over 14 bars, seeded with the mean of the
@@ -498,7 +498,7 @@ np.testing.assert_allclose(raw["atr"], average)
 # ```{solution-end}
 # ```
 #
-# ```{exercise} The fifth line of Ichimoku
+# ```{exercise} The fifth line of Ichimoku ★
 # :label: ex-channels-2
 # Charts draw a fifth Ichimoku line, the chikou span: the close, drawn 26 bars *back*. Why is
 # it not among our channels? Run the truncation test on it, and correlate chikou / close − 1
@@ -525,7 +525,8 @@ assert r > 0.1
 # ```{solution-end}
 # ```
 #
-# ```{exercise} A tie
+# <!-- number: 0.25 by the exercise -->
+# ```{exercise} A tie ★★
 # :label: ex-channels-3
 # Make bars on a tick grid of 0.25. Compute TA-Lib's ADX on the prices, and on the prices
 # divided by three. By how many points do they differ at most? And `setrade`'s?
@@ -553,7 +554,7 @@ assert ours.abs().max() < 1e-6
 # ```{solution-end}
 # ```
 #
-# ```{exercise} Fewer channels
+# ```{exercise} Fewer channels ★★
 # :label: ex-channels-4
 # Go through the scale-free channels in order. Keep one only if its correlation with every
 # channel kept so far is below 0.9 in size. How many are left, and what is their effective
@@ -578,6 +579,20 @@ assert effective_rank(test[kept]) > effective_rank(test)
 # times is now counted once.
 #
 # ```{solution-end}
+# ```
+#
+# ```{exercise} Is your market worth more channels? ★★★
+# :label: ex-channels-own
+# Compute the effective rank of the scale-free channels on bars of your own: another coin, another
+# interval, a share. Write down first whether you expect more than on our sample, and why.
+# ```
+#
+# ```{solution} ex-channels-own
+# :class: dropdown
+# Use the training rows only, as section 6 does. Most copies are copies by formula: ROC and
+# momentum, the averages, the bands. These stay copies on any market, so expect a number that is not
+# far from ours. Where it differs, look which block of the correlation figure became paler: a market
+# with hours, such as shares, has volumes that say something new each morning.
 # ```
 #
 # ## Further reading

@@ -52,6 +52,21 @@ N_DAYS = 10  # days in the figure of gates over time
 # s = \sigma\big(W_2\, \delta(W_1 z + b_1) + b_2\big), \qquad
 # \tilde x_{ct} = s_c\, x_{ct}.$$
 #
+# <div data-move="se_block">
+#
+# :::{figure-md} fig-diagram-se-block
+# ![A window of four channels is squeezed to one mean a channel. Two small layers turn the four means into two hidden numbers and these into four gates. Each gate multiplies its channel of the same window.](_static/diagrams/se_block.svg)
+#
+# The block in one picture: each channel of the window comes out multiplied by its gate.
+# :::
+#
+# The picture moves where scripts are on: a fader shifts one channel of a small window, and all
+# gates that listen to it answer. It starts with the numbers of the next section, which are also
+# there to read. Raise the volume until the first hidden unit falls silent, and see which gates
+# return to a half.
+#
+# </div>
+#
 # Here $\delta(a) = \max(a, 0)$ is the rectifier and $\sigma(a) = 1 / (1 + e^{-a})$ the sigmoid.
 #
 # The numbers $s_c$ are the **gates**. The sigmoid keeps them between 0 and 1. The first layer
@@ -207,7 +222,7 @@ assert (block.excite.reduce.weight.grad[0, :3].abs() > 0.1).all()
 # ## 5 What the reduction ratio costs
 #
 # The weights number $C \cdot C/r + C/r \cdot C = 2C^2/r$, and the biases $C + C/r$. The
-# chapter we started from says: a smaller $r$ gives more capacity at a higher cost, and for
+# SE chapter says: a smaller $r$ gives more capacity at a higher cost, and for
 # 10 to 50 channels $r = 4$ or $r = 2$ is recommended. The first half is a formula. We can
 # count it, and we can measure its price in time.
 

@@ -55,6 +55,12 @@ LIVE_SEEDS = 2  # seeds recomputed here, beside the 20 stored
 # | ewm | $\propto 2^{-\text{age}_t / h}$ with half-life $h$ | the clock, and training sets $h$ |
 # | attention | $\propto \exp(v^\top x_{\cdot t})$ with a vector $v$ | the data, and training sets $v$ |
 #
+# :::{figure-md} fig-diagram-squeezes
+# ![Five rows of twelve cells, oldest bar left. The mean weighs all bars alike, the maximum takes the single largest bar, last takes the newest, the exponential squeeze lets weights grow towards the newest bar, and attention learns where to look.](_static/diagrams/squeezes.svg)
+#
+# Five squeezes as weights: the stronger the colour of a bar, the more it counts.
+# :::
+#
 # Attention looks at all channels of a bar to decide how much the bar counts
 # {cite:p}`cao2019`. Here is one real channel: returns of Bitcoin over 15 minutes, in units
 # of their standard deviation over the earlier bars.
@@ -331,6 +337,12 @@ pd.DataFrame(rows).T.round(2)
 #
 # $$s_c = \sum_k a_{kc}\, s^{(k)}_c, \qquad a_{kc} = \frac{e^{q_{kc}}}{\sum_j e^{q_{jc}}}.$$
 #
+# :::{figure-md} fig-diagram-multi-scale
+# ![One window of 60 bars. Three SE blocks squeeze its newest 5, its newest 15 and all 60 bars. Learned weights that sum to one mix their gates into one gate for each channel, which multiplies the window.](_static/diagrams/multi_scale.svg)
+#
+# A multi-scale block: each scale squeezes its newest bars, and learned weights mix the gates.
+# :::
+#
 # The $q$ start at 0, so every scale counts alike at first and none is dropped. Since the
 # $a$ sum to 1, you can read them: they say how much the block listens to each scale. By hand,
 # for windows of 16 bars and the scales 1, 4 and 16:
@@ -451,8 +463,8 @@ for causal in (True, False):
 # %% [markdown]
 # ## 6 Gates that are kept
 #
-# Gates move slowly, since most bars of a window are the same from step to step. The chapter
-# we started from proposes to compute them only every $N$ steps when trading live, and to use
+# Gates move slowly, since most bars of a window are the same from step to step. The SE
+# chapter proposes to compute them only every $N$ steps when trading live, and to use
 # the old ones in between. What does that save, and what does it cost? The saving is in
 # <!-- number: 32, 60 from tests/benchmarks/bench_se.py -->
 # `bench.json`: one window of 32 channels and 60 bars, with kept gates against computed ones.
@@ -537,8 +549,8 @@ assert torch.equal(careful(other, 11, "ETHUSDT"), right)
 assert torch.equal(careful(other, 11, "ETHUSDT"), careful(other, 12, "ETHUSDT"))
 
 # %% [markdown]
-# A second run that starts over makes it worse. After step 1,000 of one market, begin another
-# at step 0. The difference `0 - 1000` is below 5, and it stays below 5 until step 1,005, so
+# The change of symbol is wrong in any language. A second run that starts over makes it worse: after step
+# 1,000 of one market, begin another at step 0. The difference `0 - 1000` is below 5, and it stays below 5 until step 1,005, so
 # that many steps are gated with what the first market last looked like.
 
 # %%
@@ -564,12 +576,14 @@ assert torch.equal(careful(other, 0, "ETHUSDT"), right)
 # - On planted switches each squeeze solved what it can see. The exponential one found the
 #   planted half-life; max and attention failed from some starts.
 # - A multi-scale block listens to the scale that carries the switch, and its weights say so.
+# - Here the block stands alone. Whether it adds anything to an encoder depends on how well a window
+#   shows the switch and on how strong the encoder is: {numref}`fig-trader-where` maps both.
 # - scSE and CBAM gate bars too. Pad on the old side.
 # - Kept gates need a rule for forgetting: new symbol, step back, reset.
 #
 # ## Exercises
 #
-# ```{exercise} A half-life by hand
+# ```{exercise} A half-life by hand ★
 # :label: ex-squeeze-1
 # A channel has the bars 1, 4, 2, the newest last. What is its exponential squeeze with a
 # half-life of one bar? And with a very long one?
@@ -591,7 +605,7 @@ for halflife, z in ((1.0, 17 / 7), (1e6, 7 / 3)):
 # ```{solution-end}
 # ```
 #
-# ```{exercise} Minutes are not bars
+# ```{exercise} Minutes are not bars ★
 # :label: ex-squeeze-2
 # The SE chapter gives the scales of its multi-scale block as 5, 15, 60 and 240
 # *minutes*. Somebody passes `scales=(5, 15, 60, 240)` for bars of 15 minutes. How much time
@@ -616,7 +630,7 @@ assert (pd.Series([5, 15, 60, 240]) * 15 / 60).tolist() == [1.25, 3.75, 15, 60]
 # ```{solution-end}
 # ```
 #
-# ```{exercise} A squeeze that sees crashes
+# ```{exercise} A squeeze that sees crashes ★★
 # :label: ex-squeeze-3
 # Max is blind to lows. Without writing a new squeeze, build a block that gates on the
 # *smallest* value of each channel.
@@ -638,6 +652,22 @@ assert (block.gates(-crash) != block.gates(crash)).any()
 
 # %% [markdown]
 # ```{solution-end}
+# ```
+#
+# ```{exercise} A squeeze for your own question ★★★
+# :label: ex-squeezes-own
+# Take a question of your own about a window («did the volume spike lately?», «how far below its
+# high is the price?»). Say on paper which of the five squeezes could answer it from one channel,
+# plant the answer in random windows, and train as section 3 does.
+# ```
+#
+# ```{solution} ex-squeezes-own
+# :class: dropdown
+# Write the question as a function of the window. If it asks for an average, the mean answers it; if
+# for an extreme, only the maximum does, and attention after some training; if for now, the last
+# bar. A question about an order of events, such as «first up, then down», is lost in every squeeze
+# here, because all of them forget which bar came before which. The net then scores no better than
+# the spread of the answer, and that is the finding.
 # ```
 #
 # ## Further reading

@@ -10,7 +10,7 @@
 # - cut a series into sets that share no bar
 # - build the SE trader from its parts, and a twin that differs in nothing else
 # - train both on a market whose truth is planted, and read the paired difference
-# - measure the results table of the chapter we started from, with intervals
+# - measure the results table of the SE chapter, with intervals
 # ```
 #
 # *You need* {ref}`ch-channels` and {ref}`ch-squeeze-variants`. *Runs* in under 60 s on two cores.
@@ -41,7 +41,7 @@ SEED = 0  # market and weights; one of the study's seeds
 # ## 1 From gates to a decision
 #
 # {ref}`ch-se-math` ended with gates: one number between 0 and 1 for each channel. Gates alone
-# trade nothing. The chapter we started from puts them in the middle of a chain:
+# trade nothing. The SE chapter puts them in the middle of a chain:
 #
 # $$\text{channels} \;\to\; \text{encoder} \;\to\; \text{SE} \;\to\; \text{decision}.$$
 #
@@ -51,7 +51,7 @@ SEED = 0  # market and weights; one of the study's seeds
 #
 # A decision after bar $t$ has seen bars up to and including $t$. Nobody can trade at the close
 # that has just been seen, so it fills at the **open of bar $t+1$**. Held for $h$ bars it is closed
-# at the open of bar $t+1+h$. What it earns before costs is the *forward return*
+# at the open of bar $t+1+h$. What it earns before costs is the *{term}`forward return`*
 #
 # $$r_t = \frac{o_{t+1+h}}{o_{t+1}} - 1.$$
 
@@ -121,7 +121,7 @@ assert shares[1]["hold"] > 0.35 > 0.2 > shares[HORIZON]["hold"]
 # the moves are too small to trade at all; over four hours most are large enough. A label without
 # costs would have asked the net to predict all of them.
 #
-# A third kind of label asks what would have happened to a trade with a target, a stop and a time
+# A third kind of label, the {term}`triple barrier`, asks what would have happened to a trade with a target, a stop and a time
 # limit {cite:p}`lopezdeprado2018`. `labels.triple_barrier` walks through the highs and lows of the
 # coming bars and returns, beside the label, the bar at which it was decided. A bar that touches
 # both barriers counts against a long and against a short: nobody knows which came first.
@@ -213,10 +213,16 @@ with torch.no_grad():
 print("logits", tuple(by_hand.shape))
 
 # %% [markdown]
+# :::{figure-md} fig-diagram-se-trader
+# ![From top to bottom: a window of channels; an SE block whose gates multiply the channels; two causal convolutions; a pool that keeps the newest step and the mean of all steps; a linear head; the probabilities of sell, hold and buy. A line past the SE block is the way that its twin takes.](_static/diagrams/se_trader.svg)
+#
+# The net of this chapter, and the way past the SE block that its twin takes.
+# :::
+#
 # `SETrader` adds choices by name: `encoder="lstm"`, any squeeze or `"multi-scale"`, and
 # `decision="tanh"`, which answers with a position in $[-1, 1]$ instead of three classes.
 #
-# **Where does the gate sit?** The chapter we started from draws the block *after* the encoder
+# **Where does the gate sit?** The SE chapter draws the block *after* the encoder
 # (`gate="encoded"`). There a gate belongs to a mixture of all features, and has no name. On the
 # *input* (`gate="input"`, the default) it belongs to RSI or to volume, and can be read. Both are
 # measured below.
@@ -438,16 +444,60 @@ for arm in ("input", "encoded"):
 # %% [markdown]
 # Of these eight, three intervals leave out zero: both SE nets trade a little less, and the net with
 # the encoded gate is right 0.2 % less often. Neither makes a difference to the Sharpe ratio that
-# could be seen. The twin without a block has lost nothing that matters. Why not?
-# Because the gate has to guess the regime from a window that hardly shows it, and because the
-# convolutions that follow can already combine channels, non-linearly, on their own. What the
-# trained gates say about the regimes all the same is the subject of {ref}`ch-attention-by-regime`.
+# could be seen. The twin without a block has lost nothing that matters. Why not? Two reasons come
+# to mind. The gate has to guess the regime from a window that hardly shows it. And the convolutions
+# that follow can already combine channels, non-linearly, on their own.
+#
+# ### When the block does help
+#
+# Reasons can be tested: turn each of them off by degrees. On the same kind of market, give the net
+# three more channels that *name* the regime, under noise: the one that is on stands
+# `visibility` standard deviations above the others. Beside that, weaken the encoder: convolutions
+# of 32 channels, of 4, or none at all, only the linear head. The target is the direction in which
+# the regime's channel points, without the noise of a return, so that every net has something to
+# learn. Each dot is ten markets with twins (`where_se_wins.json`).
+
+# %% mystnb={"figure": {"caption": "What the SE block adds to the accuracy of its twin, against how visible the regime is, for three encoders; means of ten markets with 95 % intervals.", "name": "fig-trader-where"}, "image": {"alt": "Three lines start near zero where the regime is invisible. All rise with visibility; the line of the linear head climbs highest and stays up, those of the convolutions bend back towards zero where the regime is plain to see, the wide one first."}}
+where = results.load("where_se_wins")["results"]  # make study STUDY=where_se_wins
+cells = pd.DataFrame(where["cells"]).set_index(["strength", "visibility"])
+fig, ax = plt.subplots(figsize=(7, 3.2))
+looks = {"linear": "o-", 4: "D--", 32: "s:"}
+for strength, look in looks.items():
+    line = 100 * cells.loc[strength, ["value", "low", "high"]].astype(float)
+    reach = np.abs(line[["low", "high"]].sub(line["value"], axis=0)).T
+    name = "linear head" if strength == "linear" else f"{strength} convolved"
+    ax.errorbar(range(4), line["value"], reach, fmt=look, capsize=3, label=name)
+ax.axhline(0, color=NEUTRAL, lw=0.8)
+ax.set_xticks(range(4), cells.loc["linear"].index)
+ax.set(xlabel="visibility of the regime", ylabel="SE less twin, % points")
+ax.legend()
+plt.show()
+
+# %%
+gap = cells["value"]
+print((100 * gap.unstack("visibility").loc[list(looks)]).round(1).to_string())
+assert gap["linear", 2.0] > 0.15 and cells["low"]["linear", 2.0] > 0.1
+assert gap["linear", 2.0] > gap[4, 2.0] > gap[32, 2.0]
+assert gap.xs(0.0, level="visibility").abs().max() < 0.05
+assert cells["low"].xs(0.5, level="visibility").min() > 0
+
+# %% [markdown]
+# Both reasons were right, and now they have numbers. Where nothing names the regime, the block has
+# nothing to read, and adds nothing. Where something does, a linear head cannot use it at all, because
+# «trust this channel *if* that one is high» is a product, and a sum cannot say it. The gate is that
+# product. Convolutions can learn it from examples, and the wider they are and the plainer the regime
+# is, the less is left for the gate to add. In between the gate wins for all three.
+#
+# So ask two questions before you add a block. *Can a window show which channels matter now?* And
+# *would the net behind it be too small to find that out by itself?* On the planted
+# market above the answers were «hardly» and «no». What the trained gates say about the regimes all
+# the same is the subject of {ref}`ch-attention-by-regime`.
 #
 # ## 8 The results table, measured
 #
 # <!-- number: 70, 15 from setrade/labels.py -->
 # <!-- number: 5.5, 1 from setrade/costs.py -->
-# The chapter we started from prints a table for BTC/USDT: with SE, annual return 47.3 %, Sharpe 1.84,
+# The SE chapter prints a table for BTC/USDT: with SE, annual return 47.3 %, Sharpe 1.84,
 # drawdown −18.7 %, win rate 58.2 %, profit factor 1.67; without, 31.2 %, 1.21, −26.4 %, 52.1 %, 1.34.
 # It names no period, no costs, no seeds and no interval. We cannot repeat it; we can measure the same
 # ten figures on real bars. The embedded sample has 5,528 bars of BTC-USD. Nets train on the first
@@ -605,7 +655,9 @@ print("sell, hold, buy =", labels.SELL, labels.HOLD, labels.BUY)
 # - The SE trader is gate, encoder, pool and head. Its twin has the same weights and no gate.
 # - On 16 planted markets both found what there was to find, and the paired difference between them
 #   was zero within 0.01 of IC. On a control both found nothing.
-# - On the real sample the table of the chapter we started from can be measured, but not decided:
+# - The block helps where a window shows the regime and the encoder is too weak to use it: it is the
+#   product «this channel, if that one» that a linear head cannot form.
+# - On the real sample the table of the SE chapter can be measured, but not decided:
 #   the intervals are too wide.
 #
 # ## Exercises
@@ -631,6 +683,7 @@ assert held["hold"] < shares[1]["hold"] / 2
 # ```{solution-end}
 # ```
 #
+# <!-- number: 15 by the exercise -->
 # ```{exercise} Purge by hand
 # :label: ex-trader-2
 # 100 bars, windows of 5, a horizon of 2, fractions 70/15/15. Which is the last training window? Work

@@ -97,7 +97,7 @@ assert ["".join(row[:4]) for row in grid] == [".u..", "UUU.", "UUU.", "UUU.", ".
 # and the program that we started from painted exactly those.
 #
 # `charts.candlesticks` does the same for a whole batch at once. It gives RGB, so let us give
-# it colours that we can read: a palette of one channel, in which each ink is its own number.
+# it colours that we can read: a palette of one channel, in which each {term}`ink` is its own number.
 
 # %%
 window = np.array([(*bar, 0) for bar in bars], float).T[None]  # (1, 5, 3)
@@ -270,7 +270,7 @@ assert 8.0 < body_bps / row_bps[-1] < 10.0  # 224 px: about nine
 #
 # A colour picture has three channels, and a chart does not need them: grey said the same. So
 # the EfficientNet chapter proposes to fill them with three different things: candles,
-# the volume profile, and the imbalance of the order book. `pictures.compose` does that.
+# the {term}`volume profile`, and the imbalance of the order book. `pictures.compose` does that.
 #
 # The **volume profile** is the volume traded at each price. Candles do not tell where inside
 # a bar the volume was. We spread it evenly from low to high, an assumption to be aware of.
@@ -469,12 +469,12 @@ assert common[1] > 4 * common[0]
 # - A doji has a body of one row. Up and down differ in brightness, not in hue alone.
 # - Composed pictures carry candles, volume by price and the book's imbalance as channels.
 # - Pictures are drawn when needed, in the memory of one batch.
-# - Scaling each window by itself hides volatility. A reference range shows it.
+# - Scaling each window by itself hides volatility. A {term}`reference range` shows it.
 
 # %% [markdown]
 # ## Exercises
 #
-# ```{exercise} A price and its row
+# ```{exercise} A price and its row ★
 # :label: ex-chart-1
 # A chart has 179 price rows from 60,000 to 61,780 dollars. To which row does a price of
 # 61,000 go? How many dollars is a row? By how many dollars may a close that you read from
@@ -495,7 +495,7 @@ assert row_of(61_000, 60_000, 61_780, 179) == 78
 # ```{solution-end}
 # ```
 #
-# ```{exercise} The market upside down
+# ```{exercise} The market upside down ★★
 # :label: ex-chart-2
 # Turn a window upside down: put $-p$ for every price, and remember that the high and the low
 # change places. Show that its chart is the chart of $p$ upside down, with rising and falling
@@ -522,7 +522,7 @@ assert (swap[back] == there[::-1]).all()
 # ```{solution-end}
 # ```
 #
-# ```{exercise} A calm picture of what happened next
+# ```{exercise} A calm picture of what happened next ★★
 # :label: ex-chart-3
 # A friend scales every chart by the lowest and highest price of the *whole* sample. It shows
 # volatility, too. What is wrong with it? Make it visible with two facts about the sample.
@@ -547,6 +547,21 @@ assert whole[1] > known
 # window never came near.
 #
 # ```{solution-end}
+# ```
+#
+# ```{exercise} Your market as pictures ★★★
+# :label: ex-images-own
+# Draw fifty windows of bars of your own, hide what came after, and write down for each whether the
+# next bars rose. Then count. Let somebody else do it with the same pictures.
+# ```
+#
+# ```{solution} ex-images-own
+# :class: dropdown
+# Draw the windows by a seeded generator, so that nobody chose them. Fifty answers have an interval
+# of about fourteen points either way, which holds a coin for nearly everybody. If you are far
+# better, look for what the picture gave away: a scale that includes the future, a file name in the
+# order of time. The agreement between the two of you says how much of the answer lies in the
+# picture rather than in the person.
 # ```
 #
 # ## Further reading

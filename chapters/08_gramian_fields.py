@@ -69,6 +69,19 @@ pd.DataFrame(table)
 # $$\mathrm{GASF}_{ij} = \cos(\varphi_i + \varphi_j), \qquad
 #   \mathrm{GADF}_{ij} = \sin(\varphi_i - \varphi_j).$$
 #
+# <div data-move="gasf">
+#
+# :::{figure-md} fig-diagram-gasf-geometry
+# ![Left, two bars of a rescaled series lie on a half circle, each at the angle whose cosine is its value. Right, a square of pixels: the pixel in row i and column j holds the cosine of the sum of the two angles.](_static/diagrams/gasf_geometry.svg)
+#
+# Each bar becomes an angle, and a pixel is the cosine of the sum of two of them.
+# :::
+#
+# Where scripts are on, a real window follows, the one of the figure below: touch a pixel, or move
+# the two faders, to see the two bars that it compares and the angles that it adds.
+#
+# </div>
+#
 # By hand, the corner of the GASF is $\cos(\pi + \pi) = 1$, and the pixel of the first and the
 # last bar is $\cos(\pi + 0) = -1$.
 
@@ -601,6 +614,6 @@ assert not np.array_equal(with_sign(rise), with_sign(fall))
 # %% [markdown]
 # ## Further reading
 #
-# - {cite:t}`wang2015` define GASF, GADF and the Markov transition field, which
+# - {cite:t}`wang2015` define GASF, GADF and the {term}`Markov transition field`, which
 #   {ref}`ch-recurrence-plots` takes up.
 # - {cite:t}`faouzi2020` describe pyts, the package that our tests compare with.

@@ -73,6 +73,12 @@ assert plot[1, 2] == 1
 # $$s_i = (x_i,\; x_{i+\tau},\; \dots,\; x_{i+(d-1)\tau}), \qquad
 #   \lVert s_i - s_j \rVert^2 = \sum_{k=0}^{d-1} (x_{i+k\tau} - x_{j+k\tau})^2.$$
 #
+# :::{figure-md} fig-diagram-recurrence-embedding
+# ![Above, a series with two states, each made of two values some bars apart. Below left, the states are points in a plane; the second lies within a circle of radius epsilon around the first. Below right, the pixel in row i and column j of the recurrence plot is therefore marked.](_static/diagrams/recurrence_embedding.svg)
+#
+# Two states of a series, their distance, and the pixel that stands for both.
+# :::
+#
 # A series of $n$ bars has $m = n - (d-1)\tau$ states.
 
 
@@ -115,6 +121,8 @@ assert quantify(two)["det"] == 1
 # then a calm day recurs everywhere and a wild day nowhere. As a **quantile**: in each
 # picture, the nearest share of all pairs recurs. The second makes pictures of different days
 # comparable; the first keeps their size. What goes wrong with the first comes below.
+#
+# <div data-move="recurrence">
 
 # %%
 close = candles.sample()["close"]
@@ -135,6 +143,12 @@ nearest = np.triu(recurrence(day, 3, 2, quantile=0.1), 1).sum()
 assert nearest == np.ceil(0.1 * m * (m - 1) / 2)
 
 # %% [markdown]
+# Where scripts are on, the same day follows with a fader for the threshold. Watch how long the
+# picture stays empty, how quickly it fills once ε is as large as an ordinary move, and what that
+# does to the four numbers of section 5.
+#
+# </div>
+#
 # ## 4 Textures
 #
 # Four series, one recipe: states of three values, two bars apart, nearest 10 %.
@@ -271,7 +285,7 @@ assert real < min(flipped)
 
 # %% [markdown]
 # <!-- number: 40 by 39 surrogates and the real one, each as likely to be lowest -->
-# With 39 surrogates, chance alone puts the real value below all of them once in 40 times, and
+# With 39 {term}`surrogates <surrogate>`, chance alone puts the real value below all of them once in 40 times, and
 # as often above all of them. We looked at both sides before we named one, so the fair count is
 # two in 40. Still, the order of the signs seems to matter. But look at the side: the real bars
 # have *less* determinism than random ones. The path is rougher than a walk, not smoother.

@@ -151,10 +151,11 @@ assert (slope[grid < -0.1] != 0).all()  # and never quite silent
 # %% [markdown]
 # ## 3 The block by hand
 #
-# A **mobile inverted bottleneck** {cite:p}`sandler2018` strings four steps together.
+# A **mobile inverted bottleneck**, {term}`MBConv` for short, strings four steps together
+# {cite:p}`sandler2018`.
 #
 # 1. **Expand**: a $1 \times 1$ convolution makes $e$ times as many channels.
-# 2. **Look around**: a depthwise convolution, perhaps with stride 2.
+# 2. **Look around**: a {term}`depthwise convolution`, perhaps with stride 2.
 # 3. **Gate**: a squeeze-and-excitation block ({ref}`ch-se-math`), with a swish inside.
 # 4. **Project**: a $1 \times 1$ convolution back to few channels, with no swish after it.
 #
@@ -164,6 +165,12 @@ assert (slope[grid < -0.1] != 0).all()  # and never quite silent
 # A classical bottleneck narrows, looks and widens. This one widens, looks and narrows, which is
 # why it is called inverted. It can afford to, because looking is cheap. The last step has no
 # swish because the narrow result must keep what it has: a swish would flatten half of it.
+#
+# :::{figure-md} fig-diagram-mbconv
+# ![Two columns. MBConv widens the channels with a 1 by 1 convolution, looks around with a depthwise convolution, gates with squeeze and excitation and narrows with another 1 by 1 convolution. Fused MBConv does the first two steps with one ordinary 3 by 3 convolution. In both, a shortcut adds the input.](_static/diagrams/mbconv.svg)
+#
+# Left the block of this chapter. Right the fused block of later EfficientNets, which merges its first two steps.
+# :::
 #
 # In evaluation mode a batch norm is a scale and a shift. So the whole block is a few lines.
 
@@ -236,7 +243,7 @@ assert np.allclose(rates, 0.2 * np.arange(16) / 16)
 # One number needs care: the hidden layer of the gate. The gate works on the 96 inner channels.
 # Its hidden layer has a quarter of the *block's input* channels: $16 / 4 = 4$, not $96 / 4$.
 #
-# | part | parameters | multiply-adds |
+# | part | parameters | {term}`multiply-adds` |
 # |---|---|---|
 # | expand | $16 \cdot 96 + 2 \cdot 96$ | $112^2 \cdot 16 \cdot 96$ |
 # | depthwise | $9 \cdot 96 + 2 \cdot 96$ | $56^2 \cdot 9 \cdot 96$ |
@@ -552,7 +559,7 @@ assert alone.shape == (1, 3)
 # ## Exercises
 
 # %% [markdown]
-# ```{exercise} Five by five
+# ```{exercise} Five by five ★★
 # :label: ex-mbconv-1
 # Stage 4 of B0 uses $5 \times 5$ kernels. By how much do the parameters and the multiply-adds of
 # its second block (40 channels in and out, $28 \times 28$ pixels) fall with a $3 \times 3$
@@ -572,13 +579,14 @@ relative = [d / sum(a.values()) for d, a in zip(fall, five, strict=True)]
 print([f"{r:.0%}" for r in relative])
 
 # %% [markdown]
-# A kernel of nearly three times the area for a few percent of the parameters: seeing is cheap.
+# A kernel of nearly three times the area for a few percent of the parameters: in a
+# depthwise convolution looking further costs little, because no channels are mixed.
 #
 # ```{solution-end}
 # ```
 
 # %% [markdown]
-# ```{exercise} Without separation
+# ```{exercise} Without separation ★
 # :label: ex-mbconv-2
 # Replace the depthwise convolution of B0's second block by a full $3 \times 3$ convolution from
 # 96 to 96 channels. How many times more work is the block?
@@ -601,7 +609,7 @@ assert 8 < times < 10
 # ```
 
 # %% [markdown]
-# ```{exercise} Padding that does not matter
+# ```{exercise} Padding that does not matter ★★
 # :label: ex-mbconv-3
 # For which sizes of the picture do TensorFlow and PyTorch pad a $3 \times 3$ kernel with stride
 # 2 alike? What does that say about pictures of $75 \times 75$ pixels?
@@ -626,6 +634,21 @@ print([-(-75 // 2**k) for k in range(6)])
 # ```
 
 # %% [markdown]
+# ```{exercise} A block for your own picture ★★★
+# :label: ex-mbconv-own
+# Take pictures of your own kind (charts in another size, a spectrogram, a heat map) and count for
+# one MBConv and for one ordinary convolution of the same width the parameters, the multiply-adds
+# and the time on your machine. Which of the three figures predicts the time?
+# ```
+#
+# ```{solution} ex-mbconv-own
+# :class: dropdown
+# Counts and clocks rarely agree for depthwise layers, because they read much memory
+# for each product. Time both blocks in turns, several times, and compare the ratio of the times
+# with the ratio of the multiply-adds. If the two differ, the machine waits for memory, and
+# {ref}`ch-fast-inference` says what helps.
+# ```
+#
 # ## Further reading
 #
 # - {cite:t}`howard2017` build MobileNet from depthwise separable convolutions;

@@ -145,8 +145,8 @@ assert implied.loc["b1", "from width"] == 0
 
 # %% [markdown]
 # Only B2 has one $\varphi$, and it is 1. So the doubled net is B2, not B1. B1 is half a step
-# deeper and sharper, and not wider at all. B7 lies between 6.2 and 7.3, depending on whom you
-# ask. The family follows the idea, and the table was rounded by hand. A net built from exact
+# deeper and sharper, and not wider at all. B7 lies between 6.2 and 7.3, depending on whether depth, width
+# or resolution is asked. The family follows the idea, and the table was rounded by hand. A net built from exact
 # powers is a different net, and published weights do not fit it. So `VARIANTS` holds the
 # table, and `compound_scale` the law.
 #
@@ -588,7 +588,7 @@ assert contrast[40] > contrast[33]
 # ## Exercises
 
 # %% [markdown]
-# ```{exercise} Half the work
+# ```{exercise} Half the work ★
 # :label: ex-scaling-1
 # Run the law backwards: what are depth, width and side for $\varphi = -1$, starting from 224
 # pixels? Count the work of that net. Is it half of B0's?
@@ -614,7 +614,7 @@ assert 0.6 < share < 0.9
 # ```
 
 # %% [markdown]
-# ```{exercise} What the grid leaves out
+# ```{exercise} What the grid leaves out ★★
 # :label: ex-scaling-2
 # How many points of the paper's grid (steps of 0.05, product within 0.1 of 2) are there, and how
 # far from 2 is the published point? Would a tolerance of 0.05 have found it?
@@ -637,7 +637,7 @@ assert (1.2, 1.1, 1.15) not in narrow
 # ```
 
 # %% [markdown]
-# ```{exercise} The best of ten
+# ```{exercise} The best of ten ★★
 # :label: ex-scaling-3
 # Suppose all ten splits were equally good, and each measured difference had a standard error of
 # one point. How large would the best difference be on average? Compare with what you saw.
@@ -660,6 +660,20 @@ assert 1.4 < draws.mean() < 1.7
 # ```
 
 # %% [markdown]
+# ```{exercise} Where does your budget go? ★★★
+# :label: ex-scaling-own
+# Fix how many multiply-adds you can pay for a picture. Choose three nets of about this cost, one
+# deep, one wide, one with a large input, and train each on a task of your own with three seeds. Is
+# the spread between the nets larger than the spread between the seeds?
+# ```
+#
+# ```{solution} ex-scaling-own
+# :class: dropdown
+# Report the validation loss of all nine, and the cheapest baseline beside them. On small tasks the
+# spread between seeds is often the larger one, and then nothing has been learned about scaling;
+# more seeds or a larger task are needed before one of the shapes may be called better.
+# ```
+#
 # ## Further reading
 #
 # - {cite:t}`tan2019`: section 3 has the law, table 2 the family, table 4 the latency, table 7 the

@@ -9,7 +9,7 @@
 # - load ImageNet's weights without a network, and prove on a photograph that they are alive
 # - ask each depth of the net a question about charts whose answer is known
 # - put boosted trees on frozen features, and compare with fine-tuning and with a fresh start
-# - draw what a net looked at, and score the drawing
+# - score what a net looked at; build the reference paper's picture, net and portfolio
 # - break all this in three ways that raise no error, and mend them
 # ```
 #
@@ -26,13 +26,14 @@ from sklearn.datasets import load_sample_image
 from sklearn.linear_model import LogisticRegression
 
 from setrade import attention, results, training
+from setrade.backtest import ranked
 from setrade.charts import candlesticks
 from setrade.compat import import_timm
 from setrade.gramian import gadf
 from setrade.models import backbones
 from setrade.models.backbones import Transfer
 from setrade.models.boosted import Boosted, extract
-from setrade.pictures import to_input
+from setrade.pictures import PriceTrends, ohlc, to_input
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 
 use_style()
@@ -508,7 +509,7 @@ plt.show()
 
 # %% [markdown]
 # Now the score, so that the eye is not the judge. For each picture: the **share** of the map's
-# mass inside the true box, and whether its maximum is inside, a **hit** in the *pointing game*
+# mass inside the true box, and whether its maximum is inside, a **hit** in the *{term}`pointing game`*
 # {cite:p}`zhang2018`. Chance has two faces. A flat map scores the box's **area**. A map that
 # knows where marks tend to lie, but not where this one is, scores what its mass has in the
 # boxes of the *other* pictures: **elsewhere**.
@@ -582,6 +583,112 @@ except backbones.WeightsUnavailable as error:
     print(str(error).split(". ")[1])
 
 # %% [markdown]
+# ## 8 The paper that others cite
+#
+# <!-- number: 6.8 by the cited paper --><!-- number: 60 by three columns for each of 20 bars -->
+# Who says that nets can read charts usually cites {cite:t}`jiang2023`. They borrow no weights.
+# They trained a net of their own on pictures of the last 20 days of US stocks, ranked all
+# stocks by what it said, bought the best tenth and sold the worst. For the next five days
+# they report a Sharpe ratio of 6.8, before costs and with small stocks weighing as much as
+# large ones. We build their picture, their net and their portfolio.
+#
+# **The picture** is 64 pixels high and 60 wide, white on black, three columns a bar: a dot at
+# the open, a line from low to high, a dot at the close. A moving average of 20 bars runs
+# through the middles, so a picture of 20 bars needs 39. The lowest twelve rows are volume.
+
+# %%
+rng = np.random.default_rng(18)
+bars = bars_from(rng.normal(size=(1, 39)), rng)
+picture = ohlc(bars)[0, 0]  # (64, 60), 0 or 255
+print(picture.shape, sorted(set(picture.ravel().tolist())))
+
+# %% [markdown]
+# By hand, the last bar. Prices have 51 rows, 0 to 50. The axis reaches from the lowest to the
+# highest of prices and average: a calm coin fills its picture as a wild one does.
+
+# %%
+first, high, low, close = bars[0, :4, -20:]
+mean = np.convolve(bars[0, 3], np.ones(20) / 20, "valid")  # 20 averages
+top = max(high.max(), mean.max())
+bottom = min(low.min(), mean.min())
+
+
+def row_of(price):
+    return round((top - price) / (top - bottom) * 50)
+
+
+o, h, low_row, c, m = (row_of(x[-1]) for x in (first, high, low, close, mean))
+by_hand = np.zeros(51)
+by_hand[h : low_row + 1] = by_hand[m] = 255
+np.testing.assert_array_equal(picture[:51, 58], by_hand)
+assert picture[o, 57] == picture[c, 59] == 255
+
+# %% mystnb={"figure": {"caption": "The paper's picture of 20 bars, each pixel enlarged to 8 by 8. Bars and average above, volume below.", "name": "fig-transfer-ohlc"}, "image": {"alt": "A black picture with white marks: twenty vertical lines with a dot left at the open and a dot right at the close, a slow line of one pixel that is the moving average, and twenty volume bars along the lower edge below an empty row."}}
+large = picture.repeat(8, axis=0).repeat(8, axis=1)  # whole multiples, no blur
+fig, ax = plt.subplots(figsize=(4.8, 5.12), layout="none")
+ax.imshow(large, cmap="gray", interpolation="none")
+ax.set_position((0, 0, 1, 1))
+ax.axis("off")
+plt.show()
+
+# %%
+assert large.shape == (512, 480)
+assert not picture[51].any()  # the empty row
+assert picture[63, 1::3].any()  # volume stands on the lower edge
+
+# %% [markdown]
+# **The net** has three blocks: a convolution of 5 rows by 3 columns, batch normalisation, a
+# leaky ReLU, and a pool of two rows. Its first convolution takes every third row, and looks at
+# every second of those below it, because most of a picture is black.
+
+# %%
+torch.manual_seed(0)
+net, x = PriceTrends(), to_input(picture[None, None])
+for block in net.blocks:
+    x = block(x)
+    print(tuple(x.shape[1:]), f"{sum(p.numel() for p in block.parameters()):,}")
+total = sum(p.numel() for p in net.parameters())
+print(f"{total:,} in all, as in the paper")
+assert total == 708_866
+
+# %% [markdown]
+# <!-- number: 60 by three columns for each of 20 bars -->
+# The pools shorten the rows, and no step shortens the columns: time keeps its 60 places until
+# the last layer, which has a weight for each. Position matters here, as in section 3.
+#
+# **The portfolio.** Ten coins, what the net says of each, and what each then earned. A tenth
+# of ten is one.
+
+# %%
+letters = list("ABCDEFGHIJ")
+says = [0.52, 0.47, 0.61, 0.50, 0.44, 0.55, 0.49, 0.58, 0.41, 0.53]
+earned = [0.01, -0.02, 0.03, 0.00, 0.02, -0.01, 0.01, 0.04, -0.03, 0.00]
+coins = pd.DataFrame({"says": says, "earned": earned}, index=letters)
+coins["weight"] = 0.0
+coins.loc[coins["says"].idxmax(), "weight"] = 1.0
+coins.loc[coins["says"].idxmin(), "weight"] = -1.0
+gross = (coins["weight"] * coins["earned"]).sum()
+traded = coins["weight"].abs().sum()
+print(f"gross {1e4 * gross:.0f} bp; {traded:.0f} times the capital was traded")
+
+# %%
+made = ranked.spread(coins[["says"]].T, coins[["earned"]].T)
+assert np.isclose(made.gross[0], gross)
+assert np.isclose(made.turnover[0], traded)
+assert np.isclose(gross, 0.06)
+
+# %% [markdown]
+# <!-- number: 3 % by the cell above: 0.03 -->
+# The coin that it likes best earned 3 %, the one that it likes least lost 3 %: together 6 %.
+# If next week both change, four times the capital is traded: two positions closed, two
+# opened. At 5.5 basis points a side that is 22 a week, whatever the forecasts are worth.
+# So a spread has a **break-even cost**: what it earned, divided by what it traded.
+
+# %%
+print(f"break-even: {made.break_even_bps:.0f} bp a side for this one lucky week")
+assert 4 * 5.5 == 22
+
+# %% [markdown]
 # ## What goes wrong
 #
 # **No mean, no deviation.** The net accepts any numbers. Feed the picture in $[0, 1]$ straight
@@ -651,7 +758,7 @@ assert right.shape == (1, kept.num_features)
 #
 # ## Exercises
 #
-# ```{exercise} One channel or three
+# ```{exercise} One channel or three ★★
 # :label: ex-transfer-1
 # A GADF has one channel. Instead of `in_channels=1` you could repeat it three times. Show that
 # for Lite0 both give the same features. Why would they differ for B0, whose three channels
@@ -676,7 +783,7 @@ np.testing.assert_allclose(a, b, atol=1e-3)
 # ```{solution-end}
 # ```
 #
-# ```{exercise} Does the place matter?
+# ```{exercise} Does the place matter? ★★
 # :label: ex-transfer-2
 # Section 3 pooled over $2 \times 2$ places. Repeat the linear probe of stage 3 with one place
 # and with four. Which is better, and why for this question?
@@ -700,7 +807,7 @@ assert by_grid[2] > by_grid[1]
 # ```{solution-end}
 # ```
 #
-# ```{exercise} A map that cheats
+# ```{exercise} A map that cheats ★★★
 # :label: ex-transfer-3
 # Build a map that never looks at its picture: the mean of all true boxes. What are its share,
 # its elsewhere, and the area? Which of the two comparisons unmasks it?
@@ -724,8 +831,23 @@ assert s["share"] - s["elsewhere"] < 0.05
 # ```{solution-end}
 # ```
 #
+# ```{exercise} Features for your own pictures ★★★
+# :label: ex-transfer-own
+# Draw pictures from bars of your own, and put a linear probe on frozen features of each stage, on
+# random features, and on plain numbers of the same window. Which of the three wins, and on how many
+# stretches of time?
+# ```
+#
+# ```{solution} ex-transfer-own
+# :class: dropdown
+# Keep the order of time in the split, and standardise with the training part. The plain numbers are
+# the baseline that counts, since they cost nothing. One stretch is an anecdote, so repeat on
+# several and give an interval of the difference, paired by stretch.
+# ```
+#
 # ## Further reading
 #
+# - {cite:t}`jiang2023` are the reference for nets that read price charts.
 # - {cite:t}`yosinski2014` measure how features turn from general to specific with depth.
 # - {cite:t}`tan2019` define EfficientNet, and transfer it to eight other sets of photographs.
 # - {cite:t}`adebayo2018` give the sanity checks that every saliency map should pass.

@@ -166,6 +166,8 @@ print(f"{len(bars):,} bars, {len(theirs.trades)} trades, {ours[-1]:.4f} at the e
 #
 # Fees look small. A round trip at 5.5 bps and 1 bp of slippage costs about 13 bps. How large is
 # what the rule earns on one trade before costs?
+#
+# <div data-move="costs">
 
 # %%
 free = backtest.run(bars, momentum, costs=FREE)
@@ -193,6 +195,12 @@ ends = [run.equity.iloc[-1] for run in charged]
 assert ends[0] > 1 > ends[1] > ends[2] > ends[3]
 
 # %% [markdown]
+# Where scripts are on, the same account follows with a fader for each cost, on the same bars and
+# by the rules of the same engine. Try the rule that looks back four hours: it trades far more often, so that
+# a single basis point more is a large sum. Then hold, and see that only funding still bites.
+#
+# </div>
+#
 # Without costs the rule gains a little. At the maker's fee it already loses. A rule that trades
 # five times a day needs a larger edge than one that trades once a week. Chapter
 # {ref}`ch-honest-evaluation` looks for the fee at which an edge dies.
@@ -552,7 +560,7 @@ assert low < 0 < high
 
 # %% [markdown]
 # The interval reaches from below zero to almost 8. Fifty-eight days cannot tell a good asset
-# from a bad one, and much less a good rule. The chapter we started from claims a Sharpe ratio of
+# from a bad one, and much less a good rule. The SE chapter claims a Sharpe ratio of
 # 1.84 against 1.21. At that distance, intervals decide. Chapter {ref}`ch-honest-evaluation`
 # computes them without the assumption that returns have no memory.
 #
@@ -698,6 +706,7 @@ for side, by_pencil in ((-1, 120.0), (1, 80.0)):
 # ```{solution-end}
 # ```
 #
+# <!-- number: 15 by the minutes of a bar -->
 # ```{exercise} A Sharpe ratio a hundred times too good
 # :label: ex-backtest-units
 # Somebody divides the mean return in per cent by the standard deviation as a fraction, and

@@ -210,9 +210,9 @@ assert off.mean() > 20
 
 # %% [markdown]
 # The straight ways inside the bars are the simulator's invention: a bar does not say how its
-# price went. Its ends are true. The grey band is the range so far. It can only grow. The close
-# can do anything. Whoever takes
-# a push for a bar has a bar with the right open and a wrong everything else.
+# price went. Its ends are true. The grey band is the range so far, which can only
+# grow, while the close can go either way. So a push that is taken for a bar has the right open, but its
+# high, low, close and volume are those of a part.
 #
 # ## 3 Ten ways to lose an answer
 #
@@ -260,7 +260,7 @@ assert (len(fate), len(failures), len(set(failures))) == (10, 8, 5)
 #
 # It is not wrong to fail. But a download of a hundred pages now ends at the first hiccup. What
 # we want is a rule. Some failures pass by themselves: try again, but each time after a longer
-# pause, so that a struggling server is not buried under retries. In ten lines:
+# pause, so that a struggling server is not buried under retries ({term}`backoff`). In ten lines:
 
 # %%
 def patiently(call, tries=8, first=0.02):
@@ -727,9 +727,10 @@ def resent(kind):
 
 
 # %% [markdown]
-# The cure is a name. Bybit takes an `orderLinkId` of our choice with each order, and takes each
+# The cure is a name, an {term}`order link id`. Bybit takes an `orderLinkId` of our choice with each order, and takes each
 # one only once. Our brokers make this `client_order_id` out of the decision (strategy, symbol,
-# bar), so that even a program that crashed and decided again comes to the same name. After a
+# bar), so that even a program that crashed and decided again comes to the same name, and sending it
+# twice is {term}`idempotent`. After a
 # lost answer they **ask** for the order by its name, and send again only when it is not there.
 #
 # The brokers read keys from the environment and never print them.
@@ -845,7 +846,7 @@ print([f"{k.time:%H:%M}" for k in closed])
 #
 # ## Exercises
 #
-# ```{exercise} Pages without holes
+# ```{exercise} Pages without holes ★★
 # :label: ex-bybit-1
 # With pybit alone, fetch all closed bars of `bars` in windows of at most 400 bars, with both
 # bounds in each request. How many requests does it take? Compare with `whole`.
@@ -874,7 +875,7 @@ assert LIVE or every.equals(whole)
 # ```{solution-end}
 # ```
 #
-# ```{exercise} The exchange begins anew
+# ```{exercise} The exchange begins anew ★★
 # :label: ex-bybit-2
 # After a restart the exchange sends a message with $u = 1$ that holds the whole book but calls
 # itself a delta. Change `apply` so that it ignores this rule, and build a case in which the
@@ -909,7 +910,7 @@ assert max(map(float, crossed["b"])) > min(map(float, crossed["a"]))
 # ```{solution-end}
 # ```
 #
-# ```{exercise} One hundred-thousandth
+# ```{exercise} One hundred-thousandth ★
 # :label: ex-bybit-3
 # Let pybit prepare an order of 0.00001 coins (`HTTP.prepare_payload`), once as a number and once
 # as text. What would be sent? Then round 0.3 down to a step of 0.1 in two ways, by floats
@@ -936,6 +937,22 @@ assert 0.3 // 0.1 * 0.1 < 0.21 and Decimal("0.3") // Decimal("0.1") == 3
 # goes only twice into 0.3. A third of the order is gone.
 #
 # ```{solution-end}
+# ```
+#
+# ```{exercise} A request that you need ★★★
+# :label: ex-bybit-own
+# Choose one request that your own program would need and that this chapter does not use. Find it in
+# the exchange's documentation, and write down for each of the ten faults of section 3 what your
+# program has to do. Which of them may be tried again, and which must not?
+# ```
+#
+# ```{solution} ex-bybit-own
+# :class: dropdown
+# Whatever only reads may be tried again after a pause. Whatever changes something may be tried
+# again only under a name that the exchange takes once, and else has to be asked for first. A
+# refusal with a reason (wrong size, no money) will be refused again, so it goes to a person or to
+# the log. If the simulator has no such request, the table of faults is the specification of the
+# test to write.
 # ```
 #
 # ## Further reading

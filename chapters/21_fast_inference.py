@@ -6,10 +6,10 @@
 #
 # ```{admonition} What you will do
 # :class: tip
-# - count the page faults of fresh memory, and see what they cost a net
-# - fold batch norms into convolutions by hand
+# - count the {term}`page faults <page fault>` of fresh memory, and see what they cost a net
+# - {term}`fold batch norms <batch norm folding>` into convolutions by hand
 # - load a net from a file that refuses to be misread, and run it on another engine
-# - round a net to eight bits, and put a gate before it
+# - {term}`round a net <quantisation>` to eight bits, and put a gate before it
 # - read one table of quantiles, bytes and decisions
 # ```
 #
@@ -104,7 +104,7 @@ memory.round(2)
 # %% [markdown]
 # The ratio, fresh over kept, is a price of the allocator. It says nothing of an architecture, and
 # another machine will have another one: the file names the processor and the load it ran under.
-# Whoever compares two engines must say which of the two columns the slow one stands in. Section 4
+# A comparison of two engines has to say which of the two columns the slow one stands in. Section 4
 # compares in both.
 #
 # ## 2 Batch norm is arithmetic that is already done
@@ -160,8 +160,8 @@ print("largest difference below 1e-4:", bool((plain - short).abs().max() < 1e-4)
 # a format that can hold no code, and their header carries a `Spec`: architecture and
 # arguments, preprocessing, order of the classes, input shape, a version, and a hash over all.
 #
-# Not all of it has to be believed. Whoever loads a file builds its preprocessing and draws one
-# picture with it. Then the net answers once. A file that is whole and signed can still
+# Not all of it has to be believed. Loading a file builds its preprocessing, draws one picture with it, and
+# lets the net answer once. A file that is whole and signed can still
 # contradict itself, and that is found at once, not at the first bar. Here is one that says its
 # pictures are not square:
 
@@ -175,32 +175,57 @@ except inference.CheckpointError as error:
 assert named == "input_shape"
 
 # %% [markdown]
-# Two small nets come with this book. `make study STUDY=checkpoints` trained them on the sample
-# in minutes, and `checkpoints.json` holds their cards.
+# Three small nets come with this book. `make study STUDY=checkpoints` trains them in minutes,
+# and `checkpoints.json` holds their cards. Two learned what a picture **shows**, from synthetic
+# markets: `efficientnet_micro` reads a rule of crossing averages off candlesticks, and
+# `efficientnet_patterns` tells drawn tops from bottoms from neither. The third, `se_trader`, was
+# asked for the **future** of the sample. Their cards say it:
 
 # %%
 cards = results.load("checkpoints")["results"]
-table = {
-    name: {
-        "kB": round(card["bytes"] / 1e3), "parameters": card["parameters"],
-        "accuracy": card["test"]["accuracy"], "low": card["test"]["interval"][0],
-        "high": card["test"]["interval"][1],
-        "most frequent": card["test"]["most_frequent_class"],
-    }
-    for name, card in cards.items()
-}
-pd.DataFrame(table).T.round(3)
+for name, card in cards.items():
+    print(f"{name}: {card['label'].split(':')[0]}")
+assert {"efficientnet_micro", "efficientnet_patterns", "se_trader"} == set(cards)
 
 # %% [markdown]
-# Neither net is shown to be better than a constant answer: no interval lies above the last
-# column. Their test span was also looked at by earlier versions. These nets are here to be run,
-# not to be traded. Their cards say both.
+# `right` is the share of answers that are right on windows that the net never saw: for the two
+# EfficientNets the mean over the three classes, so that a constant answer gets a third.
+# `efficientnet_micro` was also asked on the whole sample: real bars, and it learned from none.
+
 
 # %%
+def scored(test):
+    """Return the share right, its interval, and what a constant answer gets."""
+    balanced = "balanced_accuracy" in test
+    constant = "most_frequent_class" + "_balanced" * balanced
+    right = test["balanced_accuracy" if balanced else "accuracy"]
+    return [right, *test["interval"], test[constant]]
+
+
+tests = {f"{n}, {k}": c[k]
+         for n, c in cards.items() for k in ("test", "real") if k in c}
+table = pd.DataFrame({n: scored(t) for n, t in tests.items()},
+                     ["right", "low", "high", "constant answer"]).T
+table.round(3)
+
+# %% [markdown]
+# Both picture nets read far better than a constant answer, and on real bars too. The net that was
+# asked for the future is not shown to be better than one. That is the book in a table: a net
+# learns what is in a picture; what comes next is hardly in it. A rule that is read well is
+# still no forecast, so all three cards say «no trading».
+
+# %%
+future = table.loc["se_trader, test"]
+assert future["low"] < future["constant answer"]
+shown = table.drop(index="se_trader, test")
+assert (shown["low"] > shown["constant answer"] + 0.2).all()
 for card in cards.values():
-    assert card["test"]["interval"][0] < card["test"]["most_frequent_class"]
     assert any("No trading" in text for text in card["not_for"])
-    assert "not untouched" in card["test_seen_before"]
+assert "not untouched" in cards["se_trader"]["test_seen_before"]
+rows = pd.DataFrame({n: [c["parameters"], c["bytes"] / 1e3] for n, c in cards.items()},
+                    ["parameters", "kB"]).T
+assert rows["kB"].sum() < 5_000
+rows.astype(int)
 
 # %% [markdown]
 # A `Predictor` goes from a file to signals. It knows which bars and channels its net wants, so
@@ -248,6 +273,7 @@ for runtime in ("channels_last", "folded", "onnx"):
 
 # %%
 print("answers given:", len(np.unique(exact.argmax(1))), "of 3")
+assert len(np.unique(exact.argmax(1))) > 1
 
 # %% [markdown]
 # The study asked the same on more windows, and for the other nets too.
@@ -399,7 +425,7 @@ plt.show()
 
 # %%
 assert (spread["depthwise"] > spread["project"]).all()
-assert spread["depthwise"].between(1.9, 4).all() and (spread["project"] < 1.7).all()
+assert spread["depthwise"].between(1.8, 4).all() and (spread["project"] < 1.7).all()
 
 # %% [markdown]
 # The figure compares channels by their largest weight. What does the rounding cost, with one
@@ -421,11 +447,12 @@ print(f"depthwise, mean error: one step a layer {np.mean(errors[0]):.1%}, "
 assert np.mean(errors[1]) < np.mean(errors[0])
 
 # %% [markdown]
-# Weights are half of it. **Activations** are rounded too. Their ranges are read off calibration
-# pictures, which must be training pictures. `make study STUDY=int8` rounded three nets in
-# several ways, and compared each with its own float32 net: our small net on a thousand real
-# windows, a B0 with drawn weights on the same, and Lite0 with its ImageNet weights, which has
-# neither swish nor gates, on crops of two photographs. It stored `int8.json`.
+# Weights are half of it. **Activations** are rounded too. Their ranges are read off
+# {term}`calibration pictures`, which must not be among those that are compared.
+# `make study STUDY=int8` rounded three nets in several ways, and compared each with its own float32
+# net: our small net on a thousand real windows, a B0 with drawn weights on the same, and Lite0 with
+# its ImageNet weights, which has neither swish nor gates, on crops of two photographs. It stored
+# `int8.json`.
 
 # %%
 eights = results.load("int8")["results"]
@@ -453,8 +480,11 @@ assert all(row["accepted"] == (row["agreement"] >= 0.98) for row in rows)
 refused = [row["reason"] for row in rows if not row["accepted"]]
 print(len(refused), "of", len(rows), "refused. The first reason:")
 print(refused[0])
+assert micro["accepted"].all() and not recipes.loc["b0_64", "accepted"].any()
 
 # %% [markdown]
+# Every recipe passes for our small net, which learned a rule, and none for the two others.
+#
 # ### Why are they refused?
 #
 # A first suspect is a kind of layer. So the study rounded one kind at a time, its weights and
@@ -519,26 +549,28 @@ for table in eights.values():
     quarters = table["recipes"]["per_channel"]["by_margin"]
     assert quarters[0] < quarters[3]
 small_net = eights["micro_64"]["recipes"]["per_channel"]["by_margin"]
-assert small_net[0] < 0.85 and min(small_net[1:]) > 0.98
+assert small_net[0] < 0.98 < min(small_net[1:])
 
 # %% [markdown]
 # They are the unsure ones. The distance between the two largest outputs is small there, and a
-# small error is enough. In a market most examples are unsure, so decisions turn more easily
-# than the error suggests. B0 has drawn weights and is never sure; Lite0 has a thousand classes.
+# small error is enough. That is why our net passes: it reads a rule that is really in the picture,
+# and is sure of most answers. B0 has drawn weights and is never sure; Lite0 has a thousand classes.
+# A net that was asked for the future is unsure nearly always, so its decisions would turn more
+# easily than the error suggests.
 #
 # ### What mends it, and what it costs
 
 # %%
 wide = recipes.xs("activations_16", level=1)
-assert bool(wide.loc["micro_64", "accepted"])
+assert (wide["agreement"] > 0.75).all() and not wide.loc["b0_64", "accepted"]
 assert (wide["times_faster"].astype(float) < 1 / 3).all()
 shares = recipes["agreement"].unstack(0).astype(float)
 shares[list(eights)].round(2)
 
 # %% [markdown]
-# - Sixteen bits for values, eight for weights: our net passes the gate. The file stays small. But
-#   on this processor there is no fast integer code for it, and the calls take over three times
-#   as long as in float32.
+# - Sixteen bits for values, eight for weights: B0 and Lite0 keep many more decisions, though not
+#   enough for the gate. The file stays small. But on this processor there is no fast integer code
+#   for it, and the calls take over three times as long as in float32.
 # - A step a channel is worth much to Lite0, and a percentile that cuts outliers some more.
 # - The entropy method equals the range from least to greatest, to the last digit. As the library
 #   sets it, it sorts values into 128 bins and then looks for 128 steps: there is nothing to cut.
@@ -562,14 +594,42 @@ speed.loc[["per_channel", "activations_16", "dynamic"], list(eights)].round(1)
 
 # %% [markdown]
 # So eight bits are no gift. They make a large net of plain layers faster, and our small one
-# slower: its swish is computed in float32 between two conversions. A net that has to be in eight
-# bits is best trained with the rounding inside {cite:p}`jacob2018`. This chapter does not take
-# that cure. It keeps float32 and the faster engine.
+# slower: its swish is computed in float32 between two conversions.
 #
-# We repeat two recipes here, calibrated on the first training pictures.
+# ### Trained with the rounding inside
+#
+# The cure for a net that has to be in eight bits is to let it learn with them
+# {cite:p}`jacob2018`. Each forward pass rounds weights and values; the gradient passes as if
+# nothing had been rounded. So weights move to where rounding does little harm. The study let our
+# net go on like that, on synthetic markets, with no label but its own float32 answers. Then it
+# was rounded like the others, and compared with its old float32 self.
 
 # %%
-first, _ = predictor.inputs(bars.iloc[:333], None)  # the oldest charts: training data
+trained = eights["micro_64"]["trained"]
+names = ["per_channel", "percentile"]
+both = {"rounded afterwards": [micro.loc[n, "agreement"] for n in names],
+        "trained with it": [trained[n]["agreement"] for n in names]}
+cured = pd.DataFrame(both, names, dtype=float)
+gate = {n: "passes" if trained[n]["accepted"] else "is refused" for n in names}
+print(f"{trained['epochs']} passes over {trained['pictures']:,} pictures;",
+      f"trained with it, {names[0]} {gate[names[0]]}")
+cured.round(3)
+
+# %% [markdown]
+# The first line says whether that is enough for the gate. The net's own float32 answers moved
+# too: training changes more than the rounding.
+
+# %%
+print(f"float32 before and after decide alike: {trained['float32']['agreement']:.1%}")
+assert trained["float32"]["agreement"] > 0.9
+assert cured["trained with it"].max() > cured["rounded afterwards"].min()
+
+# %% [markdown]
+# This book keeps float32 and the faster engine for its small nets: eight bits save nothing that
+# it lacks. We repeat two recipes here, calibrated on the oldest charts.
+
+# %%
+first, _ = predictor.inputs(bars.iloc[:333], None)  # the oldest charts
 model = inference.to_onnx(net, x[:1])
 calibration = inference.to_tensor(first[::3], spec)
 off = {}
@@ -686,7 +746,7 @@ assert np.allclose(wish, -misread)
 print("every position has the wrong sign:", bool(np.allclose(wish, -misread)))
 
 # %% [markdown]
-# A backtest would look bad, and somebody would tune it. The mend is to write the meaning of
+# A backtest would look bad, and somebody would tune it. The fix is to write the meaning of
 # the outputs into the file, and to check it where it is read.
 
 # %%
@@ -710,7 +770,7 @@ assert named == "classes"
 #
 # ## Exercises
 #
-# ```{exercise} Half a step
+# ```{exercise} Half a step ★
 # :label: ex-inference-step
 # Weights between $-0.635$ and $0.635$ are rounded to int8 with one step. How far can a weight
 # move? Check it on a thousand of them.
@@ -729,7 +789,7 @@ assert (to_steps(w, step) - w).abs().max() <= step / 2 + 1e-6
 # ```{solution-end}
 # ```
 #
-# ```{exercise} An agreement of 100 %
+# ```{exercise} An agreement of 100 % ★
 # :label: ex-inference-constant
 # A net says «buy» to every picture. Its INT8 copy does too. What is their agreement, what does
 # it tell you, and what does `require_agreement` do?
@@ -750,6 +810,21 @@ except ValueError as error:
 
 # %% [markdown]
 # ```{solution-end}
+# ```
+#
+# ```{exercise} Your net on your machine ★★★
+# :label: ex-inference-own
+# Export a net of your own, and measure on your machine, in turns, how long one picture takes in
+# each of the engines. Give the median and the worst of a hundred, not the mean, and check that the
+# answers agree.
+# ```
+#
+# ```{solution} ex-inference-own
+# :class: dropdown
+# The worst matters to a live program more than the mean. Run the engines in turns, since a machine
+# that grows warm becomes slower for the one that comes last. Compare answers by their probabilities and
+# not by the class alone, as the exercise before this one shows. Report threads, batch and whether
+# the memory was fresh.
 # ```
 #
 # ## Further reading

@@ -91,7 +91,7 @@ OHLCV = "time open high low close volume"
 # | `stamp="close"` | a time is the **end** of its bar | a column is called so; else you must know |
 # | `tz` | the zone of times that carry none | they carry none |
 # | `volume` | the column that counts coins | there are several, or only an amount |
-# | `where` | rows to keep | symbols are mixed, or a flag says that bars still form |
+# | `where` | rows to keep | series are mixed, or a flag says that bars still form |
 # | `newest_first` | turn the rows round | the newest row comes first |
 # | `offset` | when days begin after midnight UTC | bars of days open at 16:00 |
 # | `until` | the moment of the download | the last bar has not closed yet |
@@ -146,7 +146,7 @@ assert "newest" in said[2]
 assert said[3] == "3 bars, volume 12 coins"
 
 # %% [markdown]
-# Three questions, three answers, and the forming bar is gone. Nothing was guessed.
+# Three questions, three answers, and the {term}`forming bar` is gone. Nothing was guessed.
 
 # %% [markdown]
 # ## 2 The file
@@ -364,20 +364,23 @@ assert sure["hold"].low < 0 < sure["hold"].high
 # %% [markdown]
 # ## 8 The whole on one page
 #
-# From the file to the verdict, in three functions that you can keep. They say the units, and what
-# «per year» means: a year of 365 days, for this market never closes. The verdict is not
+# From the file to the verdict, in three functions that you can keep. They say the units, which
+# no file holds, so you name them, and what «per year» means: a year of 365 days, for this
+# market never closes. Our sample's volume is in dollars: a thousand million coins in fifteen
+# minutes do not exist. Nothing on the page multiplies it. The verdict is not
 # about profit alone. It asks whether the rule was **better than holding**, on the same reshuffled
 # histories, so that what moves both cancels.
 
 
 # %%
-def facts(bars: pd.DataFrame) -> str:
+def facts(bars: pd.DataFrame, prices: str, volume: str) -> str:
     """Say what the file holds, and whether its channels can be computed."""
     step, first, last = candles.bar_interval(bars), bars.index[0], bars.index[-1]
     minutes, year = step.total_seconds() / 60, pd.Timedelta(days=365) / step
     x = channels.compute(bars, scale_free=True).dropna()
     return (
-        f"{len(bars):,} bars of {minutes:.0f} minutes; prices in USD\n"
+        f"{len(bars):,} bars of {minutes:.0f} minutes\n"
+        f"prices in {prices}, volume in {volume}\n"
         f"opens, UTC: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}\n"
         f"that is {len(bars) / year:.2f} years of {year:,.0f} bars\n"
         f"{x.shape[1]} channels, complete after {len(bars) - len(x)} bars"
@@ -403,13 +406,13 @@ def judgement(gap: evidence.ConfidenceInterval) -> str:
 
 
 # %%
-def page(bars: pd.DataFrame, position: pd.Series, costs: backtest.Costs) -> str:
-    """The file, the rule with its costs, and the verdict."""
+def page(bars, position, costs, prices="USD a BTC", volume="USD") -> str:
+    """The file, its units, the rule with its costs, and the verdict."""
     result = backtest.run(bars, position, costs=costs)
     gap, m = against_holding(result), result.metrics()
     fall, hold = m["max_drawdown"], result.buy_and_hold.equity.iloc[-1]
     return "\n".join([
-        facts(bars),
+        facts(bars, prices, volume),
         f"costs a side: {costs.fee_bps} bps of fee, {costs.slippage_bps} of slippage",
         f"turns its money over {m['turnover']:,.0f} times a year",
         f"1 became {result.equity.iloc[-1]:.2f}, holding {hold:.2f}",
@@ -429,7 +432,7 @@ folder.cleanup()
 
 # %%
 quick = pages[10].splitlines()
-print(*quick[5:], sep="\n")
+print(*quick[6:], sep="\n")
 assert quick[-1].endswith("worse than holding")
 assert pages[672].endswith("not shown to differ from holding")
 
@@ -488,7 +491,7 @@ assert hit_rate(pd.Series.ffill)[0] == 0
 # %% [markdown]
 # ## Exercises
 #
-# ```{exercise} More bars, more certainty?
+# ```{exercise} More bars, more certainty? ★★
 # :label: ex-own-hours
 # Resample the file to one hour and run the weekly rule there (168 bars). It has a quarter of the
 # bars. Is the interval of its Sharpe ratio twice as wide?
@@ -517,7 +520,7 @@ assert 0.7 < ratio < 1.4
 # ```{solution-end}
 # ```
 #
-# ```{exercise} Stamps without a zone
+# ```{exercise} Stamps without a zone ★
 # :label: ex-own-zone
 # Many files carry times such as `2021-10-04 20:45:00` and no zone. Write the first ten bars
 # that way. What does `candles.read` say, and what if you answer wrongly?
@@ -547,6 +550,19 @@ assert tokyo.index[0] == mine.index[0] - pd.Timedelta("9h")
 # ```
 
 # %% [markdown]
+# ```{exercise} One page about your file ★★★
+# :label: ex-own-own
+# Make the page of the last section for a file of your own, and give it to somebody who does not
+# know the strategy. Which question do they ask that the page does not answer?
+# ```
+#
+# ```{solution} ex-own-own
+# :class: dropdown
+# The usual ones are: over which years, after which costs, compared with what, how many others were
+# tried, and how wide is the interval. If the page answers these five, the sixth question is worth a
+# study of its own.
+# ```
+#
 # ## Further reading
 #
 # {cite:t}`lopezdeprado2018` spends a chapter on data structures before the first model, and with

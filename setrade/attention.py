@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from setrade.efficientnet.scaling import evaluating
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, integer, number, tensor, timed
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,13 @@ def report(
         ArgumentError: shapes that do not fit, gates outside [0, 1], or a time without a regime.
     """
     weights = array("gates", gates, ndim=2)
+    if not isinstance(features, Sequence) or isinstance(features, str | bytes):
+        raise ArgumentError("features", features, f"{weights.shape[1]} names")
+    if not isinstance(regime, pd.Series) or not regime.index.is_unique:
+        raise ArgumentError("regime", regime, "labels by time: a Series, each stamp once")
+    if not isinstance(times, pd.Index):
+        raise ArgumentError("times", times, "an index of stamps")
+    timed("times", times, needed=False)
     if weights.shape[1] != len(features) or weights.min() < 0 or weights.max() > 1:
         raise ArgumentError("gates", gates, f"(n, {len(features)}) numbers in [0, 1]")
     if len(times) != len(weights):
@@ -107,8 +114,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 @torch.no_grad()
 def _loss(net: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
     """Return the mean loss of the net in eval mode."""
-    with evaluating(net):
-        value = float(loss(net(x), y))
+    if not isinstance(net, nn.Module):
+        raise ArgumentError("net", net, "a torch module")
+    try:
+        with evaluating(net):
+            value = float(loss(net(x), y))
+    except (RuntimeError, IndexError, TypeError) as error:
+        allowed = f"targets that the loss takes with the net's outputs ({str(error)[:120]})"
+        raise ArgumentError("y", y, allowed) from error
     if not math.isfinite(value):
         raise ArgumentError("net", net, f"a net with a finite loss on x; it is {value}")
     return value
@@ -116,22 +129,17 @@ def _loss(net: nn.Module, x: Tensor, y: Tensor, loss: Loss) -> float:
 
 def _checked(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return windows (n, C, T) and n targets, at least two."""
-    if not isinstance(x, Tensor) or x.ndim != 3 or len(x) < 2:
+    if len(tensor("x", x, ndim=3)) < 2:
         raise ArgumentError("x", x, "a tensor (n, channels, time), two windows or more")
-    if not isinstance(y, Tensor) or len(y) != len(x):
+    if not tensor("y", y, floats=False).ndim or len(y) != len(x):
         raise ArgumentError("y", y, f"{len(x)} targets, one a window")
     return x, y
 
 
 def permutation_importance(
-    net: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    *,
-    seed: int,
-    loss: Loss = F.cross_entropy,
+    net: nn.Module, x: Tensor, y: Tensor, *, seed: int, loss: Loss = F.cross_entropy,
     repeats: int = 5,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Return by how much the loss rises when a channel's windows are dealt to other examples.
 
     Args:
@@ -175,6 +183,7 @@ def ablation_importance(
         (C,).
     """
     x, y = _checked(x, y)
+    value = number("value", value)
     base, rise = _loss(net, x, y, loss), torch.zeros(x.shape[1])
     for c in range(x.shape[1]):
         held = x.clone()
@@ -211,8 +220,7 @@ def gate_drift(
     if not isinstance(gates, pd.DataFrame) or list(gates.columns) != list(reference.columns):
         raise ArgumentError("gates", gates, f"a frame with columns {list(reference.columns)}")
     for name, frame in (("gates", gates), ("reference", reference)):
-        if not np.isfinite(frame.to_numpy()).all():
-            raise ArgumentError(name, frame, "finite gates")
+        array(name, timed(name, frame, needed=False))
     mean, spread = reference.mean(), reference.std(ddof=0)
     if (reference.max() == reference.min()).any():
         still = list(reference.columns[reference.max() == reference.min()])
@@ -243,10 +251,17 @@ def _check_pictures(net: nn.Module, x: Tensor, target: Tensor) -> None:
     """Raise unless pictures and the classes to explain fit together."""
     if not isinstance(net, nn.Module):
         raise ArgumentError("net", net, "a torch module")
-    if not isinstance(x, Tensor) or x.ndim != 4 or not len(x) or not x.is_floating_point():
-        raise ArgumentError("x", x, "pictures (N, C, H, W), floats, at least one")
-    if not isinstance(target, Tensor) or target.dtype != torch.int64 or target.shape != x.shape[:1]:
+    tensor("x", x, ndim=4)
+    tensor("target", target, floats=False)
+    if target.dtype != torch.int64 or target.shape != x.shape[:1]:
         raise ArgumentError("target", target, f"{len(x)} int64 classes, one a picture")
+    try:
+        with evaluating(net), torch.no_grad():
+            classes = net(x[:1]).shape[-1]
+    except (RuntimeError, TypeError) as error:
+        raise ArgumentError("x", x, f"pictures that the net takes ({str(error)[:120]})") from error
+    if target.min() < 0 or target.max() >= classes:
+        raise ArgumentError("target", target, f"classes 0 … {classes - 1}")
 
 
 def grad_cam(
@@ -286,15 +301,9 @@ def grad_cam(
 
 
 def occlusion(
-    net: nn.Module,
-    x: Tensor,
-    target: Tensor,
-    *,
-    window: int = 8,
-    stride: int = 4,
-    baseline: float = 0.0,
-    batch_size: int = 64,
-) -> np.ndarray:
+    net: nn.Module, x: Tensor, target: Tensor, *, window: int = 8, stride: int = 4,
+    baseline: float = 0.0, batch_size: int = 64,
+) -> np.ndarray:  # fmt: skip
     """Return occlusion maps: by how much the logit falls when a patch is covered.
 
     Args:
@@ -314,7 +323,7 @@ def occlusion(
     step = integer("stride", stride, 1, side)
     shade, size = number("baseline", baseline), integer("batch_size", batch_size, 1)
     maps, explain = [], Occlusion(net)
-    with evaluating(net), torch.inference_mode():
+    with evaluating(net), torch.no_grad():
         for rows in torch.arange(len(x)).split(size):
             fall = explain.attribute(
                 x[rows], (x.shape[1], side, side), (x.shape[1], step, step),

@@ -38,16 +38,10 @@ INKS = (
     "up",  # bodies: close > open
     "down",  # close < open
     "flat",  # close == open
-    "up_wick",
-    "down_wick",
-    "flat_wick",
-    "up_volume",
-    "down_volume",
-    "flat_volume",
-    "average_1",
-    "average_2",
-    "average_3",
-)
+    "up_wick", "down_wick", "flat_wick",
+    "up_volume", "down_volume", "flat_volume",
+    "average_1", "average_2", "average_3",
+)  # fmt: skip
 BODY, WICK, VOLUME, AVERAGE = (INKS.index(x) for x in ("up", "up_wick", "up_volume", "average_1"))
 
 Colour = tuple[int, int, int]

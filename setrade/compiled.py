@@ -4,9 +4,9 @@
 three differences.
 
 *Nothing stale.* Numba minds the file that a kernel stands in, and not what it calls: a fee formula
-or a constant of another file can change while the old machine code goes on. Here the code lies
-in a folder whose name is a hash of all sources of the package and of numba's settings. To compile
-all again after any change costs time; to charge yesterday's fee costs money.
+of another file can change while the old machine code goes on. Here the code lies in a folder whose
+name is a hash of all sources of the package and of numba's settings: compiling all anew costs time,
+yesterday's fee costs money. A kernel of a reader's own file, not in that hash, is never kept.
 
 *Threads.* Without OpenMP or TBB numba aborts the process when two threads run parallel loops
 at once: there they take turns.
@@ -79,7 +79,7 @@ def _compile(function: Callable[..., Any], options: dict[str, Any], twin: str = 
     ``twin`` names a second way to compile one function: numba's key does not tell them apart.
     """
     made: Any = numba.njit(**options)(function)
-    folder = _folder()
+    folder = _folder() if PACKAGE in Path(function.__code__.co_filename).parents else None
     if made is not function and folder is not None:  # NUMBA_DISABLE_JIT leaves a plain function
         with suppress(Exception), _caching_in(folder / twin):  # none costs time, not the kernel
             cache = _Cache(function)

@@ -24,18 +24,23 @@ MAX_BPS = 5_000.0  # half the price: whoever asks for more has mistaken the unit
 
 
 class Rates(NamedTuple):
-    """Decimal rates that compiled code reads: fee and slippage of a decision, fee of a target."""
+    """What compiled code reads: decimal fee and slippage of a decision, fee of a target, the grid.
+
+    ``tick`` and ``lot`` are 0 where prices and sizes are not rounded.
+    """
 
     fee: float
     slippage: float
     taker: float
     maker: float
     stop_slippage: float
+    tick: float = 0.0
+    lot: float = 0.0
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Fees and slippage of each side of a trade, in basis points of its value.
+    """Fees and slippage of each side of a trade, in basis points of its value; steps of both.
 
     A taker order crosses the spread: it pays ``fee_bps`` and fills ``slippage_bps`` worse than
     the price. A maker order rests: it pays ``maker_fee_bps`` and does not slip.
@@ -44,6 +49,10 @@ class Costs:
         fee_bps: taker fee, 0 to 5,000.
         maker_fee_bps: maker fee, 0 to 5,000 (rebates, which are negative, are refused).
         slippage_bps: how much worse than the price a taker order fills, 0 to 5,000.
+        tick: step of prices; a fill moves to it against whoever trades. Liquidations do not:
+            the exchange carries them out at any price. 0: no steps.
+        lot: step of sizes in units of the base; what is left over is not traded, and what is
+            less than one lot is not tried again until the position wanted changes. 0: no steps.
 
     Raises:
         ArgumentError: a figure is negative, not finite or above 5,000 bps.
@@ -52,17 +61,22 @@ class Costs:
     fee_bps: float = 5.5
     maker_fee_bps: float = 2.0
     slippage_bps: float = 1.0
+    tick: float = 0.0
+    lot: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("fee_bps", "maker_fee_bps", "slippage_bps"):
             number(name, getattr(self, name), 0.0, MAX_BPS)
+        number("tick", self.tick, 0.0)
+        number("lot", self.lot, 0.0)
 
     def rates(self, order: str = "taker") -> Rates:
         """Return decimal rates when decisions are sent as ``order``, "taker" or "maker"."""
         taker, maker = self.fee_bps / 1e4, self.maker_fee_bps / 1e4
         slip = self.slippage_bps / 1e4
         resting = choice("order", order, ORDERS) == "maker"
-        return Rates(maker if resting else taker, 0.0 if resting else slip, taker, maker, slip)
+        fee, slippage = (maker, 0.0) if resting else (taker, slip)
+        return Rates(fee, slippage, taker, maker, slip, float(self.tick), float(self.lot))
 
 
 FREE = Costs(fee_bps=0.0, maker_fee_bps=0.0, slippage_bps=0.0)
@@ -72,6 +86,27 @@ FREE = Costs(fee_bps=0.0, maker_fee_bps=0.0, slippage_bps=0.0)
 def fill_price(price: float, units: float, slippage: float) -> float:
     """Return the price that ``units`` (signed: buy > 0) fill at; slippage is always against us."""
     return price * (1.0 + slippage) if units > 0 else price * (1.0 - slippage)
+
+
+@compiled
+def on_tick(price: float, units: float, slippage: float, tick: float) -> tuple[float, float]:
+    """Return the price, and the slippage still to come, of a fill that lies on the tick.
+
+    The slipped price moves to the tick against whoever trades: a buy up, a sale down.
+    """
+    if tick == 0:
+        return price, slippage
+    steps = fill_price(price, units, slippage) / tick
+    near = np.round(steps)
+    if abs(steps - near) > 1e-9 * max(1.0, near):  # less is the rounding of a price on its tick
+        near = np.ceil(steps) if units > 0 else np.floor(steps)
+    return near * tick, 0.0
+
+
+@compiled
+def in_lots(units: float, lot: float) -> float:
+    """Return a size >= 0 cut down to whole lots: what is left over is not traded."""
+    return units if lot == 0 else np.floor(units / lot * (1 + 1e-12)) * lot
 
 
 @compiled

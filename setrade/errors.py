@@ -79,6 +79,13 @@ def choice(name: str, value: Any, options: Collection[str]) -> str:
     return value
 
 
+def instance(name: str, value: Any, kind: type, allowed: str) -> Any:
+    """Return ``value`` if it is of a class; else raise `ArgumentError`."""
+    if not isinstance(value, kind):
+        raise ArgumentError(name, value, allowed)
+    return value
+
+
 def generator(seed: Any) -> np.random.Generator:
     """Return ``seed`` if it is a generator, else the one that an integer from 0 on seeds."""
     return np.random.default_rng(
@@ -93,12 +100,16 @@ def array(
     ndim: int | None = None,
     min_length: int = 1,
     finite: bool = True,
+    ordered: bool = False,
 ) -> np.ndarray:
     """Return ``value`` as a numeric array, its last axis at least ``min_length`` long.
 
     Booleans, strings, objects and masked values are refused, and NaN or infinity if ``finite``.
-    A missing value of a nullable or arrow column counts as NaN.
+    A missing value of a nullable or arrow column counts as NaN. ``ordered``: where it has stamps,
+    they rise without repeats.
     """
+    if ordered and isinstance(getattr(value, "index", None), pd.DatetimeIndex | pd.PeriodIndex):
+        _rising(name, value.index)
     rank = "at least 1" if ndim is None else str(ndim)
     allowed = f"numbers with {rank} axes, the last at least {min_length} long"
     x = _as_array(name, value, allowed)
@@ -129,6 +140,22 @@ def _as_array(name: str, value: Any, allowed: str) -> np.ndarray:
         raise ArgumentError(name, value, f"{allowed} ({error})") from error
 
 
+def tensor(name: str, value: Any, *, ndim: int | None = None, floats: bool = True) -> Any:
+    """Return a torch tensor that holds numbers, finite ones; ``floats``: of a float dtype."""
+    import torch
+
+    rank = "" if ndim is None else f" with {ndim} axes"
+    allowed = f"a dense {'float ' if floats else ''}tensor{rank}, not empty"
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_meta:
+        raise ArgumentError(name, value, allowed)
+    fits = not value.is_complex() and value.numel() and ndim in (None, value.ndim)
+    if not fits or (floats and not value.is_floating_point()):
+        raise ArgumentError(name, value, allowed)
+    if value.is_floating_point() and not torch.isfinite(value).all():
+        raise ArgumentError(name, value, "finite numbers")
+    return value
+
+
 UTC_NAMES = ("UTC", "Etc/UTC", "UTC+00:00", "tzutc()")
 
 
@@ -154,14 +181,29 @@ def timed(name: str, value: Any, *, even: bool = False, needed: bool = True) -> 
         raise ArgumentError(name, value, "an index of time in UTC (a DatetimeIndex)")
     if clock and (str(index.tz) not in UTC_NAMES or index.hasnans):
         raise ArgumentError(name, index, f"stamps in UTC, each a time (zone here: {index.tz})")
-    if not index.is_unique or not index.is_monotonic_increasing:
-        raise ArgumentError(name, index, "an index that rises, oldest first, without repeats")
+    _rising(name, index)
     if even and clock and len(index) > 2:
         steps = np.diff(index.asi8)
         if (uneven := steps != steps[0]).any():
             row = int(uneven.argmax()) + 1
             raise ArgumentError(name, index[row], f"evenly spaced bars: row {row} breaks the step")
     return value
+
+
+def _rising(name: str, index: pd.Index) -> None:
+    """Refuse an index that runs backwards or repeats."""
+    if not index.is_unique or not index.is_monotonic_increasing:
+        raise ArgumentError(name, index, "an index that rises, oldest first, without repeats")
+
+
+def paired(name: str, value: Any, other: Any) -> None:
+    """Refuse ``value`` where it and ``other`` carry stamps, and not the same ones."""
+    here, there = (getattr(x, "index", None) for x in (value, other))
+    if not isinstance(here, pd.DatetimeIndex) or not isinstance(there, pd.DatetimeIndex):
+        return
+    if len(here) == len(there) and not here.equals(there):
+        row = int(np.argmax(np.asarray(here != there)))
+        raise ArgumentError(name, here[row], f"the same stamps in both: row {row} is {there[row]}")
 
 
 def places(name: str, value: Any, low: int, high: int) -> np.ndarray:

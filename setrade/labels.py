@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -295,15 +295,10 @@ def _whole(sets: list[np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
 
 
 def chronological(
-    n_bars: int,
-    *,
-    lookback: int,
-    horizon: int,
-    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15),
-    embargo: int = 0,
-    first: int = 0,
+    n_bars: int, *, lookback: int, horizon: int,
+    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15), embargo: int = 0, first: int = 0,
     end: np.ndarray | None = None,
-) -> Split:
+) -> Split:  # fmt: skip
     """Return one split in time order: by default 70 % train, 15 % validation, 15 % test.
 
     Args:
@@ -337,18 +332,9 @@ def chronological(
 
 
 def walk_forward(
-    n_bars: int,
-    *,
-    lookback: int,
-    horizon: int,
-    train: int,
-    test: int,
-    validation: int = 0,
-    expanding: bool = True,
-    embargo: int = 0,
-    first: int = 0,
-    end: np.ndarray | None = None,
-) -> list[Split]:
+    n_bars: int, *, lookback: int, horizon: int, train: int, test: int, validation: int = 0,
+    expanding: bool = True, embargo: int = 0, first: int = 0, end: np.ndarray | None = None,
+) -> list[Split]:  # fmt: skip
     """Return consecutive splits: train on the past, test on the next ``test`` bars, move on.
 
     The test blocks lie side by side, so that their predictions join into one series; bars left
@@ -372,9 +358,8 @@ def walk_forward(
     first, label_end = integer("first", first, 0, n_bars - 1), _end(n_bars, horizon, end)
     head, expanding = first + train + validation, flag("expanding", expanding)
     if head + test > n_bars:
-        raise ArgumentError(
-            "n_bars", n_bars, f"at least first + train + validation + test = {head + test}"
-        )
+        allowed = f"at least first + train + validation + test = {head + test}"
+        raise ArgumentError("n_bars", n_bars, allowed)
     splits = []
     for start in range(head, n_bars - test + 1, test):
         begin = first if expanding else start - validation - train
@@ -386,3 +371,65 @@ def walk_forward(
         _whole(sets, names)
         splits.append(Split(sets[0], sets[1] if validation else np.empty(0, np.int64), sets[-1]))
     return splits
+
+
+def combinatorial(
+    n_bars: int, *, lookback: int, horizon: int, groups: int = 6, tests: int = 2, embargo: int = 0,
+    first: int = 0, end: np.ndarray | None = None,
+) -> list[Split]:  # fmt: skip
+    """Return a split for each choice of ``tests`` of ``groups`` stretches; the others train.
+
+    Each stretch is tested in several splits, and `paths` joins those into whole histories. With
+    ``tests`` = 1 this is purged k-fold. Training may come after the test: only the bars that a
+    test example reads, in its window or its label, and ``embargo`` more *after* them are closed
+    to it. Other arguments as `chronological`.
+
+    Args:
+        groups: stretches that time is cut into, equal to one example, from 2 to 20.
+        tests: of them in a test set: fewer than ``groups``, at most 4.
+        embargo: bars after each tested stretch (windows and labels) that no training example
+            reads, for what fades slowly; what comes before the stretch needs none.
+
+    Returns:
+        A list of `Split` with empty validation sets, in the order of ``itertools.combinations``.
+
+    Raises:
+        ArgumentError: names the argument, or says that a training set would be empty.
+
+    Source: M. López de Prado, Advances in Financial Machine Learning (2018), sections 7.4, 12.4.
+    """
+    n_bars, lookback = integer("n_bars", n_bars, 3), integer("lookback", lookback, 1)
+    embargo, first = integer("embargo", embargo, 0), integer("first", first, 0, n_bars - 1)
+    chosen, last = _chosen(groups, tests), _end(n_bars, horizon, end)
+    rows = np.arange(min(first + lookback - 1, n_bars), n_bars)
+    rows = rows[np.isfinite(last[rows])]
+    if len(rows) < len(chosen[0]):
+        raise ArgumentError("n_bars", n_bars, f"{len(chosen[0])} examples or more, one a group")
+    begin, stop = rows - lookback + 1, last[rows].astype(np.int64) + 1
+    parts, nothing, splits = np.array_split(rows, len(chosen[0])), np.empty(0, np.int64), []
+    for tested in chosen:
+        test = np.concatenate([part for part, used in zip(parts, tested, strict=True) if used])
+        seen = np.r_[0, bars_used(test, lookback, last).cumsum()]  # bars read before each bar
+        free = seen[stop] == seen[np.maximum(begin - embargo, 0)]
+        splits.append(Split(_whole([rows[free]], ["train"])[0], nothing, test))
+    return splits
+
+
+def _chosen(groups: int, tests: int) -> np.ndarray:
+    """Return bool (splits, groups): which groups each split tests."""
+    groups = integer("groups", groups, 2, 20)
+    tests = integer("tests", tests, 1, min(groups - 1, 4))
+    choices = np.array(list(combinations(range(groups), tests)))
+    chosen = np.zeros((len(choices), groups), bool)
+    chosen[np.arange(len(choices))[:, None], choices] = True
+    return chosen
+
+
+def paths(groups: int = 6, tests: int = 2) -> np.ndarray:
+    """Return int (paths, groups): the split of `combinatorial` that a path takes each group from.
+
+    Path p takes a group from the p-th of the splits that test it: with 6 groups and 2 tests, 15
+    splits give 5 paths. Each path holds every group once, and no prediction is used twice.
+    """
+    chosen = _chosen(groups, tests)
+    return np.stack([np.flatnonzero(tested) for tested in chosen.T], axis=1)

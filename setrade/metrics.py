@@ -21,8 +21,9 @@ from setrade.errors import ArgumentError, array, number, timed
 
 YEAR = 365 * 86_400_000_000_000  # ns
 # Spread below which returns count as all equal: relative to the largest, and of what rounding
-# leaves behind where returns are worked out from an equity curve.
-NOISE, ROUNDING = 1e-12, 1e-14
+# leaves behind where returns are worked out from an equity curve. Those that single precision
+# holds exactly may come from it, whose rounding is 2^29 times as coarse.
+NOISE, ROUNDING, COARSE = 1e-12, 1e-14, 2.0**29
 
 
 class Drawdown(NamedTuple):
@@ -42,7 +43,27 @@ def _ratio(top: Any, bottom: Any) -> Any:
 
 def _checked(returns: Any, periods: float) -> tuple[np.ndarray, float]:
     """Return the arguments that every function of returns shares, checked."""
-    return array("returns", returns), number("periods", periods, 0.0, above=True)
+    return _array("returns", returns).astype(float), number("periods", periods, 0.0, above=True)
+
+
+def _array(name: str, value: Any, min_length: int = 1) -> np.ndarray:
+    """Return returns or equity (..., n); a frame has time on its other axis, and is refused."""
+    if isinstance(value, pd.DataFrame):
+        raise ArgumentError(name, value, "time on the last axis: frame.to_numpy().T, or one column")
+    return array(name, value, min_length=min_length, ordered=True)
+
+
+def scaled(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Return x over the power of two next to its largest size: squares neither vanish nor overflow.
+
+    The division is exact, so whatever does not depend on the scale stays the same to the last bit.
+    """
+    return np.ldexp(x, -_power(x, axis))
+
+
+def _power(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Return the exponents of the largest sizes along an axis, which is kept."""
+    return np.frexp(np.abs(x).max(axis=axis, keepdims=True))[1]
 
 
 def periods_per_year(index: pd.DatetimeIndex) -> float:
@@ -59,17 +80,19 @@ def periods_per_year(index: pd.DatetimeIndex) -> float:
 
 
 def returns(equity: Any) -> np.ndarray:
-    """Return simple returns (..., n − 1) of equity curves (..., n).
+    """Return simple returns (..., n − 1) of equity curves (..., n), float32 for a float32 curve.
 
     Raises:
         ArgumentError: NaN, fewer than two points, a start that is not positive, or equity that
             is negative or rises from zero (a ruined account stays ruined: returns 0 from there).
     """
-    x = array("equity", equity, min_length=2).astype(np.float64)
+    given = _array("equity", equity, min_length=2)
+    x = given.astype(np.float64)
     before, after = x[..., :-1], x[..., 1:]
     if (x[..., 0] <= 0).any() or (x < 0).any() or ((before == 0) & (after > 0)).any():
         raise ArgumentError("equity", float(x.min()), "positive equity; once zero, zero for good")
-    return np.divide(after, before, out=np.ones_like(after), where=before > 0) - 1.0
+    change = np.divide(after, before, out=np.ones_like(after), where=before > 0) - 1.0
+    return change.astype(np.float32) if given.dtype in (np.float16, np.float32) else change
 
 
 def _whole(r: np.ndarray) -> np.ndarray:
@@ -98,10 +121,15 @@ def spread(r: np.ndarray) -> Any:
     """
     if r.shape[-1] < 2:
         return np.full(r.shape[:-1], np.nan)[()]
-    std = r.std(axis=-1, ddof=1)
+    std = np.ldexp(scaled(r).std(axis=-1, ddof=1), _power(r)[..., 0])
     size = np.abs(r).max(axis=-1)
-    rounding = np.minimum(ROUNDING, 1e-3 * size)  # returns that small are no accident
-    return np.where(std <= np.maximum(NOISE * size, rounding), 0.0, std)[()]
+    coarse = 1.0
+    if (std <= COARSE * NOISE * size).any():
+        with np.errstate(over="ignore"):
+            coarse = np.where((r == r.astype(np.float32)).all(axis=-1), COARSE, 1.0)
+    least = np.where(((1.0 + r) - 1.0 == r).all(axis=-1), ROUNDING / 3, 0.0)  # as 1 + r rounds
+    rounding = np.minimum(coarse * ROUNDING, np.maximum(least, 1e-3 * size))  # less: no accident
+    return np.where(std <= np.maximum(coarse * NOISE * size, rounding), 0.0, std)[()]
 
 
 def volatility(returns: Any, periods: float) -> Any:
@@ -127,7 +155,8 @@ def sortino(returns: Any, periods: float) -> Any:
     Infinite without a loss, NaN without gain or loss; finite for equal losses, −√periods.
     """
     r, periods = _checked(returns, periods)
-    downside = np.sqrt(np.mean(np.minimum(r, 0.0) ** 2, axis=-1))
+    losses = np.minimum(r, 0.0)
+    downside = np.ldexp(np.sqrt(np.mean(scaled(losses) ** 2, axis=-1)), _power(losses)[..., 0])
     return _ratio(r.mean(axis=-1) * np.sqrt(periods), downside)
 
 
@@ -136,8 +165,14 @@ def max_drawdown(returns: Any) -> Any:
 
     0 where equity never falls, −1 for a total loss. Returns below −1 are refused.
     """
-    r = _whole(array("returns", returns))
-    curve = np.cumprod(1.0 + r, axis=-1)
+    r = _whole(_array("returns", returns)).astype(np.float64)
+    with np.errstate(over="ignore"):
+        curve = np.cumprod(1.0 + r, axis=-1)
+    if not np.isfinite(curve[..., -1]).all():  # lucky bars compound beyond any float
+        with np.errstate(divide="ignore"):
+            level = np.cumsum(np.log1p(r), axis=-1)
+        peak = np.maximum(np.maximum.accumulate(level, axis=-1), 0.0)
+        return np.minimum(np.expm1(level - peak).min(axis=-1), 0.0)[()]
     peak = np.maximum(np.maximum.accumulate(curve, axis=-1), 1.0)
     return np.minimum((curve / peak - 1.0).min(axis=-1), 0.0)[()]
 
@@ -168,6 +203,7 @@ def win_rate(profits: Any) -> float:
 def profit_factor(profits: Any) -> float:
     """Return gains over losses; infinite without a loss, NaN without trades, gain or loss."""
     p = _profits(profits)
+    p = scaled(p.astype(float)) if p.size else p  # the sum of large profits is no infinity
     return float(_ratio(p[p > 0].sum(), -p[p < 0].sum() + 0.0))
 
 

@@ -3,13 +3,15 @@
 Colours are the Okabe-Ito set, which survives the common kinds of colour blindness. Up is
 blue and filled from the left of the spectrum, down is vermilion; where it matters a shape or
 a hatch says it again, so that nothing is told by colour alone.
+
+``ax`` is where Matplotlib draws. What does not fit is refused by an `ArgumentError` that names it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
-from itertools import count
+from itertools import count, product
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -20,8 +22,9 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from setrade.candles import COLUMNS
 from setrade.channels import GROUPS
-from setrade.errors import ArgumentError
+from setrade.errors import ArgumentError, array, flag, integer, number, timed
 
 UP, DOWN, NEUTRAL = "#0072B2", "#D55E00", "#7F7F7F"
 
@@ -30,6 +33,33 @@ def use_style() -> None:
     """Apply the book's Matplotlib style and sharp, small PNG figures in notebooks."""
     with as_file(files("setrade") / "book.mplstyle") as style:
         plt.style.use(style)
+
+
+# ---- What is drawn, checked.
+
+
+def _mapping(name: str, value: Any, most: int = 1000) -> Mapping[str, Any]:
+    """Return a mapping of one to ``most`` parts, or say what is wrong."""
+    if not isinstance(value, Mapping) or not 0 < len(value) <= most:
+        raise ArgumentError(name, value, f"a mapping of 1 to {most} names to what is drawn")
+    return value
+
+
+def _table(
+    name: str, value: Any, columns: Sequence[str] = (), *, rows: int = 1, finite: bool = True
+) -> pd.DataFrame:
+    """Return a frame of numbers with these columns, or say what is wrong."""
+    if not isinstance(value, pd.DataFrame) or not set(columns) <= set(value.columns):
+        raise ArgumentError(name, value, f"a DataFrame with columns {' '.join(columns)}".rstrip())
+    if len(value) < rows:
+        raise ArgumentError(name, value, f"{rows} rows or more")
+    value = value[list(columns)] if columns else value
+    return pd.DataFrame(array(name, value, finite=finite), value.index, value.columns)
+
+
+def _bars(candles: Any) -> pd.DataFrame:
+    """Return two candles or more in the order of time."""
+    return timed("candles", _table("candles", candles, COLUMNS, rows=2))
 
 
 # ---- Candles.
@@ -41,29 +71,31 @@ def _dates(index: pd.DatetimeIndex) -> np.ndarray:
 
 
 def draw_bars(ax: Any, candles: pd.DataFrame) -> None:
-    """Draw candles: hollow blue bodies rise, filled vermilion bodies fall.
+    """Draw a frame (n, 5) of two candles or more over time in UTC.
 
-    Args:
-        ax: Matplotlib axes; x becomes time in UTC, y the price.
-        candles: (n, 5) frame of at least two candles.
+    Hollow blue bodies rise, filled vermilion bodies fall.
     """
-    x = _dates(candles.index)  # type: ignore[arg-type]
-    up = (candles["close"] >= candles["open"]).to_numpy()
-    edge = np.where(up, UP, DOWN)
-    top, bottom = candles[["open", "close"]].max(axis=1), candles[["open", "close"]].min(axis=1)
-    ax.vlines(x, candles["low"], bottom, color=edge, linewidth=0.9)
-    ax.vlines(x, top, candles["high"], color=edge, linewidth=0.9)
-    ax.bar(x, top - bottom, 0.7 * (x[1] - x[0]), bottom, color=np.where(up, "white", DOWN),
-           edgecolor=edge, linewidth=0.9)  # fmt: skip
-    ax.use_sticky_edges = False  # the lowest wick keeps its margin
-    ax.autoscale_view()
+    x = _dates(_bars(candles).index)  # type: ignore[arg-type]
+    _draw_candles(ax, x, candles[list(COLUMNS[:4])].to_numpy(float).T, 0.7 * (x[1] - x[0]), 0.9)
     _time_axis(ax)
     ax.set_ylabel("price in USD")
 
 
+def _draw_candles(ax: Any, x: np.ndarray, prices: np.ndarray, width: float, line: float) -> None:
+    """Draw prices (4, n), open high low close, at places x; the lowest wick keeps its margin."""
+    first, high, low, close = prices
+    up, top, bottom = close >= first, np.maximum(first, close), np.minimum(first, close)
+    edge, face = np.where(up, UP, DOWN), np.where(up, "white", DOWN)
+    for foot, head in ((low, bottom), (top, high)):
+        ax.vlines(x, foot, head, color=edge, linewidth=line)
+    ax.bar(x, top - bottom, width, bottom, color=face, edgecolor=edge, linewidth=line)
+    ax.use_sticky_edges = False
+    ax.autoscale_view()
+
+
 def draw_volume(ax: Any, candles: pd.DataFrame) -> None:
     """Draw the volume of each bar, hollow where the bar rose."""
-    x = _dates(candles.index)  # type: ignore[arg-type]
+    x = _dates(_bars(candles).index)  # type: ignore[arg-type]
     up = (candles["close"] >= candles["open"]).to_numpy()
     ax.bar(x, candles["volume"] / 1e6, 0.7 * (x[1] - x[0]), color=np.where(up, "white", DOWN),
            edgecolor=np.where(up, UP, DOWN), linewidth=0.9)  # fmt: skip
@@ -72,13 +104,11 @@ def draw_volume(ax: Any, candles: pd.DataFrame) -> None:
 
 
 def draw_timeline(ax: Any, rows: Mapping[str, pd.DatetimeIndex]) -> None:
-    """Draw one line of marks a kind of event, the first on top, with its count.
-
-    Args:
-        ax: Matplotlib axes; x becomes time in UTC.
-        rows: label to stamps.
-    """
-    labels = list(rows)[::-1]
+    """Draw a line of marks for each kind of event (label to stamps), the first on top, counted."""
+    labels = list(_mapping("rows", rows))[::-1]
+    for stamps in rows.values():
+        if not isinstance(stamps, pd.DatetimeIndex) or stamps.hasnans:
+            raise ArgumentError("rows", stamps, "stamps: a DatetimeIndex")
     for height, stamps in enumerate(rows[label] for label in labels):
         ax.plot(_dates(stamps), np.full(len(stamps), height), "|", color=UP, markersize=14)
         ax.axhline(height, color=NEUTRAL, linewidth=0.4, zorder=0)
@@ -105,15 +135,12 @@ def correlations(table: pd.DataFrame, ax: Axes) -> AxesImage:
     Args:
         table: shape ``(bars, C)``, columns as `setrade.channels.compute` gives them; rows
             with a NaN are left out.
-        ax: where to draw.
 
     Returns:
         The image, for a colour bar; -1 is orange, 0 white, +1 violet.
-
-    Raises:
-        ArgumentError: not a DataFrame, or fewer than two complete rows.
     """
-    if not isinstance(table, pd.DataFrame) or len(table.dropna()) < 2:
+    timed("table", _table("table", table, finite=False), needed=False)
+    if len(table.dropna()) < 2:
         raise ArgumentError("table", table, "a DataFrame with at least 2 rows without NaN")
     names = list(table.columns)
     image = ax.imshow(table.dropna().corr(), cmap="PuOr", vmin=-1, vmax=1)
@@ -121,9 +148,23 @@ def correlations(table: pd.DataFrame, ax: Axes) -> AxesImage:
     ax.set_yticks(range(len(names)), names, fontsize=6)
     ax.grid(False)
     sizes = [sum(name in names for name in group) for group in GROUPS.values()]
-    for edge in np.cumsum(sizes)[:-1]:
-        ax.axhline(edge - 0.5, color="black", linewidth=0.6)
-        ax.axvline(edge - 0.5, color="black", linewidth=0.6)
+    for edge, line in product(np.cumsum(sizes)[:-1], (ax.axhline, ax.axvline)):
+        line(edge - 0.5, color="black", linewidth=0.6)
+    return image
+
+
+def _write_cells(
+    ax: Any, image: AxesImage, table: pd.DataFrame, text: str, ink: Sequence[float] = ()
+) -> AxesImage:
+    """Label rows and columns, and write each number; white beyond ``ink`` = (least, most)."""
+    ax.set_xticks(range(table.shape[1]), [str(c).replace("_", "\n") for c in table.columns])
+    ax.set_yticks(range(table.shape[0]), [str(r) for r in table.index])
+    ax.grid(False)
+    for (row, column), value in np.ndenumerate(np.ma.asarray(image.get_array()).filled(np.nan)):
+        if not np.isnan(value):
+            colour = "white" if ink and ink[0] < value < ink[1] else "black"
+            ax.text(column, row, text.format(value), ha="center", va="center", color=colour,
+                    fontsize=8)  # fmt: skip
     return image
 
 
@@ -141,10 +182,9 @@ def gates_over_time(close: pd.Series, gates: pd.DataFrame, *, label: str = "gate
 
     Returns:
         The figure, its axes price and gates in this order.
-
-    Raises:
-        ArgumentError: ``gates`` is not indexed as ``close`` is.
     """
+    array("close", timed("close", close), ndim=1, finite=False)
+    gates = _table("gates", gates)
     if not gates.index.equals(close.index):
         raise ArgumentError("gates", gates, "one row for each row of close, same index")
     strip_height = 0.2 * gates.shape[1]
@@ -182,10 +222,9 @@ def squeeze_weights(x: np.ndarray, weights: Mapping[str, np.ndarray]) -> Figure:
 
     Returns:
         The figure, its axes the window and then one a squeeze.
-
-    Raises:
-        ArgumentError: some ``weights`` are not as many as the bars of ``x``.
     """
+    x = array("x", x, ndim=1)
+    weights = {k: array("weights", w, ndim=1) for k, w in _mapping("weights", weights).items()}
     if any(len(weight) != len(x) for weight in weights.values()):
         raise ArgumentError("weights", weights, f"{len(x)} weights for each squeeze")
     age = np.arange(1 - len(x), 1)
@@ -212,13 +251,15 @@ def field(ax: Any, image: Any, title: str = "", *, signed: bool = True) -> Any:
     """Draw one square picture; return the Matplotlib image, for a colour bar.
 
     Args:
-        ax: Matplotlib axes.
         image: Shape (m, m); row 0 and column 0 belong to the oldest bar.
         title: Short title above it.
         signed: True for values in [-1, 1], white at 0; False for values from 0 up.
     """
-    scale = {"cmap": "PuOr_r", "vmin": -1, "vmax": 1} if signed else {"cmap": "cividis", "vmin": 0}
-    drawn = ax.imshow(np.asarray(image), **scale)
+    if not isinstance(title, str):
+        raise ArgumentError("title", title, "text")
+    signs: dict[str, Any] = {"cmap": "PuOr_r", "vmin": -1, "vmax": 1}
+    scale = signs if flag("signed", signed) else {"cmap": "cividis", "vmin": 0}
+    drawn = ax.imshow(array("image", image, ndim=2), **scale)
     ax.set_title(title)
     ax.set(xlabel="bar j", ylabel="bar i")
     ax.grid(False)
@@ -230,6 +271,10 @@ def field(ax: Any, image: Any, title: str = "", *, signed: bool = True) -> Any:
 
 def draw_ladder(ax: Axes, price: np.ndarray, size: np.ndarray, is_bid: np.ndarray) -> None:
     """Draw one snapshot as bars: price upwards, size to the right; asks are hatched."""
+    price, size = array("price", price, ndim=1), array("size", size, ndim=1)
+    flags = isinstance(is_bid, np.ndarray) and not np.ma.is_masked(is_bid) and is_bid.dtype == bool
+    if not flags or is_bid.shape != price.shape or len(size) != len(price):
+        raise ArgumentError("is_bid", is_bid, "as many booleans as there are prices and sizes")
     order = np.argsort(price)
     labels = [f"{p:g}" for p in price[order]]
     for side, colour, hatch in ((True, UP, ""), (False, DOWN, "//")):
@@ -247,6 +292,10 @@ def draw_heatmap(ax: Axes, volume: np.ndarray, seconds: float, span_bps: float) 
     The colour is log(1 + bids) - log(1 + asks), on a scale symmetric about zero; time runs
     to the right over ``seconds``, rows from ``+span_bps`` down to ``-span_bps``.
     """
+    if len(v := array("volume", volume, ndim=3)) != 2 or v.min() < 0:
+        raise ArgumentError("volume", volume, "(2, rows, columns) numbers >= 0: bids, then asks")
+    volume, seconds = v, number("seconds", seconds, 0, above=True)
+    span_bps = number("span_bps", span_bps, 0, above=True)
     signed = np.log1p(volume[0]) - np.log1p(volume[1])
     limit = float(np.abs(signed).max()) or 1.0
     picture = ax.imshow(
@@ -262,47 +311,40 @@ def draw_heatmap(ax: Axes, volume: np.ndarray, seconds: float, span_bps: float) 
 
 
 def window(ax: Any, candles: np.ndarray) -> None:
-    """Draw one window of candles: hollow blue bodies rise, filled vermilion bodies fall.
-
-    Args:
-        ax: Matplotlib axes; x becomes the bar's number, y the price.
-        candles: (5, n) open, high, low, close, volume.
-    """
-    first, high, low, close = candles[:4]
-    bar, up = np.arange(len(close)), close >= first
-    edge = np.where(up, UP, DOWN)
-    ax.vlines(bar, low, high, color=edge, linewidth=0.6, zorder=1)
-    face = np.where(up, "white", DOWN)
-    bottom = np.minimum(first, close)
-    ax.bar(bar, np.abs(close - first), 0.7, bottom, color=face, edgecolor=edge, lw=0.5, zorder=2)
-    ax.use_sticky_edges = False
-    ax.autoscale_view()
+    """Draw one window (5, n) of candles as `draw_bars` does, over the bars' numbers."""
+    rows = array("candles", candles, ndim=2)
+    if len(rows) < 4:
+        raise ArgumentError("candles", candles, "(5, n): open, high, low, close, volume")
+    _draw_candles(ax, np.arange(rows.shape[1]), rows[:4], 0.7, 0.5)
 
 
 def box(ax: Any, start: float, end: float, low: float, high: float) -> None:
     """Draw the box of a pattern: its first and last bar, its lowest and highest price."""
     from matplotlib.patches import Rectangle
 
+    for name, value in (("start", start), ("end", end), ("low", low), ("high", high)):
+        number(name, value)
     shape = Rectangle((start - 0.5, low), end - start + 1, high - low)
     shape.set(facecolor=NEUTRAL, alpha=0.15, edgecolor=NEUTRAL, zorder=0)
     ax.add_patch(shape)
 
 
 def confusion(ax: Any, counts: np.ndarray, names: Sequence[str]) -> None:
-    """Draw a confusion matrix as percentages of each row; shares below 1 % stay blank.
+    """Draw a confusion matrix (k, k) of named classes as percentages of each row.
 
-    Args:
-        ax: Matplotlib axes.
-        counts: (k, k), a row a true class, a column an answer.
-        names: of the k classes.
+    A row is a true class, a column an answer; shares below 1 % stay blank.
     """
-    share = 100 * counts / counts.sum(1, keepdims=True)
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names):
+        raise ArgumentError("names", names, "a list of names")
+    counts, labels = array("counts", counts, ndim=2), [name.replace("_", " ") for name in names]
+    if counts.shape != (len(labels),) * 2 or counts.min() < 0:
+        raise ArgumentError("counts", counts, f"a square of counts, one row for each of {labels}")
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     ax.imshow(share, cmap="cividis", vmin=0, vmax=100)
     for (i, j), value in np.ndenumerate(share):
         if value >= 1:
             colour = "black" if value > 55 else "white"
             ax.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
-    labels = [name.replace("_", " ") for name in names]
     ax.set_xticks(range(len(names)), labels, rotation=60, ha="right", fontsize=7)
     ax.set_yticks(range(len(names)), labels, fontsize=7)
     ax.set(xlabel="answer", ylabel="truth")
@@ -310,16 +352,15 @@ def confusion(ax: Any, counts: np.ndarray, names: Sequence[str]) -> None:
 
 
 def reliability(ax: Any, tables: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
-    """Draw forecast against share of hits, one line a table, beside the diagonal.
+    """Draw forecast against share of hits beside the diagonal.
 
-    Args:
-        ax: Matplotlib axes.
-        tables: label to columns ``forecast``, ``share``, ``low``, ``high``.
+    A line for each table of ``forecast``, ``share``, ``low``, ``high`` by label, at most three.
     """
+    _mapping("tables", tables, len(COLOURS))
     ax.plot([0, 1], [0, 1], color=NEUTRAL, lw=1, ls="--")
     styles = ((DOWN, "o"), (UP, "D"), (NEUTRAL, "s"))
     for (label, t), (colour, mark) in zip(tables.items(), styles, strict=False):
-        share, low, high = (np.asarray(t[key]) for key in ("share", "low", "high"))
+        _, share, low, high = _columns("tables", t, ("forecast", "share", "low", "high"))
         err = np.maximum([share - low, high - share], 0)
         ax.errorbar(t["forecast"], share, yerr=err, fmt=mark + "-", ms=4, capsize=2,
                     color=colour, label=label)  # fmt: skip
@@ -354,16 +395,28 @@ def four_ways(ax: Axes) -> None:
     ax.axis("off")
 
 
+def _columns(name: str, value: Any, columns: Sequence[str]) -> list[np.ndarray]:
+    """Return the columns of one table as arrays of one length; NaN is left out of the figure."""
+    if not isinstance(value, Mapping | pd.DataFrame) or not set(columns) <= set(value):
+        raise ArgumentError(name, value, f"{' '.join(columns)} in each")
+    found = [array(name, value[c], ndim=1, finite=False) for c in columns]
+    if len({len(x) for x in found}) > 1:
+        raise ArgumentError(name, value, "columns of one length")
+    return found
+
+
 def forest(ax: Axes, cells: Mapping[str, Mapping[str, Any]], *, reference: float = 0.0) -> None:
     """Draw figures with their intervals, one a row, and a line where nothing is gained.
 
     Args:
-        ax: where.
         cells: by name, mappings with ``value``, ``low`` and ``high``.
-        reference: the value of no effect.
     """
-    names = list(cells)
-    value, low, high = (np.array([cells[n][k] for n in names]) for k in ("value", "low", "high"))
+    names, keys = list(_mapping("cells", cells)), ("value", "low", "high")
+    if not all(isinstance(c, Mapping) and set(keys) <= set(c) for c in cells.values()):
+        raise ArgumentError("cells", cells, "value, low and high in each")
+    each = [[[cells[n][k]] for k in keys] for n in names]
+    value, low, high = array("cells", each, ndim=3, finite=False)[:, :, 0].T
+    number("reference", reference)
     rows = np.arange(len(names))[::-1]
     error = np.maximum([value - low, high - value], 0)
     ax.errorbar(value, rows, xerr=error, fmt="o", color=UP, capsize=3)
@@ -380,11 +433,11 @@ HATCHES = ("", "", "//", "..", "xx")
 
 
 def probability_bands(ax: Axes, probabilities: pd.DataFrame) -> None:
-    """Draw probabilities (n, k) that sum to 1 as bands over time, the first state lowest.
-
-    Raises:
-        ArgumentError: more states than the figure has colours.
-    """
+    """Draw probabilities (n, k) that sum to 1 as bands over time, the first state lowest."""
+    table = _table("probabilities", probabilities, finite=False)
+    shares = timed("probabilities", table, needed=False).to_numpy(float)
+    if np.nanmin(shares) < -1e-6 or np.nanmax(shares) > 1 + 1e-6:
+        raise ArgumentError("probabilities", probabilities, "shares in [0, 1], or NaN")
     names = list(probabilities.columns)
     if len(names) > len(STATE_COLOURS):
         raise ArgumentError("probabilities", probabilities, f"at most {len(STATE_COLOURS)} columns")
@@ -403,25 +456,21 @@ def probability_bands(ax: Axes, probabilities: pd.DataFrame) -> None:
 
 def share_table(ax: Axes, table: pd.DataFrame, digits: int = 3) -> AxesImage:
     """Draw shares in [0, 1] as a square of cells, from (rows) to (columns), with the numbers."""
-    image = ax.imshow(table.to_numpy(), vmin=0, vmax=1, cmap="Blues")
-    ax.set_xticks(range(table.shape[1]), [str(c) for c in table.columns])
-    ax.set_yticks(range(table.shape[0]), [str(r) for r in table.index])
-    ax.grid(False)
-    for (row, column), value in np.ndenumerate(table.to_numpy()):
-        ink = "white" if value > 0.5 else "black"
-        ax.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=ink)
-    return image
+    integer("digits", digits, 0, 12)
+    values = _table("table", table, finite=False).to_numpy(float)
+    image = ax.imshow(values, vmin=0, vmax=1, cmap="Blues")
+    return _write_cells(ax, image, table, f"{{:.{digits}f}}", (0.5, np.inf))
 
 
 def interval_rows(ax: Axes, rows: pd.DataFrame, zero: float = 0.0) -> None:
     """Draw one estimate with its interval a row.
 
     Args:
-        ax: Matplotlib axes.
         rows: index the labels, columns ``mean low high``; the first row is drawn on top.
-        zero: where a dashed line marks no difference.
     """
+    rows = _table("rows", rows, ("mean", "low", "high"), finite=False)
     place = np.arange(len(rows))[::-1]
+    number("zero", zero)
     mean = rows["mean"].to_numpy()
     reach = np.abs(rows[["low", "high"]].to_numpy().T - mean)
     ax.errorbar(mean, place, xerr=reach, fmt="o", capsize=3)
@@ -443,6 +492,8 @@ def equity_and_drawdown(top: Axes, bottom: Axes, curves: Mapping[str, pd.Series]
         top, bottom: axes that share their x axis.
         curves: equity Series by name, at most four; told apart by colour and by dash.
     """
+    for equity in _mapping("curves", curves, len(STYLES)).values():
+        array("curves", timed("curves", equity), ndim=1)
     for (name, equity), style in zip(curves.items(), STYLES, strict=False):
         x = equity.index.to_numpy()
         (line,) = top.plot(x, equity / equity.iloc[0], style, label=name)
@@ -458,10 +509,12 @@ def trades_on_candles(ax: Axes, candles: pd.DataFrame, trades: pd.DataFrame) -> 
     """Draw candles with entries (triangles: up long, down short) and exits (crosses).
 
     Args:
-        ax: Matplotlib axes.
         candles: (n, 5) bars to show.
         trades: ledger of a backtest; trades that do not touch these bars are left out.
     """
+    needed = ("entry_time", "exit_time", "side", "entry_price", "exit_price")
+    if not isinstance(trades, pd.DataFrame) or not set(needed) <= set(trades.columns):
+        raise ArgumentError("trades", trades, f"a ledger with {' '.join(needed)}")
     draw_bars(ax, candles)
     first, last = candles.index[0], candles.index[-1]
     end = trades["exit_time"].fillna(last)
@@ -481,15 +534,13 @@ def waterfall(ax: Axes, steps: Mapping[str, float], *, unit: str = "% a year") -
     """Draw how a gross figure becomes a net one: a bar for each cost, hung from the one before.
 
     Args:
-        ax: where; y becomes per cent.
         steps: name to amount as a fraction, the gross figure first, then what each cost takes
             (negative) or brings; the last, the net figure, is their sum.
-        unit: of the y axis.
-
-    Raises:
-        ArgumentError: fewer than three steps, or the last is not the sum of the others.
     """
-    names, height = list(steps), 100 * np.array(list(steps.values()), float)
+    if not isinstance(unit, str):
+        raise ArgumentError("unit", unit, "text")
+    amounts = array("steps", list(_mapping("steps", steps).values()), ndim=1)
+    names, height = list(steps), 100 * amounts.astype(float)
     slack = 1e-5 * np.abs(height).max(initial=0.0)  # stored figures keep seven digits
     if len(names) < 3 or not abs(height[:-1].sum() - height[-1]) <= slack:
         raise ArgumentError("steps", steps, "at least 3, the last of them the sum of the others")
@@ -510,17 +561,11 @@ def waterfall(ax: Axes, steps: Mapping[str, float], *, unit: str = "% a year") -
 
 def monthly_table(ax: Axes, table: pd.DataFrame) -> AxesImage:
     """Draw returns by year and month (`metrics.monthly_returns`), the figures in the cells."""
-    percent = 100 * table.to_numpy()
-    limit = float(np.nanmax(np.abs(percent))) or 1.0
-    image = ax.imshow(percent, cmap="PuOr", vmin=-1.5 * limit, vmax=1.5 * limit, aspect="auto")
-    ax.set_xticks(range(table.shape[1]), [str(month) for month in table.columns])
-    ax.set_yticks(range(table.shape[0]), [str(year) for year in table.index])
-    ax.grid(False)
+    percent = 100 * _table("table", table, finite=False).to_numpy(float)
+    wide = 1.5 * float(np.abs(np.nan_to_num(percent)).max()) or 1.0
+    image = ax.imshow(percent, cmap="PuOr", vmin=-wide, vmax=wide, aspect="auto")
     ax.set(xlabel="month", ylabel="year")
-    for (row, column), value in np.ndenumerate(percent):
-        if not np.isnan(value):
-            ax.text(column, row, f"{value:+.1f}", ha="center", va="center", fontsize=8)
-    return image
+    return _write_cells(ax, image, table, "{:+.1f}")
 
 
 # ---- Gates by regime.
@@ -531,9 +576,14 @@ REGIME_COLOURS = ("#0072B2", "#D55E00", "#DDDDDD", "#CC79A7", "#F0E442")
 
 def regime_strip(ax: Axes, regime: pd.Series) -> None:
     """Draw one row a regime (a categorical Series (n,)), filled where it is in force."""
-    names = list(regime.cat.categories)
+    named = isinstance(getattr(regime, "dtype", None), pd.CategoricalDtype)
+    if not isinstance(regime, pd.Series) or not named or regime.empty:
+        raise ArgumentError("regime", regime, "a categorical Series, as regimes.by_rules gives")
+    names = list(map(str, timed("regime", regime, needed=False).cat.categories))
+    if len(names) > len(REGIME_COLOURS):
+        raise ArgumentError("regime", regime, f"at most {len(REGIME_COLOURS)} regimes")
     x = regime.index.to_numpy()
-    for row, (name, colour) in enumerate(zip(names, REGIME_COLOURS, strict=True)):
+    for row, (name, colour) in enumerate(zip(names, REGIME_COLOURS, strict=False)):
         on = (regime == name).to_numpy()
         ax.fill_between(x, row - 0.4, row + 0.4, where=on, color=colour, step="post", lw=0)
     ax.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
@@ -543,11 +593,7 @@ def regime_strip(ax: Axes, regime: pd.Series) -> None:
 
 def heat_map(ax: Axes, table: pd.DataFrame, low: float = 0.0, high: float = 1.0) -> AxesImage:
     """Draw a table of gates, features down and regimes across, with the numbers in the cells."""
-    image = ax.imshow(table.to_numpy(), vmin=low, vmax=high, aspect="auto")
-    ax.set_xticks(range(table.shape[1]), [str(c).replace("_", "\n") for c in table.columns])
-    ax.set_yticks(range(table.shape[0]), [str(r) for r in table.index])
-    ax.grid(False)
-    for (row, column), value in np.ndenumerate(table.to_numpy()):
-        ink = "white" if value < (low + high) / 2 else "black"
-        ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
-    return image
+    low, high = number("low", low), number("high", high, low, above=True)
+    values = _table("table", table, finite=False).to_numpy(float)
+    image = ax.imshow(values, vmin=low, vmax=high, aspect="auto")
+    return _write_cells(ax, image, table, "{:.2f}", (-np.inf, (low + high) / 2))

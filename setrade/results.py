@@ -30,20 +30,8 @@ STORED = BOOK / "results"  # what came with the package
 FOLDER = Path("results") if INSTALLED else STORED  # where results go, and are looked for first
 ROOT = BOOK.parent  # the project, whose commit a result names
 UNKNOWN = "unknown"  # the commit where git cannot tell: no git, no repository, none it trusts
-PACKAGES = (
-    "numpy",
-    "pandas",
-    "numba",
-    "TA-Lib",
-    "torch",
-    "timm",
-    "scikit-learn",
-    "xgboost-cpu",
-    "xgboost",
-    "captum",
-    "onnxruntime",
-    "onnxruntime-gpu",
-)
+PACKAGES = ("numpy", "pandas", "numba", "TA-Lib", "torch", "timm", "scikit-learn", "xgboost-cpu",
+            "xgboost", "captum", "onnxruntime", "onnxruntime-gpu")  # fmt: skip
 DIGITS = 7  # of stored floats: what lies beyond differs between processors
 KEYS = ("command", "seed", "data_sha256", "commit", "versions", "machine", "device", "seconds")
 

@@ -18,23 +18,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from setrade.errors import ArgumentError, choice, integer, number
+from setrade.errors import ArgumentError, choice, flag, integer, number
 
 __all__ = [
-    "CBAM",
-    "SQUEEZES",
-    "AttentionSqueeze",
-    "CachedSE",
-    "ConcurrentSE",
-    "EwmSqueeze",
-    "Excitation",
-    "LastSqueeze",
-    "MaxSqueeze",
-    "MeanSqueeze",
-    "MultiScaleSE",
-    "SEBlock",
-    "Squeeze",
-]
+    "CBAM", "SQUEEZES", "AttentionSqueeze", "CachedSE", "ConcurrentSE", "EwmSqueeze", "Excitation",
+    "LastSqueeze", "MaxSqueeze", "MeanSqueeze", "MultiScaleSE", "SEBlock", "Squeeze",
+]  # fmt: skip
 
 
 def tracing() -> bool:
@@ -56,7 +45,8 @@ def check_window(x: Any, channels: int, dtype: torch.dtype | None = None) -> Non
     shape = f"a float tensor (batch, {channels}, time), no axis empty"
     if not isinstance(x, Tensor) or x.ndim != 3 or x.shape[1] != channels:
         raise ArgumentError("x", x, shape)
-    if x.shape[0] == 0 or x.shape[2] == 0 or not x.is_floating_point():
+    held = x.layout == torch.strided and x.is_floating_point()
+    if x.shape[0] == 0 or x.shape[2] == 0 or not held:
         raise ArgumentError("x", x, shape)
     if dtype not in (None, x.dtype) and not torch.is_autocast_enabled(x.device.type):
         raise ArgumentError("x", x.dtype, f"dtype {dtype}, that of the block's weights")
@@ -169,7 +159,7 @@ class EwmSqueeze(Squeeze):
         super().__init__(channels)
         start = math.log(number("halflife", halflife, 0.0, above=True))
         self.log_halflife = nn.Parameter(
-            torch.full((self.channels,), start), requires_grad=bool(learned)
+            torch.full((self.channels,), start), requires_grad=flag("learned", learned)
         )
 
     @property
@@ -484,7 +474,7 @@ class CBAM(nn.Module):
         if integer("kernel", kernel, 1) % 2 == 0:
             raise ArgumentError("kernel", kernel, "an odd number of bars")
         side = (kernel - 1) // 2
-        self.padding = (kernel - 1, 0) if causal else (side, side)
+        self.padding = (kernel - 1, 0) if flag("causal", causal) else (side, side)
         self.conv = nn.Conv1d(2, 1, kernel)
         nn.init.xavier_normal_(self.conv.weight)
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]

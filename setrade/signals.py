@@ -14,15 +14,9 @@ from setrade.errors import ArgumentError, array, choice, integer, number, timed
 from setrade.labels import CLASSES
 
 __all__ = [
-    "SOURCES",
-    "Signal",
-    "blend_by_regime",
-    "choose_regimes",
-    "from_probabilities",
-    "gate_by_regime",
-    "momentum",
-    "rule_based",
-]
+    "SOURCES", "Signal", "blend_by_regime", "choose_regimes", "from_probabilities",
+    "gate_by_regime", "momentum", "rule_based",
+]  # fmt: skip
 
 SOURCES = ("net", "se_momentum", "rule", "ensemble")
 
@@ -47,8 +41,9 @@ class Signal:
     agreement: float = math.nan
 
     def __post_init__(self) -> None:
-        p, c = self.position, self.confidence
-        if type(p) is type(c) is float and -1 <= p <= 1 and 0 <= c <= 1 and self.source in SOURCES:
+        p, c, who = self.position, self.confidence, self.source
+        plain = type(p) is type(c) is float and type(who) is str
+        if plain and -1 <= p <= 1 and 0 <= c <= 1 and who in SOURCES:
             return  # one is made a bar: what is sound costs no call
         number("position", self.position, -1, 1)
         number("confidence", self.confidence, 0, 1)
@@ -228,8 +223,8 @@ def blend_by_regime(positions: Mapping[str, pd.Series], probabilities: pd.DataFr
         raise ArgumentError("probabilities", probabilities, "a DataFrame, a column a regime")
     timed("probabilities", probabilities, needed=False)
     shares, names = array("probabilities", probabilities, finite=False), list(probabilities.columns)
-    if (shares < 0).any() or (shares > 1).any():
-        raise ArgumentError("probabilities", probabilities, "shares in [0, 1], or NaN")
+    if (shares < 0).any() or (shares.sum(axis=1) > 1 + 1e-6).any():
+        raise ArgumentError("probabilities", probabilities, "shares, rows of 1 in all or NaN")
     if not isinstance(positions, Mapping) or set(positions) != set(names):
         raise ArgumentError("positions", positions, f"one for each of {names}")
     total = pd.Series(0.0, probabilities.index, name="position")

@@ -2,6 +2,7 @@
 
 `draw_switch`: when is channel 0 to be trusted (chapter 04)? `draw_pictures` and `SmallNet`: more
 pixels, channels or layers (chapter 12)? `planted`: windows of four market states (chapter 15).
+`HedgeNet`: how many units cover a call (chapter 28)?
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ from torch import Tensor, nn
 from setrade.charts import candlesticks
 from setrade.efficientnet.net import ConvNorm, MBConv, init_weights
 from setrade.efficientnet.scaling import Scale, multiply_adds, search_coefficients
-from setrade.errors import ArgumentError, array, choice, generator, integer, number
+from setrade.errors import (
+    ArgumentError,
+    array,
+    choice,
+    generator,
+    instance,
+    integer,
+    number,
+    tensor,
+)
 
 # ---- Switches: the target is the newest bar of channel 0, the signal, while a switch is on, and 0
 # while it is off. Channels 1 and 2 say whether it is on; channel 3 is noise. Each switch is made
@@ -136,10 +146,11 @@ def draw_pictures(n: int, side: int, *, seed: int) -> tuple[Tensor, Tensor]:
 
 def averaged(pictures: np.ndarray, side: int) -> Tensor:
     """Return uint8 pictures ``(n, C, H, W)`` as float32 ``(n, C, side, side)`` in [0, 1]."""
-    if pictures.dtype != np.uint8 or pictures.ndim != 4:
+    pictures = array("pictures", pictures, ndim=4)
+    if pictures.dtype != np.uint8:
         raise ArgumentError("pictures", pictures, "uint8 (n, channels, height, width)")
     side = integer("side", side, 1, min(pictures.shape[2:]))
-    parts = torch.as_tensor(pictures).split(256)
+    parts = torch.as_tensor(np.ascontiguousarray(pictures)).split(256)
     return torch.cat([F.interpolate(p.float(), (side, side), mode="area") for p in parts]) / 255
 
 
@@ -183,7 +194,8 @@ class SmallNet(nn.Module):
 
 def relative_cost(blocks: int, width: float, side: int) -> float:
     """Return the multiply-adds of a `SmallNet` for one picture, in units of the base's."""
-    return _cost(blocks, width, side) / _cost(BLOCKS, 1.0, BASE_SIDE)
+    shape = integer("blocks", blocks, 2), number("width", width, 0, above=True)
+    return _cost(*shape, integer("side", side, 1)) / _cost(BLOCKS, 1.0, BASE_SIDE)
 
 
 @cache
@@ -206,9 +218,10 @@ def spend(shares: tuple[float, float, float], budget: float = 2.0) -> tuple[int,
         ArgumentError: shares that are negative or do not sum to 1.
     """
     budget = number("budget", budget, 1, 64, above=True)
-    a, b, c = (number("shares", s, 0, 1) for s in shares)
-    if abs(a + b + c - 1) > 1e-6:
+    parts = array("shares", shares, ndim=1)
+    if parts.shape != (3,) or parts.min() < 0 or abs(parts.sum() - 1) > 1e-6:
         raise ArgumentError("shares", shares, "three shares that sum to 1")
+    a, _, c = parts.tolist()
     most = range(BLOCKS, int(BLOCKS * budget) + 3)
     blocks = min(most, key=lambda n: abs(relative_cost(n, 1.0, BASE_SIDE) - budget**a))
     sides = range(BASE_SIDE, int(BASE_SIDE * budget**0.5) + 5)
@@ -222,7 +235,8 @@ def spend(shares: tuple[float, float, float], budget: float = 2.0) -> tuple[int,
 
 def shares(scale: Scale) -> tuple[float, float, float]:
     """Return which share of the growth in operations goes to depth, width and resolution."""
-    parts = [math.log(f) for f in (scale.depth, scale.width**2, scale.resolution**2)]
+    depth, width, resolution = instance("scale", scale, Scale, "a Scale")
+    parts = [math.log(f) for f in (depth, width**2, resolution**2)]
     if min(parts) < 0 or sum(parts) == 0:
         raise ArgumentError("scale", scale, "factors of at least 1 that make the net dearer")
     a, b, c = (part / sum(parts) for part in parts)
@@ -245,7 +259,8 @@ def smooth_coefficients(points: np.ndarray, accuracy: np.ndarray) -> tuple[float
         points: shares of depth, width and resolution ``(n, 3)``, n at least 6.
         accuracy: of each point ``(n,)``.
     """
-    x, y = array("points", points, ndim=2, min_length=3), array("accuracy", accuracy, ndim=1)
+    x = array("points", points, ndim=2, min_length=3).astype(np.float64)
+    y = array("accuracy", accuracy, ndim=1).astype(np.float64)
     if x.shape[1] != 3 or len(x) < 6 or len(x) != len(y):
         raise ArgumentError("points", points, f"{len(y)} points of three shares, 6 or more")
     surface, *_ = np.linalg.lstsq(_terms(x), y, rcond=None)
@@ -353,15 +368,9 @@ class Planted:
 
 
 def planted(
-    n: int,
-    *,
-    seed: int | np.random.Generator,
-    length: int = 32,
-    horizon: int = 8,
-    drift: float = 0.25,
-    calm: float = 0.004,
-    wild: float = 0.008,
-) -> Planted:
+    n: int, *, seed: int | np.random.Generator, length: int = 32, horizon: int = 8,
+    drift: float = 0.25, calm: float = 0.004, wild: float = 0.008,
+) -> Planted:  # fmt: skip
     """Draw ``n`` windows, each from one of four states with equal chance.
 
     Args:
@@ -392,3 +401,86 @@ def planted(
     windows = np.stack([first, high, low_price, close, volume], axis=1)
     threshold = 0.43 * float(np.sqrt(horizon * (sigma**2).mean()))  # about a third is hold
     return Planted(windows, state, r[:, length:], mean, sigma, threshold)
+
+
+# ---- Hedges: a call was sold, and a net decides step by step how many units cover it. Without
+# costs the answer that varies least is known: the delta of the formula.
+
+
+def walks(n: int, steps: int, years: float, sigma: float, seed: int) -> np.ndarray:
+    """Return n paths (n, steps + 1) of a price that starts at 1 and has no drift."""
+    rng, dt = generator(seed), number("years", years, 0.0, above=True) / integer("steps", steps, 1)
+    sigma = number("sigma", sigma, 0.0, above=True)
+    moves = rng.normal(-(sigma**2) * dt / 2, sigma * math.sqrt(dt), (integer("n", n, 1), steps))
+    return np.exp(np.c_[np.zeros(n), moves.cumsum(axis=1)])
+
+
+class HedgeNet(nn.Module):
+    """Units to hold at each step, from the moneyness and the time left.
+
+    A small net proposes a centre and a half-width for each step; what is held moves to the nearer
+    edge of that band, and stays where it lies inside.
+
+    Source: H. Buehler et al., Deep Hedging, Quantitative Finance 19 (2019); the band as in
+    S. Imaki et al., No-Transaction Band Network, arXiv:2103.01775 (2021).
+    """
+
+    def __init__(self, sigma: float, years: float, width: int = 16) -> None:
+        super().__init__()
+        self.sigma = number("sigma", sigma, 0.0, above=True)
+        self.years, width = number("years", years, 0.0, above=True), integer("width", width, 1)
+        self.layers = nn.Sequential(
+            nn.Linear(2, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2)
+        )
+
+    def band(self, paths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return centre and half-width (n, steps) for paths (n, steps + 1), strike 1."""
+        left = (1 - torch.arange(paths.shape[1] - 1) / (paths.shape[1] - 1)).sqrt()
+        distance = paths[:, :-1].log() / (self.sigma * self.years**0.5 * left)
+        seen = torch.stack([distance, left.expand_as(distance)], dim=-1)
+        centre, half = self.layers(seen).unbind(-1)
+        return centre.sigmoid(), 0.1 * F.softplus(half)
+
+    def forward(self, paths: Tensor) -> Tensor:
+        """Return units (n, steps) held from each step to the next."""
+        centre, half = self.band(paths)
+        held, units = torch.zeros(len(paths)), []
+        for low, high in zip((centre - half).unbind(1), (centre + half).unbind(1), strict=True):
+            held = torch.maximum(torch.minimum(held, high), low)
+            units.append(held)
+        return torch.stack(units, dim=1)
+
+
+def hedged(paths: Tensor, units: Tensor, rate: float) -> Tensor:
+    """Return what is left (n,) of a call struck at 1 that was sold for nothing, hedge and all."""
+    paths, units = tensor("paths", paths, ndim=2), tensor("units", units, ndim=2)
+    if units.shape != (len(paths), paths.shape[1] - 1):
+        raise ArgumentError("units", units, "units from each step of ``paths`` to the next")
+    rate, owed = number("rate", rate, 0), (paths[:, -1] - 1.0).relu()
+    edge = torch.zeros(len(paths), 1)
+    traded = torch.diff(torch.cat([edge, units, edge], dim=1), dim=1).abs()
+    return (units * paths.diff(dim=1)).sum(1) - rate * (traded * paths).sum(1) - owed
+
+
+def train_hedge(
+    net: HedgeNet, steps: int, rate: float, *, seed: int, share: float = 1.0, updates: int = 300,
+) -> HedgeNet:  # fmt: skip
+    """Train on fresh paths: least variance, or with ``share`` < 1 least mean of the worst losses.
+
+    The mean of the worst share is min over w of w + mean(max(loss − w, 0)) / share (Rockafellar
+    and Uryasev, Journal of Risk 2, 2000); w is one more parameter.
+    """
+    level = nn.Parameter(torch.tensor(0.05))
+    optimizer = torch.optim.Adam([*net.parameters(), level], lr=0.01)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
+    for update in range(updates):
+        paths = walks(1_024, steps, net.years, net.sigma, seed * 1_000_003 + update)
+        x = torch.from_numpy(paths).float()
+        left = hedged(x, net(x), rate)
+        worst = level + (-left - level).relu().mean() / share
+        loss = left.var() if share == 1.0 else worst
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return net

@@ -194,13 +194,14 @@ def cost(looks: tuple[Look, ...], every: dict[str, Bars], plan: Plan, folder: Pa
 
 
 def linear(
-    x: np.ndarray, y: np.ndarray, check: np.ndarray, truth: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
+    x: np.ndarray, y: np.ndarray, check: np.ndarray, truth: np.ndarray, rows: np.ndarray,
+    *, strengths: tuple[float, ...] = STRENGTHS,
+) -> np.ndarray:  # fmt: skip
     """Return P(class 1) for ``check`` and ``rows`` of a logistic regression; validation picks C."""
     mean, std = x.mean(0), x.std(0) + 1e-6
     x, check, rows = ((part - mean) / std for part in (x, check, rows))
     best, least = np.empty(0), np.inf
-    for c in STRENGTHS:
+    for c in strengths:
         model = LogisticRegression(C=c, max_iter=200).fit(x, y)
         p = model.predict_proba(check)[:, 1]
         if (loss := log_loss(p, truth).mean()) < least:

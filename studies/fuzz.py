@@ -3,22 +3,27 @@
 Sound inputs are damaged at random (bytes, cells, lines, figures inside JSON) and handed to what
 reads them: `candles.read`, the exchange's archives, the stream's handlers, checkpoints, their
 specification, the journal. An answer is right if it keeps the reader's own laws (what `read`
-returns passes `check`); an error is typed if its class is one that the docstring names. Anything
-else is counted as untyped and its input is kept.
+returns passes `check`, and its prices stand in the file); an error is typed if its class is one
+that the docstring names. Anything else is counted as untyped and its input is kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gzip
 import io
 import json
+import math
+import re
+import sqlite3
 import tempfile
 import time
 import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,11 +36,14 @@ from setrade import candles, orderbook, results
 from setrade.bybit import archives
 from setrade.bybit.constants import ArchiveError
 from setrade.bybit.events import BookHandler, Handler, KlineHandler, TradeHandler, parse
+from setrade.bybit.orders import Order, OrderRequest, client_order_id
 from setrade.channels import Standardizer
 from setrade.errors import ArgumentError
 from setrade.inference import Spec, load, save
 from setrade.live import Journal, JournalError
+from setrade.live.types import Bar
 from setrade.models import SETrader
+from setrade.signals import Signal
 from setrade.training import CheckpointError
 
 TOKENS = (
@@ -114,6 +122,15 @@ def of_json(sound: Any, rng: np.random.Generator) -> Any:
 # ---- The targets.
 
 
+def stand_in(found: pd.DataFrame, data: bytes) -> None:
+    """Assert that every figure of a frame stands in the text that it was read from."""
+    cells = {float(c) for c in re.findall(rb"[-+.\w]+", data) if FIGURE.fullmatch(c)}
+    assert set(found.to_numpy().ravel().tolist()) <= cells, "a figure that the file does not hold"
+
+
+FIGURE = re.compile(rb"[-+]?[\d.]*\d(?:[eE][-+]?\d+)?")
+
+
 def of_candles(folder: Path) -> Iterator[tuple[str, Target]]:
     """Yield the reader's own file, as CSV text, as bytes of parquet and of gzip."""
     frame = candles.synthetic(12, seed=0).candles
@@ -125,7 +142,10 @@ def of_candles(folder: Path) -> Iterator[tuple[str, Target]]:
     def reader(name: str) -> Callable[[bytes], None]:
         def read(data: bytes) -> None:
             (folder / name).write_bytes(data)
-            candles.check(candles.read(folder / name, "15min"))
+            found = candles.read(folder / name, "15min")
+            candles.check(found)
+            if name.endswith(".csv"):
+                stand_in(found, data)
 
         return read
 
@@ -133,6 +153,66 @@ def of_candles(folder: Path) -> Iterator[tuple[str, Target]]:
     packed, whole = gzip.compress(text.encode()), parquet.getvalue()
     yield "read gz", Target(0.04, lambda r: of_bytes(packed, r), reader("a.csv.gz"), typed)
     yield "read parquet", Target(0.06, lambda r: of_bytes(whole, r), reader("a.parquet"), typed)
+
+
+WORDS = (
+    "time", "Time", "date", "timestamp", "open_time", "close_time", "unix", "open", "Open", "o",
+    "high", "low", "close", "Close", "c", "volume", "Volume BTC", "vol", "amount", "turnover",
+    "symbol", "confirm", "status", "rtype", "marketCap", "", "x", "id", "interval", "1", "ts",
+)  # fmt: skip
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "columns": ("time open high low close volume", {"close": "c"}, "a b", 5),
+    "time": ("time", ("date", "time"), "nix"), "stamp": ("close", "open"), "tz": ("UTC", "+03:00"),
+    "volume": ("volume", "vol", "amount"), "where": ({"symbol": "A"}, {"confirm": 1}),
+    "newest_first": (True, False), "offset": ("16h", "x"), "until": ("2024-01-02T00:00Z", "x"),
+}  # fmt: skip
+
+
+def of_exports(folder: Path) -> Iterator[tuple[str, Target]]:
+    """Yield the reader's file under headers and options of all kinds; as JSON, zip and feather."""
+    frame = candles.synthetic(8, seed=0).candles.round(2)
+    numbers = [[str(t.value // 10**9), *map(str, row)] for t, row in zip(
+        frame.index, frame.to_numpy().tolist(), strict=True)]  # fmt: skip
+    records = frame.reset_index().astype(str).to_dict("records")
+    feather, box = io.BytesIO(), io.BytesIO()
+    frame.reset_index().to_feather(feather)
+    with zipfile.ZipFile(box, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.csv", frame.reset_index().to_csv(index=False))
+
+    def header(rng: np.random.Generator) -> tuple[str, dict[str, Any]]:
+        width = int(rng.integers(5, 10))
+        names = [WORDS[k] for k in rng.integers(0, len(WORDS), width)]
+        rows = [(row + [str(rng.choice(["A", "1", "0", "5.5", ""])) for _ in range(4)])[:width]
+                for row in numbers]  # fmt: skip
+        lines = [names, *rows] if rng.random() < 0.8 else rows
+        keys = [k for k in OPTIONS if rng.random() < 0.2]
+        mark = str(rng.choice([",", ",", ";", "\t"]))
+        text = "\n".join(mark.join(r) for r in lines)
+        return text, {k: OPTIONS[k][rng.integers(len(OPTIONS[k]))] for k in keys}
+
+    def with_options(given: tuple[str, dict[str, Any]]) -> None:
+        (folder / "h.csv").write_text(given[0], encoding="utf-8")
+        found = candles.read(folder / "h.csv", **given[1])
+        candles.check(found)
+        stand_in(found, given[0].encode())
+
+    def of(name: str) -> Callable[[bytes], None]:
+        def read(data: bytes) -> None:
+            (folder / name).write_bytes(data)
+            candles.check(candles.read(folder / name))
+
+        return read
+
+    typed = (ArgumentError, candles.CandleError)
+    answer = {"retCode": 0, "result": {"symbol": "A", "list": records}}
+    yield "read headers", Target(0.08, header, with_options, typed)
+    yield (
+        "read json",
+        Target(0.06, lambda r: json.dumps(of_json(answer, r)).encode(), of("a.json"), typed),
+    )
+    whole, packed = feather.getvalue(), box.getvalue()
+    yield "read feather", Target(0.02, lambda r: of_bytes(whole, r), of("a.feather"), typed)
+    yield "read zip", Target(0.02, lambda r: of_bytes(packed, r), of("a.zip"), typed)
 
 
 def of_archives(folder: Path) -> Iterator[tuple[str, Target]]:
@@ -223,39 +303,98 @@ def of_nets(folder: Path) -> Iterator[tuple[str, Target]]:
 
 
 def of_journals(folder: Path) -> Iterator[tuple[str, Target]]:
-    """Yield a journal's bytes, and one whose lines hold other JSON than was written."""
-    path = folder / "a.journal"
-    journal = Journal(path, durable=False)
-    journal.event("child", pid=1)
-    journal.keep("figures", {"cash": 1.0})
-    journal.finish(10**18, cash=1.0)
-    journal.commit()
-    journal.close()
+    """Yield a journal's bytes, and one of whose cells holds something else than was written."""
+    path, copy = folder / "a.journal", folder / "b.journal"
+    _written(path)
     whole = path.read_bytes()
+    db = sqlite3.connect(path)
+    cells = {(table, column): db.execute(f"SELECT {column} FROM {table}").fetchone()[0]
+             for table in ("bars", "signals", "intents", "fills", "events", "state", "settings")
+             for _, column, *_ in db.execute(f"PRAGMA table_info({table})").fetchall()}  # fmt: skip
+    db.close()
 
     def read(data: bytes) -> None:
         for old in folder.glob("b.journal*"):
             old.unlink()
-        (folder / "b.journal").write_bytes(data)
-        opened = Journal(folder / "b.journal", durable=False, busy_timeout=0.1)
-        try:
-            for ask in (opened.state, opened.counts, opened.unfinished):
-                ask()
-            opened.kept("figures")
-            opened.newest_bars(3)
-            opened.newest_orders(3)
-        finally:
-            try:
-                opened.close()
-            except JournalError:
-                opened.db.close()
+        copy.write_bytes(data)
+        _asked(copy)
 
-    yield "journal", Target(0.04, lambda r: of_bytes(whole, r), read, (JournalError,))
+    def change(rng: np.random.Generator) -> tuple[str, str, Any]:
+        table, column = list(cells)[rng.integers(len(cells))]
+        value = cells[table, column]
+        if isinstance(value, str) and value.startswith("{") and rng.random() < 0.8:
+            return table, column, json.dumps(of_json(json.loads(value), rng))
+        return table, column, DEEP if rng.random() < 0.05 else VALUES[rng.integers(len(VALUES))]
+
+    def read_changed(given: tuple[str, str, Any]) -> None:
+        for old in folder.glob("b.journal*"):
+            old.unlink()
+        copy.write_bytes(whole)
+        table, column, value = given
+        plain = isinstance(value, str | float | None) or (isinstance(value, int) and value < 2**63)
+        told = value if plain else str(value)
+        # SQLite holds no half of a character, and keeps its own constraints
+        with contextlib.suppress(UnicodeEncodeError, sqlite3.IntegrityError):
+            db = sqlite3.connect(copy)
+            try:
+                with db:
+                    db.execute(f"UPDATE {table} SET {column} = ?", (told,))
+            finally:
+                db.close()
+        _asked(copy)
+
+    yield "journal", Target(0.03, lambda r: of_bytes(whole, r), read, (JournalError,))
+    yield "journal lines", Target(0.03, change, read_changed, (JournalError,))
+
+
+DEEP = "[" * 100_000  # JSON that nests deeper than any reader goes
+
+
+def _written(path: Path) -> None:
+    """Write a journal with a line in every table."""
+    at, journal = pd.Timestamp(AT, tz="UTC"), Journal(path, durable=False)
+    order = OrderRequest("BTCUSDT", "buy", Decimal("0.1"), at)
+    journal.event("child", pid=1)
+    journal.keep("figures", {"cash": 1.0})
+    journal.bar(Bar(AT, 1.0, 2.0, 0.5, 1.0, 3.0))
+    journal.signal(AT, Signal(at, 0.5, 0.5))
+    journal.request(order)
+    name = order.client_order_id
+    journal.order(Order(name, "1", "BTCUSDT", "buy", order.qty, None, "new", order.qty, 42000.0))
+    journal.finish(AT, cash=1.0)
+    journal.close()
+
+
+AT = 1_704_067_200_000_000_000
+NAME = client_order_id("setrade", "BTCUSDT", AT, 0)
+
+
+def _asked(path: Path) -> None:
+    """Ask a journal all that a run asks of it; what it answers keeps its kind."""
+    opened = Journal(path, durable=False, busy_timeout=0.1)
+    try:
+        done = opened.state()
+        assert done is None or isinstance(done[1], dict)
+        for bar in [*opened.newest_bars(3), *opened.oldest_bars(3)]:
+            assert all(isinstance(x, int | float) for x in bar)
+        for ask in (opened.counts, opened.unfinished):
+            ask()
+        opened.known(NAME)
+        opened.said(AT)
+        opened.kept("figures")
+        opened.newest_orders(3)
+        opened.pairs("x")
+        assert all(isinstance(x, dict) for x in opened.events("child"))
+    finally:
+        try:
+            opened.close()
+        except JournalError:
+            opened.db.close()
 
 
 def targets(folder: Path) -> dict[str, Target]:
     """Return every target by name; files go to ``folder``."""
-    made = (of_candles, of_archives, of_stream, of_nets, of_journals)
+    made = (of_candles, of_exports, of_archives, of_stream, of_nets, of_journals)
     return {name: target for family in made for name, target in family(folder)}
 
 
@@ -269,7 +408,7 @@ def run(count: int, seed: int, *, quiet: bool = True) -> dict[str, Any]:
         for place, (label, target) in enumerate(every.items()):
             ends, began = Counter[str](), time.perf_counter()
             rng = np.random.default_rng([seed, place])
-            n = max(1, round(count * target.share / shares))
+            n = math.ceil(count * target.share / shares)  # never fewer than asked for in all
             for _ in tqdm(range(n), label, disable=quiet, mininterval=5):
                 given = target.make(rng)
                 said = _outcome(target, given)

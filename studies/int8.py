@@ -4,7 +4,10 @@
 
 Three nets: the trained `efficientnet_micro` and a B0 with drawn weights on real windows that no
 net was trained on, and Lite0 with its ImageNet weights on crops of two photographs. Calibration
-pictures are training windows, or crops of the photographs' other halves.
+pictures are the oldest windows, or crops of the photographs' other halves; what is compared are
+the newest. The small net is also trained with the rounding inside (Jacob et al., 2018): it goes
+on learning, now to answer as its float32 self did, while weights and values are rounded on the
+way; then it is rounded as the others are.
 """
 
 from __future__ import annotations
@@ -17,11 +20,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from latency import get_net, logits, pictures_of, real_inputs
+from checkpoints import SIDE, averages, markets
+from latency import BARS, HORIZON, get_net, logits, pictures_of, real_inputs
 from sklearn.datasets import load_sample_images
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from tqdm import tqdm
 
-from setrade import inference, results
+from setrade import candles, inference, pictures, results, training
+from setrade.efficientnet import MBConv, SqueezeExcite2d
 from setrade.errors import ArgumentError
 from setrade.inference import RECIPES, OnnxNet, Recipe
 from setrade.models.backbones import imagenet
@@ -62,7 +69,89 @@ def problem(name: str, args: argparse.Namespace, folder: Path) -> tuple[Any, ...
     side = int(name.split("_")[1])
     net = get_net(name, folder, args.calibration)
     x, y = real_inputs(name, args.windows)
+    if name == "micro_64":  # its truth is the rule
+        last = len(candles.sample()) - HORIZON - BARS
+        y = averages(candles.windows(candles.sample(), BARS)[last - args.windows : last])
     return net, pictures_of(side, 0, args.calibration)[0], x, y
+
+
+# ---- Trained with the rounding inside: forward passes round, gradients pass as if they did not.
+
+
+class RoundedWeight(nn.Module):
+    """Weights in eight bits, a step for each output channel."""
+
+    def forward(self, w: Tensor) -> Tensor:
+        """Map a weight to the same shape."""
+        step = w.detach().flatten(1).abs().amax(1).clamp_min(1e-8) / 127
+        zeros = torch.zeros(len(w), dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(w, step, zeros, 0, -127, 127)
+
+
+class RoundedValues:
+    """A hook that rounds a layer's output to 256 steps of its range, a slow mean of batches'."""
+
+    def __init__(self, momentum: float = 0.05) -> None:
+        self.range: Tensor | None = None
+        self.momentum = momentum
+
+    def __call__(self, layer: nn.Module, given: Any, out: Tensor) -> Tensor:
+        """Return the output rounded."""
+        seen = torch.stack([out.detach().amin().clamp_max(0), out.detach().amax().clamp_min(0)])
+        self.range = seen if self.range is None else self.range.lerp(seen, self.momentum)
+        step = ((self.range[1] - self.range[0]) / 255).clamp_min(1e-8)
+        zero = (-self.range[0] / step).round().clamp(0, 255).to(torch.int32)
+        return torch.fake_quantize_per_tensor_affine(out, step, zero, 0, 255)
+
+
+def trained_rounded(net: nn.Module, windows: np.ndarray, epochs: int) -> nn.Module:
+    """Return a copy whose batch norms are folded and whose weights have learned to be rounded.
+
+    Args:
+        net: in eval mode; its own answers are what is learned.
+        windows: (N, 5, n) to draw pictures of; no labels are needed.
+        epochs: passes over them.
+    """
+    student: Any = inference.fold_batch_norms(net).requires_grad_(True)
+    layers = [m for m in student.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        parametrize.register_parametrization(layer, "weight", RoundedWeight())
+    kinds = nn.Conv2d | nn.Linear | nn.SiLU | SqueezeExcite2d | MBConv
+    hooks = [m.register_forward_hook(RoundedValues()) for m in student.modules()
+             if isinstance(m, kinds)]  # fmt: skip
+    drawn = pictures.PictureSet(windows, np.zeros(len(windows)), pictures.encoder("candles", SIDE))
+    steps = epochs * -(-len(windows) // 64)
+    optimizer = torch.optim.Adam(student.parameters(), lr=3e-4)
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for epoch in range(epochs):
+        for x, _ in tqdm(drawn.stream(64, seed=SEED + epoch), desc="rounded", leave=False):
+            with torch.no_grad():
+                wanted = net(x).softmax(1)
+            loss = nn.functional.cross_entropy(student(x), wanted)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            rate.step()
+    for hook in hooks:
+        hook.remove()
+    for layer in layers:  # what is kept is the unrounded weight: the converter rounds it again
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=False)
+    return student.eval().requires_grad_(False)
+
+
+def with_training(net: nn.Module, x: Tensor, y: Any, calibration: Tensor, epochs: int) -> dict:
+    """Return what rounding does to a net that was trained with it, against its float32 self."""
+    training.seed_everything(SEED)
+    windows = markets(slice(0, 3_000), 8)
+    student = trained_rounded(net, windows, epochs)
+    reference = logits(OnnxNet(inference.to_onnx(net, x[:1]), threads=1), x)
+    model = inference.to_onnx(student, x[:1])
+    out: dict[str, Any] = {"pictures": len(windows), "epochs": epochs}
+    out["float32"] = judge(logits(OnnxNet(model, threads=1), x), reference, y)
+    for label in ("per_channel", "percentile"):
+        small = inference.quantize(model, calibration, label)
+        out[label] = judge(logits(OnnxNet(small, threads=1), x), reference, y)
+    return out
 
 
 def judge(said: np.ndarray, reference: np.ndarray, y: np.ndarray | None) -> dict[str, Any]:
@@ -108,6 +197,8 @@ def study(name: str, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
             out[group][label] = judge(logits(call, x), reference, y) | {"bytes": len(small)}
             if group == "recipes":
                 out[group][label]["times_faster"] = ratio(exact, call, x[:1], args.calls)
+    if name == "micro_64":
+        out["trained"] = with_training(net, x, y, calibration, args.epochs)
     return out
 
 
@@ -131,11 +222,16 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=200)
     parser.add_argument("--calibration", type=int, default=96, help="training pictures")
     parser.add_argument("--calls", type=int, default=60, help="timed, of each")
+    parser.add_argument("--epochs", type=int, default=3, help="with the rounding inside")
+    parser.add_argument("--keep", action="store_true", help="keep the stored tables of other nets")
     args = parser.parse_args()
     torch.set_num_threads(1)
     begun = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         tables = {name: study(name, args, Path(folder)) for name in tqdm(args.nets, unit="net")}
+    if args.keep:
+        before = results.load("int8")["results"]
+        tables = {name: tables.get(name) or before[name] for name in nets}
     results.save(
         "int8", tables, command="make study STUDY=int8", seed=SEED,
         seconds=time.perf_counter() - begun,

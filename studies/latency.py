@@ -7,8 +7,9 @@ Two thread pools in one process disturb each other, so each line of the table is
 without those that keep PyTorch to AVX2 (ONNX Runtime knows none of them). Decisions are
 compared with eager float32 on real windows that no net was trained on, and on Bybit's where
 ``SETRADE_DATA`` names a folder of them. Run it on an idle machine.
-B0 has drawn weights; its batch norms have seen pictures and its classifier is fitted to labels
-by least squares, so that its decisions differ from picture to picture.
+B0, B3 and B5 have drawn weights; their batch norms have seen pictures and their classifiers are
+fitted to labels by least squares, so that decisions differ from picture to picture. B3 and B5 are
+compared on few windows: a picture takes them long (``--nets b3_300 b5_456 --keep`` adds them).
 """
 
 from __future__ import annotations
@@ -34,7 +35,11 @@ from setrade.inference import CachedTrader, OnnxNet
 from setrade.study.store import QUARTERS, REQUESTS, sample_file
 
 BARS, HORIZON, SEED = 48, 16, 0
-NETS = {"b0_224": (1, 32), "b0_64": (1, 32), "micro_64": (1, 32), "se_trader": (1, 256)}
+NETS = {  # name: batches that are timed
+    "b0_224": (1, 32), "b0_64": (1, 32), "micro_64": (1, 32), "se_trader": (1, 256),
+    "b3_300": (1,), "b5_456": (1,),
+}  # fmt: skip
+LARGE = {"b3_300": 64, "b5_456": 16}  # windows that are compared, and at most as many calibrate
 ENGINES = ("eager", "channels_last", "folded", "compiled", "onnx")
 COMPILED = ("b0_224", "micro_64", "se_trader")  # a minute and more for each batch size of B0
 MALLOC = (
@@ -54,10 +59,10 @@ def pictures_of(side: int, first: int, n: int) -> tuple[torch.Tensor, np.ndarray
 
 
 @torch.no_grad()
-def make_b0(side: int, n: int) -> EfficientNet:
-    """Return a B0 with three classes whose decisions depend on the picture."""
+def make_net(variant: str, side: int, n: int) -> EfficientNet:
+    """Return a net with three classes whose decisions depend on the picture."""
     training.seed_everything(SEED)
-    net, (x, y) = EfficientNet("b0", 3, drop_connect=0.0), pictures_of(side, 0, n)
+    net, (x, y) = EfficientNet(variant, 3, drop_connect=0.0), pictures_of(side, 0, n)
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the plain average over batches
@@ -77,13 +82,14 @@ def make_b0(side: int, n: int) -> EfficientNet:
 
 
 def get_net(name: str, folder: Path, n: int) -> torch.nn.Module:
-    """Return one of ``NETS``; a B0 is made once and kept in ``folder``."""
+    """Return one of ``NETS``; what is not trained is made once and kept in ``folder``."""
     if name in ("micro_64", "se_trader"):
         return inference.load("efficientnet_micro" if name == "micro_64" else name)[0]
-    file, side = folder / f"{name}.pt", int(name.split("_")[1])
+    file, (variant, side) = folder / f"{name}.pt", name.split("_")
     if not file.exists():
-        torch.save(make_b0(side, n).state_dict(), file)
-    net = EfficientNet("b0", 3)
+        made = make_net(variant, int(side), min(n, LARGE.get(name, n)))
+        torch.save(made.state_dict(), file)
+    net = EfficientNet(variant, 3)
     net.load_state_dict(torch.load(file, weights_only=True))
     return net.eval()
 
@@ -141,6 +147,7 @@ def start(job: tuple[str, str, str], args: argparse.Namespace, folder: str) -> d
     name, runtime, memory = job
     environment = {k: v for k, v in os.environ.items() if k not in WITHOUT[memory]}
     windows = args.windows if name in ("micro_64", "se_trader") else args.big_windows
+    windows = min(windows, LARGE.get(name, windows))
     command = [
         sys.executable, __file__, "--job", name, runtime, "--folder", folder,
         "--windows", str(windows), "--seconds", str(args.seconds),

@@ -13,8 +13,6 @@ seen. Every net is saved after each epoch: a run that was killed goes on.
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ from tqdm import tqdm
 
 from setrade import results, training
 from setrade.models.backbones import Transfer, pretrained
+from setrade.study.command import parsed, parser
 from setrade.study.store import HOURS, REQUESTS
 
 TARGETS = (*RULES, "next_1", "next_12")
@@ -124,15 +123,9 @@ def estimate(left: list[tuple[str, int]], bars: Bars, setting: Setting, jobs: in
 
 def main() -> None:
     """Train the nets that are missing, two at a time, then store the table."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--data", type=Path, default=os.environ.get("SETRADE_DATA"))
-    parser.add_argument("--store", type=Path, default=Path("_build/studies/rule_or_future"))
-    args = parser.parse_args()
-    if args.data is None:
-        parser.error(f"SETRADE_DATA must name the folder with {HOURS} and {FUNDING}")
+    asked = parser(__doc__, "_build/studies/rule_or_future")
+    asked.add_argument("--seeds", type=int, default=2)
+    args = parsed(asked, needs=f"{HOURS} and {FUNDING}")
     start, setting, bars = time.perf_counter(), Setting(), load(args.data / HOURS)
     every = [(name, seed) for seed in range(args.seeds) for name in TARGETS]
     left = [k for k in every if not (args.store / f"{k[0]}-{k[1]}" / "p.npy").is_file()]

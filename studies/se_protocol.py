@@ -9,7 +9,7 @@ first two with multi-scale SE (5, 15 and 60 bars). Each score becomes positions 
 kept until the next strong score; flat wherever it is weak (the neutral zone); and sized by its
 confidence. Fees, slippage and real funding are charged. One test span and five seeds: an interval
 here holds the luck of days and of seeds, and knows one half-year only.
-40 trainings, 15 minutes on two cores. Every run is a line of ``_build/studies/se_protocol.jsonl``;
+40 trainings, 4 minutes on two cores. Every run is a line of ``_build/studies/se_protocol.jsonl``;
 a study that was cut short goes on. Settings as in ``se_real``; windows of 64 bars, for 60 to fit.
 """
 

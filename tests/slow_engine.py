@@ -2,33 +2,47 @@
 
 It keeps a wallet that really receives what is sold short, and values everything with
 ``wallet + units · price``; the package keeps realised cash and an entry price instead. It
-knows decisions, costs, funding at the open, stops, targets, daily loss and liquidation.
+knows decisions, costs, funding at the open, stops, targets, daily loss and liquidation, and an
+exchange's steps of price and size, which it counts in decimal fractions.
 """
 
 from __future__ import annotations
 
 import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 
 def backtest(
     opens, highs, lows, closes, wanted, *, fee=0.0, slip=0.0, maker=0.0, funding=None,
     stop_atr=math.inf, ratio=math.inf, atr=None, leverage=math.inf, daily_loss=math.inf,
-    days=None, rebalance=False, start=1.0,
+    days=None, rebalance=False, start=1.0, tick=0.0, lot=0.0,
 ):  # fmt: skip
     """Return the equity at each close and the list of (bar in, bar out, side, reason, profit)."""
     n, wallet, units, curve, trades = len(closes), start, 0.0, [], []
     asked, pending, halted, day_start, trade = 0.0, False, False, start, None
 
-    def deal(amount, price, rate, slippage):
-        nonlocal wallet, units
+    def stepped(x, step, rounding):
+        whole = Decimal(round(float(x) / step, 9)).to_integral_value(rounding)
+        return float(whole * Decimal(repr(step)))
+
+    def filled(price, amount, slippage, grid=True):
         price *= 1 + slippage if amount > 0 else 1 - slippage
+        against = ROUND_CEILING if amount > 0 else ROUND_FLOOR
+        return stepped(price, tick, against) if tick and grid else price
+
+    def sized(amount):
+        return math.copysign(stepped(abs(amount), lot, ROUND_FLOOR), amount) if lot else amount
+
+    def deal(amount, price, rate, slippage, grid=True):
+        nonlocal wallet, units
+        price = filled(price, amount, slippage, grid)
         wallet -= amount * price + abs(amount) * price * rate
         units += amount
 
     def leave(t, price, reason, rate=fee, slippage=slip):
         nonlocal units, trade
         side = math.copysign(1, units)
-        deal(-units, price, rate, slippage)
+        deal(-units, price, rate, slippage, reason != "liquidation")
         units = 0.0
         trades.append((trade["bar"], t, side, reason, wallet - trade["wallet"]))
         trade = None
@@ -83,21 +97,18 @@ def backtest(
             if missing > 1e-12 * equity:
                 if stop_atr < math.inf and math.isnan(atr[t - 1]):
                     pending = True
-                else:
+                elif amount := sized(side * missing / (filled(opens[t], side, slip) * (1 + fee))):
                     if not units:
-                        entry = opens[t] * (1 + side * slip)
+                        entry = filled(opens[t], side, slip)
                         far = stop_atr * atr[t - 1] if stop_atr < math.inf else math.inf
                         gain = ratio * far if ratio < math.inf else math.inf
                         stop, target = entry - side * far, entry + side * gain
                         trade = {"bar": t, "wallet": wallet, "stop": stop, "target": target}
-                    deal(
-                        side * missing / (opens[t] * (1 + side * slip) * (1 + fee)),
-                        opens[t],
-                        fee,
-                        slip,
-                    )
-            elif asked and missing < -1e-12 * equity:
-                deal(side * missing / opens[t], opens[t], fee, slip)
+                    deal(amount, opens[t], fee, slip)
+            elif (
+                asked and missing < -1e-12 * equity and (amount := sized(side * missing / opens[t]))
+            ):
+                deal(amount, opens[t], fee, slip)
         if units:
             forced(t, highs[t], lows[t])
         if abs(wallet) < 1e-12 and not units:

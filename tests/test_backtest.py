@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -300,6 +301,8 @@ runs = st.fixed_dictionaries({
     "size": st.sampled_from([1.0, 3.0]),
     "funding": st.booleans(),
     "rebalance": st.booleans(),
+    "tick": st.sampled_from([0.0, 0.01, 0.5, 1.0]),
+    "lot": st.sampled_from([0.0, 1e-4, 0.001]),
 })  # fmt: skip
 
 
@@ -310,7 +313,7 @@ def setting(p):
     rng = np.random.default_rng(p["seed"])
     rates = pd.Series(rng.normal(0, 1e-3, 10), bars.index[::32])
     kwargs = {
-        "costs": Costs(p["fee"], p["maker"], p["slip"]),
+        "costs": Costs(p["fee"], p["maker"], p["slip"], p["tick"], p["lot"]),
         "funding": rates if p["funding"] else None,
         "rebalance": p["rebalance"],
         "risk": Risk(
@@ -336,7 +339,7 @@ def test_law_equal_to_the_slow_engine(p):
         funding=at_open, stop_atr=risk.stop_atr or math.inf, ratio=risk.take_profit or math.inf,
         atr=talib.ATR(high, low, close, 14), leverage=risk.max_leverage or math.inf,
         daily_loss=risk.daily_loss or math.inf, days=bars.index.floor("1D").asi8,
-        rebalance=p["rebalance"],
+        rebalance=p["rebalance"], tick=p["tick"], lot=p["lot"],
     )  # fmt: skip
     result = backtest.run(bars, position, **kwargs)
     np.testing.assert_allclose(result.equity, curve, rtol=1e-9, atol=1e-11)
@@ -346,6 +349,59 @@ def test_law_equal_to_the_slow_engine(p):
         assert (ours["side"], ours["reason"]) == theirs[2:4]
         assert (ours["entry_time"], ours["exit_time"]) == tuple(bars.index[list(theirs[:2])])
         assert ours["pnl"] == pytest.approx(theirs[4], rel=1e-9, abs=1e-11)
+
+
+def on_step(values, step):
+    steps = np.asarray(values, float) / step
+    return np.allclose(steps, np.round(steps), rtol=0, atol=1e-6)
+
+
+def test_fills_lie_on_the_tick_and_sizes_are_whole_lots():
+    bars = random_candles(5).round(2)
+    costs = Costs(5.5, 2.0, 1.0, tick=0.5, lot=0.001)
+    free = Costs(5.5, 2.0, 1.0)
+    for order in ("taker", "maker"):
+        run = backtest.run(bars, np.ones(len(bars)), costs=costs, order=order, close_at_end=True)
+        plain = backtest.run(bars, np.ones(len(bars)), costs=free, order=order, close_at_end=True)
+        trade, other = run.trades.iloc[0], plain.trades.iloc[0]
+        assert on_step(trade["entry_price"], 0.5)
+        assert on_step(trade["exit_price"], 0.5)
+        assert on_step(trade["size"], 0.001)
+        assert 0 <= trade["entry_price"] - other["entry_price"] < 0.5  # a buy moves up
+        assert 0 <= other["exit_price"] - trade["exit_price"] < 0.5  # a sale moves down
+        assert trade["size"] <= other["size"]
+        assert run.equity.iloc[-1] <= plain.equity.iloc[-1]
+    stops = Risk(stop_atr=1.0, take_profit=1.0)
+    trades = backtest.run(bars, random_positions(5), costs=costs, risk=stops).trades
+    assert {"stop", "target"} <= set(trades["reason"])
+    ended = trades[trades["reason"] != "open"]
+    assert on_step(ended["exit_price"], 0.5)
+    assert on_step(trades["entry_price"], 0.5)
+    assert on_step(trades["size"], 0.001)
+    large = Costs(0, 0, 0, lot=1e6)
+    assert not len(backtest.run(bars, np.ones(len(bars)), costs=large).trades)
+    with pytest.raises(ArgumentError, match="costs.*tick"):
+        backtest.run(bars, np.ones(len(bars)), costs=Costs(tick=1e6))
+
+
+def test_many_sets_know_tick_and_lot():
+    bars, score = random_candles(6).round(2), random_positions(6)
+    costs = Costs(5.5, 2.0, 1.0, tick=0.5, lot=0.001)
+    sets = pd.DataFrame({"fee_bps": [0.0, 5.5], "stop_atr": [np.nan, 2.0]})
+    table = backtest.run_many(bars, score, sets, costs=costs)
+    for k, (fee, stop) in enumerate([(0.0, None), (5.5, 2.0)]):
+        one = backtest.run(bars, score, costs=dataclasses.replace(costs, fee_bps=fee),
+                           risk=Risk(stop_atr=stop))  # fmt: skip
+        assert table["final_equity"][k] == pytest.approx(one.equity.iloc[-1], rel=1e-12)
+
+
+def test_the_scale_of_prices_changes_nothing():
+    """Sizes of 1e-300 once multiplied to zero: closing became adding."""
+    bars, position = random_candles(7), random_positions(7)
+    figures = backtest.run(bars, position).metrics()
+    for scale in (1e-290, 1e290):
+        scaled = bars.assign(**{c: bars[c] * scale for c in ("open", "high", "low", "close")})
+        assert backtest.run(scaled, position).metrics() == pytest.approx(figures, rel=1e-6)
 
 
 @QUICK
@@ -416,9 +472,14 @@ def test_law_scaling_prices_changes_nothing(p, power):
     bars, position, kwargs = setting(p)
     scaled = bars.copy()
     scaled[["open", "high", "low", "close"]] *= 2.0**power
-    ours, theirs = backtest.run(bars, position, **kwargs), backtest.run(scaled, position, **kwargs)
+    grid = {"tick": p["tick"] * 2.0**power, "lot": p["lot"] / 2.0**power}
+    costs = dataclasses.replace(kwargs["costs"], **grid)
+    ours = backtest.run(bars, position, **kwargs)
+    theirs = backtest.run(scaled, position, **(kwargs | {"costs": costs}))
     np.testing.assert_allclose(ours.equity, theirs.equity, rtol=1e-12)
     np.testing.assert_allclose(ours.units, theirs.units * 2.0**power, rtol=1e-9)
+    if p["lot"]:
+        return  # a larger account loses less to whole lots
     grown = backtest.run(bars, position, equity=1000.0, **kwargs)
     np.testing.assert_allclose(ours.equity * 1000, grown.equity, rtol=1e-9)
 
@@ -464,7 +525,7 @@ def test_law_many_sets_equal_single_runs(p):
         wanted = score if math.isnan(row.threshold) else beyond
         limits = {n: None if math.isnan(row[n]) else row[n] for n in ("stop_atr", "daily_loss")}
         risk = Risk(max_position=p["size"], max_leverage=p["leverage"], **limits)
-        costs = Costs(row.fee_bps, p["maker"], p["slip"])
+        costs = dataclasses.replace(kwargs["costs"], fee_bps=row.fee_bps)
         one = backtest.run(bars, wanted, **(kwargs | {"costs": costs, "risk": risk}))
         np.testing.assert_allclose(curves[s], one.equity, rtol=1e-12)
         assert many.trades[s] == len(one.trades)

@@ -221,4 +221,27 @@ def test_by_year_and_learned_by_hand():
     (found,) = summary.learned([row("net", 0, 0, [0.0], **curves, **gates)], "model").values()
     assert found["gain"] == pytest.approx([0.05])
     assert found["gates"] == [-1.0]
+    assert "over_seeds" not in found  # one seed has no scatter
     assert summary.learned([row("rule", 0, 0, [0.0])], "model") == {}
+
+
+@pytest.mark.parametrize(("lost", "word"), [(0.93, "learned"), (1.1, "not learned")])
+def test_learned_over_seeds_takes_each_seed_as_the_mean_of_its_folds(lost, word):
+    gates = {"gates_start": [0.1, 0.2, 0.3], "gates_end": [0.3, 0.1, 0.2]}
+    rows = [
+        row(
+            "net",
+            seed,
+            fold,
+            [0.0],
+            val_loss=[9.0, loss],
+            constant_loss=0.95,
+            best_epoch=2,
+            **gates,
+        )
+        for seed, losses in enumerate([(0.8, 1.0), (0.82, lost)])
+        for fold, loss in enumerate(losses)
+    ]
+    over = summary.learned(rows, "model")["net"]["over_seeds"]
+    assert over["gain"] == pytest.approx(0.95 - (0.9 + (0.82 + lost) / 2) / 2)
+    assert (over["word"], over["seeds"], over["gates"]) == (word, 2, "moved")

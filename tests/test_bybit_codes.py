@@ -368,6 +368,32 @@ def test_rules_are_kept_while_the_exchange_cannot_be_asked(venue, monkeypatch):
     assert closed.client_order_id in venue.orders  # but what closes goes out
 
 
+@pytest.mark.parametrize("answer", [[], (10001, "params error: symbol invalid")])
+@pytest.mark.parametrize("known", [True, False])
+def test_what_is_listed_no_more_is_closed_all_the_same(venue, monkeypatch, answer, known):
+    made, close = broker(venue), order("sell", "25", reduce_only=True)
+    if known:
+        made.instrument("BTCUSDT")
+        monkeypatch.setattr("setrade.bybit.broker.FRESH", 0.0)
+    venue.answers[INSTRUMENT] = answer
+    with pytest.raises(ArgumentError, match="that is listed"):
+        made.submit(order(leg=1))
+    assert made.submit(close).qty == 25
+    assert len(venue.orders) == (3 if known else 1)  # in parts, where the largest is known
+    assert close.client_order_id in venue.orders
+
+
+@pytest.mark.parametrize(("held", "sent"), [("0.004", "0.01"), ("0.015", "0.01"), ("0.02", "0.02")])
+def test_what_the_steps_have_left_behind_is_closed(venue, held, sent):
+    """Bought in finer steps, on old rules; more than is held the exchange cuts down."""
+    venue.answers[INSTRUMENT] = [changed(qtyStep="0.01", minOrderQty="0.01")]
+    made = broker(venue)
+    assert made.submit(order("sell", held, reduce_only=True)).qty == Decimal(sent)
+    if held != "0.02":
+        with pytest.raises(OrderRuleError):  # nothing that opens is rounded
+            made.submit(order("sell", held, leg=1))
+
+
 def test_an_order_that_closes_goes_out_in_parts(venue):
     made, close = broker(venue), order("sell", "25", reduce_only=True)
     sent = made.submit(close)

@@ -462,7 +462,7 @@ def test_read_reports_all_faults_of_a_file(tmp_path):
         ("", "can be read"),
         ("a,b\n1,2\n", "time column; its columns are: a b"),
         ("time,open\n12,1\n", "s, ms, us or ns"),
-        ("time,open\nyesterday,1\n", "ISO 8601"),
+        ("time,open\nyesterday,1\n", "ISO 8601|year first"),
         ("time,open\n2024-01-01T00:00Z,1\n2024-01-01T00:15,1\n", "zone in every stamp"),
     ],
 )

@@ -172,6 +172,22 @@ def test_a_reloaded_module_is_compiled_anew(toy):
     assert answer(MAIN, toy) == "2.0 0"  # another date: nothing of that session was kept
 
 
+def test_a_kernel_of_a_reader_is_never_kept(toy):
+    """What it calls is in no hash of ours, and numba minds its own file alone."""
+    (toy / "rates.py").write_text("RATE = 0.5\n", encoding="utf-8")
+    (toy / "mine.py").write_text(
+        "from setrade.compiled import kernel\nfrom rates import RATE\n"
+        "@kernel\ndef fee(x):\n    return RATE * x\n"
+        "@kernel(parallel=True)\ndef fees(x):\n    return RATE * x.sum()\n",
+        encoding="utf-8",
+    )
+    code = "import numpy as np\nfrom mine import fee, fees\nprint(fee(4.0), fees(np.ones(8)))"
+    assert answer(code, toy, PYTHONWARNINGS="ignore") == "2.0 4.0"
+    (toy / "rates.py").write_text("RATE = 2.5\n", encoding="utf-8")
+    assert answer(code, toy, PYTHONWARNINGS="ignore") == "10.0 20.0"
+    assert not list(toy.rglob("*.nb[ic]"))
+
+
 def test_checked_bounds_are_another_code(toy):
     code = (
         "import numpy as np\nfrom setrade.toy.loop import outside\n"
@@ -390,6 +406,41 @@ def test_forked_workers_draw_the_same_pictures(layer):
     assert answer(SAMPLE + FORKS, PACKAGE.parent, **environment).split() == ["True"] * 5
 
 
+SPAWNS = """
+import sys
+import numpy as np
+import torch
+from setrade import candles
+from setrade.pictures import ENCODERS, PictureSet, encoder
+
+class Taken(torch.utils.data.Dataset):
+    def __init__(self, pictures):
+        self.pictures = pictures
+    def __len__(self):
+        return 8
+    def __getitem__(self, i):
+        return self.pictures.batch(np.array([i]))[0][0].clone()
+
+if __name__ == "__main__":
+    windows = np.array(candles.windows(candles.sample()[:80], 16))[:8]
+    encoders = [encoder(name, 16) for name in ENCODERS]
+    pictures = PictureSet(windows, np.zeros(8, int), encoders)
+    right = pictures.batch(np.arange(8))[0].clone()
+    loader = torch.utils.data.DataLoader(
+        Taken(pictures), batch_size=4, num_workers=2, multiprocessing_context="spawn")
+    print(torch.equal(torch.cat(list(loader)), right))
+"""
+
+
+def test_spawned_workers_draw_the_same_pictures(tmp_path):
+    """The only way on Windows, and the usual one on macOS: the whole set is sent to a worker."""
+    program = tmp_path / "program.py"
+    program.write_text(SPAWNS, encoding="utf-8")
+    env = {**CLEAN, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, program], capture_output=True, encoding="utf-8", env=env)
+    assert (done.stdout, done.stderr, done.returncode) == ("True\n", "", 0)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 def test_a_fork_waits_for_a_compilation_in_another_thread(toy):
     code = (
@@ -428,6 +479,7 @@ def results():
     yield from recurrence.quantify(plot).values()
     yield orderbook.heatmap(books, rows=8, span_bps=200.0).volume
     yield pictures.compose(windows, np.sin(windows[:, 4]))
+    yield pictures.ohlc(windows)
     yield table.to_numpy(float)
     yield curves
 def digest():

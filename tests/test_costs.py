@@ -18,7 +18,7 @@ EIGHT = pd.date_range("2024-01-01", periods=3, freq="8h", tz="UTC")
 
 def test_bps_become_decimals():
     rates = Costs(fee_bps=5.5, maker_fee_bps=2.0, slippage_bps=1.0).rates()
-    assert rates == pytest.approx((0.00055, 0.0001, 0.00055, 0.0002, 0.0001))
+    assert rates == pytest.approx((0.00055, 0.0001, 0.00055, 0.0002, 0.0001, 0, 0))
 
 
 def test_maker_orders_pay_less_and_do_not_slip_but_stops_still_do():
@@ -43,7 +43,7 @@ def test_longs_pay_shorts():
 
 
 def test_free_is_free():
-    assert FREE.rates() == (0.0, 0.0, 0.0, 0.0, 0.0)
+    assert FREE.rates() == (0.0,) * 7
 
 
 def test_funding_falls_on_opens_of_hourly_bars():

@@ -6,6 +6,7 @@ from itertools import combinations
 from math import erf, sqrt
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from scipy.stats import rankdata
 
 from setrade import backtest, candles, evidence, metrics
 from setrade.costs import Costs
+from setrade.errors import ArgumentError
 
 NOISE = np.random.default_rng(0).normal(0, 0.01, (960, 20))
 
@@ -422,3 +424,64 @@ def test_bad_input_is_named(function, args, kwargs, name):
 def test_returns_that_do_not_vary_have_no_sharpe():
     assert np.isnan(evidence.sharpe(np.full(20, 0.01)))
     assert evidence.block_length(np.full(20, 0.01)) == 1.0
+
+
+def stamped(values, start="2024-01-01"):
+    return pd.Series(values, pd.date_range(start, periods=len(values), tz="UTC"))
+
+
+def test_records_out_of_order_or_of_other_days_are_refused():
+    """Returns of two strategies were once paired by place, whatever their stamps said."""
+    rng = np.random.default_rng(0)
+    base, other = stamped(rng.normal(0, 0.01, 40)), stamped(rng.normal(0, 0.01, 40))
+    models = pd.DataFrame({"a": other, "b": base * 0.5})
+    later = models.set_axis(models.index + pd.Timedelta("1D"))
+    mean = {"statistic": np.mean, "seed": 0, "n_samples": 20}
+    for call in (
+        lambda: evidence.superior_ability(base, later, seed=0, reps=100),
+        lambda: evidence.paired_difference(first=base, second=later["a"], **mean),
+    ):
+        with pytest.raises(ArgumentError, match="same stamps"):
+            call()
+    for call in (
+        lambda: evidence.superior_ability(base, models[::-1], seed=0, reps=100),
+        lambda: evidence.superior_ability(base[::-1], models, seed=0, reps=100),
+        lambda: evidence.paired_difference(first=base, second=other[::-1], **mean),
+        lambda: evidence.interval(returns=base[::-1], **mean),
+        lambda: evidence.block_length(base[::-1]),
+        lambda: evidence.probabilistic_sharpe(base.iloc[np.r_[0, 0, 2:40]]),
+        lambda: evidence.overfitting_probability(models[::-1], 4),
+        lambda: evidence.clusters(models[::-1]),
+    ):
+        with pytest.raises(ArgumentError, match="rises"):
+            call()
+
+
+@pytest.mark.parametrize("statistic", ["mean", None, lambda x: None, lambda x: "a",
+                                       lambda x: 1j, lambda x: np.ones((2, 2)),
+                                       lambda x: np.ones(2)])  # fmt: skip
+def test_a_statistic_that_gives_no_number_is_named(statistic):
+    x = np.random.default_rng(0).normal(0, 0.01, 20)
+    with pytest.raises(ArgumentError, match="statistic"):
+        evidence.interval(statistic, x, seed=0, n_samples=10)
+
+
+@pytest.mark.parametrize("power", [-1000, -530, 530, 990])
+def test_nothing_depends_on_the_scale_of_returns(power):
+    rng = np.random.default_rng(0)
+    x, models = rng.normal(0.001, 0.01, 64), rng.normal(0, 0.01, (64, 4))
+    big, many = np.ldexp(x, power), np.ldexp(models, power)
+    for f in (evidence.probabilistic_sharpe, evidence.min_track_record, evidence.block_length):
+        assert f(big) == pytest.approx(f(x), rel=1e-9)
+    assert evidence.overfitting_probability(many, 4) == evidence.overfitting_probability(models, 4)
+    np.testing.assert_array_equal(evidence.clusters(many), evidence.clusters(models))
+    one, other = (
+        evidence.superior_ability(b, m, seed=0, reps=100) for b, m in ((x, models), (big, many))
+    )
+    assert one.consistent == other.consistent
+    assert one.statistic == pytest.approx(other.statistic)
+
+
+def test_bounds_that_cross_are_not_widened():
+    with pytest.raises(ArgumentError, match="low: got 1.5"):
+        evidence.widened(1.0, 1.5, 0.5)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from laws import assert_causal
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from setrade import candles, inference, labels, pictures
+from setrade import candles, inference, labels, pictures, results
 from setrade.efficientnet import EfficientNet, Variant
 from setrade.errors import ArgumentError
 from setrade.inference import CheckpointError, Predictor, Spec
@@ -20,7 +22,11 @@ from setrade.inference.checkpoint import digest
 from setrade.models import SETrader
 from setrade.training import seed_everything
 
-NAMES = ("se_trader", "efficientnet_micro")
+sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
+
+import checkpoints
+
+NAMES = ("se_trader", "efficientnet_micro", "efficientnet_patterns")
 TINY = Variant(0.25, 0.1, 32, 0.0)
 
 
@@ -90,10 +96,29 @@ def test_the_attention_of_a_signal_is_the_gate_of_that_channel(bars):
     assert list(attention.values()) == pytest.approx(gates)
 
 
-def test_both_checkpoints_are_small_and_have_cards():
+@pytest.mark.parametrize("name", checkpoints.LESSONS)
+def test_a_card_says_what_the_net_reads_on_fresh_windows(name):
+    """The rule and the patterns, on windows that neither training nor the card has seen."""
+    card = json.loads((inference.FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    if name == "efficientnet_patterns":
+        windows, y = checkpoints.shapes(400, seed=9)
+    else:
+        windows = candles.windows(candles.synthetic(3_000, seed=9).candles, 48, 7)
+        y = checkpoints.averages(windows)
+    net, spec = inference.load(name)
+    x = pictures.to_input(spec.encoder().draw(windows))
+    with torch.inference_mode():
+        said = torch.cat([net(part) for part in x.split(64)]).argmax(1).numpy()
+    right = np.mean([(said[y == k] == k).mean() for k in range(3)])
+    assert abs(right - card["test"]["balanced_accuracy"]) < 0.1
+    assert right > card["test"]["most_frequent_class_balanced"] + 0.2
+    assert card["sha256"] == results.sha256(inference.FOLDER / f"{name}.safetensors")
+
+
+def test_the_checkpoints_are_small_and_have_cards():
     files = list(inference.FOLDER.glob("*.safetensors"))
     assert sorted(f.stem for f in files) == sorted(NAMES)
-    assert sum(f.stat().st_size for f in inference.FOLDER.iterdir()) < 3_000_000
+    assert sum(f.stat().st_size for f in inference.FOLDER.iterdir()) < 5_000_000
     for file in files:
         card = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         assert card["bytes"] == file.stat().st_size

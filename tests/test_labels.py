@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -207,6 +209,56 @@ def test_walk_forward_sets_share_no_bar(n, lookback, horizon, validation, expand
     assert len({len(fold.train) for fold in folds}) == (len(folds) if expanding else 1)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(80, 250), lookback=st.integers(1, 12), horizon=st.integers(1, 8),
+    groups=st.integers(2, 6), tests=st.integers(1, 3), embargo=st.integers(0, 10),
+    early=st.booleans(),
+)  # fmt: skip
+def test_combinatorial_drops_what_touches_a_test_and_nothing_else(
+    n, lookback, horizon, groups, tests, embargo, early
+):
+    end = labels.last_bars(n, horizon)
+    if early:  # labels that are decided early, as barriers are
+        end = np.minimum(end, np.arange(n) + np.random.default_rng(n).integers(1, horizon + 2, n))
+    try:
+        splits = labels.combinatorial(
+            n, lookback=lookback, horizon=horizon, groups=groups, tests=min(tests, groups - 1),
+            embargo=embargo, end=end,
+        )  # fmt: skip
+    except ArgumentError:  # no training example is left: said, not returned empty
+        return
+    rows = np.flatnonzero(np.isfinite(end) & (np.arange(n) >= lookback - 1)).tolist()
+    assert len(splits) == math.comb(groups, min(tests, groups - 1))
+    for split in splits:
+        seen = used(split.test, lookback, end)
+        closed = seen | {bar + later for bar in seen for later in range(1, embargo + 1)}
+        expected = [t for t in rows if not closed & used([t], lookback, end)]
+        assert split.train.tolist() == expected
+
+
+def test_combinatorial_by_hand():
+    """12 bars, label at the bar after the next: examples 0 … 9, five groups of two."""
+    splits = labels.combinatorial(12, lookback=1, horizon=1, groups=5, tests=1, embargo=1)
+    assert len(splits) == 5
+    assert splits[2].test.tolist() == [4, 5]  # reads bars 4 … 7, the embargo closes bar 8
+    assert splits[2].train.tolist() == [0, 1, 9]
+    without = labels.combinatorial(12, lookback=1, horizon=1, groups=5, tests=1)
+    assert without[2].train.tolist() == [0, 1, 8, 9]
+
+
+@pytest.mark.parametrize(("groups", "tests"), [(6, 2), (5, 1), (5, 3), (10, 2)])
+def test_each_path_holds_every_group_once_and_no_prediction_twice(groups, tests):
+    table = labels.paths(groups, tests)
+    assert table.shape == (math.comb(groups - 1, tests - 1), groups)
+    splits = labels.combinatorial(300, lookback=2, horizon=2, groups=groups, tests=tests)
+    parts = np.array_split(np.arange(1, 297), groups)
+    pairs = {(split, group) for row in table.tolist() for group, split in enumerate(row)}
+    assert len(pairs) == table.size == len(splits) * tests
+    for split, group in pairs:
+        assert set(parts[group]) <= set(splits[split].test)
+
+
 def test_chronological_by_hand():
     split = labels.chronological(100, lookback=5, horizon=2)
     # 70/15/15; the first validation window starts at bar 66, so a training label ends by 65.
@@ -254,6 +306,8 @@ GOOD = {
         "candles": walk(60), "upper": 2.0, "lower": 2.0, "horizon": 5, "scale": "atr", "period": 14,
     },
     labels.last_bars: {"n_bars": 60, "horizon": 4},
+    labels.combinatorial: {"n_bars": 100, "lookback": 5, "horizon": 2, "groups": 4, "tests": 2},
+    labels.paths: {"groups": 6, "tests": 2},
     labels.chronological: {
         "n_bars": 100, "lookback": 5, "horizon": 2, "fractions": (0.7, 0.15, 0.15), "embargo": 0,
         "first": 0, "end": labels.last_bars(100, 2),
@@ -306,6 +360,11 @@ BAD = [
     (labels.chronological, "first", 100),
     (labels.chronological, "end", np.arange(100.0)),
     (labels.chronological, "end", np.ones(3)),
+    (labels.combinatorial, "groups", 1),
+    (labels.combinatorial, "tests", 4),
+    (labels.combinatorial, "n_bars", 8),
+    (labels.paths, "tests", 6),
+    (labels.combinatorial, "embargo", -1),
     (labels.walk_forward, "train", 0),
     (labels.walk_forward, "test", 0),
     (labels.walk_forward, "validation", -1),

@@ -18,9 +18,10 @@ import pytest
 from test_live_guards import MARKET
 
 from setrade.live import Journal, JournalError, KillSwitch
-from setrade.live.__main__ import BUSY, REASONS, USAGE, main
+from setrade.live.__main__ import BUSY, REASONS, SIGNALS, USAGE, main
 from setrade.live.config import Config, UsageError
 from setrade.live.journal import JournalBusyError
+from setrade.live.pipeline import POLITE
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 WORDS = ["--minutes", "60", "--speed", "240", "--model", "rules", "--lookback", "10",
@@ -69,6 +70,21 @@ def test_each_end_of_a_process_closes_what_it_holds(tmp_path, end):
     assert '"units": 0.0' in last
     reason = {"SIGHUP": "hangup", "SIGQUIT": "quit", "pipe": "output_lost"}[end]
     assert reason in last
+
+
+@posix
+def test_no_signal_ends_or_stops_the_process_without_a_word():
+    """But for those that nobody can catch, and those of faults, timers and ignored ones."""
+    names = ("HUP", "INT", "QUIT", "ABRT", "USR1", "USR2", "ALRM", "TERM", "XCPU", "TSTP", "PWR")
+    for number in (getattr(signal, f"SIG{x}") for x in names if hasattr(signal, f"SIG{x}")):
+        switch = KillSwitch()
+        undo = switch.listen({int(code): reason for code, reason in SIGNALS.items()})
+        try:
+            signal.raise_signal(number)
+        finally:
+            undo()
+        assert switch.pressed() == SIGNALS[number]
+        assert SIGNALS[number] in (*POLITE, "kill_signal")
 
 
 @posix

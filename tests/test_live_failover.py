@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -354,3 +358,33 @@ def test_a_compiled_net_answers_the_first_bar():
     )
     assert made(candles.sample().iloc[-most:]).model == "se_trader"
     assert changes == []
+
+
+def test_a_rehearsal_compiles_what_a_run_would_stop_for(tmp_path):
+    """In a process of its own: here all may be compiled already."""
+    code = f"""
+import pathlib
+from test_live_guards import BARS, WARM, Run, wants
+from setrade.backtest import engine
+from setrade.costs import Costs
+from setrade.live.account import rehearse
+from setrade.risk import Risk
+
+def compiled():
+    found = {{n: len(f.signatures) for n, f in vars(engine).items() if hasattr(f, "signatures")}}
+    for name in ("fill_price", "fill", "force_exit"):  # of the account on paper, and short
+        found.pop(name)
+    return found
+
+def model(window):
+    return wants((0.5, -0.5, 0.0, 0.7, 0.2)[window.index[-1].minute // 2 % 5], window)
+
+rehearse(Costs(), Risk())
+before = compiled()
+run = Run(pathlib.Path({str(tmp_path)!r}), BARS[WARM : WARM + 60], model=model, on_exit="flat")
+assert run.go().report.bars == 60
+assert compiled() == before, (before, compiled())
+"""
+    folder = Path(__file__).parent
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(folder.parent)])}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, cwd=tmp_path, timeout=600)

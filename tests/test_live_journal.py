@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import signal
 import sqlite3
 import subprocess
@@ -17,7 +19,6 @@ from setrade.bybit.orders import OrderRequest
 from setrade.errors import ArgumentError
 from setrade.live import Bar, Executor, Journal, JournalError, JournalFullError, Move
 from setrade.signals import Signal
-from studies.torture_live import torture
 
 NOW = pd.Timestamp("2024-01-01T12:00Z")
 BAR = Bar(NOW.value, 1.0, 2.0, 0.5, 1.5, 10.0)
@@ -164,6 +165,15 @@ def test_a_journal_of_something_else_is_refused(tmp_path):
         journal.db.execute("SELECT 1")
 
 
+def test_damage_that_sqlite_quotes_in_its_message_is_a_journal_error(tmp_path):
+    path = tmp_path / "a.sqlite"
+    Journal(path).close()
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"CREATE TABLE settings", b"CREATE TABL\xe9 settings", 1))
+    with pytest.raises(JournalError, match="journal"):
+        Journal(path)
+
+
 def test_two_writers_are_refused(tmp_path):
     first = Journal(tmp_path / "j.sqlite")
     first.event("mine")
@@ -200,9 +210,44 @@ def test_an_order_is_asked_for_by_name_before_it_is_sent_again(tmp_path):
 
 
 def test_twenty_deaths():
-    found = torture(20, bars=14, speed=6_000.0, seed=1)
-    print(found)
+    """In a process of its own: here another test's server of forks may have torch in it."""
+    asked = "torture(20, bars=14, speed=6_000.0, seed=1)"
+    code = f"import json\nfrom studies.torture_live import torture\nprint(json.dumps({asked}))"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, timeout=500)
+    found = json.loads(done.stdout)
     assert found["kills"] == 20
     assert found["orders_a_run"] >= 8
     wrong = ("lost", "doubled", "changed", "unwritten", "open", "position", "torch")
     assert {name: found[name] for name in wrong} == dict.fromkeys(wrong, 0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "ask"),
+    [
+        ("bars.close", "x", lambda j: j.bars(0)),
+        ("bars.close", None, lambda j: j.newest_bars(3)),
+        ("signals.position", 2.0, lambda j: j.said(BAR.time)),
+        ("signals.confidence", "x", lambda j: j.said(BAR.time)),
+        ("state.time", math.inf, lambda j: j.state()),
+        ("state.figures", "[1]", lambda j: j.state()),
+        ("events.figures", "3", lambda j: j.events("a")),
+        ("intents.record", "[" * 100_000, lambda j: j.unfinished()),
+        ("intents.time", "x", lambda j: j.newest_orders(1)),
+    ],
+)
+def test_a_line_that_holds_something_else_is_a_journal_error(tmp_path, cell, value, ask):
+    """SQLite keeps any cell whatever its column's type; ``studies/fuzz.py`` tries many."""
+    journal = Journal(tmp_path / "j.sqlite")
+    journal.bar(BAR)
+    journal.signal(BAR.time, Signal(NOW, 0.5, 0.75))
+    journal.event("a", pid=1)
+    journal.request(OrderRequest("BTCUSDT", "buy", Decimal("0.010"), NOW))
+    journal.finish(BAR.time, cash=1.0)
+    ask(journal)
+    table, _, column = cell.partition(".")
+    journal.db.execute(f"UPDATE {table} SET {column} = ?", (value,))
+    with pytest.raises(JournalError, match="journal: cannot be read"):
+        ask(journal)
+    journal.close()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import aclosing
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,8 +21,8 @@ from setrade import candles, simulator
 from setrade.bybit import TestnetBroker
 from setrade.costs import Costs
 from setrade.inference import FOLDER
-from setrade.live import Journal, Pipeline, Recorded, Streamed, Trader
-from setrade.live.__main__ import broker, main
+from setrade.live import Journal, JournalError, Pipeline, Recorded, Streamed, Trader
+from setrade.live.__main__ import BROKERS, broker, main
 from setrade.live.config import Config, parser
 from setrade.live.types import bars_of
 from setrade.risk import Risk
@@ -211,6 +212,23 @@ def test_a_stop_is_sent_to_the_exchange(tmp_path, exchange):
     assert broker.position("BTCUSDT") == 0.0
     orders = exchange.accounts[KEY].orders
     assert [(o.side, o.reduce_only) for o in orders] == [("Buy", False), ("Sell", True)]
+    journal.close()
+
+
+def test_a_journal_remembers_whose_account_it_is(tmp_path, monkeypatch):
+    """Another account's keys on a journal that holds something would leave that alone."""
+    monkeypatch.setenv("BYBIT_TESTNET_API_SECRET", SECRET)
+    config, journal = Config(broker="testnet", source="bybit"), Journal(tmp_path / "j.sqlite")
+    with simulator.serve(MARKET, keys={KEY: SECRET, "loopback-other": SECRET}) as server:
+        monkeypatch.setitem(BROKERS, "testnet", partial(TestnetBroker, base_url=server.http_url))
+        for _ in range(2):
+            monkeypatch.setenv("BYBIT_TESTNET_API_KEY", KEY)
+            broker(config, Costs(), journal)
+        monkeypatch.setenv("BYBIT_TESTNET_API_KEY", "loopback-other")
+        with pytest.raises(JournalError, match="made with user 1, not 2"):
+            broker(config, Costs(), journal)
+        server.inject(simulator.Fault("http_500", path="/v5/user/query-api"))
+        assert broker(config, Costs(), journal).position("BTCUSDT") == 0.0  # nobody said whose
     journal.close()
 
 

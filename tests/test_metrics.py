@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from setrade import metrics
+from setrade import evidence, metrics
 from setrade.errors import ArgumentError
 
 DAYS = pd.date_range("2024-01-01", periods=5, freq="1D", tz="UTC", name="time")
@@ -116,6 +116,7 @@ def test_degenerate_figures():
     assert metrics.max_drawdown(up) == 0
 
 
+@example(1e-14, 3, 9.0)
 @given(st.floats(-0.5, 0.5), st.integers(2, 3000), st.floats(1e-3, 1e9))
 def test_a_steady_rate_has_no_sharpe_ratio(rate, n, start):
     """Up to rounding, whatever the rate, the length and the account's size."""
@@ -206,3 +207,79 @@ def test_monthly_returns():
 def test_bad_input_names_the_argument(call, name):
     with pytest.raises(ArgumentError, match=name):
         call()
+
+
+STAMPED = pd.Series([0.01, -0.02, 0.03], pd.date_range("2024-01-01", periods=3, tz="UTC"))
+OF_RETURNS = [
+    *(
+        lambda r, f=f: f(r, 365.0)
+        for f in (metrics.annual_return, metrics.volatility, metrics.sharpe, metrics.sortino,
+                  metrics.calmar, metrics.from_returns)
+    ),
+    metrics.max_drawdown,
+    lambda r: metrics.returns(1 + r),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("figure", OF_RETURNS)
+def test_returns_out_of_order_and_frames_that_lie_across_are_refused(figure):
+    """A frame (time, strategies) was once read along its columns, a reversed record as it stood."""
+    figure(STAMPED)
+    for bad in (STAMPED[::-1], STAMPED.iloc[[0, 0, 1]], STAMPED.iloc[[1, 0, 2]]):
+        with pytest.raises(ArgumentError, match="rises"):
+            figure(bad)
+    with pytest.raises(ArgumentError, match="time on the last axis"):
+        figure(STAMPED.to_frame())
+
+
+@pytest.mark.parametrize("power", [-1000, -530, 530, 990])
+def test_ratios_do_not_depend_on_the_scale_however_small_or_large(power):
+    """Squares of 1e-160 vanish: the Sharpe ratio was once NaN there, Sortino's infinite."""
+    for figure in (metrics.sharpe, metrics.sortino):
+        assert figure(np.ldexp(R, power), 365.0) == pytest.approx(figure(R, 365.0), rel=1e-12)
+    assert metrics.volatility(np.ldexp(R, power), 1.0) == pytest.approx(
+        np.ldexp(metrics.volatility(R, 1.0), power), rel=1e-12
+    )
+    assert metrics.profit_factor(np.ldexp(R, power)) == pytest.approx(metrics.profit_factor(R))
+    assert metrics.profit_factor([1e308, 1e308, -1e308]) == 2.0
+
+
+def test_a_fall_after_gains_beyond_any_float():
+    lucky = np.r_[np.full(20, 1e30), -0.5, 0.1]
+    assert metrics.max_drawdown(lucky) == pytest.approx(-0.5)
+    assert metrics.max_drawdown(np.r_[lucky, -1.0]) == -1.0
+    assert metrics.max_drawdown(np.full(20, 1e30)) == 0.0
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.float64])
+def test_a_rate_in_single_precision_has_no_sharpe_ratio_either(kind):
+    """The mean of float32 numbers, taken in float32, is not one of them: 1.6e8 came out."""
+    same = np.full(60, 0.001, kind)
+    assert math.isnan(metrics.sharpe(same, 365.0))
+    assert metrics.volatility(same, 365.0) == 0
+    plain = metrics.annual_return(same.astype(float), 365.0)
+    assert metrics.annual_return(same, 365.0) == plain
+    if kind != np.float16:  # which has three digits
+        curve = np.cumprod(np.full(60, 1.001, kind))
+        assert math.isnan(metrics.sharpe(metrics.returns(curve), 365.0))
+        assert math.isnan(evidence.sharpe(metrics.returns(curve)))
+
+
+def test_single_precision_that_varies_keeps_its_sharpe_ratio():
+    r = np.random.default_rng(0).normal(0.001, 0.01, 300)
+    wide = metrics.sharpe(r, 365.0)
+    assert metrics.sharpe(r.astype(np.float32), 365.0) == pytest.approx(wide, rel=1e-5)
+    curve = np.cumprod(1 + r).astype(np.float32)
+    assert metrics.sharpe(metrics.returns(curve), 365.0) == pytest.approx(
+        metrics.sharpe(r[1:], 365.0), rel=1e-3
+    )
+    few = np.array([0.5, 0.5, 0.501], np.float32)  # 1 in 500 is no rounding
+    assert metrics.sharpe(few, 1.0) == pytest.approx(867.2, rel=1e-3)
+
+
+def test_periods_run_forwards_too():
+    months = pd.period_range("2024-01", periods=3, freq="M")
+    curve = pd.Series([1.0, 2.0, 3.0], months)
+    assert metrics.returns(curve).tolist() == [1.0, 0.5]
+    with pytest.raises(ArgumentError, match="equity.*rises"):
+        metrics.returns(curve.iloc[::-1])

@@ -408,6 +408,130 @@ def test_truncation_of_episodes_and_the_future_is_seen_only_by_labels(market):
     assert np.array_equal(move, [0, 0, 0, np.nan, np.nan], equal_nan=True)
 
 
+def test_order_flow_by_hand():
+    """Four events: a bid grows by 2, improves with 4, an ask of 5 leaves, the bid falls back."""
+    bid, ask = np.array([100, 100, 101, 101, 100.0]), np.array([103, 103, 103, 104, 104.0])
+    bid_size, ask_size = np.array([3, 5, 4, 4, 2.0]), np.array([5, 5, 5, 6, 6.0])
+    sides = [x[:, None] for x in (bid, bid_size, ask, ask_size)]
+    books = ob.Snapshots(T0 + np.arange(5) * SECOND, *sides)
+    assert ob.order_flow_imbalance(books).tolist() == [0, 2, 4, 5, -4]
+    swapped = ob.Snapshots(books.time, 200 - sides[2], sides[3], 200 - sides[0], sides[1])
+    assert ob.order_flow_imbalance(swapped).tolist() == [0, -2, -4, -5, 4]  # buyers are sellers
+
+
+# Single orders -----------------------------------------------------------------------------
+
+BORN = [
+    (0.1, 1, 100.0, 10.0, 1, "created"), (0.1, 2, 101.0, 5.0, -1, "created"),
+    (0.2, 3, 99.0, 7.0, 1, "created"), (0.2, 4, 102.0, 1.0, -1, "created"),
+]  # fmt: skip
+
+
+def orders(*rows: tuple) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["seconds", "id", "price", "size", "side", "action"])
+    frame["time"] = pd.Timestamp(T0, tz="UTC") + pd.to_timedelta(frame.seconds, unit="s")
+    return frame
+
+
+def test_a_book_of_single_orders_by_hand():
+    rows = [
+        *BORN,
+        (1.1, 9, 103.0, 4.0, 1, "deleted"),  # it overtook its own creation
+        (1.2, 9, 103.0, 4.0, 1, "created"),  # a ghost above every ask
+        (1.3, 5, 101.0, 2.0, 1, "created"),  # takes 2 of the ask at 101
+        (1.4, 2, 101.0, 3.0, -1, "changed"), (1.4, 5, 101.0, 0.0, 1, "deleted"),
+        (2.5, 1, 100.0, 10.0, 1, "deleted"),  # cancelled: no trade
+        (3.0, 6, 98.0, 3.0, 1, "changed"),  # older than the recording
+    ]  # fmt: skip
+    made = ob.rebuild(orders(*rows), "1s", levels=2)
+    assert (made.time - T0).tolist() == [int(1e9), int(2e9), int(3e9)]
+    assert made.books.bid_price.tolist() == [[100, 99], [100, 99], [99, 98]]
+    assert made.books.bid_size.tolist() == [[10, 7], [10, 7], [7, 3]]
+    assert made.books.ask_size.tolist() == [[5, 1], [3, 1], [3, 1]]
+    assert made.trades[["price", "size", "side"]].to_numpy().tolist() == [[101, 2, 1]]
+    assert not made.crossed.any()
+    assert made.odd["created after death"] == made.odd["changed before creation"] == 1
+    naive = ob.rebuild(orders(*rows), "1s", levels=2, remember=False)
+    assert naive.crossed.tolist() == [False, True, True]
+    assert len(naive.books) == 1
+    late = ob.rebuild(orders(*rows), None, levels=2)
+    assert late.shallow[0]
+    assert late.crossed.tolist() == [False] * 4 + [True] + [False] * 3  # while it takes
+
+
+class Plain:
+    """A reader in dicts: the orders that live, and their sums by price."""
+
+    def __init__(self) -> None:
+        self.live: dict[int, tuple[float, float, int]] = {}
+        self.dead: set[int] = set()
+
+    def take(self, row) -> None:
+        if row.action == "deleted":
+            self.live.pop(row.id, None)
+            self.dead.add(row.id)
+        elif row.id not in self.dead:
+            self.live[row.id] = (row.price, row.size, row.side)
+
+    def side(self, side: int) -> list[tuple[float, float]]:
+        sums: dict[float, float] = {}
+        for price, size, own in self.live.values():
+            if own == side and size > 0:
+                sums[price] = sums.get(price, 0.0) + size
+        return sorted(sums.items(), reverse=side == 1)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 8), st.integers(0, 9), st.integers(0, 5), st.sampled_from(ob.ACTIONS),
+            st.booleans(),
+        ),
+        max_size=40,
+    )
+)  # fmt: skip
+def test_a_rebuilt_book_is_what_a_plain_reader_has(drawn):
+    """Sides never meet here, so that every stamp with both of them is sound."""
+    base = [(0.0, 100, 50.0, 1.0, 1, "created"), (0.0, 101, 60.0, 1.0, -1, "created")]
+    rows = [
+        (1.0 + n, 2 * key + buy, (50.0 - price) if buy else (60.0 + price), size,
+         1 if buy else -1, action)
+        for n, (key, price, size, action, buy) in enumerate(drawn)
+    ]  # fmt: skip
+    frame = orders(*base, *rows)
+    made, plain = ob.rebuild(frame, None, levels=1), Plain()
+    assert not (made.crossed | made.shallow).any()
+    for k, (_, group) in enumerate(frame.groupby("time")):
+        for row in group.itertuples():
+            plain.take(row)
+        sides = ((1, made.books.bid_price, made.books.bid_size),
+                 (-1, made.books.ask_price, made.books.ask_size))  # fmt: skip
+        for side, price, size in sides:
+            assert (price[k, 0], size[k, 0]) == pytest.approx(plain.side(side)[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"time": None}, "events"), ({"size": -1.0}, "events"), ({"price": np.nan}, "events"),
+        ({"price": 0.0}, "events"), ({"side": 0}, "events.side"), ({"id": 0.5}, "events"),
+        ({"action": "moved"}, "events"),
+    ],
+)  # fmt: skip
+def test_orders_that_are_none_are_named(change, name):
+    frame = orders(*BORN).drop(columns="seconds")
+    wrong = frame.drop(columns="time") if "time" in change else frame.assign(**change)
+    with pytest.raises(ArgumentError) as error:
+        ob.rebuild(wrong, None, levels=1)
+    assert error.value.name == name
+    for bad, argument in ((frame[::-1], "events.time"), (frame[frame.side > 0], "levels")):
+        with pytest.raises(ArgumentError) as error:
+            ob.rebuild(bad, None, levels=1)
+        assert error.value.name == argument
+    with pytest.raises(ArgumentError, match="every"):
+        ob.rebuild(frame, "often", levels=1)
+
+
 # Impact ------------------------------------------------------------------------------------
 
 
@@ -490,14 +614,15 @@ def test_orders_that_stay_or_leave_the_view_are_no_episodes():
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_planted_spoofs_are_found(seed):
+def test_planted_spoofs_are_found_among_false_alarms(seed):
+    """By the score alone: no filter that knows where the generator plants none."""
     market = ob.synthetic(6_000, seed=seed, walls=6, filled=40, spoofs=40)
     found = ob.spoofing(market.books, market.trades, min_size=6, tick=0.1)
-    flagged = found[(found.score >= 0.2) & (found.ticks_away > 0)].round({"price": 6})
+    flagged = found[found.score >= 0.2].round({"price": 6})
     spoofs = market.planted[market.planted.kind == "spoof"].round({"price": 6})
     hits = len(flagged.merge(spoofs, on=["side", "price", "start"]))
     assert hits / len(spoofs) >= 0.9
-    assert hits / len(flagged) >= 0.9
+    assert 0.3 < hits / len(flagged) < 0.9
     honest = market.planted[market.planted.kind == "filled"].round({"price": 6})
     assert len(flagged.merge(honest, on=["side", "price", "start"])) <= 1
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from setrade import candles, evidence
+from setrade.errors import ArgumentError
 from setrade.evidence.power import volume_signal
 
 BARS = candles.sample()
@@ -164,4 +165,19 @@ def test_a_price_that_never_moves_has_no_volatility_to_plant_in():
 )
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=name):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: evidence.detectable(None, [0.1]), "finds"),  # type: ignore[arg-type]
+        (lambda: evidence.detectable(lambda s, k: True, 0.1), "sizes"),  # type: ignore[arg-type]
+        (lambda: evidence.detectable(lambda s, k: True, [0.1], known=[]), "known"),  # type: ignore[arg-type]
+        (lambda: evidence.learned([1.0, 0.9], 1.0, gates=(1, 2, 3)), "gates"),  # type: ignore[arg-type]
+        (lambda: evidence.learned([1.0, 0.9], 1.0, gates=5), "gates"),  # type: ignore[arg-type]
+    ],
+)
+def test_arguments_of_another_kind_are_named(call, name):
+    with pytest.raises(ArgumentError, match=name):
         call()

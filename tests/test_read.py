@@ -248,6 +248,172 @@ def test_each_line_of_the_appendix_reads_its_source(tmp_path, source, line):
     pd.testing.assert_frame_equal(got[list(candles.COLUMNS)], bars, check_freq=False)
 
 
+# --- thirty more exports: read by one line, or refused with the way ---------------------------
+
+
+def by_name(bars: pd.DataFrame, time: Any, **columns: str) -> list[dict[str, Any]]:
+    """Return records as an exchange names them: the file's name of a column by ours."""
+    names = {v: k for k, v in columns.items()}
+    return [{names["time"]: time(t), **{names[c]: b[c] for c in bars}} for t, b in bars.iterrows()]
+
+
+def stamp_of(t: pd.Timestamp) -> str:
+    return t.isoformat().replace("+00:00", ".000Z")
+
+
+DERIBIT = {"jsonrpc": "2.0", "usIn": 1, "testnet": False, "result": {
+    "ticks": [MS(t) for t in BARS.index], "status": "ok", "cost": [1.0] * N,
+    **{c: list(BARS[c]) for c in BARS}}}  # fmt: skip
+GATE = [[str(x) for x in r] for r in rows(BARS, S, "qchlov", "true")]
+DYDX = [{"startedAt": stamp_of(t), "ticker": "BTC-USD", "resolution": "1HOUR", "id": str(k),
+         **{c: str(b[c]) for c in OHLC}, "baseTokenVolume": str(b["volume"]), "usdVolume": "7"}
+        for k, (t, b) in enumerate(BARS.iterrows())]  # fmt: skip
+SHORT = {"t": "time", "o": "open", "h": "high", "l": "low", "c": "close", "v": "volume"}
+POLYGON = [r | {"n": 7} for r in by_name(BARS, MS, **SHORT)]
+TIINGO = [{"ticker": "btcusd", "baseCurrency": "btc", "priceData": [
+    {"date": t.isoformat(), **b, "volumeNotional": 7.0} for t, b in BARS.iterrows()]}]  # fmt: skip
+TWELVE_DATA = {
+    "meta": {"symbol": "BTC/USD", "interval": "1h"},
+    "status": "ok",
+    "values": [{"datetime": ISO(t), **{c: str(b[c]) for c in BARS}} for t, b in BARS.iterrows()][
+        ::-1
+    ],
+}
+PHEMEX = {"code": 0, "msg": "OK", "data": {"total": -1, "rows": [
+    [r[0], 3600, *r[1:]] for r in rows(BARS, S, "oohlcv", 1, "BTCUSDT")]}}  # fmt: skip
+CMC = [
+    [stamp_of(t), stamp_of(t + pd.Timedelta("23h")), "2781", *b, 1e12] for t, b in DAYS.iterrows()
+]
+DATABENTO = "ts_event,rtype,publisher_id,instrument_id,open,high,low,close,volume,symbol"
+NANO = [[unix(1)(t), 34, 1, 15144, *b, "BTCZ4"] for t, b in BARS.iterrows()]
+WHOLE = [[*r[:4], *(round(x * 1e9) for x in r[4:8]), *r[8:]] for r in NANO]
+LEAN = rows(BARS, text("%Y%m%d %H:%M"))
+CSV = "time,open,high,low,close,volume"
+
+MORE: dict[str, tuple[str, str | bytes, dict[str, Any], pd.DataFrame]] = {
+    "Deribit": ("d.json", json.dumps(DERIBIT), {}, BARS),
+    "Bitfinex": ("b.json", json.dumps(rows(BARS, MS, "ochlv")[::-1]),
+                 {"columns": "time open close high low volume", "newest_first": True}, BARS),
+    "Gate.io": ("g.json", json.dumps(GATE),
+                {"columns": "time quote close high low open volume closed"}, BARS),
+    "Bitget": ("b.json", json.dumps({"code": "00000", "data": rows(BARS, MS, "ohlcvqq")}),
+               {"columns": OHLCV}, BARS),
+    "Bitget, CSV": ("b.csv", lines(rows(BARS, MS, "ohlcvqq"), "timestamp,open,high,low,close,"
+                                   "baseVolume,quoteVolume,usdtVolume"), {"volume": "baseVolume"},
+                    BARS),
+    "Phemex": ("p.json", json.dumps(PHEMEX),
+               {"columns": "time interval last open high low close volume turnover symbol"}, BARS),
+    "Gemini": ("g.csv", lines([[MS(t), ISO(t), "BTCUSD", *b] for t, b in BARS.iterrows()][::-1],
+                              "Unix Timestamp,Date,Symbol,Open,High,Low,Close,Volume"),
+               {"time": "Unix Timestamp", "newest_first": True}, BARS),
+    "dYdX": ("d.json", json.dumps({"candles": DYDX[::-1]}),
+             {"volume": "baseTokenVolume", "newest_first": True}, BARS),
+    "CoinMarketCap": ("c.csv", lines(CMC, "timeOpen;timeClose;name;open;high;low;close;volume;"
+                                     "marketCap", ";"), {"volume": "volume"}, DAYS),
+    "Tardis": ("t.csv", lines([["binance", "BTCUSDT", US(t), US(t) + 5, *b]
+                               for t, b in BARS.iterrows()],
+                              "exchange,symbol,timestamp,local_timestamp,open,high,low,close,volume"),
+               {"time": "timestamp"}, BARS),
+    "Databento": ("d.csv", lines(NANO, DATABENTO), {}, BARS),
+    "Interactive Brokers": ("i.csv", lines(rows(BARS, text("%Y%m%d  %H:%M:%S"), "ohlcvc", 3),
+                                           "date,open,high,low,close,volume,average,barCount"),
+                            {"tz": "UTC"}, BARS),
+    "Interactive Brokers, dashed": ("i.csv", lines(rows(BARS, text("%Y%m%d-%H:%M:%S")), CSV),
+                                    {"tz": "UTC"}, BARS),
+    "Polygon": ("p.json", json.dumps({"ticker": "X:BTCUSD", "results": POLYGON, "count": N}), {},
+                BARS),
+    "Polygon, flat file": ("p.csv.gz", gzip.compress(lines(
+        [["X:BTCUSD", b["volume"], *b[["open", "close", "high", "low"]], unix(1)(t), 7]
+         for t, b in BARS.iterrows()],
+        "ticker,volume,open,close,high,low,window_start,transactions").encode()), {}, BARS),
+    "Alpaca": ("a.json", json.dumps({"bars": {"BTC/USD": POLYGON}, "next_page_token": None}), {},
+               BARS),
+    "Tiingo": ("t.json", json.dumps(TIINGO), {"volume": "volume"}, BARS),
+    "Twelve Data": ("t.json", json.dumps(TWELVE_DATA), {"tz": "UTC", "newest_first": True}, BARS),
+    "QuantConnect, hours": ("btcusd_trade.zip", zipped("btcusd.csv", lines(LEAN)),
+                            {"columns": OHLCV, "tz": "UTC"}, BARS),
+    "MetaTrader 4": ("m.csv", lines([[*r[0].split(), *r[1:]] for r in
+                                     rows(BARS, text("%Y.%m.%d %H:%M"))]),
+                     {"columns": "date time open high low close volume", "tz": "UTC"}, BARS),
+    "HistData": ("h.csv", lines(rows(BARS, text("%Y%m%d %H%M%S", "Etc/GMT+5")), None, ";"),
+                 {"columns": OHLCV, "tz": "-05:00"}, BARS),
+    "spaces": ("s.txt", lines(rows(BARS, S), "time   open high  low close volume", "  "), {}, BARS),
+    "mixed offsets over a change of clocks": ("m.csv", lines(
+        [[(t + pd.Timedelta("90D22h")).tz_convert("Europe/Berlin").isoformat(), *b]
+         for t, b in BARS.iterrows()], CSV), {},
+        BARS.set_axis(BARS.index + pd.Timedelta("90D22h"))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", MORE)
+def test_more_exports_are_read_by_one_line(tmp_path, source):
+    name, content, options, bars = MORE[source]
+    got = candles.read(put(tmp_path, name, content), **options)
+    pd.testing.assert_frame_equal(
+        got[list(candles.COLUMNS)], bars.rename_axis("time"), check_freq=False
+    )
+    for left_out in options:  # and without an option nothing else is read
+        with pytest.raises(TYPED, match=f"{left_out}(=|:)"):
+            candles.read(tmp_path / name, **{k: v for k, v in options.items() if k != left_out})
+
+
+KRAKEN = {"error": [], "result": {"XXBTZUSD": rows(BARS, S, "ohlccv", 5), "last": 1}}
+TABLE = lines(rows(BARS, MS), CSV)
+REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
+    "an average price for the volume": (
+        "k.json", json.dumps(KRAKEN), {"columns": OHLCV}, "volume: .*between low and high"),
+    "contracts or value": ("g.json", json.dumps([r | {"sum": 1} for r in POLYGON]), {},
+                           "volume: .*'v' or 'sum'"),
+    "dollars beside a market cap": ("c.csv", lines(rows(DAYS, ISO, "ohlcv", 1e12),
+                                                   CSV + ",market_cap"), {}, "volume: .*dollars"),
+    "prices in whole numbers of 1e-9": ("d.csv", lines(WHOLE, DATABENTO), {}, "1e-9"),
+    "a file without volume": ("c.json", json.dumps(rows(BARS, MS, "ohlc")),
+                              {"columns": "time open high low close"}, "volume=.*zeros"),
+    "two symbols in JSON": ("a.json", json.dumps({"bars": {"BTC": POLYGON, "ETH": POLYGON}}), {},
+                            "'BTC', 'ETH'"),
+    "a refusal in JSON": ("a.json", '{"code":-1121,"msg":"Invalid symbol."}', {}, "Invalid symbol"),
+    "no rows in JSON": ("a.json", '{"retCode":0,"result":{"list":[]}}', {}, "one list of them"),
+    "a table in a table": ("a.json", json.dumps({"Meta": {"1": "x"}, "Series": {
+        ISO(t): dict(b) for t, b in BARS.iterrows()}}), {}, "one list of them.*'Series'"),
+    "a web page": ("a.csv", "<!DOCTYPE html>\n<html>404</html>\n", {}, "a web page"),
+    "a server's refusal": ("a.csv", '<?xml version="1.0"?>\n<Error/>\n', {}, "XML"),
+    "Excel by name": ("a.xlsx", b"PK", {}, "read_excel"),
+    "Excel by content": ("a.csv", zipped("xl/a.xml", "x"), {}, "an Excel sheet"),
+    "HDF5 by name": ("a.h5", b"x", {}, "read_hdf"),
+    "HDF5 by content": ("a.csv", b"\x89HDF\r\n\x1a\n", {}, "HDF5"),
+    "a zip in a gzip": ("a.csv.gz", gzip.compress(zipped("a.csv", TABLE)), {}, "a zip"),
+    "a gzip in a gzip": ("a.csv.gz", gzip.compress(gzip.compress(TABLE.encode())), {}, "gzip"),
+    "a gzip in a zip": ("a.zip", zipped("a.csv.gz", "x"), {}, "'.gz'"),
+    "a line of totals": ("a.csv", lines([*rows(BARS, ISO), ["Total", "", "", "", "", 9]], CSV), {},
+                         "row 6 holds 'Total'"),
+    "totals without a name": ("a.csv", lines([*rows(BARS, MS), ["", "", "", "", "", 9.5]], CSV), {},
+                              "rows 6 .*9.5"),
+    "a footer": ("a.csv", TABLE + "# downloaded 2024-01-02\n", {}, "row 6 holds '# downloaded"),
+    "a header in the middle": ("a.csv", TABLE + TABLE, {}, "row 6 holds 'time'"),
+    "only a header": ("a.csv", CSV + "\n", {}, "no bar"),
+    "a dash for a number": ("a.csv", TABLE + f"{MS(BARS.index[-1]) + 3_600_000},1,1,1,-,1\n", {},
+                            "close holds '-'"),
+    "dollars": ("a.csv", lines(rows(BARS, MS, "ohlc", "$5"), CSV), {}, "volume holds '\\$5'"),
+    "a clock that runs twice": ("a.csv", lines(
+        [[(t + pd.Timedelta("299D22h")).tz_convert("Europe/Berlin").strftime("%Y-%m-%d %H:%M"), *b]
+         for t, b in BARS.iterrows()], CSV), {"tz": "Europe/Berlin"}, "tz: .*exists once"),
+    **{f"times as {form}": ("a.csv", lines(rows(BARS, text(form)), CSV), {"tz": "UTC"},
+                            "year first.*to_datetime")
+       for form in ("%Y-%m-%d %I:%M %p", "%d/%m/%Y %H:%M", "%b %d %Y %H:%M", "%G-W%V-%uT%H:%M",
+                    "%Y-%jT%H:%M", "%d-%b-%Y %H:%M", "%Y%m%d %H:%M:%S US/Eastern")},
+    **{f"times from {first:g}": ("a.csv", lines(
+        [[first + k, *b] for k, (_, b) in enumerate(DAYS.iterrows())], CSV), {}, "since 1970")
+       for first in (45292, 2460310.5, 739252, 0)},  # Excel's, Julian, MATLAB's days; numbers
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_read_for_sure_is_refused_with_the_way(tmp_path, case):
+    name, content, options, message = REFUSED[case]
+    with pytest.raises(TYPED, match=message):
+        candles.read(put(tmp_path, name, content), **options)
+
+
 # --- containers ---------------------------------------------------------------------------
 
 PLAIN = lines(rows(BARS, MS), "time,open,high,low,close,volume").encode()
@@ -302,7 +468,7 @@ BROKEN = {
     "encrypted": ("a.zip", locked(), "encrypted"),
     "a program": ("a.zip", zipped("a.exe", "MZ"), "'.exe'"),
     "not gzip": ("a.csv.gz", PLAIN, "can be read"),
-    "gzip named csv": ("a.csv", gzip.compress(PLAIN), "NUL|UTF-8"),
+    "gzip named csv": ("a.csv", gzip.compress(PLAIN), "this is gzip"),
     "NUL bytes": ("a.csv", PLAIN.replace(b"17040", b"17\x0040", 1), "NUL"),
     "Latin 1": ("a.csv", "Zeit à,open,high,low,close\n".encode("latin-1") + PLAIN, "UTF-8"),
     "wide without a mark": ("a.csv", PLAIN.decode().encode("utf-16-le"), "NUL"),
@@ -406,6 +572,45 @@ def test_a_column_of_names_with_several_is_refused_or_chosen_from(tmp_path, name
     pd.testing.assert_frame_equal(candles.read(one), BARS)
     with pytest.raises(ArgumentError, match="where: .*BTC|where: .*btc"):
         candles.read(tmp_path / "a.csv", where={name: "SOL"})
+
+
+@pytest.mark.parametrize("name", ["kind", "feed", "pool_address", "price_type", "", "id"])
+def test_blocks_of_texts_under_any_name_are_several_series(tmp_path, name):
+    """Two contracts in a row: what tells them apart may be called anything, or nothing."""
+    values = ["1"] * 4 + ["2"] * 2 if name == "id" else ["mark"] * 4 + ["index"] * 2
+    error = refused(tmp_path, with_column(name, values))
+    assert isinstance(error, ArgumentError)
+    assert error.name == "where"
+    pd.testing.assert_frame_equal(
+        candles.read(tmp_path / "a.csv", where={name: values[0]}), BARS.iloc[:4]
+    )
+    both = candles.read(tmp_path / "a.csv", where={name: list(set(values))})
+    pd.testing.assert_frame_equal(both, BARS)
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("colour", ["red", "green", "red", "red", "green", "red"]),
+    ("weekday", ["Mon"] * 4 + ["Tue"] * 2), ("month", ["Jan"] * 4 + ["Feb"] * 2),
+    ("note", ["2024-01-01"] * 4 + ["2024-01-02"] * 2), ("id", range(6)), ("n", [4, 4, 4, 5, 5, 5]),
+    ("signal", [0, 0, 0, 0, 0, 1]), ("flips", [1, 0, 1, 1, 1, 0]),
+    ("tokenid", ["A"] * 6), ("valid", [False, *[True] * 5]),
+])  # fmt: skip
+def test_columns_that_say_nothing_of_the_series_are_left_out(tmp_path, name, values):
+    path = put(tmp_path, "a.csv", with_column(name, values))
+    pd.testing.assert_frame_equal(candles.read(path), BARS)
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("ready", [1, 1, 1, 1, 1, 0]), ("k.x", ["true"] * 5 + ["false"]),
+    ("temp", [False] * 5 + [True]), ("", [True] * 5 + [False]),
+])  # fmt: skip
+def test_a_flag_of_any_name_that_the_newest_bar_alone_has_is_asked_about(tmp_path, name, values):
+    error = refused(tmp_path, with_column(name, values))
+    assert isinstance(error, ArgumentError)
+    assert error.name == "where"
+    got = candles.read(tmp_path / "a.csv", where={name: values[0]})
+    pd.testing.assert_frame_equal(got, BARS.iloc[:-1])
+    pd.testing.assert_frame_equal(candles.read(tmp_path / "a.csv", where={name: [0, 1]}), BARS)
 
 
 @pytest.mark.parametrize(("name", "option"), [
@@ -544,6 +749,20 @@ def test_numbers_outside_every_unit_are_refused(tmp_path, scale):
     assert type(error) in TYPED
 
 
+@pytest.mark.parametrize("since", ["0001-01-01", "1601-01-01"])
+def test_ticks_of_100_ns_are_not_taken_for_ns(tmp_path, since):
+    """Of .NET and of Windows: read as ns they would be 36-second bars of 1990 or 1974."""
+    days = (BARS.index.as_unit("us") - pd.Timestamp(since, tz="UTC").as_unit("us")).asi8
+    content = lines([[10 * t, *b] for t, b in zip(days, BARS.to_numpy(), strict=True)], HEAD)
+    assert "ticks of 100 ns" in str(refused(tmp_path, content))
+
+
+@pytest.mark.parametrize("start", [2 * 10**10, 99 * 10**9, 5 * 10**13, 10**16, 2 * 10**16])
+def test_numbers_too_large_for_their_unit_do_not_wrap(tmp_path, start):
+    content = lines([[start + 3600 * k, *b] for k, b in enumerate(BARS.to_numpy())], HEAD)
+    assert "since 1970" in str(refused(tmp_path, content))
+
+
 def test_mixed_units_are_refused(tmp_path):
     half = N // 2
     mixed = rows(BARS.iloc[:half], S) + rows(BARS.iloc[half:], MS)
@@ -648,6 +867,10 @@ def test_weeks_and_stock_days_are_refused_with_the_reason(tmp_path):
     stocks.to_csv(tmp_path / "b.csv")
     with pytest.raises(candles.CandleError, match="stock calendars are out of scope"):
         candles.read(tmp_path / "b.csv")
+    hours = candles.synthetic(120, seed=0, interval="1h").candles
+    hours[hours.index.hour.isin(range(9, 17))].to_csv(tmp_path / "c.csv")
+    with pytest.raises(candles.CandleError, match="outside trading hours .stock calendars"):
+        candles.read(tmp_path / "c.csv")
 
 
 # --- numbers ----------------------------------------------------------------------------

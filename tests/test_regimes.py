@@ -245,3 +245,13 @@ def test_a_regime_that_is_never_left():
     one = pd.Series(["calm"] * 5, dtype="category")
     assert regimes.transition_matrix(one).to_numpy().tolist() == [[1.0]]
     assert regimes.stationary(regimes.transition_matrix(one)).tolist() == [1.0]
+
+
+@pytest.mark.parametrize("rate", [1.0, 1.001])
+def test_a_market_that_never_changes_is_neither_wild_nor_illiquid(rate):
+    """All ties once ranked as the largest: every bar of a flat price was called wild."""
+    bars = candles.synthetic(300, seed=0).candles
+    level = 100 * rate ** np.arange(301)
+    same = bars.assign(open=level[:-1], high=level[1:], low=level[:-1], close=level[1:], volume=5.0)
+    kinds = set(regimes.by_rules(same, window=10, history=50).dropna())
+    assert kinds == {"ranging" if rate == 1 else "trending_up"}

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from laws import assert_causal
 
 from setrade import candles, signals
+from setrade.errors import ArgumentError
 from setrade.models.se_momentum import SEMomentum
 from setrade.training import seed_everything
 
@@ -158,3 +159,15 @@ BAD = [
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=rf"^{name}: got "):
         call()
+
+
+@pytest.mark.parametrize("shares", [(0.8, 0.8), (1.0, 0.5)])
+def test_shares_that_sum_to_more_than_one_do_not_blend(shares):
+    """Each lies in [0, 1], and the position would still leave its bounds."""
+    index = pd.date_range("2024-01-01", periods=3, freq="1h", tz="UTC")
+    probabilities = pd.DataFrame([shares] * 3, index, ["a", "b"])
+    long = pd.Series(1.0, index)
+    with pytest.raises(ArgumentError, match="probabilities"):
+        signals.blend_by_regime({"a": long, "b": long}, probabilities)
+    whole = signals.blend_by_regime({"a": long, "b": long}, probabilities / sum(shares))
+    assert whole.tolist() == pytest.approx([1.0] * 3)

@@ -319,6 +319,14 @@ def test_book_time_and_headers(server):
     }
 
 
+def test_without_books_there_is_a_level_a_side(market):
+    book = get(market, "/v5/market/orderbook", category="linear", symbol="BTCUSDT")["result"]
+    ((bid, size),), ((ask, _),) = book["b"], book["a"]
+    last = entries(client(market, "paper").get_tickers(**LINEAR))[0]["lastPrice"]
+    assert (bid, size, Decimal(ask) - Decimal(bid)) == (last, "1", Decimal("0.1"))
+    assert book["ts"] == market.now()
+
+
 def test_instruments_come_by_pages():
     """More than a page holds: the cursor leads through all of them, once each."""
     extra = [ListedInstrument(f"C{n:04d}USDT") for n in range(1_203)]
@@ -1075,7 +1083,8 @@ def test_the_market_in_a_line(market):
         "symbol": "BTCUSDT", "takerFeeRate": "0.00055", "makerFeeRate": "0.0002",
     }  # fmt: skip
     assert http.get_account_info()["result"]["marginMode"] == "REGULAR_MARGIN"
-    assert http.get_api_key_information()["result"]["apiKey"] == "paper"
+    mine = http.get_api_key_information()["result"]
+    assert (mine["apiKey"], mine["userID"]) == ("paper", 1 + list(market.accounts).index("paper"))
     with pytest.raises(InvalidRequestError):
         http.get_open_interest(**LINEAR, intervalTime="7min")
 

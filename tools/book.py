@@ -17,26 +17,16 @@ from typing import Any
 
 import jupytext
 import nbformat
-from compare import Tolerance
+from compare import ToleranceError
 from environments import ENVIRONMENTS, OTHER
 from environments import environment as variables
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from nbformat.v4 import new_code_cell, new_markdown_cell
-from provenance import BOOK, CHAPTERS, ROOT, faults, outputs_hash, record
+from provenance import BOOK, CHAPTERS, ROOT, cells_of, faults, outputs_hash, record
 
 from setrade.files import write_atomic
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-INSTALL = """\
-import importlib.util
-
-if importlib.util.find_spec("setrade") is None:
-    raise ModuleNotFoundError(
-        "This notebook needs the book's package, setrade. In the folder that holds "
-        "the book's pyproject.toml: pip install '.[cpu]' (with a GPU: '.[gpu]'), "
-        "then restart the kernel."
-    )"""
 
 
 def sources(names: list[str]) -> list[Path]:
@@ -54,7 +44,7 @@ def execute(source: Path) -> float:
     """Run one chapter from top to bottom and store it with its outputs; return seconds."""
     notebook: Any = jupytext.read(source)
     notebook["metadata"] = nbformat.from_dict({"kernelspec": KERNEL})
-    notebook.cells = with_install(with_words(notebook.cells))
+    notebook.cells = cells_of(source)
     start = time.perf_counter()
     where = {"metadata": {"path": str(BOOK)}}
     client = NotebookClient(notebook, timeout=600, resources=where, coalesce_streams=True)
@@ -71,22 +61,6 @@ def execute(source: Path) -> float:
     return seconds
 
 
-def with_words(cells: list[Any]) -> list[Any]:
-    """Return cells where each declared tolerance is followed by its words, for the reader."""
-    told = []
-    for cell in cells:
-        told.append(cell)
-        if (tolerance := Tolerance.of(cell.metadata)) is not None:
-            told.append(new_markdown_cell(f"*{tolerance.words()} on other processors*"))
-    return told
-
-
-def with_install(cells: list[Any]) -> list[Any]:
-    """Return cells behind a folded first one, which says how to install a missing package."""
-    hidden = {"tags": ["remove-cell"], "jupyter": {"source_hidden": True}}
-    return [new_code_cell(INSTALL, metadata=hidden), *cells]
-
-
 def command_execute(names: list[str], force: bool) -> int:
     """Execute what is stale (or all that is named, with ``force``), saying which and why."""
     todo = [s for s in sources(names) if force or faults(s)]
@@ -94,7 +68,7 @@ def command_execute(names: list[str], force: bool) -> int:
         print(f"[{number}/{len(todo)}] {source.stem} ...", end=" ", flush=True)
         try:
             print(f"{execute(source):.1f} s", flush=True)
-        except CellExecutionError as error:
+        except (CellExecutionError, ToleranceError) as error:
             print("failed")
             print(error, file=sys.stderr)
             return 1

@@ -9,12 +9,14 @@ Text written by hand stays as it is; a verdict that no longer follows is named, 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from itertools import groupby
 from pathlib import Path
 
 import yaml
+from drawing import Drawing
 
 from setrade.evidence import claims
 from setrade.files import write_atomic
@@ -27,6 +29,7 @@ BADGES = {
     "not testable": "{bdg-light}`not testable`",
     "quoted": "{bdg-info}`quoted`",
 }
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 STAND_IN = "{bdg-secondary-line}`stand-in`"
 COLUMNS = "| verdict | claim | claimed | measured | evidence |\n|---|---|---|---|---|\n"
 HEAD = f"""(claims)=
@@ -49,10 +52,32 @@ fees of a taker are ours.
 
 """
 
+# With scripts off the words and the tables below say the same.
+PLOT = """
+<div data-move="claims">
+{chart}
+
+The bars count the verdicts. Where scripts are on, every claim follows as a row of a plot, to be
+filtered by words, verdict and chapter and to be sorted; the tables below show the same rows. Each
+row has its own scale: the dashed line is the claimed number, and every interval is drawn equally
+wide, so that its distance from the line says by how many half intervals what was measured misses
+what was claimed. An arrow stands for an interval farther off than five of them.
+
+</div>
+"""
+
 
 def number(value: float | None) -> str:
-    """Return a number in few digits, an empty text for none."""
-    return "" if value is None else f"{value:.3g}".replace("-", "−")
+    """Return a number in few digits, an empty text for none; below 0.001 as a power of ten."""
+    if value is None:
+        return ""
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value and abs(value) < 0.001:
+        digits, power = f"{value:.2e}".split("e")
+        return f"{float(digits):g} · 10{str(int(power)).translate(RAISED)}".replace("-", "−")
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", "−")
 
 
 def measured(claim: claims.Claim) -> str:
@@ -67,6 +92,12 @@ def measured(claim: claims.Claim) -> str:
     if (least := claim.checked("detectable")) is not None:
         text += f"; detectable {number(least)}"
     return text
+
+
+def numbers(claim: claims.Claim) -> str:
+    """Return what was claimed and measured, as far as there is a number."""
+    parts = (("claimed", number(claim.claimed)), ("measured", measured(claim)))
+    return ", ".join(f"{name} {text}" for name, text in parts if text)
 
 
 def evidence(claim: claims.Claim) -> str:
@@ -85,7 +116,8 @@ def row(claim: claims.Claim) -> str:
     """Return one claim as a table row."""
     note = f" *{claim.note}*" if claim.note else ""
     note += f" {STAND_IN} *{claim.stand_in}*" if claim.stand_in else ""
-    cells = (BADGES[claim.verdict], claim.claim + note, number(claim.claimed), measured(claim))
+    said = f'<span id="claim-{claim.id}"></span>{claim.claim}{note}'
+    cells = (BADGES[claim.verdict], said, number(claim.claimed), measured(claim))
     return "| " + " | ".join(x.replace("|", "\\|") for x in (*cells, evidence(claim))) + " |"
 
 
@@ -99,10 +131,22 @@ def counts(rows: list[claims.Claim]) -> str:
     return f"{len(rows)} claims, in brackets those with a stand-in: " + ", ".join(parts) + "\n"
 
 
+def chart(rows: list[claims.Claim]) -> str:
+    """Return the verdicts as bars, an SVG without empty lines."""
+    found = {v: sum(row.verdict == v for row in rows) for v in BADGES}
+    told = ", ".join(f"{v} {n}" for v, n in found.items())
+    drawing = Drawing("verdicts", 26 * len(found) + 10, "The verdicts", f"Bars: {told}.")
+    for i, (verdict, count) in enumerate(found.items()):
+        drawing.text(8, 20 + 26 * i, verdict, "left")
+        drawing.rect(108, 10 + 26 * i, 320 * count / max(found.values()), 20, "accent")
+        drawing.text(448, 20 + 26 * i, str(count))
+    return drawing.svg().strip()
+
+
 def page() -> str:
     """Return the page, one table a section of the chapters we started from."""
     rows = claims.ledger()
-    text = HEAD + counts(rows)
+    text = HEAD + counts(rows) + PLOT.format(chart=chart(rows))
     for source, chapter in groupby(rows, key=lambda r: r.source.split(", ")[0]):
         text += f"\n## The {source}\n"
         for section, group in groupby(chapter, key=lambda r: r.source.split(", ")[1]):
@@ -141,7 +185,7 @@ def update(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
     if (new := with_numbers(text)) != text:
         write_atomic(path, new)
-    rows = [(claim, claim.judge()) for claim in claims.parse(new)]
+    rows = [(claim, claim.judge()) for claim in claims.step_down(claims.parse(new))]
     return [
         f"{claim.id}: the row says {claim.verdict}, the evidence {judged}: change it by hand"
         for claim, judged in rows
@@ -159,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         wrong = update(args.file) if args.update else []
         if not wrong:
-            print(re.sub(r"\{bdg-\w+\}|`", "", counts(claims.ledger(args.file))), end="")
+            print(re.sub(r"\{bdg-[\w-]+\}|`", "", counts(claims.ledger(args.file))), end="")
     except claims.ClaimError as error:
         wrong = [str(error)]
     for line in wrong:

@@ -15,6 +15,7 @@ on another processor, so it is refused.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -80,7 +81,8 @@ class Tolerance:
         """Return how far a number may lie from the stored one."""
         given = self.integers if number.exact else self.decimals
         relative = 0.0 if number.exact and not self.integers else self.relative
-        return max(number.unit, given + relative * abs(number.value))
+        # A share of a large number may pass the effect, which is known only here.
+        return max(number.unit, min(given + relative * abs(number.value), self.effect))
 
     def words(self) -> str:
         """Return the tolerance as a reader is told of it."""
@@ -103,6 +105,11 @@ class Number:
     def exact(self) -> bool:
         """Return whether it is an integer."""
         return self.unit == 0.0
+
+    @property
+    def integer(self) -> bool:
+        """Return whether it is written as one: NumPy's «5.» is a decimal that came out whole."""
+        return self.text.lstrip("+-−").replace(",", "").isdigit()
 
     @classmethod
     def read(cls, text: str) -> Number:
@@ -163,7 +170,7 @@ def compare_text(stored: str, printed: str, tolerance: Tolerance | None) -> Comp
         return Comparison([f"text: stored {stored!r}, printed {printed!r}"], [])
     moved = [move(a, b, tolerance) for a, b in zip(before, now, strict=True)]
     moved = [m for m in moved if m is not None]
-    return Comparison([describe(m) for m in moved if m.share > 1], moved)
+    return Comparison([describe(m) for m in moved if not m.share <= 1], moved)  # NaN is no match
 
 
 def not_finite(stored: str, printed: str) -> str:
@@ -175,14 +182,19 @@ def not_finite(stored: str, printed: str) -> str:
 
 
 def move(stored: Number, printed: Number, tolerance: Tolerance | None) -> Moved | None:
-    """Return how far a number moved, None where it is the same."""
-    if stored.value == printed.value and stored.exact == printed.exact:
-        return None
-    distance = abs(stored.value - printed.value)
+    """Return how far a number moved, None where it is the same.
+
+    An integer has to be written alike: 5528 is not 5,528. How many digits a decimal has follows
+    the numbers around it, and the sign of a zero rounding.
+    """
+    equal = stored.value == printed.value and math.isfinite(stored.value)
     # An integer that became a decimal is another kind of output, not a small move.
     same_kind = stored.exact == printed.exact
+    if stored.text == printed.text or (equal and same_kind and not stored.integer):
+        return None
+    distance = abs(stored.value - printed.value)
     limit = tolerance.allowed(stored) if tolerance else stored.unit
-    share = distance / limit if limit and same_kind else float("inf")
+    share = distance / limit if limit and same_kind and not equal else float("inf")
     declared = tolerance is not None and limit > stored.unit
     # The last printed place is one unit wide: 0.45 against 0.44 is exactly one, but for rounding.
     return Moved(stored.text, printed.text, round(share, 9), declared)

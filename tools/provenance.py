@@ -11,13 +11,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from compare import joined
+import jupytext
+from compare import Tolerance, ToleranceError, joined
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS, BOOK, PACKAGE = ROOT / "chapters", ROOT / "book", ROOT / "setrade"
 FORMAT = 4  # of notebooks, the only one that Jupyter writes today
 NETS = ("training.fit(", "training.device(", "Predictor.load(", "run_config(")  # choose a device
 VERSIONS = ("numpy", "pandas", "numba", "TA-Lib", "torch", "timm", "scikit-learn", "matplotlib")
+INSTALL = """\
+import importlib.util
+
+if importlib.util.find_spec("setrade") is None:
+    raise ModuleNotFoundError(
+        "This notebook needs the book's package, setrade. In the folder that holds "
+        "the book's pyproject.toml: pip install '.[cpu]' (with a GPU: '.[gpu]'), "
+        "then restart the kernel."
+    )"""
 
 
 def _module_file(dotted: str) -> Path | None:
@@ -101,6 +112,26 @@ def helper_hash(source: Path) -> str:
     return digest.hexdigest()
 
 
+def cells_of(source: Path) -> list[Any]:
+    """Return the cells that a chapter's notebook has, before it is executed.
+
+    A folded first one says how to install a missing package; behind each declared tolerance stand
+    its words, for the reader.
+    """
+    hidden = {"tags": ["remove-cell"], "jupyter": {"source_hidden": True}}
+    cells = [new_code_cell(INSTALL, metadata=hidden)]
+    for cell in jupytext.read(source).cells:
+        cells.append(cell)
+        try:
+            tolerance = Tolerance.of(cell.metadata)
+        except ToleranceError as error:
+            start = cell.source.partition("\n")[0]
+            raise ToleranceError(f"{error}, in the cell that starts «{start}»") from None
+        if tolerance is not None:
+            cells.append(new_markdown_cell(f"*{tolerance.words()} on other processors*"))
+    return cells
+
+
 def outputs_hash(cells: list[Any]) -> str:
     """Return one sha256 over what the code cells of a notebook hold and show, figures too."""
     digest = hashlib.sha256()
@@ -149,19 +180,37 @@ def faults(source: Path) -> list[str]:
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
         made, version = notebook["metadata"].get("setrade"), notebook["nbformat"]
-        cells = [c for c in notebook["cells"] if c["cell_type"] == "code"]
+        if version != FORMAT:
+            return [f"{name}: is in notebook format {version}, the book is in {FORMAT}; {fix}"]
+        if made is None or "outputs_sha256" not in made:
+            return [f"{name}: has no provenance, it was not made by `make book`; {fix}"]
+        return [f"{name}: {text}; {fix}" for text in _found(source, made, notebook["cells"])]
+    except ToleranceError as error:
+        return [f"{name}: {error}; change it in chapters/{source.name}, then {fix}"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return [f"{name}: book/{name}.ipynb is torn or no notebook ({error!r}); {fix}"]
-    if version != FORMAT:
-        return [f"{name}: is in notebook format {version}, the book is in {FORMAT}; {fix}"]
-    if made is None or "outputs_sha256" not in made:
-        return [f"{name}: has no provenance, it was not made by `make book`; {fix}"]
-    found = [f"{name}: {text}; {fix}" for text in _stale(source, made)]
-    for number, cell in enumerate(cells, 1):
-        found += [f"{name}: code cell {number} {text}; {fix}" for text in _failed(number, cell)]
-    if not found and made["outputs_sha256"] != outputs_hash(cells):
-        found = [f"{name}: outputs were changed by hand since it was executed; {fix}"]
-    return found
+
+
+def _found(source: Path, made: Mapping[str, Any], cells: list[Any]) -> list[str]:
+    """Return what is wrong with a notebook that can be read."""
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    found = _stale(source, made)
+    for number, cell in enumerate(code, 1):
+        found += [f"code cell {number} {text}" for text in _failed(number, cell)]
+    if not found and made["outputs_sha256"] != outputs_hash(code):
+        return ["outputs were changed by hand since it was executed"]
+    return found or _edited(source, cells)
+
+
+def _edited(source: Path, cells: list[Any]) -> list[str]:
+    """Return the first cell that is not the chapter's: text, code, or what metadata declares."""
+    wanted = [(c["cell_type"], c["source"], dict(c["metadata"])) for c in cells_of(source)]
+    there = [(c["cell_type"], joined(c["source"]), c["metadata"]) for c in cells]
+    if wanted == there:
+        return []
+    pairs = enumerate(zip(wanted, there, strict=False))
+    first = next((n for n, (a, b) in pairs if a != b), min(len(wanted), len(there)))
+    return [f"cell {first} was changed by hand, it is not that of chapters/{source.name}"]
 
 
 def _stale(source: Path, made: Mapping[str, Any]) -> list[str]:

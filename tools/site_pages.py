@@ -6,6 +6,7 @@ import ast
 import json
 
 import claims_page
+import reading
 from provenance import BOOK, CHAPTERS, PACKAGE
 
 from setrade.files import write_atomic
@@ -82,6 +83,7 @@ def write_all() -> None:
     """Write the generated pages, touching only files whose text changed."""
     FOLDER.mkdir(exist_ok=True)
     pages = api_pages() | {"execution_times": execution_times(), "claims": claims_page.page()}
+    pages["parts"] = reading.table()  # no page of its own: the intro takes it in
     for old in set(FOLDER.glob("*.md")) - {FOLDER / f"{name}.md" for name in pages}:
         old.unlink()
     for name, text in pages.items():

@@ -20,7 +20,8 @@ CITE = "\N{REFERENCE MARK}"
 CLOCK = re.compile(r"\d?\d:\d\d")
 STRIPPED = [  # what is no prose, and what stands for it
     (r"<!--.*?-->", ""),
-    (r"^```\w*\n.*?^```$", ""),  # code; a directive has braces
+    (r"^(`{3,})\{[\w-]+\}([^\n]*)\n(.*?)^\1$", r"\2\n\3"),  # a directive: its words are prose
+    (r"^```\w*\n.*?^```$", ""),  # code
     (r"^:[\w-]+:[^\n]*$", ""),  # an option of a directive
     (r"^```(?:\{[\w-]+\})?", ""),
     (r"^\([\w-]+\)=$", ""),

@@ -17,7 +17,16 @@ import numpy as np
 from numba import prange
 
 from setrade.compiled import kernel
-from setrade.costs import Rates, affordable, compiled, fee, fill_price, funding_paid
+from setrade.costs import (
+    Rates,
+    affordable,
+    compiled,
+    fee,
+    fill_price,
+    funding_paid,
+    in_lots,
+    on_tick,
+)
 from setrade.risk import (
     DAILY_LOSS,
     DUST,
@@ -90,7 +99,7 @@ def fill(a, units: float, price: float, fee_rate: float, slippage: float) -> Non
     filled = fill_price(price, units, slippage)
     charge = fee(filled, units, fee_rate)
     value = abs(units) * filled
-    if a.units * units >= 0:
+    if a.units == 0 or (a.units > 0) == (units > 0):  # their product may vanish
         whole = a.units + units
         a.entry = filled if a.units == 0 else (a.entry * a.units + filled * units) / whole
         a.bought += abs(units)
@@ -144,6 +153,13 @@ def close_trade(
     write(a, bar, side, reason, row)
     a.entry = a.bought = a.bought_value = a.sold_value = 0.0
     a.trade_fees = a.trade_funding = 0.0
+
+
+@compiled
+def leave(a, bar: int, price: float, rates: Rates, reason: int, row) -> None:
+    """Close the whole position by an order at ``price``, its fill on the tick."""
+    price, slippage = on_tick(price, -a.units, rates.slippage, rates.tick)
+    close_trade(a, bar, price, rates.fee, slippage, reason, row)
 
 
 @compiled
@@ -202,6 +218,8 @@ def force_exit(a, bar: BarPrices, high: float, low: float, rates: Rates, row) ->
     if reason == LIQUIDATION:  # what lies beyond bankruptcy is the insurance fund's loss
         least = liquidation_price(a.cash, a.units, a.entry, 0.0, fee_rate, slippage)
         price = side * max(side * price, side * least)
+    else:
+        price, slippage = on_tick(price, -side, slippage, rates.tick)
     close_trade(a, bar.number, price, fee_rate, slippage, reason, row)
     a.pending = 0.0
 
@@ -212,8 +230,12 @@ def add(a, bar: BarPrices, side: float, value: float, rules: Rules, rates: Rates
     if refusal(bar.open, bar.previous, a.age, bar.atr, a.halted != 0, rules):
         return False
     new = a.units == 0
-    filled = fill_price(bar.open, side, rates.slippage)
-    fill(a, side * affordable(value, filled, rates.fee), bar.open, rates.fee, rates.slippage)
+    price, slippage = on_tick(bar.open, side, rates.slippage, rates.tick)
+    filled = fill_price(price, side, slippage)
+    units = in_lots(affordable(value, filled, rates.fee), rates.lot)
+    if units == 0:  # not one lot
+        return True
+    fill(a, side * units, price, rates.fee, slippage)
     if new:
         a.opened_at = bar.number
         distance = math.inf if math.isinf(rules.stop_atr) else rules.stop_atr * bar.atr
@@ -225,8 +247,8 @@ def add(a, bar: BarPrices, side: float, value: float, rules: Rules, rates: Rates
 def follow(a, bar: BarPrices, rules: Rules, rates: Rates, row) -> None:
     """Trade at the open towards what is wanted; what a guard refuses stays pending."""
     price, want = bar.open, a.wanted
-    if a.units != 0 and want * a.units <= 0:
-        close_trade(a, bar.number, price, rates.fee, rates.slippage, SIGNAL, row)
+    if a.units != 0 and (want == 0 or (want > 0) != (a.units > 0)):
+        leave(a, bar.number, price, rates, SIGNAL, row)
     a.pending = 0.0
     equity = a.cash + a.units * (price - a.entry)
     change = abs(want) * equity - abs(a.units) * price
@@ -234,7 +256,10 @@ def follow(a, bar: BarPrices, rules: Rules, rates: Rates, row) -> None:
     if change > DUST * equity:
         a.pending = 0.0 if add(a, bar, side, change, rules, rates) else 1.0
     elif want != 0 and change < -DUST * equity:
-        fill(a, side * change / price, price, rates.fee, rates.slippage)
+        units = -side * in_lots(-change / price, rates.lot)
+        price, slippage = on_tick(price, units, rates.slippage, rates.tick)
+        if units != 0:
+            fill(a, units, price, rates.fee, slippage)
     set_bounds(a, rules, rates)
 
 
@@ -260,7 +285,7 @@ def open_bar(
     start_day(a, bar.day)
     if a.halted != 0:
         if a.units != 0:
-            close_trade(a, bar.number, bar.open, rates.fee, rates.slippage, DAILY_LOSS, row)
+            leave(a, bar.number, bar.open, rates, DAILY_LOSS, row)
             a.pending = 0.0
     elif a.pending != 0 or (rebalance and a.units != 0):
         follow(a, bar, rules, rates, row)
@@ -439,7 +464,7 @@ def trade_bar(
     row = ledger[min(int(a.trades), rows)]
     inside_bar(a, bar, rules, rates, row)
     if last and options.close_at_end and a.units != 0:
-        close_trade(a, bar.number, bar.close, rates.fee, rates.slippage, END, row)
+        leave(a, bar.number, bar.close, rates, END, row)
 
 
 @compiled
@@ -493,7 +518,7 @@ def simulate_many(accounts, scores, series, m, rules, rates, options, rows, curv
     for s in prange(len(accounts)):
         r, c, o = rules[s], rates[s], options[s]
         rule = Rules(r[0], r[1], r[2], r[3], r[4], r[5])
-        rate = Rates(c[0], c[1], c[2], c[3], c[4])
+        rate = Rates(c[0], c[1], c[2], c[3], c[4], c[5], c[6])
         option = FillOptions(o[0], o[1], o[2] != 0, o[3] != 0, True)
         row, nothing = rows[s : s + 1], np.empty((0, 4))
         simulate(accounts[s], scores[series[s]], m, rule, rate, option, row, nothing, curves[s])

@@ -12,7 +12,16 @@ import pandas as pd
 
 from setrade import metrics
 from setrade.backtest.engine import LEDGER, new_accounts, simulate_many
-from setrade.backtest.result import METRICS, Result, instance, market, plain, position_array, run
+from setrade.backtest.result import (
+    METRICS,
+    Result,
+    check_tick,
+    instance,
+    market,
+    plain,
+    position_array,
+    run,
+)
 from setrade.costs import FREE, Costs
 from setrade.errors import ArgumentError, array, flag, number
 from setrade.risk import Risk
@@ -88,6 +97,7 @@ def run_many(
         for what, name in (("atr", "stop_atr"), ("days", "daily_loss"))
     }
     m = market(candles, funding, risk, **needs)
+    check_tick(costs, m)
     rebalance, curves = flag("rebalance", rebalance), flag("curves", curves)
     rows = np.atleast_2d(array("scores", scores, finite=False))
     if rows.ndim != 2:

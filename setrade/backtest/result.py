@@ -137,6 +137,12 @@ def market(
     return MarketArrays(first, high, low, close, atr, days, at_open, inside, *reach)
 
 
+def check_tick(costs: Costs, m: MarketArrays) -> None:
+    """Refuse a tick that prices could fall below: a sale would fill at nothing."""
+    if costs.tick > m.lowest:
+        raise ArgumentError("costs", costs.tick, f"a tick below the lowest price, {m.lowest:g}")
+
+
 # ---- What a backtest returns.
 
 
@@ -299,7 +305,7 @@ def run(
         candles: (n bars) that pass `candles.check`, at least two.
         position: (n,) or a Series on the candles' index: fraction of equity wanted after
             bar t, in [−max_position, max_position].
-        costs: fees and slippage; default ``Costs()``.
+        costs: fees, slippage, and the exchange's tick and lot; default ``Costs()``.
         funding: Series of decimal rates by funding time (UTC); longs pay when positive. At a
             bar's open it is charged on what was held into that bar, inside a bar on what is
             held after its open; always on the value at that bar's open.
@@ -324,6 +330,7 @@ def run(
     charged, limits = instance("costs", costs, Costs), instance("risk", risk, Risk)
     stops, days = limits.stop_atr is not None, limits.daily_loss is not None
     m = market(candles, funding, limits, needs_atr=stops, needs_days=days)
+    check_tick(charged, m)
     wanted = position_array(position, candles.index, limits.max_position)
     if confidence is not None:
         part = position_array(confidence, candles.index, 1.0, name="confidence")

@@ -25,20 +25,7 @@ from setrade.bybit.rest import Rest
 from setrade.bybit.stream import Stream
 
 __all__ = [
-    "AccessError",
-    "ArchiveError",
-    "Backoff",
-    "DataError",
-    "DemoBroker",
-    "ExchangeError",
-    "GapError",
-    "OrderRequest",
-    "PaperBroker",
-    "Rest",
-    "Retry",
-    "Stream",
-    "StreamError",
-    "TestnetBroker",
-    "UnreachableError",
-    "archives",
-]
+    "AccessError", "ArchiveError", "Backoff", "DataError", "DemoBroker", "ExchangeError",
+    "GapError", "OrderRequest", "PaperBroker", "Rest", "Retry", "Stream", "StreamError",
+    "TestnetBroker", "UnreachableError", "archives",
+]  # fmt: skip

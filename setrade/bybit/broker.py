@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
@@ -147,15 +148,16 @@ class ExchangeBroker(order_client.Unpicklable):
         symbol = request.symbol
         try:
             rules = self.instrument(symbol)
-        except (ExchangeError, DataError):
+        except (ExchangeError, DataError, ArgumentError):
             if not request.reduce_only:
                 raise
-            return self._noted(request, None)  # what closes is not kept back for a listing
+            rules, _ = self._instruments.get(symbol, (None, 0.0))
+            return self._noted(request, rules)  # what closes is not kept back for a listing
         try:
             rules.check(request, lambda: near or self._mark(symbol))
         except OrderRuleError:  # by rules that may have been told long ago
-            rules, changed = self._anew(symbol)
-            request = rules.closable(request) if changed else request
+            rules, _ = self._anew(symbol)
+            request = rules.closable(request)
             rules.check(request, lambda: near or self._mark(symbol))
         return self._noted(request, rules)
 
@@ -238,9 +240,7 @@ class ExchangeBroker(order_client.Unpicklable):
                 continue
             try:
                 sent.append(self._submit(request, near))
-            except (
-                orders.OrderConflictError
-            ) as error:  # somebody else sent it, sized a little apart
+            except orders.OrderConflictError as error:  # somebody else's, sized a little apart
                 sent.append(error.order)
         return sent
 
@@ -296,6 +296,15 @@ class ExchangeBroker(order_client.Unpicklable):
         """Return the signed size held."""
         entries = self._client.listed("get_positions", symbol=constants.symbol(symbol))
         return order_client.read_position(entries, symbol)
+
+    def user(self) -> str | None:
+        """Return whose account it is, a number; None where the exchange does not say, asked once.
+
+        A new key of the same account has the same number.
+        """
+        with suppress(Exception):  # it hinders nothing: a position may wait for this start
+            return str(self._session.http.get_api_key_information()["result"]["userID"])
+        return None
 
     def equity(self) -> float:
         """Return the worth of the unified account, in dollars."""

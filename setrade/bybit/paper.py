@@ -533,8 +533,10 @@ def replay_lines(broker: PaperBroker, path: Path) -> None:
         try:
             entry = json.loads(line)
             kind = entry.pop("kind")
-            if kind == "account" and entry != broker.kind:
-                raise ValueError(f"not an account {broker.kind}")
+            if kind == "account":  # costs of the first version knew no tick and no lot
+                entry["costs"] = {"tick": 0.0, "lot": 0.0} | dict(entry["costs"])
+                if entry != broker.kind:
+                    raise ValueError(f"not an account {broker.kind}")
             if kind == "bar":
                 at, prices = pd.Timestamp(entry["time"]).value, entry["prices"]
                 broker.on_bar(SimpleNamespace(time=at, **dict(zip(OHLC, prices, strict=True))))

@@ -226,8 +226,11 @@ def _grid_faults(index: pd.DatetimeIndex, length: int | None, begin: int) -> Ite
     if holes.any():
         before = pd.DatetimeIndex(on_grid[1:][holes > 0] + begin, tz="UTC")
         message = f"missing bars: {holes.sum()}, in holes that end before"
-        if step == DAY and len(holes) > 3 and (before.day_of_week < 2).mean() > 0.5:
-            message = f"no bars at weekends (stock calendars are out of scope); {message}"
+        weekly = step == DAY and len(holes) > 3 and (before.day_of_week < 2).mean() > 0.5
+        daily = step < DAY and len(before) > 2 and len(set(before.time)) == 1
+        if weekly or daily:
+            when = "at weekends" if weekly else "outside trading hours"
+            message = f"no bars {when} (stock calendars are out of scope); {message}"
         yield CandleFault("gaps", message, before)
 
 

@@ -22,28 +22,32 @@ from setrade.candles.checks import (
     parse_interval,
     parse_offset,
 )
-from setrade.candles.tables import key, load
-from setrade.errors import ArgumentError, choice
+from setrade.candles.tables import NUMBER, key, load
+from setrade.errors import ArgumentError, choice, flag
 
 # How a column's name is spelled, by `key`: without case, spaces and signs.
 SPELLED = {name: (name, name[0], f"{name}price", f"price{name}", f"px{name}")
            for name in COLUMNS[:4]} | {"turnover": ("turnover",)}  # fmt: skip
 VOLUME = ("volume", "vol", "v", "basevolume", "volumebase", "basevol", "volbase")
-SIZES = ("amount", "amt", "qty", "quantity", "size", "homenotional", "foreignnotional", "notional")
+SIZES = ("amount", "amt", "qty", "quantity", "size", "homenotional", "foreignnotional", "notional",
+         "sum")  # fmt: skip
 MEASURES = re.compile(r"quote|taker|buy|sell|volatil|(sma|ema|ma|mean|avg)\d*$")
 OPENS = re.compile(r"(bar|candle|kline)?(open|start|begin)(ing)?(time|timestamp|at|date|datetime|ts"
-                   r"|ms)(utc|ms)?|(time|timestamp)(period)?(open|start)|start|begin"
+                   r"|ms)(utc|ms)?|(time|timestamp)(period)?(open|start)|start|begin|startedat"
+                   r"|(window|period|bucket|interval)(start|open|begin)"
                    )  # fmt: skip
 CLOSES = re.compile(r"(bar|candle|kline)?(close|end)(ing)?(time|timestamp|at|date|datetime|ts|ms)"
                     r"(utc|ms)?|(time|timestamp)(period)?(close|end)|end")  # fmt: skip
 TIMES = re.compile(r"t|ts|(utc|gmt|local|unix|epoch|trade|trading|bar|candle|kline)?(date|time"
-                   r"|datetime|timestamp|stamp)(utc|gmt|ms|s|local)?|dateandtime|unix|epoch|day"
+                   r"|datetime|timestamp|stamp)(utc|gmt|ms|s|local)?|dateandtime|unix|epoch|day|ticks|tsevent"
                    )  # fmt: skip
-LABELS = re.compile(r"(trading|currency)?(symbol|ticker|pair|instrument|inst|market|coin|asset"
-                    r"|contract|product|security|crypto|currency|exchange|venue|platform)"
-                    r"(id|name|code|type)?|(base|quote)(currency|asset|coin)|interval|period|per"
-                    r"|timeframe|tf|resolution|granularity|barsize|isin|figi|underlying"
+SERIES = (r"(symbol|sym|ticker|pair|instrument|inst|market|coin|asset|contract|product|security|ric"
+          r"|crypto|currency|ccy|exchange|venue|platform|token|stock|isin|figi|cusip|sedol|series"
+          r"|underlying|strike|expiry|expiration|maturity)")  # fmt: skip
+LABELS = re.compile(rf"(trading|base|quote|{SERIES})*{SERIES}(id|name|code|type|key|month|date)?"
+                    r"|interval|period|per|timeframe|tf|resolution|granularity|barsize"
                     )  # fmt: skip
+CALENDARS = re.compile(r".*(day|week|month|quarter|year|hour|session|season).*|dow")
 TAGS = ("s", "i", "id", "name", "code", "base", "quote", "slug")  # labels where they hold text
 WHAT = r"(is|was|has|bar|candle|kline|row|flag)*"
 CLOSED = re.compile(WHAT + r"(confirm(ed)?|closed|final(i[sz]ed)?|finish(ed)?|complete(d|ness)?"
@@ -105,7 +109,7 @@ def read(
         CandleError: bars that have not closed, and what `check` finds in the file.
     """
     choice("stamp", stamp, ("open", "close"))
-    _flag("newest_first", newest_first)
+    flag("newest_first", newest_first)
     length = None if interval is None else parse_interval("interval", interval)
     names, chosen = _names(columns)
     pair = time if isinstance(time, list | tuple) else ()
@@ -115,8 +119,11 @@ def read(
     at = {**_prices(table, chosen), **_volume(table, volume)}
     _refuse_mixtures(table, {*at.values(), *clock}, where or {})
     moments = _moments(table, clock, path, tz)
+    _refuse_last(table, {*at.values(), *clock}, where or {}, moments)
     offset = table.attrs.get("offset") if offset is None else offset
     frame = _frame(table, at, moments)
+    if volume is None and columns is not None:
+        _refuse_price_as_volume(frame)
     if offset is not None:
         frame.attrs["offset"] = str(parse_offset("offset", offset))
     frame = _ordered(frame, newest_first)
@@ -124,12 +131,6 @@ def read(
     frame = _closed(frame, length, until)
     _check(frame, length, table)
     return frame
-
-
-def _flag(name: str, value: Any) -> None:
-    """Refuse what is no boolean."""
-    if not isinstance(value, bool | np.bool_):
-        raise ArgumentError(name, value, "True or False")
 
 
 # ---- Which column is which.
@@ -188,9 +189,8 @@ def _prices(table: pd.DataFrame, chosen: dict[str, str]) -> dict[str, int]:
         if name in chosen:
             at[name] = _named(table, "columns", chosen[name])
             continue
-        found = [i for i, c in enumerate(table.columns) if key(c) in spelled]
-        ask = f'{{"{name}": ...}} to say which column is {name}'
-        if found:
+        if found := [i for i, c in enumerate(table.columns) if key(c) in spelled]:
+            ask = f'{{"{name}": ...}} to say which column is {name}'
             at[name] = _one(table, found, "columns", ask)
     return at
 
@@ -205,6 +205,9 @@ def _volume(table: pd.DataFrame, volume: str | None) -> dict[str, int]:
              if k in SIZES or ("vol" in k and not MEASURES.search(k))]  # fmt: skip
     found = sorted({*plain, *sizes})
     ask = "the column that counts coins or shares, not their value in quote currency"
+    if plain and "marketcap" in keys:  # CoinMarketCap and its kin count dollars
+        told = f"{table.columns[plain[0]]!r}, if it counts coins: beside a market cap it is mostly"
+        raise ArgumentError("volume", None, f"{told} a value in dollars; {_seen(table)}")
     if found and not plain:  # an amount of what?
         names = ", ".join(repr(table.columns[i]) for i in found)
         raise ArgumentError("volume", None, f"{ask}, such as {names}; {_seen(table)}")
@@ -214,13 +217,7 @@ def _volume(table: pd.DataFrame, volume: str | None) -> dict[str, int]:
 def _clock(table: pd.DataFrame, time: Any, stamp: str, path: Any) -> list[int]:
     """Return where the times are: one column, or a date and a clock."""
     if time is not None:
-        names = (
-            [time]
-            if isinstance(time, str)
-            else list(time)
-            if isinstance(time, list | tuple)
-            else []
-        )
+        names = list(time) if isinstance(time, list | tuple) else [time] * isinstance(time, str)
         if not 1 <= len(names) <= 2:
             raise ArgumentError("time", time, f"one column's name, or two's; {_seen(table)}")
         return [_named(table, "time", n) for n in names]
@@ -261,9 +258,8 @@ def _text(column: pd.Series) -> pd.Series:
 def _kept(table: pd.DataFrame, where: Any) -> pd.DataFrame:
     """Keep the rows that the reader asks for."""
     if not isinstance(where, Mapping):
-        raise ArgumentError(
-            "where", where, f'a dict such as {{"symbol": "BTCUSDT"}}; {_seen(table)}'
-        )
+        told = f'a dict such as {{"symbol": "BTCUSDT"}}; {_seen(table)}'
+        raise ArgumentError("where", where, told)
     for name, wanted in where.items():
         cells = _text(table.iloc[:, _named(table, "where", name)])
         several = isinstance(wanted, list | tuple | set)
@@ -283,10 +279,47 @@ def _refuse_mixtures(table: pd.DataFrame, used: set[int], where: Mapping[str, An
         if i in used or k in chosen:
             continue
         column = table.iloc[:, i]
-        if LABELS.fullmatch(k) or (k in TAGS and column.dtype.kind in "OT"):
+        tag = k in TAGS and column.dtype.kind in "OT"
+        if LABELS.fullmatch(k) or (tag and pd.to_numeric(column, errors="coerce").isna().all()):
             _refuse_labels(table, name, column)
         if CLOSED.fullmatch(k) or FORMING.fullmatch(k) or k in STATES:
             _refuse_flags(table, name, _text(column), bool(FORMING.fullmatch(k)), k in STATES)
+        elif not CALENDARS.fullmatch(k):
+            _refuse_blocks(table, name, column, k)
+
+
+def _refuse_blocks(table: pd.DataFrame, name: str, column: pd.Series, k: str) -> None:
+    """Refuse texts under any name that stand in blocks, as where series follow each other."""
+    texts = column.dtype.kind in "OT"
+    if not texts and k not in ("id", "uid"):
+        return
+    cells = column.astype("str").str.strip()
+    runs, held = int((cells != cells.shift()).sum()), cells.unique()
+    if not 1 < len(held) == runs < len(cells):
+        return
+    if texts and any(NUMBER.fullmatch(cell) or MOMENT.search(cell) for cell in map(str, held)):
+        return
+    ask = f"where={{{name!r}: {held[0]!r}}} for one of {len(held)} blocks of rows, as of several"
+    values = ", ".join(map(repr, held[:4]))
+    told = f"{ask} series ({values}; a list of them keeps more); {_seen(table)}"
+    raise ArgumentError("where", None, told)
+
+
+def _refuse_last(table: pd.DataFrame, used: set[int], where: Any, moments: pd.Index) -> None:
+    """Refuse a flag of any name that the newest bar alone has otherwise than all bars before."""
+    newest, chosen = int(moments.argmax()), set(map(key, map(str, where)))
+    for i, name in enumerate(table.columns):
+        column = table.iloc[:, i]
+        numbers = column.dtype.kind in "iuf"
+        cells = column if numbers else _text(column)
+        if i in used or key(name) in chosen or not cells.isin([0, 1, "0", "1"]).all():
+            continue
+        last, others = cells.iloc[newest], np.unique(np.delete(cells.to_numpy(), newest))
+        if len(others) != 1 or others[0] == last or (numbers and (last or len(cells) < 3)):
+            continue
+        ask = f"where={{{name!r}: {int(others[0])}}} if it marks bars that have closed; the newest"
+        told = f"{ask} differs (where={{{name!r}: [0, 1]}} keeps all); {_seen(table)}"
+        raise ArgumentError("where", None, told)
 
 
 def _refuse_labels(table: pd.DataFrame, name: str, column: pd.Series) -> None:
@@ -325,15 +358,15 @@ def _refuse_flags(
 # ---- Times.
 
 
-UNITS = ((1e9, 1e8, 1e11), (1e6, 1e11, 1e14), (1e3, 1e14, 1e17), (1, 1e17, 9.2e18))  # ns, from, to
+# ns, from 1973 to 2261; in ns from 1992 on, for what is less may be ticks of 100 ns since 1601 or 1
+UNITS = (1e9, 1e8, 9.2e9), (1e6, 1e11, 9.2e12), (1e3, 1e14, 9.2e15), (1, 7e17, 9.2e18)
+MOMENT = re.compile(r"\d{1,4}[-/.:]\d{1,2}")
 CALENDAR = r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 ZONED = r"(?:Z|[+-]\d\d:?\d\d)$"
 EPOCHS = pd.Timestamp("1970-01-01"), pd.Timestamp("2262-01-01")
 
 
-def _moments(
-    table: pd.DataFrame, clock: list[int], path: str | Path, tz: str | None
-) -> pd.DatetimeIndex:
+def _moments(table: pd.DataFrame, clock: list[int], path: Any, tz: Any) -> pd.DatetimeIndex:
     """Return the times of the rows in UTC."""
     cells = table.iloc[:, clock[0]]
     if not len(table):
@@ -341,8 +374,10 @@ def _moments(
     if len(clock) == 2:
         cells = _joined(cells, table.iloc[:, clock[1]])
     if cells.isna().any():
-        rows = ", ".join(map(str, np.flatnonzero(cells.isna())[:3]))
-        raise CandleError([CandleFault("stamp", f"no stamp in rows {rows}", ())], "path")
+        rows = np.flatnonzero(cells.isna())[:3]
+        held = " ".join(map(str, table.iloc[rows[0]].dropna()[:6]))
+        message = f"no stamp in rows {', '.join(map(str, rows))} (the first holds: {held})"
+        raise CandleError([CandleFault("stamp", message, ())], "path")
     if cells.dtype.kind in "iuf":
         cells = _from_number(cells, path)
     elif cells.dtype.kind != "M":
@@ -351,9 +386,8 @@ def _moments(
     early, late = (t.tz_localize("UTC") if zoned else t for t in EPOCHS)
     if not (known := (cells >= early) & (cells < late)).all():
         row = int(np.flatnonzero(~known)[0])
-        raise ArgumentError(
-            "path", path, f"a file with times from 1970 to 2261 (not so in row {row})"
-        )
+        told = f"a file with times from 1970 to 2261 (not so in row {row})"
+        raise ArgumentError("path", path, told)
     if not zoned:
         cells = _localize(cells, tz)
     elif tz is not None and tz not in UTC_NAMES:
@@ -398,18 +432,20 @@ def _from_number(stamps: pd.Series, path: str | Path) -> pd.Series:
         if stamps.between(low, high).all():
             whole = (stamps * int(ns)).astype(np.int64)
             return pd.to_datetime(whole, unit="ns", utc=True).dt.as_unit("us")
+    ticks = "; ticks of 100 ns are not read" * bool(stamps.between(1e17, 7e17).any())
     allowed = f"a file with times in s, ms, us or ns since 1970, one unit in all rows (they run \
-from {stamps.min()} to {stamps.max()})"
+from {stamps.min()} to {stamps.max()}{ticks})"
     raise ArgumentError("path", path, allowed)
 
 
 def _from_text(stamps: pd.Series, path: str | Path) -> pd.Series:
     """Parse text with the year first, with zone (mixed offsets end in UTC) or without."""
-    text = stamps.astype("str").str.strip()
+    text = stamps.astype("str").str.strip().str.replace(r"\s+", " ", regex=True)
     if text.str.fullmatch(r"\d{9,19}").all():  # numbers, as exchanges send them
         return _from_number(
             text.astype(np.float64 if text.str.len().max() > 18 else np.int64), path
         )
+    text = text.str.replace(r"^(\d{8})-(?=\d\d:)", r"\1 ", regex=True)  # as Interactive Brokers
     first = text.iloc[0]
     if re.match(r"\d{4}[./]\d\d[./]\d\d", first):  # 2024.01.31, 2024/01/31
         text = text.str.replace(r"^(\d{4})[./](\d\d)[./](\d\d)", r"\1-\2-\3", regex=True)
@@ -422,10 +458,35 @@ def _from_text(stamps: pd.Series, path: str | Path) -> pd.Series:
     try:
         return pd.to_datetime(text, format="ISO8601", utc=bool(zoned.any()))
     except (ValueError, OverflowError) as error:
-        allowed = (
-            f"a file with ISO 8601 stamps, such as 2024-01-31 00:00 ({str(error).splitlines()[0]})"
-        )
-        raise ArgumentError("path", path, allowed) from error
+        raise ArgumentError("path", path, _not_iso(text)) from error
+
+
+def _not_iso(text: pd.Series) -> str:
+    """Say what stands in place of a time: one odd row, or a form that can be misread."""
+    form = text.str.replace(r"\d+", "9", regex=True).str.replace(r"[^\W\d_]+", "a", regex=True)
+    usual = form.mode()[0]
+    if (form == usual).mean() > 0.5 and (odd := np.flatnonzero(form != usual)).size:
+        row = int(odd[0])
+        return f"a time in every row: row {row} holds {text.iloc[row]!r}, others {text.iloc[0]!r}"
+    return (
+        f"ISO 8601 times with the year first, such as 2024-01-31 00:00, not {text.iloc[0]!r}: "
+        "turn the column into times by pandas.to_datetime(..., format=...), and write the file anew"
+    )
+
+
+def _refuse_price_as_volume(frame: pd.DataFrame) -> None:
+    """Refuse names in order that took an average price, which stands before it, for the volume."""
+    if len(frame) < 5 or not {"low", "high", "volume"} <= set(frame):
+        return
+    if frame["volume"].between(frame["low"], frame["high"]).all():
+        ask = "'volume', if it is one: in every row it lies between low and high, as a price"
+        raise ArgumentError("volume", None, ask)
+
+
+def _fixed_point(table: pd.DataFrame, prices: list[np.ndarray]) -> bool:
+    """Say whether prices are Databento's whole numbers of 1e-9."""
+    raw = "rtype" in map(key, table.columns)
+    return raw and all((x >= 1e6).all() and (x % 1 == 0).all() for x in prices)
 
 
 # ---- The frame.
@@ -437,6 +498,10 @@ def _frame(table: pd.DataFrame, at: dict[str, int], moments: pd.DatetimeIndex) -
     columns = {
         name: _numbers(name, table.iloc[:, at[name]], moments) for name in held if name in at
     }
+    prices = [columns[name] for name in COLUMNS[:4] if name in columns]
+    if prices and _fixed_point(table, prices):
+        message = "prices are whole numbers of 1e-9 (rtype says so): divide them by 1e9 first"
+        raise CandleError([CandleFault("price", message, moments[:1])], "path")
     return pd.DataFrame(columns, index=moments)
 
 
@@ -453,7 +518,7 @@ def _numbers(name: str, column: pd.Series, moments: pd.DatetimeIndex) -> np.ndar
         bad = pd.to_numeric(column.astype("str"), errors="coerce").isna() & column.notna()
         cell = column[bad].iloc[0] if bad.any() else column.iloc[0]
         message = (f"{name} holds {cell!r}, which is no number (thousands separators and units "
-                   "are not read)")  # fmt: skip
+                   "are not read: write plain numbers)")  # fmt: skip
         fault = CandleFault("dtype", message, moments[bad.to_numpy()])
         raise CandleError([fault], "path") from None
 
@@ -509,7 +574,9 @@ def _check(frame: pd.DataFrame, length: pd.Timedelta | None, table: pd.DataFrame
         check(frame, length)
         return
     lost = [c for c in COLUMNS if c not in frame]
-    option = "volume=" if lost == ["volume"] else f'columns={{"{lost[0]}": ...}}'
+    option = f'columns={{"{lost[0]}": ...}}'
+    if lost == ["volume"]:
+        option = "volume=, or write one into the file (zeros, where the source has none)"
     message = f"no column for {', '.join(lost)}: name it by {option}; {_seen(table)}"
     rest = find_faults(frame, None if length is None else length.value)
     faults = [CandleFault("columns", message, ()), *(f for f in rest if f.kind != "columns")]

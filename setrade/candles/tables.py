@@ -25,6 +25,15 @@ TEXTS = (".csv", ".tsv", ".txt")
 KINDS = (*TEXTS, ".json", ".jsonl", ".parquet", ".pq", ".feather")
 ENDINGS = "a file that ends in .csv, .tsv, .txt, .json, .jsonl, .parquet or .feather, each also \
 in .gz, .zip, .zst, .bz2 or .xz"
+SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".h5", ".hdf5", ".hdf", ".pkl", ".pickle")
+# What a file is by its first bytes, whatever its name says.
+MAGIC = {
+    b"PK\x03\x04": "a zip or an Excel sheet", b"\x1f\x8b": "gzip", b"PAR1": "parquet",
+    b"ARROW1": "feather", b"\x89HDF": "HDF5", b"BZh": "bzip2", b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard", b"SQLite format 3": "an SQLite database",
+    b"\xd0\xcf\x11\xe0": "an old Excel sheet", b"%PDF": "a PDF", b"<!doctype": "a web page",
+    b"<html": "a web page", b"<?xml": "XML: a sheet, or a server's refusal",
+}  # fmt: skip
 HEAD = 65_536  # bytes in which the delimiter and the header are looked for
 NUMBER = re.compile(r"[-+]?[\d.,]*\d(?:[eE][-+]?\d+)?|[-+]?inf(?:inity)?|nan", re.IGNORECASE)
 DECIMAL = r"[-+]?\d+(?:,\d+)?"
@@ -77,6 +86,9 @@ def _unpack(path: Path) -> tuple[str, bytes | None]:
         inner, data = _unzip(path)
     elif outer in openers and inner in KINDS:
         data = openers[outer](path.read_bytes())
+    elif outer in SHEETS:
+        way = "open it with pandas (read_excel, read_hdf, read_pickle) and write it by to_parquet"
+        raise _refuse(f"{ENDINGS}; {outer} is not read: {way}, or save it as CSV")
     else:
         raise _refuse(ENDINGS)
     if inner not in KINDS:
@@ -101,6 +113,10 @@ def _unzip(path: Path) -> tuple[str, bytes]:
 
 def _utf8(data: bytes) -> bytes:
     """Return text as UTF-8 without its byte order mark."""
+    start = data[:16].lstrip().lower()
+    for mark, kind in MAGIC.items():
+        if start.startswith(mark.lower()):
+            raise _refuse(f"text, and this is {kind}: name the file by what it is, or unpack it")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # as MetaTrader writes it
         data = data.decode("utf-16").encode()
     data = data.removeprefix(b"\xef\xbb\xbf")
@@ -132,12 +148,15 @@ def _from_json(text: str) -> pd.DataFrame:
         found = json.loads(text)
     except json.JSONDecodeError:
         found = [json.loads(line) for line in text.splitlines() if line.strip()]
-    for _ in range(3):  # as in {"retCode": 0, "result": {"list": [...]}}
-        if not isinstance(found, dict) or sum(map(_holds, found.values())) != 1:
-            break
-        found = next(v for v in found.values() if _holds(v))
+    for _ in range(4):  # as in {"retCode": 0, "result": {"list": [...]}}
+        found = _inside(found)
     if isinstance(found, dict):
         columns = {k: v for k, v in found.items() if _holds(v)}
+        tables = [k for k, v in columns.items() if any(isinstance(x, list | dict) for x in v)
+                  or (isinstance(v, dict) and any(map(_holds, v.values())))]  # fmt: skip
+        if tables or not columns:
+            held = f"it holds {', '.join(map(repr, tables[:5]))}" if tables else f"this is {found}"
+            raise _refuse(f"JSON with rows, one list of them ({held[:200]})")
         table = pd.DataFrame(columns)
         return table if isinstance(table.index, pd.RangeIndex) else _stamped(table)
     if not isinstance(found, list) or not found:
@@ -145,6 +164,25 @@ def _from_json(text: str) -> pd.DataFrame:
     if len({isinstance(row, dict) for row in found}) > 1 or not _holds(found[0]):
         raise _refuse("JSON whose rows are all lists, or all records")
     return pd.DataFrame(cast(Any, found))
+
+
+def _inside(found: Any) -> Any:
+    """Go one step towards the rows of an answer, where only one value of it can hold them."""
+    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], dict):
+        lists = [v for v in found[0].values() if _rows(v)]
+        return lists[0] if len(lists) == 1 else found
+    if not isinstance(found, dict):
+        return found
+    held = [v for v in found.values() if _holds(v)]
+    lists = [v for v in held if _rows(v)]
+    return held[0] if len(held) == 1 else lists[0] if len(lists) == 1 else found
+
+
+def _rows(value: Any) -> bool:
+    """Say whether a JSON value is a list of rows or of records."""
+    return (
+        isinstance(value, list) and bool(value) and all(isinstance(v, list | dict) for v in value)
+    )
 
 
 def _holds(value: Any) -> bool:
@@ -202,10 +240,10 @@ def _lines(head: list[str], skip: int, above: int) -> int:
 
 def _shape(head: list[str]) -> tuple[str, int]:
     """Return the delimiter, and how many lines stand above the header: titles, URLs, comments."""
-    for mark in ("\t", ";", "|", ","):
+    for mark in ("\t", ";", "|", ",", " ", ","):  # spaces only where nothing else divides
         rows = list(csv.reader(head, delimiter=mark, skipinitialspace=True))
         usual = Counter(len(r) for r in rows if any(r)).most_common(1)
-        if mark == "," or (usual and usual[0][0] >= 4):
+        if usual and usual[0][0] >= 4 + (mark == " "):
             break
     for at, row in enumerate(rows):
         title = sum(map(bool, row)) < 2 or (row[0][:1] == "#" and len(row) != usual[0][0])

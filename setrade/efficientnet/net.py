@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from setrade.efficientnet.scaling import round_channels, round_repeats
-from setrade.errors import ArgumentError, choice, integer, number
+from setrade.errors import ArgumentError, choice, flag, integer, number
 from setrade.labels import CLASSES
 
 
@@ -122,6 +122,7 @@ class SqueezeExcite2d(nn.Module):
 
     def __init__(self, channels: int, reduced: int) -> None:
         super().__init__()
+        channels, reduced = integer("channels", channels, 1), integer("reduced", reduced, 1)
         self.reduce, self.expand = nn.Linear(channels, reduced), nn.Linear(reduced, channels)
 
     def gates(self, x: Tensor) -> Tensor:
@@ -172,13 +173,13 @@ class MBConv(nn.Module):
         c_in, c_out = integer("c_in", c_in, 1), integer("c_out", c_out, 1)
         inside = c_in * integer("expand", expand, 1)
         kernel, stride = integer("kernel", kernel, 1), integer("stride", stride, 1)
-        same = {"same_padding": same_padding}
+        same = {"same_padding": flag("same_padding", same_padding)}
         self.expand = ConvNorm(c_in, inside, 1, **same) if expand > 1 else nn.Identity()
         self.depthwise = ConvNorm(inside, inside, kernel, stride, inside, **same)
         self.se = SqueezeExcite2d(inside, max(1, c_in // 4))
         self.project = ConvNorm(inside, c_out, 1, act=False, **same)
         self.residual = stride == 1 and c_in == c_out
-        self.drop = DropConnect(drop_connect)
+        self.drop = DropConnect(number("drop_connect", drop_connect, 0, 0.999))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, c_in, H, W) to (B, c_out, H / stride, W / stride)."""
@@ -246,20 +247,17 @@ class EfficientNet(nn.Module):
     """
 
     def __init__(
-        self,
-        variant: str | Variant = "b0",
-        num_classes: int = 1000,
-        in_channels: int = 3,
-        drop_connect: float = 0.2,
-        same_padding: bool = False,
-        published: bool | None = None,
-    ) -> None:
+        self, variant: str | Variant = "b0", num_classes: int = 1000, in_channels: int = 3,
+        drop_connect: float = 0.2, same_padding: bool = False, published: bool | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         named = isinstance(variant, str) and variant.startswith("b")
         if not isinstance(variant, Variant):
             variant = VARIANTS[choice("variant", variant, VARIANTS)]
         self.in_channels = integer("in_channels", in_channels, 1)
-        rate, same = number("drop_connect", drop_connect, 0, 0.999), {"same_padding": same_padding}
+        rate = number("drop_connect", drop_connect, 0, 0.999)
+        same = {"same_padding": flag("same_padding", same_padding)}
+        published = flag("published", named or same_padding if published is None else published)
         stages = plan(variant)
         width, total = round_channels(STEM, variant.width), sum(s.repeats for s in stages)
         self.stem = ConvNorm(in_channels, width, 3, variant.stem_stride, **same)
@@ -278,7 +276,7 @@ class EfficientNet(nn.Module):
         classes = integer("num_classes", num_classes, 0)
         self.classifier = nn.Linear(self.num_features, classes) if classes else nn.Identity()
         self.total_stride = variant.stem_stride * math.prod(stage.stride for stage in stages)
-        init_weights(self, published=named or same_padding if published is None else published)
+        init_weights(self, published=published)
 
     def features(self, x: Tensor) -> Tensor:
         """Map pictures (B, in_channels, H, W) to feature maps (B, num_features, h, w)."""

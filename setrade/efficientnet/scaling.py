@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from setrade.errors import ArgumentError, integer, number
+from setrade.errors import ArgumentError, instance, integer, number
 
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
 
@@ -129,7 +129,7 @@ def search_coefficients(
 
 def count_parameters(net: nn.Module) -> int:
     """Return the number of trained numbers; the running statistics of batch norm are not."""
-    return sum(p.numel() for p in net.parameters())
+    return sum(p.numel() for p in instance("net", net, nn.Module, "a net").parameters())
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def multiply_adds(net: nn.Module, side: int, in_channels: int = 3) -> int:
         in_channels: of the picture.
     """
     shape = (1, integer("in_channels", in_channels, 1), *[integer("side", side, 1)] * 2)
-    parameter = next(net.parameters())
+    parameter = next(instance("net", net, nn.Module, "a net").parameters(), torch.zeros(()))
     with FlopCounterMode(display=False) as counter, torch.no_grad(), evaluating(net):
         net(torch.zeros(shape, device=parameter.device, dtype=parameter.dtype))
     return counter.get_total_flops() // 2

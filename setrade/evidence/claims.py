@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
+from scipy.stats import norm
 
 from setrade import races, results
 from setrade.errors import ArgumentError
@@ -29,8 +30,10 @@ BY_TEST = {
 FIELDS = {"id", "source", "claim", "claimed", "rule", "evidence", "verdict", "chapter"}
 OPTIONAL = {
     "measured", "interval", "tolerance", "unit", "note", "stand_in",
-    "learned", "detectable", "corrected",
+    "learned", "detectable", "corrected", "family",
 }  # fmt: skip
+COUNTED = ({"folds"}, {"seeds"})
+SEEN = 1 + float(norm.ppf(0.8) / norm.ppf(0.975))  # half-widths: four of five tell it from 0
 UPDATE = "run `python tools/claims_page.py --update`"
 
 
@@ -69,25 +72,24 @@ class Claim:
       interval is narrower than ``tolerance``, otherwise undecided.
     - ``above``, ``below``: holds when the whole interval lies above (below) c, fails when it
       lies on the other side, otherwise undecided.
-    - ``test``: a test of the project shows it; holds.
-    - ``counterexample``: a test of the project shows the opposite; fails.
+    - ``test``, ``counterexample``: a test of the project shows it (holds) or its opposite (fails).
     - ``none``: not testable here; ``note`` says why. Evidence may still show what a stand-in did.
     - ``quoted``: a fact of the literature; ``note`` says whose.
 
     ``measured`` and ``interval`` repeat the evidence in four digits (no interval: counted, or
-    timed once). ``stand_in`` says what stood in for what, where it was not the thing itself
-    that was measured.
+    timed once). ``stand_in`` says what was measured in place of the thing itself.
 
-    Three more are filled where they were computed, with a value or with the path of one in a
-    stored result ("<result>#<path.of.keys>"):
+    Three more hold a value, or the path of one in a stored result ("<result>#<path.of.keys>"):
 
-    - ``learned``: whether the net learned (`evidence.learned`). False makes the verdict "not
-      learned", whatever the number.
+    - ``learned``: whether the net learned (`evidence.learned`, or an interval of nats won on the
+      class shares, all of it above 0). False makes the verdict "not learned", whatever the number.
     - ``detectable``: the smallest effect that the study finds (`evidence.detectable`), in the
-      unit of ``claimed``. «Fails» needs more than that, see `verdict`.
+      unit of ``claimed``. «Fails» needs as much, see `verdict`. Where nothing was planted,
+      "width": what the interval that decides tells from 0 in four of five studies.
     - ``corrected``: the interval that decides in place of the evidence's own: [low, high] after a
-      correction for the number of tests, or ``{folds: n}`` for Student's of n folds
-      (`evidence.widened`).
+      correction for the number of tests, or ``{folds: n}`` for Student's of n folds or seeds that
+      were redrawn, ``{seeds: n}`` where it is Student's of n already (`evidence.widened`).
+      Rows of one ``family`` ask one table, and share one correction (`step_down`).
     """
 
     id: str
@@ -107,6 +109,8 @@ class Claim:
     learned: bool | str | None = None
     detectable: float | str | None = None
     corrected: list[float] | Mapping[str, int] | str | None = None
+    family: str = ""
+    tests: int = 1  # that share the error of the row's interval; set by `step_down`
 
     @property
     def needs_checkout(self) -> bool:
@@ -139,21 +143,45 @@ class Claim:
             ClaimError: the path leads nowhere, or to something else.
         """
         value = getattr(self, field)
+        if field == "detectable" and value == "width":
+            return SEEN * float(np.ptp(self.decides())) / 2
         if isinstance(value, str) and (value := self._at(place := value)) is None:
             raise ClaimError(f"{self.id}: no evidence at {place}: null")
         if field == "learned" and isinstance(value, Mapping):
-            value = value.get("word") == "learned"  # a stored `evidence.Learned`
+            word, low = value.get("word"), value.get("low")  # an `evidence.Learned`, or nats won
+            value = word == "learned" if word else low > 0 if isinstance(low, float) else value
         if field == "detectable" and isinstance(value, Mapping):
             value = value.get("size", math.nan)  # a stored `evidence.Detectable`
             value = math.inf if value is None else value  # JSON knows no infinity
-        if field == "corrected" and isinstance(value, Mapping) and set(value) == {"folds"}:
-            found = self.found()
-            if found is None or found.low is None or found.high is None:
-                raise ClaimError(f"{self.id}: corrected: no interval to make wider")
-            value = list(widened(found.value, found.low, found.high, value["folds"]))
+        if field == "corrected" and not isinstance(value, list):
+            value = self._widened(value)
         if value is not None and not _fits(field, value):
             raise ClaimError(f"{self.id}: {field} is {value!r}")
         return value
+
+    def _widened(self, asked: Any) -> Any:
+        """Return the bounds for ``{folds: n}`` and for the family's tests; None: none are asked."""
+        if asked is None and self.tests == 1:
+            return None
+        if asked is not None and (not isinstance(asked, Mapping) or set(asked) not in COUNTED):
+            return asked  # which `_fits` refuses
+        (kind, n), *_ = (asked or {"": None}).items()
+        return list(widened(*self._bounded(), n, tests=self.tests, students=kind == "seeds"))
+
+    def _bounded(self) -> tuple[float, float, float]:
+        """Return the evidence's number with its own interval."""
+        if (found := self.found()) is None or found.low is None or found.high is None:
+            raise ClaimError(f"{self.id}: no interval to make wider")
+        return found.value, found.low, found.high
+
+    def decides(self) -> list[float]:
+        """Return the interval that decides: the corrected one, or the evidence's own."""
+        return self.checked("corrected") or list(self._bounded()[1:])
+
+    def allows(self) -> bool:
+        """Say whether the claimed number lies inside the interval that decides."""
+        low, high = self.decides()
+        return self.claimed is not None and low <= self.claimed <= high
 
     def judge(self) -> str:
         """Return the verdict that follows from the evidence as it is now."""
@@ -168,6 +196,34 @@ class Claim:
             self.rule, self.claimed, found, self.tolerance,
             learned=self.checked("learned"), detectable=self.checked("detectable"),
         )  # fmt: skip
+
+
+def step_down(rows: list[Claim]) -> list[Claim]:
+    """Return the rows with the number of tests that Holm's correction gives each in its family.
+
+    The row whose claimed number lies farthest from its interval shares its error among all m of
+    the family, the next among m - 1, and so on, until one is not rejected; the rest share as that
+    one does. Rows without an interval are decided by what is counted, and are no tests.
+
+    Source: Holm (1979).
+    """
+    out = {row.id: row for row in rows}
+    families: dict[str, list[Claim]] = {}
+    for row in rows:
+        found = row.found() if row.family and row.rule not in BY_TEST else None
+        if found is not None and found.low is not None:
+            families.setdefault(row.family, []).append(row)
+    for family in families.values():
+        left = list(family)
+        while left:
+            wide = [replace(row, tests=len(left)) for row in left]
+            rejected = [row for row in wide if not row.allows()]
+            out.update((row.id, row) for row in wide)
+            if not rejected:
+                break
+            # All that even the strictest share rejects are among the first of Holm's order.
+            left = [row for row in left if row.id not in {r.id for r in rejected}]
+    return [out[row.id] for row in rows]
 
 
 def _fits(field: str, value: Any) -> bool:
@@ -193,18 +249,14 @@ def _stored(name: str, path: str) -> Any:
 
 
 def _measured(name: str, value: Any) -> Measured:
-    """Return a number, or a dict with ``measured`` or ``estimate`` and ``low``, ``high``."""
+    """Return a number, or a dict with ``measured`` (``estimate``, ``value``), ``low``, ``high``."""
     if isinstance(value, int | float):
         return Measured(float(value))
     if isinstance(value, Mapping):
-        number = value.get("measured", value.get("estimate"))
+        number = value.get("measured", value.get("estimate", value.get("value")))
         low, high = value.get("low"), value.get("high")
         if isinstance(number, int | float) and (low is None) == (high is None):
-            return Measured(
-                float(number),
-                None if low is None else float(low),
-                None if high is None else float(high),
-            )
+            return Measured(float(number), *(x if x is None else float(x) for x in (low, high)))
     raise ClaimError(f"{name}: the evidence is {value!r}, neither a number nor an interval")
 
 
@@ -229,14 +281,15 @@ def verdict(
 
     Returns:
         "holds", "fails", "undecided" or "not learned". With ``detectable``, «fails» becomes
-        «undecided» where the effect is not above it: under ``interval`` the claimed effect itself,
+        «undecided» where the effect is below it: under ``interval`` the claimed effect itself,
         under ``above`` and ``below`` the distance between claimed and found.
     """
     word = _word(rule, claimed, found, tolerance)
     if learned is False:
         return "not learned"
     effect = abs(claimed if rule == "interval" else found.value - claimed)
-    seen = detectable is None or rule == "equals" or effect > detectable
+    # Not below it, up to rounding: a long study plants the claimed size itself.
+    seen = detectable is None or rule == "equals" or effect >= detectable * (1 - 1e-6)
     return "undecided" if word == "fails" and not seen else word
 
 
@@ -268,7 +321,7 @@ def ledger(path: Path = FILE) -> list[Claim]:
     Raises:
         ClaimError: names the row and what is wrong with it.
     """
-    claims = parse(Path(path).read_text(encoding="utf-8"))
+    claims = step_down(parse(Path(path).read_text(encoding="utf-8")))
     for claim in claims:
         found = claim.found()
         evidence = (None, None) if found is None else found.written()
@@ -303,6 +356,8 @@ def _claim(row: Mapping[str, Any]) -> Claim:
     if unknown := set(row) - FIELDS - OPTIONAL:
         raise ClaimError(f"{name}: unknown {', '.join(sorted(unknown))}")
     claim = Claim(**row)
+    if claim.family and claim.corrected is not None and not isinstance(claim.corrected, Mapping):
+        raise ClaimError(f"{name}: an interval corrected already, and a family to correct it for")
     if claim.rule not in RULES or claim.verdict not in VERDICTS:
         raise ClaimError(f"{name}: rule {claim.rule!r}, verdict {claim.verdict!r}")
     if claim.rule in ("none", "quoted") and not claim.note:

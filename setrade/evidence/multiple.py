@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import kurtosis, norm, rankdata, skew
 
 from setrade import metrics
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, integer, number, paired
 from setrade.evidence.statistics import block_length, bounds
 
 EULER = float(np.euler_gamma)
@@ -26,7 +26,7 @@ ROOM = 4_000_000  # numbers that a bootstrap holds at once
 
 def _returns(name: str, value: object, ndim: int = 1) -> np.ndarray:
     """Return finite returns as float64, time first, at least eight periods long."""
-    x = array(name, value).astype(float)
+    x = array(name, value, ordered=True).astype(float)
     if x.ndim != ndim or len(x) < 8:
         raise ArgumentError(name, value, f"returns with {ndim} axes, time first, 8 periods or more")
     return x
@@ -48,6 +48,7 @@ def sharpe(returns: np.ndarray) -> float:
 
 def _sharpe_error(x: np.ndarray, ratio: float) -> float:
     """Return √(T - 1) times the standard error of a Sharpe ratio, at least 1e-6."""
+    x = metrics.scaled(x)
     variance = 1 - skew(x) * ratio + (kurtosis(x, fisher=False) - 1) / 4 * ratio**2
     return float(np.sqrt(np.maximum(variance, 1e-12)))  # 0 for some strategies of two outcomes
 
@@ -139,7 +140,7 @@ def clusters(returns: np.ndarray, correlation: float = 0.5) -> np.ndarray:
         int64 (n,), numbered from 0 in the order of the tries. Copies share a group; tries whose
         returns do not vary correlate with nothing and are one group of their own.
 
-    Source: the idea is that of López de Prado and Lewis (2018), Detection of False Investment
+    Source: the idea is that of López de Prado and Lewis (2019), Detection of False Investment
     Strategies Using Unsupervised Learning Methods; a fixed height takes the place of their search.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
@@ -149,7 +150,7 @@ def clusters(returns: np.ndarray, correlation: float = 0.5) -> np.ndarray:
     moves = metrics.spread(x.T) > 0
     labels = np.zeros(x.shape[1], int)
     if moves.sum() > 1:
-        alike = np.corrcoef(x[:, moves].T)
+        alike = np.corrcoef(metrics.scaled(x[:, moves], axis=0).T)
         apart = 1 - alike[np.triu_indices(len(alike), 1)]
         labels[moves] = fcluster(linkage(np.maximum(apart, 0), "average"), height, "distance")
     elif moves.any():
@@ -225,7 +226,7 @@ def overfitting_probability(returns: np.ndarray, n_blocks: int = 16) -> float:
     if constant.any():
         allowed = f"returns that vary, or are all zero; {_names(returns, constant)} are constant"
         raise ArgumentError("returns", returns, allowed)
-    return _no_better(x, blocks)
+    return _no_better(metrics.scaled(x, axis=0), blocks)
 
 
 def _no_better(x: np.ndarray, blocks: int) -> float:
@@ -290,6 +291,7 @@ def overfitting(
     """
     found = overfitting_probability(returns, n_blocks)
     x, n = _returns("returns", returns, ndim=2), integer("n_samples", n_samples, 20)
+    x = metrics.scaled(x, axis=0)
     idle, rng = x - x.mean(axis=0), np.random.default_rng(integer("seed", seed, 0))
     rows = (histories(len(x), _block(idle), 1, rng)[0] for _ in range(n))
     drawn = np.array([_no_better(idle[row], n_blocks) for row in rows])
@@ -354,6 +356,7 @@ def superior_ability(
     base, tried = _returns("benchmark", benchmark), _returns("models", models, ndim=2)
     if len(base) != len(tried):
         raise ArgumentError("models", models, f"{len(base)} periods, as many as the benchmark has")
+    paired("models", models, benchmark)
     reps, rng = integer("reps", reps, 100), np.random.default_rng(integer("seed", seed, 0))
     length = None if block is None else number("block", block, 1.0, len(base))
     gain = tried - base[:, None]
@@ -361,6 +364,7 @@ def superior_ability(
     if still.any():
         allowed = f"models that differ from the benchmark; {_names(models, still)} do not vary"
         raise ArgumentError("models", models, allowed)
+    gain = metrics.scaled(gain, axis=0)
     n, mean = len(gain), gain.mean(axis=0)
     length = _block(gain) if length is None else length
     error = np.sqrt(_long_run_variance(gain, length) / n)
@@ -377,7 +381,8 @@ def superior_ability(
 def _still(gain: np.ndarray, base: np.ndarray, tried: np.ndarray) -> np.ndarray:
     """Return which advantages do not vary: up to the rounding of what they are a difference of."""
     size = np.maximum(np.abs(base).max(), np.abs(tried).max(axis=0))
-    return (metrics.spread(gain.T) == 0) | (gain.std(axis=0) <= metrics.NOISE * size)
+    spread = metrics.spread(gain.T)
+    return (spread == 0) | (spread <= metrics.NOISE * size)
 
 
 def _block(series: np.ndarray) -> float:

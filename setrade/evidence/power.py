@@ -99,6 +99,8 @@ def learned(
     gain = constant - float(x.mean()) if sound else -np.inf
     scatter = float(x.std(ddof=1)) if sound else np.inf
     word = "learned" if gain > max(scatter, FLAT) else "not learned"
+    if gates is not None and (not isinstance(gates, tuple | list) or len(gates) != 2):
+        raise ArgumentError("gates", gates, "two arrays: mean gates before training and after it")
     kept, distance, moved = (np.nan, np.nan, "") if gates is None else _moved(*gates, len(x))
     return Learned(word, gain, scatter, constant, len(x), kept, distance, moved)
 
@@ -268,6 +270,11 @@ def detectable(
         known: answers by (size, seed) of an earlier call: they are not asked again, and new ones
             are put there, so that a search that was cut short goes on.
     """
+    if not callable(finds):
+        raise ArgumentError("finds", finds, "a function of a size and a seed")
+    if known is not None and not isinstance(known, MutableMapping):
+        raise ArgumentError("known", known, "a dict of answers by (size, seed)")
+    sizes = sizes if np.iterable(sizes) else []
     ladder = sorted({number("sizes", x, 0.0, above=True) for x in sizes})
     if not ladder:
         raise ArgumentError("sizes", sizes, "at least one size above 0")

@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from setrade import backtest, metrics
 from setrade.backtest.result import instance
 from setrade.costs import Costs
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, integer, number, paired
 
 Statistic = Callable[[np.ndarray], "float | np.ndarray"]
 
@@ -48,7 +48,7 @@ def block_length(returns: np.ndarray) -> float:
     """
     from arch.bootstrap import optimal_block_length
 
-    x = array("returns", returns, ndim=1, min_length=8).astype(float)
+    x = metrics.scaled(array("returns", returns, ndim=1, min_length=8, ordered=True).astype(float))
     # The squared returns carry the clustering that the returns themselves hide; those of ±1 are
     # all alike, and say nothing.
     each = [v for v in (x, x**2) if metrics.spread(v) > 0]
@@ -78,7 +78,7 @@ def resample(
     """
     from arch.bootstrap import StationaryBootstrap
 
-    x = array("returns", returns).astype(float)
+    x = array("returns", returns, ordered=True).astype(float)
     if x.ndim > 2 or len(x) < 8:
         raise ArgumentError("returns", returns, "(T,) or (T, k) returns, 8 periods or more")
     n = integer("n_samples", n_samples, 10)
@@ -86,7 +86,18 @@ def resample(
     length = number("block", length, 1.0, len(x))
     # arch takes fractional mean lengths, though its hint says int.
     draw = StationaryBootstrap(length, x, seed=integer("seed", seed, 0))  # type: ignore[arg-type]
-    return np.atleast_2d(draw.apply(lambda v: np.atleast_1d(statistic(v)), n))
+    return np.atleast_2d(draw.apply(lambda v: np.atleast_1d(_told(statistic, v)), n))
+
+
+def _told(statistic: Statistic, x: np.ndarray) -> np.ndarray:
+    """Return what a statistic says of returns: a number or a vector of them, NaN allowed."""
+    if not callable(statistic):
+        raise ArgumentError("statistic", statistic, "a function of returns")
+    said = np.asarray(statistic(x))
+    if said.dtype.kind not in "biuf" or said.ndim > 1:
+        allowed = "a function that gives a number, or a vector of them"
+        raise ArgumentError("statistic", said, allowed)
+    return said
 
 
 def bounds(drawn: np.ndarray, level: float = 0.95) -> np.ndarray:
@@ -123,11 +134,12 @@ def interval(
     between the bounds.
     """
     level = number("level", level, 0.5, 0.999)
-    drawn = resample(statistic, returns, seed=seed, n_samples=n_samples, block=block)[:, :1]
+    drawn = resample(statistic, returns, seed=seed, n_samples=n_samples, block=block)
+    said = _told(statistic, array("returns", returns).astype(float))
+    if said.size != 1:
+        raise ArgumentError("statistic", said, "a function that gives one number")
     low, high = bounds(drawn, level)[0]
-    return ConfidenceInterval(
-        float(statistic(np.asarray(returns, float))), float(low), float(high), level
-    )
+    return ConfidenceInterval(float(said.item()), float(low), float(high), level)
 
 
 def t_interval(
@@ -137,31 +149,47 @@ def t_interval(
 
     Values that are all equal have no width either.
     """
-    values = (
-        values if hasattr(values, "__len__") else list(values) if np.iterable(values) else values
-    )
+    if np.iterable(values) and not hasattr(values, "__len__"):
+        values = list(values)
     x = array("values", values, ndim=1).astype(float)
     mean, error = float(x.mean()), float(metrics.spread(x)) / np.sqrt(len(x))
     if not error > 0:  # one value, or no spread
         return mean, mean, mean
-    half = error * float(student.ppf(0.5 + number("level", level, 0.5, 0.999) / 2, len(x) - 1))
+    q = 0.5 + number("level", level, 0.5, 0.999) / 2
+    half = float(error * student.ppf(q, len(x) - 1))
     return mean, mean - half, mean + half
 
 
 def widened(
-    estimate: float, low: float, high: float, n_folds: int, level: float = 0.95
+    estimate: float,
+    low: float,
+    high: float,
+    n_folds: int | None = None,
+    level: float = 0.95,
+    *,
+    tests: int = 1,
+    students: bool = False,
 ) -> tuple[float, float]:
-    """Return the bounds that few folds deserve in place of those that redrawing them gave.
+    """Return the bounds that few folds, or many tests, deserve in place of those of redrawing.
 
     Redrawing n folds spreads √((n - 1) / n) as widely as it should, and takes the normal's
     quantile where Student's with n - 1 degrees of freedom is due: 1.29 times as wide for 8 folds,
-    2.7 for 3. Each bound moves away from ``estimate`` by that factor.
+    2.7 for 3. With ``tests`` the error 1 - ``level`` is shared among so many intervals. Each bound
+    moves away from ``estimate`` by the factor that both give; ``n_folds`` None: many. Bounds
+    that are ``students`` already, of so many values, are moved for the tests alone.
     """
-    n, level = integer("n_folds", n_folds, 2), number("level", level, 0.5, 0.999)
+    level, tests = number("level", level, 0.5, 0.999), integer("tests", tests, 1)
     for name, value in (("estimate", estimate), ("low", low), ("high", high)):
         array(name, [value], ndim=1, finite=False)
-    q = 0.5 + level / 2
-    factor = float(student.ppf(q, n - 1) / norm.ppf(q) * np.sqrt(n / (n - 1)))
+    if low > high:
+        raise ArgumentError("low", low, f"at most ``high``, {high}")
+    q = 1 - (1 - level) / (2 * tests)
+    alone, wanted = norm.ppf([0.5 + level / 2, q])
+    if n_folds is not None:
+        n = integer("n_folds", n_folds, 2)
+        wanted = student.ppf(q, n - 1)
+        alone = student.ppf(0.5 + level / 2, n - 1) if students else alone * np.sqrt((n - 1) / n)
+    factor = float(wanted / alone)
     return estimate - factor * (estimate - low), estimate + factor * (high - estimate)
 
 
@@ -180,13 +208,14 @@ def paired_difference(
     Both series ``(T,)`` are reshuffled alike, so what moves both cancels. Arguments as in
     ``interval``.
     """
-    a = array("first", first, ndim=1).astype(float)
-    b = array("second", second, ndim=1).astype(float)
+    a = array("first", first, ndim=1, ordered=True).astype(float)
+    b = array("second", second, ndim=1, ordered=True).astype(float)
     if len(a) != len(b):
         raise ArgumentError("second", second, f"{len(a)} returns, as many as the first has")
+    paired("second", second, first)
 
-    def difference(x: np.ndarray) -> float:
-        return float(statistic(x[:, 0])) - float(statistic(x[:, 1]))
+    def difference(x: np.ndarray) -> np.ndarray:
+        return _told(statistic, x[:, 0]) - _told(statistic, x[:, 1])
 
     both = np.column_stack([a, b])
     return interval(difference, both, seed=seed, level=level, n_samples=n_samples, block=block)

@@ -150,7 +150,8 @@ class Predictor:
         """Return the predictor of a checkpoint file, or of a name that comes with the package.
 
         Args:
-            path: of a file that `save` wrote, or "se_trader", "efficientnet_micro".
+            path: of a file that `save` wrote, or "se_trader", "efficientnet_micro",
+                "efficientnet_patterns".
             device: default what `training.device` gives.
             options: ``runtime`` and ``batch_size``.
 

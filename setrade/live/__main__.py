@@ -21,11 +21,13 @@ from setrade.bybit.orders import Broker, Order, OrderRequest
 from setrade.bybit.paper import replay_lines
 from setrade.costs import Costs
 from setrade.errors import ArgumentError, integer, number
+from setrade.live import shadow
+from setrade.live.account import rehearse
 from setrade.live.config import Config, UsageError, typed
 from setrade.live.failover import Failover
-from setrade.live.journal import Journal, JournalBusyError
+from setrade.live.journal import Journal, JournalBusyError, JournalError
 from setrade.live.monitor import Monitor
-from setrade.live.pipeline import POLITE, KillSwitch, Pipeline, RunReport, may_hold
+from setrade.live.pipeline import POLITE, KillSwitch, Pipeline, RunReport, holds, may_hold
 from setrade.live.sources import Recorded, Source, Streamed
 from setrade.live.trader import Trader, UnattendedError
 from setrade.live.types import Row
@@ -35,6 +37,8 @@ BROKERS = {"testnet": TestnetBroker, "demo": DemoBroker}
 REASONS = {
     "SIGINT": "interrupt", "SIGTERM": "terminated",
     "SIGHUP": "hangup", "SIGQUIT": "quit", "SIGUSR1": "kill_signal",  # not on Windows
+    # what else would end the process without a word, or stop it (Ctrl-Z)
+    **{f"SIG{x}": "terminated" for x in ("ABRT", "ALRM", "PWR", "TSTP", "USR2", "XCPU")},
     "SIGBREAK": "terminated",  # on Windows alone: Ctrl-Break, since nobody can send SIGTERM there
 }  # fmt: skip
 SIGNALS = {getattr(signal, name): reason for name, reason in REASONS.items()
@@ -44,12 +48,8 @@ MARKET = 20_160  # bars of the simulated market: two weeks of minutes
 # Exit status: options that do not go together; this run holds nothing; a position may be held,
 # unattended; another run holds the journal.
 USAGE, FAULT, HELD, BUSY = 2, 3, 4, 5
-STATUS = (
-    (UnattendedError, HELD),
-    (JournalBusyError, BUSY),
-    (UsageError, USAGE),
-    (Exception, FAULT),
-)
+STATUS = ((UnattendedError, HELD), (JournalBusyError, BUSY), (UsageError, USAGE),
+          (Exception, FAULT))  # fmt: skip
 HEAD = "bar (UTC)               close  wanted        held      equity  orders      ms  note"
 EVERY = 20  # lines between heads
 
@@ -185,6 +185,8 @@ def broker(config: Config, costs: Costs, journal: Journal) -> Broker:
     """Return where orders go; on paper they go on from the file that older runs kept beside."""
     if config.broker != "paper":
         there = BROKERS[config.broker](costs=costs)
+        if user := there.user():  # the keys of another account hold another position
+            journal.settings(user=user)
         if not config.dry_run:
             return there
         return DryRun(config.symbol, equity=there.equity(), costs=costs,
@@ -193,6 +195,9 @@ def broker(config: Config, costs: Costs, journal: Journal) -> Broker:
     made = kind.strict(config.symbol, equity=config.equity, costs=costs)
     old, kept = Path(f"{config.journal}.paper"), journal.kept("paper")
     begun = kept is None and old.exists() and not config.dry_run
+    if kept is None and not old.exists() and holds(journal):
+        told = f"it holds a position, and its account on paper, {old}, is gone: put it back"
+        raise JournalError(f"journal {config.journal}: {told}")
     if begun or (isinstance(kept, dict) and kept.get("kind") != made.kind):
         # Begun before accounts on paper had the exchange's rules: it goes on without them.
         made = kind(config.symbol, equity=config.equity, costs=costs)
@@ -219,10 +224,11 @@ def model(config: Config, journal: Journal, table: Table) -> tuple[Failover, int
 
 def pipeline(
     config: Config, bars: Source, journal: Journal, switch: KillSwitch, table: Table,
-    chain: tuple[Failover, int, int],
+    chain: tuple[Failover, int, int], beside: shadow.Shadow | None = None,
 ) -> Pipeline:  # fmt: skip
     """Return the pipeline that the options ask for."""
     costs = Costs(fee_bps=config.fee_bps, slippage_bps=config.slippage_bps)
+    rehearse(costs, risk(config))  # before the broker is asked for anything
     trader = Trader(
         journal, broker(config, costs, journal), config.symbol, bars.step, equity=config.equity,
         costs=costs, risk=risk(config), size=config.size, by_confidence=config.by_confidence,
@@ -235,7 +241,7 @@ def pipeline(
     return Pipeline(
         bars, failover, trader, window=most, min_bars=least, switch=switch,
         stale_timeout=stale, limit=limit(config, bars.step), on_exit=config.on_exit,
-        on_row=table.add, monitor=monitor(config, held=may_hold(journal)),
+        on_row=table.add, monitor=monitor(config, held=may_hold(journal)), shadow=beside,
     )  # fmt: skip
 
 
@@ -307,9 +313,13 @@ def run(config: Config) -> RunReport:
             config, file = with_file(config)
             journal.settings(**config.belongs())
             table = Table(lost=lambda: switch.press("output_lost"), about=config.about())
+            config = shadow.in_force(config, journal, table.say)
             chain = model(config, journal, table)
+            beside = shadow.begin(config, journal, table.say)
+            if beside is not None:
+                stack.callback(beside.close)
             bars = stack.enter_context(source(config, journal, file, chain[1]))
-            line = pipeline(config, bars, journal, switch, table, chain)
+            line = pipeline(config, bars, journal, switch, table, chain, beside)
         switch.listeners.remove(interrupt)  # from here on the run itself comes to an end
         return asyncio.run(line.run())
 
@@ -322,9 +332,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         was begun; this run holds nothing. 4: a position may be held, and nobody cares for it.
         5: another run holds the journal.
     """
-    config = Config.read(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        report = run(config)
+        if words and words[0] in shadow.COMMANDS:
+            tell(shadow.command(words), sys.stdout)
+            return 0
+        report = run(Config.read(words))
     except KeyboardInterrupt as error:
         tell(f"ended: {error or 'interrupt'}, before anything was begun", sys.stdout)
         return 0

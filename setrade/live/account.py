@@ -13,12 +13,17 @@ from typing import NamedTuple
 import numpy as np
 
 from setrade.backtest import engine
+from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs
 from setrade.errors import number
+from setrade.live.journal import Journal
 from setrade.live.types import Bar
-from setrade.risk import REASONS, REFUSALS, SIGNAL, Risk, exit_price, levels, refusal
+from setrade.risk import REASONS, REFUSALS, SIGNAL, TARGET, Risk, exit_price, levels, refusal
 
 DAY = 86_400_000_000_000  # ns
+RESTING = REASONS[TARGET]  # a move for which a limit order would have waited at the price
+BAND = 1e-3  # how far a bar must trade beyond a resting order to fill it on paper
+TICK = 1_000  # ns: the moments of one bar that a paper broker is shown are told apart by these
 FIGURES = engine.ACCOUNT.names or ()
 
 
@@ -167,3 +172,58 @@ class RiskAccount:
         self.atr, self._seen, self._sum = figures["atr"], figures["seen"], figures["sum"]
         self.previous, self.number = figures["previous"], figures["number"]
         self.pending_exit = figures.get("owed", "")  # older journals have none
+
+
+def rehearse(costs: Costs, risk: Risk) -> None:
+    """Move an account that counts nothing: what a first call compiles holds up all threads."""
+    made = RiskAccount(1e4, costs, risk)
+    for k, (low, want) in enumerate(((99.0, 1.0), (50.0, 1.0), (99.0, -1.0), (99.0, 0.5))):
+        made.atr, bar = 1.0, Bar(k * DAY, 100.0, 101.0, low, 100.0, 0.0)
+        made.open(bar, want)
+        made.inside(bar)
+        made.close(bar)
+    made.pending_exit = "rehearsed"
+    made.open(Bar(3 * DAY, 100.0, 101.0, 99.0, 100.0, 0.0), 0.0)
+    made.adopt(1.0, 1e4, 100.0)
+
+
+class PaperPrices:
+    """Shows a paper broker the moments of a bar as the backtest sees them, as tiny bars.
+
+    A bar says that a level was reached, not when: each price at which an order fills, the open's
+    first, then the close are shown one after another, and each moment once.
+    """
+
+    def __init__(self, broker: PaperBroker, journal: Journal) -> None:
+        self.broker, self.journal = broker, journal
+        self._fees = math.nan  # in the state that the journal has
+
+    def show(self, time_ns: int, price: float, end: float | None = None) -> None:
+        """Show one price, or a bar that goes from it to ``end`` and back."""
+        if time_ns <= self.broker.newest:
+            return
+        end = price if end is None else end
+        self.broker.on_bar(Bar(time_ns, price, max(price, end), min(price, end), price, 0.0))
+
+    def reach(self, time_ns: int, move: Move) -> None:
+        """Show what fills a move, at a time or the first one after it that was not shown yet.
+
+        Through a resting order the price trades from its far side.
+        """
+        band = BAND * math.copysign(1.0, move.units) * (move.reason == RESTING)
+        at = max(time_ns, self.broker.newest + TICK)
+        self.show(at, move.price * (1 + band), move.price * (1 - band))
+
+    def save(self, *, traded: bool = False) -> None:
+        """Write the broker's state where it has changed; its own liquidation shows in the fees."""
+        if traded or self.broker.fees != self._fees:
+            self.journal.keep("paper", self.broker.state())
+            self._fees = self.broker.fees
+
+    def restore(self, time_ns: int, price: float) -> None:
+        """Put a broker that has seen nothing yet where the journal says, at the last close."""
+        state = self.journal.kept("paper")
+        if state is not None and self.broker.newest < 0:
+            self.broker.restore(state)
+        if not math.isnan(price):  # else no bar has closed yet
+            self.show(time_ns, price)

@@ -13,17 +13,20 @@ from setrade.costs import MAX_BPS
 from setrade.errors import ArgumentError, integer, number
 
 EPILOG = """The position is closed after a fault (no bars, bad bars, a failing model or journal),
-by the kill file and by SIGUSR1; at the end of the run, at Ctrl-C, at SIGTERM, SIGHUP (a closed
-terminal; not under nohup), SIGQUIT, and when nobody reads what is printed any more, as --on-exit
-says. What the broker refuses to close is tried again for --closing seconds; Ctrl-C after a refusal
-ends the trying. Start again on the same journal to go on where the last run stopped. Exit status:
+by the kill file and by SIGUSR1; at the end of the run, at Ctrl-C, Ctrl-Z, SIGTERM, SIGHUP (a closed
+terminal; not under nohup) and other signals that end a process, and when nobody reads what is
+printed any more, as --on-exit says. What the broker refuses to close is tried again for --closing
+seconds; Ctrl-C after a refusal ends that. Start again on the same journal to go on. Exit status:
 0 for an end that was asked for; 2 for options that cannot be read or do not go together; 3 after
 a fault, or when nothing was begun: this run holds nothing; 4: A POSITION MAY BE HELD AND NOBODY
 CARES FOR IT. It could not be closed, or what the last run left cannot be gone on with (a damaged
 journal, a wrong option), or a new journal meets a broker that holds something. Look at the broker
-then; 5: another run holds the journal, and cares for what it holds."""
+then; 5: another run holds the journal, and cares for what it holds.
+Beside the run: `compare JOURNAL` says how the --shadow did, `promote JOURNAL` lets it decide from
+the next start on, `rollback JOURNAL` takes that back."""
 
 
+NETS = ("se_trader", "efficientnet")  # models that are one file of weights
 CATEGORY = "linear"  # of everything that is traded here
 
 
@@ -78,6 +81,9 @@ class Config:
         choices=("rules", "se_trader", "efficientnet", "ensemble"))
     checkpoint: str | None = _option(
         None, "file of weights in place of the ones that come with se_trader or efficientnet")
+    shadow: str | None = _option(
+        None, "file of weights that is asked beside the model, in a process of its own, and gives "
+        "no orders; its answers are kept in the journal")
     frames: str | None = _option(
         None, "bar lengths, comma separated, on which the rule has a vote in the ensemble; "
         "without it 1min and 5min, as far as the stream's bars allow")
@@ -159,6 +165,11 @@ class Config:
         if self.broker != "paper" and self.source != "bybit":
             why = f"'bybit': --broker {self.broker} is traded on the exchange's own bars alone"
             raise UsageError("--source", self.source, why)
+        for name, value in (("--checkpoint", self.checkpoint), ("--shadow", self.shadow)):
+            if value is not None and self.model not in NETS:
+                raise UsageError(name, value, f"a model of one file: --model {' or '.join(NETS)}")
+        if self.shadow is not None and self.dry_run:
+            raise UsageError("--shadow", self.shadow, "a journal on disk: not with --dry-run")
         if self.source == "simulator" and not self.speed:
             raise UsageError("--speed", self.speed, "above 0: --source simulator needs a clock")
 

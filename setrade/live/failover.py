@@ -17,12 +17,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from setrade.errors import ArgumentError, integer, number
 from setrade.live.types import Model
 from setrade.signals import Signal
 
+LOOK = 0.25  # seconds between looks at how long a broker may take
 MARGIN = 0.8  # a trial counts as good only within this part of the budget
 
 
@@ -32,6 +34,48 @@ class FailoverError(RuntimeError):
 
 class HangError(RuntimeError):
     """The model has not answered in time, or is still busy with an earlier question."""
+
+
+class Bounded:
+    """A broker each of whose calls comes to an end: `HangError` where it would not.
+
+    The call itself goes on in its thread, and its late answer is thrown away; an order that it
+    may still send has its name, which the exchange takes once.
+
+    Args:
+        broker: whose calls they are. limit: seconds, longer than the broker tries by itself.
+    """
+
+    def __init__(self, broker: Any, limit: float) -> None:
+        self.broker = broker
+        self.limits: dict[str, float] = {"ask": limit, "submit": limit}
+
+    def hurry(self, ask: float, submit: float) -> None:
+        """Wait so many seconds from now on, for calls that have begun as well."""
+        self.limits.update(ask=ask, submit=submit)
+
+    def __getattr__(self, name: str) -> Any:
+        work = getattr(self.broker, name)
+        return partial(self._bounded, name, work) if callable(work) else work
+
+    def _bounded(self, name: str, work: Callable[..., Any], *args: Any) -> Any:
+        answer, start = Future[Any](), time.monotonic()
+
+        def ask() -> None:
+            try:
+                answer.set_result(work(*args))
+            except BaseException as error:  # raised where it is waited for
+                answer.set_exception(error)
+
+        try:
+            threading.Thread(target=ask, name="setrade-broker", daemon=True).start()
+        except RuntimeError:  # no thread is to be had any more: better unbounded than not at all
+            return work(*args)
+        kind = "submit" if name == "submit" else "ask"
+        while not wait([answer], min(self.limits[kind], LOOK)).done:
+            if time.monotonic() - start >= self.limits[kind]:
+                raise HangError(f"{name}: no answer within {self.limits[kind]:g} s")
+        return answer.result()
 
 
 class Failover:
@@ -161,11 +205,16 @@ class TimeoutModel:
         """Return the model's answer, or raise what it raised; `HangError` after ``limit``."""
         return self._ask(x, self.limit)
 
-    def _ask(self, x: Any, limit: float) -> Signal:
+    def begin(self, x: Any) -> Future[Signal]:
+        """Ask without waiting; `HangError` while it is busy."""
         if self._answer is not None and not self._answer.done():
             raise HangError("still busy with an earlier question")
         self._answer = Future()
         self._asked.put((self._answer, x))
-        if not wait([self._answer], limit).done:
+        return self._answer
+
+    def _ask(self, x: Any, limit: float) -> Signal:
+        answer = self.begin(x)
+        if not wait([answer], limit).done:
             raise HangError(f"no answer within {limit:g} s")
-        return self._answer.result()
+        return answer.result()

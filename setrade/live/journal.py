@@ -13,8 +13,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from errno import ENOSPC
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ CREATE TABLE IF NOT EXISTS events (
     id INTEGER PRIMARY KEY, time INTEGER, kind TEXT, figures TEXT);
 CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), time INTEGER,
     figures TEXT);
+CREATE TABLE IF NOT EXISTS shadow (
+    time INTEGER, checkpoint TEXT, position REAL, confidence REAL, seconds REAL,
+    PRIMARY KEY (time, checkpoint)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT);
 DELETE FROM signals WHERE time > (SELECT time FROM state)
     AND (SELECT user_version FROM pragma_user_version) = 0;
@@ -54,7 +57,8 @@ PRAGMA user_version = 1;
 LISTED = ("bars", "signals", "decisions", "intents", "fills", "events")
 OPEN, FILLED = "open", "filled"  # an order whose fate is not known yet; one that came about
 RESERVE = 256 * 1024  # bytes of a file kept back: room for the last orders on a full disk
-UNREADABLE = (sqlite3.DatabaseError, OSError, ValueError, LookupError, TypeError)
+FAILED = (sqlite3.DatabaseError, OSError, UnicodeDecodeError)  # SQLite may quote a damaged file
+UNREADABLE = (*FAILED, ValueError, LookupError, TypeError, ArithmeticError, RecursionError)
 
 
 class JournalError(RuntimeError):
@@ -114,7 +118,7 @@ class Journal:
             if self.path != ":memory:":
                 owner = f"process {os.getpid()}, since {pd.Timestamp.now('UTC'):%Y-%m-%d %H:%M} UTC"
                 self._reserve.write_bytes(f"{owner}\n".encode().ljust(RESERVE, b"\0"))
-        except (sqlite3.DatabaseError, OSError) as error:
+        except FAILED as error:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 told = f"journal {self.path}: another run holds it ({self._owner()})"
                 raise JournalBusyError(told) from error
@@ -135,7 +139,7 @@ class Journal:
                 if not self.db.in_transaction:
                     self.db.execute("BEGIN")
                 self.db.execute(sql, values)
-        except (sqlite3.DatabaseError, OSError) as error:
+        except FAILED as error:
             raise JournalError.unwritten(error) from error
 
     def commit(self) -> None:
@@ -144,7 +148,7 @@ class Journal:
             with self._lock:
                 if self.lost is None and self.db.in_transaction:
                     self.db.execute("COMMIT")
-        except (sqlite3.DatabaseError, OSError) as error:
+        except FAILED as error:
             raise JournalError.unwritten(error) from error
 
     def _read(self, sql: str, *values: Any, make: Callable[..., Any] = lambda *row: row) -> list:
@@ -153,6 +157,21 @@ class Journal:
             return [make(*row) for row in self.db.execute(sql, values)]
         except UNREADABLE as error:
             raise JournalError.unreadable(error) from error
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """For lines that nothing depends on: what cannot be written is left out.
+
+        Raises:
+            JournalError: the lines before them were lost with them.
+        """
+        with self._lock:
+            begun = self.db.in_transaction
+            try:
+                yield
+            except JournalError:
+                if begun and not self.db.in_transaction:
+                    raise
 
     def _forget(self) -> None:
         """Take back the lines that are not on disk."""
@@ -220,6 +239,22 @@ class Journal:
         row = (signal.position, signal.confidence, signal.model or signal.source)
         self._write("INSERT OR REPLACE INTO signals VALUES (?,?,?,?)", time_ns, *row)
 
+    def shadow(self, time_ns: int, checkpoint: str, signal: Signal, seconds: float) -> None:
+        """Write what a checkpoint that gives no orders would have said, and how long it took."""
+        row = (time_ns, checkpoint, signal.position, signal.confidence, seconds)
+        self._write("INSERT OR REPLACE INTO shadow VALUES (?,?,?,?,?)", *row)
+
+    def pairs(self, checkpoint: str) -> list[tuple[int, float, float, float]]:
+        """Return (time, position, the shadow's position, its seconds) where both have spoken."""
+        sql = """SELECT time, signals.position, shadow.position, seconds FROM shadow
+            JOIN signals USING (time) WHERE checkpoint = ? ORDER BY time"""
+        return self._read(sql, checkpoint)
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Return the figures of all events of a kind, oldest first."""
+        sql = "SELECT figures FROM events WHERE kind = ? ORDER BY id"
+        return self._read(sql, kind, make=_figures)
+
     def decision(self, time_ns: int, kind: str, **figures: Any) -> None:
         """Write what the risk manager decided in the bar that opened at ``time_ns``."""
         sql = "INSERT INTO decisions (time, kind, figures) VALUES (?,?,?)"
@@ -274,21 +309,22 @@ class Journal:
     def state(self) -> tuple[int, dict[str, Any]] | None:
         """Return the last finished bar and its figures; None in a new journal."""
         sql = "SELECT time, figures FROM state"
-        found = self._read(sql, make=lambda at, figures: (int(at), json.loads(figures)))
+        found = self._read(sql, make=lambda at, figures: (int(at), _figures(figures)))
         return found[0] if found else None
 
     def bars(self, first: int, last: int = 2**62) -> list[Bar]:
         """Return the bars that open in [first, last], oldest first."""
-        return self._read(f"{BARS} WHERE time BETWEEN ? AND ? ORDER BY time", first, last, make=Bar)
+        sql = f"{BARS} WHERE time BETWEEN ? AND ? ORDER BY time"
+        return self._read(sql, first, last, make=_bar)
 
     def oldest_bars(self, count: int) -> list[Bar]:
         """Return the first ``count`` bars of the run, oldest first."""
-        return self._read(f"{BARS} ORDER BY time LIMIT ?", count, make=Bar)
+        return self._read(f"{BARS} ORDER BY time LIMIT ?", count, make=_bar)
 
     def newest_bars(self, count: int, after: int = -1) -> list[Bar]:
         """Return the newest ``count`` bars that open after a time, oldest first."""
         sql = f"{BARS} WHERE time > ? ORDER BY time DESC LIMIT ?"
-        return self._read(sql, after, count, make=Bar)[::-1]
+        return self._read(sql, after, count, make=_bar)[::-1]
 
     def newest_orders(self, count: int) -> list[OrderLine]:
         """Return the newest orders, newest first."""
@@ -296,7 +332,8 @@ class Journal:
         def line(at: int, record: str, status: str, reason: str, filled: str | None, average: Any):
             order = json.loads(record)
             qty = f"{float(filled or order['qty']):.8g}"
-            return OrderLine(at, order["side"], qty, average, status, reason)
+            price = None if average is None else float(average)
+            return OrderLine(int(at), order["side"], qty, price, status, reason)
 
         columns = "intents.time, record, status, reason, filled, average"
         sql = f"""SELECT {columns} FROM intents LEFT JOIN fills USING (link_id)
@@ -306,11 +343,15 @@ class Journal:
     def said(self, time_ns: int) -> Signal | None:
         """Return the signal of a bar; None if there is none. A model's name is its source."""
         sql = "SELECT position, confidence, source FROM signals WHERE time = ?"
-        for position, confidence, source in self._read(sql, time_ns):
-            at, named = pd.Timestamp(time_ns, tz="UTC"), source not in SOURCES
-            who = {"model": source} if named else {"source": source}
-            return Signal(at, position, confidence, **who)
-        return None
+
+        def line(position: float, confidence: float, source: str) -> Signal:
+            known = source in SOURCES
+            who, model = (source, "") if known else (SOURCES[0], source)
+            at = pd.Timestamp(time_ns, tz="UTC")
+            return Signal(at, position, confidence, source=who, model=model)
+
+        found = self._read(sql, time_ns, make=line)
+        return found[0] if found else None
 
     def counts(self) -> dict[str, int]:
         """Return how many lines each table has."""
@@ -318,6 +359,18 @@ class Journal:
 
 
 BARS = f"SELECT {', '.join(Bar._fields)} FROM bars"
+
+
+def _bar(*row: Any) -> Bar:
+    """Return the bar of a line, whose cells SQLite keeps whatever they are."""
+    return Bar(int(row[0]), *map(float, row[1:]))
+
+
+def _figures(text: str) -> dict[str, Any]:
+    """Return the figures of a line: a dict, as it was written."""
+    if not isinstance(found := json.loads(text), dict):
+        raise ValueError(f"figures must be a dict, found {text[:60]}")
+    return found
 
 
 def _request(text: str) -> OrderRequest:

@@ -305,15 +305,15 @@ def _make(name: str, config: Config, *, first: bool) -> Any:
         return Rule(config.interval, **rule)
     if name != "ensemble":
         file = config.checkpoint if first and config.checkpoint else CHECKPOINTS[name]
-        return _net(file, config.interval, *where)
+        return load_net(file, config.interval, *where)
     own = parse_interval("interval", config.interval).value
     fit = [f for f in FRAMES if not parse_interval("frames", f).value % own]
     frames = config.frames.split(",") if config.frames else fit or [config.interval]
-    nets = [_net(file, config.interval, *where) for file in CHECKPOINTS.values()]
+    nets = [load_net(file, config.interval, *where) for file in CHECKPOINTS.values()]
     return Ensemble([*nets, *(Rule(config.interval, interval=f, **rule) for f in frames)])
 
 
-def _net(file: str, interval: str, device: str | None, runtime: str | None) -> Net:
+def load_net(file: str, interval: str, device: str | None, runtime: str | None) -> Net:
     """Return a net on bars of the length that it was trained on."""
     on = pick_device(device)
     predictor = Predictor.load(file, on, runtime=runtime or plain(on), batch_size=1)

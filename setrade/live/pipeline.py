@@ -43,11 +43,13 @@ from setrade.signals import Signal
 
 if TYPE_CHECKING:  # a run without a monitor needs neither SciPy nor Prometheus
     from setrade.live.monitor import Monitor
+    from setrade.live.shadow import Shadow
 
 REACH = 30  # bars: a longer leap is believed only when a second bar follows it
 POLL = 0.1  # seconds between looks at the kill switch
 # Ends at which ``on_exit`` says what becomes of the position.
 POLITE = ("end", "interrupt", "terminated", "hangup", "quit", "output_lost")
+ANY = (Exception, SystemExit, KeyboardInterrupt)  # what a stage may meet and not die of
 COLUMNS = pd.Index(Bar._fields[1:])
 
 
@@ -177,12 +179,16 @@ class Window:
         return pd.DataFrame(self._figures[first:].copy(), index, COLUMNS)
 
 
+def holds(journal: Journal) -> bool:
+    """Tell whether the last run on a journal ended with a position."""
+    kept = journal.state()
+    return kept is not None and kept[1]["account"][FIGURES.index("units")] != 0
+
+
 def may_hold(journal: Journal) -> bool:
     """Tell whether the last run on a journal may have left a position; unreadable: it may."""
     try:
-        kept = journal.state()
-        held = kept is not None and kept[1]["account"][FIGURES.index("units")] != 0
-        return bool(held or journal.unfinished())
+        return holds(journal) or bool(journal.unfinished())
     except (JournalError, LookupError, TypeError):
         return True
 
@@ -229,6 +235,7 @@ class Pipeline:
             itself or is interrupted. After a fault, or by the kill switch, it is always closed.
         on_row: called with each `Row` and the seconds from hearing its bar to its last order.
         monitor: metrics for Prometheus; None: none.
+        shadow: asked of the same bars, without orders; None: nobody.
 
     The model is asked on the event loop: until it answers, nobody looks at the switch or at the
     clock. Give one that may hang to a `failover.TimeoutModel`, which bounds it, as the command
@@ -240,6 +247,7 @@ class Pipeline:
         min_bars: int | None = None, switch: KillSwitch | None = None, queue: int = 8,
         stale_timeout: float | None = None, limit: int | None = None, on_exit: str = "keep",
         on_row: Callable[[Row, float], None] | None = None, monitor: Monitor | None = None,
+        shadow: Shadow | None = None,
     ) -> None:  # fmt: skip
         if not callable(model):
             raise ArgumentError("model", model, "a function of candles that returns a signal")
@@ -251,6 +259,7 @@ class Pipeline:
         if stale_timeout is not None:
             number("stale_timeout", stale_timeout, 0.0, above=True)
         self.limit = None if limit is None else integer("limit", limit, 1)
+        self.shadow = shadow
         self.on_row, self.monitor = on_row or (lambda row, seconds: None), monitor
         size = integer("queue", queue, 1)
         self._heard: asyncio.Queue[tuple[BarEvent, str, float] | None] = asyncio.Queue(size)
@@ -278,7 +287,7 @@ class Pipeline:
         if not self.reason:
             try:
                 await self._live(begun)
-            except Exception as error:  # whatever it is, the position is cared for
+            except BaseException as error:  # whatever it is, the position is cared for
                 self.stop("stages", error)
         row = await self._leave()
         if self._error is not None:
@@ -289,6 +298,7 @@ class Pipeline:
         """Ask all stages to stop; the first reason counts."""
         if not self.reason:
             self.reason, self._error = reason, error
+            self.trader.executor.hurry()
             self._event("halt", reason=reason, error=repr(error) if error else "")
         if self._feeding is not None:
             self._feeding.cancel()
@@ -323,12 +333,12 @@ class Pipeline:
             return await self._start()
         except UnattendedError:
             raise
-        except Exception as error:
+        except BaseException as error:
             if not may_hold(self.journal):
                 raise
             if isinstance(error, JournalError):
                 raise UnattendedError(f"not begun, a position may be held: {error}") from error
-            self.stop("start", error)
+            self.stop("interrupt" if isinstance(error, asyncio.CancelledError) else "start", error)
             return []
 
     async def _start(self) -> list[Bar]:
@@ -357,12 +367,16 @@ class Pipeline:
         return begun
 
     async def _live(self, begun: list[Bar]) -> None:
-        """Run all stages until each has come to its end."""
+        """Run all stages until each has come to its end, also where the caller cancels."""
         self._feeding = asyncio.create_task(self._feed(begun))
-        stages = [self._feeding, *map(asyncio.create_task, (self._decide(), self._trade()))]
+        stages = asyncio.gather(self._feeding, self._decide(), self._trade(),
+                                return_exceptions=True)  # fmt: skip
         watching = asyncio.create_task(self._mind_the_switch())
         try:
-            await asyncio.gather(*stages, return_exceptions=True)
+            await asyncio.shield(stages)
+        except asyncio.CancelledError as error:  # Ctrl-C without a switch, a limit of time
+            self.stop("interrupt", error)
+            await stages  # what is on its way to the exchange comes to its end first
         finally:
             watching.cancel()
 
@@ -383,7 +397,7 @@ class Pipeline:
         except asyncio.CancelledError:
             self.stop("source_cancelled")  # counts only if it was not we who asked for it
             raise
-        except Exception as error:  # the stream failed for good, or the journal did
+        except ANY as error:  # the stream failed for good, or the journal did
             self.stop("source", error)
         finally:
             await asyncio.shield(asyncio.ensure_future(self._heard.put(None)))
@@ -425,16 +439,26 @@ class Pipeline:
         """Ask the model after each bar, once; what it said is in the journal before it counts."""
         while (item := await self._heard.get()) is not None:
             (bar, late), fault, heard = item
-            if fault == "gap":
-                self.window.clear()
-            self.window.push([bar])
             try:
+                if fault == "gap":
+                    self.window.clear()
+                self.window.push([bar])
                 signal = None if self.reason or not self.window.whole else self._said(bar)
             except Exception as error:
                 self.stop("model", error)
                 continue
             await self._decided.put(Decided(bar, signal, late, heard, time.monotonic()))
+            if self.shadow is not None and signal is not None:
+                self._beside(self.shadow, bar.time)
         await self._decided.put(None)
+
+    def _beside(self, shadow: Shadow, time_ns: int) -> None:
+        """Ask the shadow too; one that fails itself is left, and the run goes on."""
+        try:
+            shadow.step(time_ns, self.window.frame())
+        except Exception as error:
+            self.shadow = None
+            self._event("shadow_ended", error=repr(error))
 
     def _said(self, bar: Bar) -> Signal:
         """Return what the model says after a bar, or has said before the last run died."""
@@ -457,7 +481,7 @@ class Pipeline:
             limit = self.trader.risk.max_position / self.trader.size
             if abs(signal.position) > limit:
                 raise ArgumentError("position", signal.position, f"at most {limit:g} in size")
-        except Exception as error:  # whatever it is, nothing may be traded on it
+        except ANY as error:  # whatever it is, nothing may be traded on it
             raise ModelError(f"the model failed: {type(error).__name__}: {error}") from error
         return signal
 
@@ -474,7 +498,7 @@ class Pipeline:
                 if self.monitor is not None:
                     self.monitor.row(row, now - item.heard)
                     self.monitor.stage("trade", now - item.decided)
-            except Exception as error:
+            except ANY as error:
                 self.stop("trader", error)
 
     async def _call(self, work: Callable[..., Row], *args: object, **more: object) -> Row:

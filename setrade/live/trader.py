@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pandas as pd
 import tenacity
@@ -26,20 +26,20 @@ from setrade.bybit.orders import Broker, Instrument, Order, OrderRequest
 from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs
 from setrade.errors import number
-from setrade.live.account import Move, RiskAccount
+from setrade.live.account import RESTING, TICK, Move, PaperPrices, RiskAccount
+from setrade.live.failover import Bounded
 from setrade.live.journal import FILLED, OPEN, UNREADABLE, Journal, JournalError
 from setrade.live.types import Bar, Row
-from setrade.risk import REASONS, TARGET, Risk, exposure
+from setrade.risk import Risk, exposure
 from setrade.signals import Signal
 
 PASSING = (ExchangeError, orders.OrderUnknownError, OSError)  # the last: what a network raises
 CLOSE_WAIT = tenacity.wait_exponential(multiplier=0.2, max=15.0)  # seconds between tries to close
-RESTING = REASONS[TARGET]  # a move for which a limit order would have waited at the price
-BAND = 1e-3  # how far a bar must trade beyond a resting order to fill it on paper
-TICK = 1_000  # ns: the moments of one bar that a paper broker is shown are told apart by these
 # Numbers of the legs within one moment: names of orders are made of them.
 INSIDE, OPENING, FLATTEN = 0, 10, 20
 PAPER = {OPENING: 1, INSIDE: 20}  # on paper the open comes first
+HANG = 240.0  # seconds without an answer from a broker, which itself tries for half as long
+ANSWER, SUBMIT = 5.0, 60.0  # and while a position has to be closed
 STUCK = 3  # tries to close under one name, when nothing is learned of it
 CLOSE = 99  # the last moment of a bar that a paper broker is shown
 T = TypeVar("T")
@@ -76,48 +76,6 @@ class HeldError(UnattendedError):
         )
 
 
-class PaperPrices:
-    """Shows a paper broker the moments of a bar as the backtest sees them, as tiny bars.
-
-    A bar says that a level was reached, not when: each price at which an order fills, the open's
-    first, then the close are shown one after another, and each moment once.
-    """
-
-    def __init__(self, broker: PaperBroker, journal: Journal) -> None:
-        self.broker, self.journal = broker, journal
-        self._fees = math.nan  # in the state that the journal has
-
-    def show(self, time_ns: int, price: float, end: float | None = None) -> None:
-        """Show one price, or a bar that goes from it to ``end`` and back."""
-        if time_ns <= self.broker.newest:
-            return
-        end = price if end is None else end
-        self.broker.on_bar(Bar(time_ns, price, max(price, end), min(price, end), price, 0.0))
-
-    def reach(self, time_ns: int, move: Move) -> None:
-        """Show what fills a move, at a time or the first one after it that was not shown yet.
-
-        Through a resting order the price trades from its far side.
-        """
-        band = BAND * math.copysign(1.0, move.units) * (move.reason == RESTING)
-        at = max(time_ns, self.broker.newest + TICK)
-        self.show(at, move.price * (1 + band), move.price * (1 - band))
-
-    def save(self, *, traded: bool = False) -> None:
-        """Write the broker's state where it has changed; its own liquidation shows in the fees."""
-        if traded or self.broker.fees != self._fees:
-            self.journal.keep("paper", self.broker.state())
-            self._fees = self.broker.fees
-
-    def restore(self, time_ns: int, price: float) -> None:
-        """Put a broker that has seen nothing yet where the journal says, at the last close."""
-        state = self.journal.kept("paper")
-        if state is not None and self.broker.newest < 0:
-            self.broker.restore(state)
-        if not math.isnan(price):  # else no bar has closed yet
-            self.show(time_ns, price)
-
-
 class Executor:
     """Sends moves to a broker and follows each order to its end.
 
@@ -134,13 +92,29 @@ class Executor:
         self, journal: Journal, broker: Broker, symbol: str, *, strategy: str = "live",
         settle: float = 5.0,
     ) -> None:  # fmt: skip
-        self.journal, self.broker, self.symbol, self.strategy = journal, broker, symbol, strategy
+        self.journal, self.symbol, self.strategy = journal, symbol, strategy
         self.prices = PaperPrices(broker, journal) if isinstance(broker, PaperBroker) else None
+        self.broker: Any = broker if self.prices else Bounded(broker, HANG)
         self.settle = settle if self.prices is None else 0.0  # on paper there is no waiting
         self.name = partial(orders.client_order_id, strategy, symbol)
         self.missed: Move | None = None
         self.sure = math.nan
         self._known: Instrument | None = None
+        self._told, self._since = 0.0, dict[str, float]()  # the broker's word, and fills after it
+
+    @property
+    def held(self) -> float:
+        """Signed size as far as is known: the broker's last word, and what was filled since."""
+        return self._told + sum(self._since.values())
+
+    def stand(self, units: float) -> None:
+        """Hold so much, as the journal says, until the broker is asked."""
+        self._told, self._since = units, {}
+
+    def hurry(self) -> None:
+        """From now on only closing counts: wait no longer than that allows."""
+        if self.prices is None:
+            self.broker.hurry(ANSWER, SUBMIT)
 
     def send(self, moves: list[Move], decided: int, leg: int) -> list[Order]:
         """Carry moves out in order, up to one that is missed; return the orders made of them.
@@ -165,7 +139,9 @@ class Executor:
                     self.journal.decision(decided, "too_small", units=move.units, leg=k)
                     continue
                 order, whole = self._carry(request, status, move, decided + k * TICK)
-                sent += [] if order is None else [order]
+                if order is not None:
+                    sent.append(order)
+                    self._since[request.client_order_id] = float(order.filled) * request.sign
                 if not whole:
                     self.missed = move
                     break  # the next one was sized for what this one leaves
@@ -190,7 +166,7 @@ class Executor:
         """
         units, limit = abs(move.units), None
         if move.closing and move.units != self.sure:
-            held = number("position", self.broker.position(self.symbol))
+            held = self.position()
             units = abs(held) if held * move.units < 0 else 0.0
         if not units:
             return None
@@ -221,7 +197,9 @@ class Executor:
 
     def position(self) -> float:
         """Return the signed size held; what is no number is an `ArgumentError`."""
-        return number("position", self.broker.position(self.symbol))
+        held = number("position", self.broker.position(self.symbol))
+        self._told, self._since = held, {}
+        return held
 
     def _carry(
         self, request: OrderRequest, status: str, move: Move, at: int
@@ -293,8 +271,7 @@ class Executor:
 
     def standing(self) -> tuple[float, float]:
         """Return the signed size held and the worth of the account, as the broker says."""
-        held = number("position", self.broker.position(self.symbol))
-        return held, number("equity", self.broker.equity())
+        return self.position(), number("equity", self.broker.equity())
 
 
 class Closer:
@@ -337,6 +314,7 @@ class Closer:
             UnattendedError: something is still held, or the broker does not say, when time is up
                 or a person gave up.
         """
+        self.executor.hurry()
         sent, (self._held, equity) = 0, last
         for attempt in self._attempts(reason):
             with attempt:  # whatever is raised here is tried again: nobody else would close it
@@ -391,7 +369,7 @@ class Closer:
         held = isinstance(error, UnattendedError)
         self._failing = True
         self._trouble = str(error) if held else f"{type(error).__name__}: {error}"
-        with suppress(JournalError):
+        with suppress(Exception):  # a note is no reason not to try again
             self.journal.event("closing", reason=reason, tries=tries, trouble=self._trouble)
             self.journal.commit()
         for tell in self.listeners:
@@ -475,6 +453,7 @@ class Trader:
         self.newest, figures = kept
         try:
             self.account.restore(figures)
+            self.executor.stand(float(self.account.a["units"]))
             self.target_position, self.last = figures["want"], figures["previous"]
             if self.prices is not None:
                 self.prices.restore(self.newest + CLOSE * TICK, self.last)
@@ -573,7 +552,7 @@ class Trader:
         self.target_position, account.a["wanted"] = 0.0, 0.0
         at = self.newest + (self.step if self.early else (CLOSE + 1) * TICK)  # its last moment
         try:
-            last = float(account.a["units"]), float(account.a["equity"])
+            last = self.executor.held, float(account.a["equity"])  # units may be wanted only
             equity, sent = self.closer.close(reason, self.last, at, last)
         except UnattendedError:
             account.pending_exit = account.pending_exit or reason

@@ -59,6 +59,10 @@ class BookNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map heat maps (B, 2, rows, window), newest column last, to logits (B, num_classes)."""
+        like = self.decide.weight.dtype
+        dense = isinstance(x, Tensor) and x.layout == torch.strided and not x.is_meta
+        if not dense or (x.dtype != like and not torch.is_autocast_enabled(x.device.type)):
+            raise ArgumentError("x", x, f"a dense tensor of {like}, as the weights")
         if x.ndim != 4 or x.shape[1:3] != (2, self.rows) or x.shape[3] < self.min_window:
             raise ArgumentError("x", x, f"(B, 2, {self.rows}, {self.min_window} or more columns)")
         y = self.mix(x)  # (B, hidden, rows, steps)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from setrade.efficientnet.scaling import evaluating
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, integer, number, tensor
 
 
 def extract(backbone: nn.Module, pictures: Any, *, batch_size: int = 256) -> np.ndarray:
@@ -31,6 +31,12 @@ def extract(backbone: nn.Module, pictures: Any, *, batch_size: int = 256) -> np.
         ArgumentError: there are no pictures, or the backbone refuses them.
     """
     size, is_tensor = integer("batch_size", batch_size, 1), isinstance(pictures, Tensor)
+    if not isinstance(backbone, nn.Module):
+        raise ArgumentError("backbone", backbone, "a torch module")
+    if is_tensor:
+        like = next(backbone.parameters()).dtype
+        if tensor("pictures", pictures, ndim=4).dtype != like:
+            raise ArgumentError("pictures", pictures.dtype, f"{like}, as the backbone's weights")
     if not (pictures.ndim == 4 if is_tensor else hasattr(pictures, "batch")) or not len(pictures):
         raise ArgumentError("pictures", pictures, "a tensor (N, C, H, W) or a set, not empty")
     where, out = next(backbone.parameters()).device, []

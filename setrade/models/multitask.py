@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from setrade.costs import Costs
 from setrade.efficientnet import EfficientNet, Variant
-from setrade.errors import ArgumentError, choice, integer, number
+from setrade.errors import ArgumentError, choice, integer, number, tensor
 from setrade.labels import forward_return, sell_hold_buy
 from setrade.training import Examples
 
@@ -234,7 +234,7 @@ class MultiTaskLoss(nn.Module):
 def task_weights(log_variance: Tensor, tasks: Sequence[str] = TASKS) -> dict[str, float]:
     """Return what each task's plain loss is multiplied by: exp(-s), halved for a regression."""
     names = checked_tasks(tasks)
-    if not isinstance(log_variance, Tensor) or log_variance.shape != (len(names),):
+    if tensor("log_variance", log_variance, ndim=1).shape != (len(names),):
         raise ArgumentError("log_variance", log_variance, f"a tensor of shape ({len(names)},)")
     weights = _factors(names, log_variance) * torch.exp(-log_variance.detach())
     return dict(zip(names, weights.tolist(), strict=True))

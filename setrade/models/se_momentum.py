@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from setrade.errors import ArgumentError, number
-from setrade.se import SEBlock
+from setrade.errors import ArgumentError, number, timed
+from setrade.se import SEBlock, check_window
 from setrade.signals import Signal
 
 
@@ -48,7 +48,10 @@ class SEMomentum(nn.Module):
             threshold: in [0, 1).
         """
         threshold = number("threshold", threshold, 0, 0.999)
-        if len(times) != len(x) or len(features) != x.shape[1]:
+        check_window(x, len(self.weight))
+        if not isinstance(times, pd.Index) or not isinstance(features, list | tuple):
+            raise ArgumentError("times", times, "an index of times; and features, a list of names")
+        if len(timed("times", times)) != len(x) or len(features) != x.shape[1]:
             raise ArgumentError("times", times, f"{len(x)} times and {x.shape[1]} features")
         strength = self(x).cpu().double().numpy()  # in this order: Apple's GPUs have no float64
         made = []

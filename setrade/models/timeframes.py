@@ -96,6 +96,8 @@ class TimeframeEnsemble:
     weights: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.frames, list | tuple):
+            raise ArgumentError("frames", self.frames, "names of intervals, such as ('1h', '4h')")
         w = array("weights", self.weights, ndim=1)
         if len(w) != len(self.frames) or w.min() < 0 or abs(w.sum() - 1) > 1e-6:
             raise ArgumentError("weights", self.weights, f"{len(self.frames)} shares, sum 1")
@@ -127,7 +129,7 @@ class TimeframeEnsemble:
         whole = y == np.floor(y)
         if len(y) != n or not whole.all() or y.min() < 0 or y.max() >= classes:
             raise ArgumentError("y", y, f"{n} classes 0 … {classes - 1}")
-        if len(frames) != count:
+        if not isinstance(frames, list | tuple) or len(frames) != count:
             raise ArgumentError("frames", frames, f"{count} names, one a frame")
         hit = p[np.arange(n), :, y.astype(int)]  # (n, F) what each frame gave to the truth
         if (hit.max(axis=1) == 0).any():

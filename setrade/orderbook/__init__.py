@@ -1,12 +1,15 @@
 """The limit order book: kept up to date, drawn as a picture, measured."""
 
 from setrade.orderbook.book import (
+    ACTIONS,
     FAULTS,
+    ODD,
     BookError,
     BookStateError,
     OrderBook,
+    Rebuilt,
     Snapshots,
-    messages,
+    rebuild,
 )
 from setrade.orderbook.measures import (
     Heatmap,
@@ -18,19 +21,23 @@ from setrade.orderbook.measures import (
     large_levels,
     microprice,
     next_move,
+    order_flow_imbalance,
     slippage_bps,
     spoofing,
     walk,
 )
-from setrade.orderbook.synthetic import SyntheticBook, synthetic
+from setrade.orderbook.synthetic import SyntheticBook, messages, synthetic
 
 __all__ = [
+    "ACTIONS",
     "FAULTS",
+    "ODD",
     "BookError",
     "BookStateError",
     "Heatmap",
     "OrderBook",
     "PowerLaw",
+    "Rebuilt",
     "Snapshots",
     "SyntheticBook",
     "clusters",
@@ -41,6 +48,8 @@ __all__ = [
     "messages",
     "microprice",
     "next_move",
+    "order_flow_imbalance",
+    "rebuild",
     "slippage_bps",
     "spoofing",
     "synthetic",

@@ -1,16 +1,17 @@
-"""The order book: snapshots as arrays, a book kept from Bybit's messages, and the way back."""
+"""The order book: snapshots as arrays, a book kept from messages or from single orders."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from setrade.compiled import kernel
 from setrade.errors import ArgumentError, array, flag, integer
 
 INFINITY = float("inf")
@@ -384,44 +385,200 @@ def snapshots(name: str, books: Any) -> Snapshots:
     return books
 
 
-Levels = dict[str, str]  # price -> size, as sent
+# ---- A book from single orders (level 3).
 
 
-def messages(
-    books: Snapshots, *, symbol: str = "BTCUSDT", first_update: int = 2
-) -> Iterator[dict[str, Any]]:
-    """Yield the stream that leads to ``books``: a snapshot, then a delta for each further row.
+ACTIONS = ("created", "changed", "deleted")
+ODD: tuple[str, ...] = (
+    "created after death", "changed after death", "deleted twice", "changed before creation",
+    "deleted before creation", "created twice",
+)  # fmt: skip
 
-    A delta holds the levels whose size changed, and a size of ``"0"`` for each level that
-    left the visible book, as the exchange sends it. ``u`` rises by one from
-    ``first_update`` (not 1, which would mean a snapshot). Levels of size 0 are left out.
+
+@dataclass(frozen=True, eq=False)
+class Rebuilt:
+    """A book added up from single orders.
+
+    Attributes:
+        books: the book at those times at which it was sound.
+        time: ``(M,)`` all times asked for, ``datetime64[ns]``.
+        crossed: ``(M,)`` whether its best bid was at or above its best ask.
+        shallow: ``(M,)`` whether a side had fewer levels than asked for.
+        trades: what reduced resting orders: ``time price size side``, side +1 the taker bought.
+        odd: how many events were of each kind in ``ODD``, which an honest order has not.
     """
-    u, books = integer("first_update", first_update, 2), snapshots("books", books)
-    before: tuple[Levels, Levels] | None = None
-    stamps = books.time.astype("datetime64[ms]").astype(np.int64)
-    for row in range(len(books)):
-        now = (
-            as_text(books.bid_price[row], books.bid_size[row]),
-            as_text(books.ask_price[row], books.ask_size[row]),
-        )
-        bids, asks = map(changes, before or ({}, {}), now)
-        yield {
-            "topic": f"orderbook.{books.levels}.{symbol}",
-            "type": "delta" if before else "snapshot",
-            "ts": int(stamps[row]),
-            "data": {"s": symbol, "b": bids, "a": asks, "u": u + row, "seq": u + row},
-        }
-        before = now
+
+    books: Snapshots
+    time: np.ndarray
+    crossed: np.ndarray
+    shallow: np.ndarray
+    trades: pd.DataFrame
+    odd: dict[str, int]
 
 
-def as_text(prices: np.ndarray, sizes: np.ndarray) -> Levels:
-    """Return the levels above zero as decimal text."""
-    pairs = [(p, s) for p, s in zip(prices, sizes, strict=True) if s > 0]
-    text = np.format_float_positional
-    return {text(p, trim="-"): text(s, trim="-") for p, s in pairs}
+def rebuild(
+    events: pd.DataFrame, every: str | None = "1s", *, levels: int = 20, remember: bool = True
+) -> Rebuilt:
+    """Return the book that single orders add up to.
+
+    An order is created, changed and deleted under its id. Messages overtake each other: an order
+    may be deleted before it is created, and whoever then adds it keeps it for ever. So ids that
+    are dead stay dead. A change of an order that was never created adds it: it is older than the
+    recording. What traded is told by resting orders that became smaller; an order that crosses the
+    book takes until the book is uncrossed again, and what it loses meanwhile is not counted twice.
+
+    Args:
+        events: columns ``time`` (UTC, in order), ``id`` (integers), ``price``, ``size`` (what is
+            left of the order, 0 of a deleted one that was filled), ``side`` (+1 bid, -1 ask),
+            ``action`` (one of ``ACTIONS``), one event a row, in the order received.
+        every: step of the times at which the book is looked at, a pandas offset; None: after
+            each stamp.
+        levels: a side, from the best.
+        remember: False takes every message as it comes, dead ids too, to show what that does.
+
+    Returns:
+        `Rebuilt`.
+
+    Raises:
+        ArgumentError: a column is missing or holds what it cannot, or the book never was sound.
+    """
+    tape("events", events, {"id", "action"}, smallest=0.0)
+    levels, remember = integer("levels", levels, 1), flag("remember", remember)
+    order = pd.factorize(array("events.id", events["id"], ndim=1))[0]
+    kind = pd.Index(ACTIONS).get_indexer(pd.Index(events["action"]))
+    if events["id"].dtype.kind not in "iu" or (kind < 0).any():
+        raise ArgumentError("events", events, f"integer ids, and actions {ACTIONS}")
+    prices, place = np.unique(events["price"].to_numpy(float), return_inverse=True)
+    stamps = pd.DatetimeIndex(events["time"]).tz_convert(None).as_unit("ns")
+    time = _looks(stamps, every)
+    stops = np.searchsorted(stamps, time, side="right")
+    bid, size = events["side"].to_numpy() > 0, events["size"].to_numpy(float)
+    at, left, state, fills, odd = _replay(order, kind, place, bid, size, stops, levels, remember)
+    sound = state == 0
+    if not sound.any():
+        raise ArgumentError("levels", levels, "what an uncrossed book has on both sides")
+    sides = [x for s in range(2) for x in (prices[at[sound, s]], left[sound, s])]
+    row, place, amount, taker = fills
+    columns = {"price": prices[place], "size": amount, "side": taker}
+    trades = pd.DataFrame({"time": stamps.tz_localize("UTC")[row]} | columns)
+    counts = dict(zip(ODD, odd.tolist(), strict=True))
+    return Rebuilt(Snapshots(time[sound], *sides), time, state == 1, state == 2, trades, counts)
 
 
-def changes(before: Levels, now: Levels) -> list[list[str]]:
-    """Return the levels that changed, with size "0" for those that left."""
-    changed = [[p, s] for p, s in now.items() if before.get(p) != s]
-    return changed + [[p, "0"] for p in before if p not in now]
+def _looks(stamps: pd.DatetimeIndex, every: str | None) -> np.ndarray:
+    """Return the times at which the book is looked at."""
+    if every is None:
+        return stamps.unique().to_numpy()
+    try:
+        return pd.date_range(stamps[0].ceil(every), stamps[-1].floor(every), freq=every).to_numpy()
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ArgumentError("every", every, f"a pandas offset such as '1s' ({error})") from error
+
+
+def tape(name: str, frame: Any, more: set[str], smallest: float | None = None) -> None:
+    """Refuse a frame that is no list of trades or orders in order; sizes from ``smallest`` on.
+
+    Args:
+        name: of the argument.
+        frame: what has to have ``time price size side`` and ``more``.
+        more: further columns.
+        smallest: the smallest size that is allowed; None: any above 0.
+    """
+    wanted = {"time", "price", "size", "side"} | more
+    if not isinstance(frame, pd.DataFrame) or not wanted <= set(frame.columns):
+        raise ArgumentError(name, frame, f"a DataFrame with columns {sorted(wanted)}")
+    zoned = isinstance(frame.time.dtype, pd.DatetimeTZDtype)
+    if not zoned or not frame.time.is_monotonic_increasing:
+        raise ArgumentError(f"{name}.time", frame.time.dtype, "UTC stamps in order")
+    if frame.time.hasnans:
+        raise ArgumentError(f"{name}.time", frame.time, "a stamp in every row")
+    for column in ("price", "size"):
+        low = smallest if column == "size" else None
+        figures = array(name, frame[column], ndim=1) if len(frame) else frame[column].to_numpy()
+        if (figures <= 0).any() if low is None else (figures < low).any():
+            raise ArgumentError(name, frame, "finite prices and sizes above zero")
+    if not frame.side.isin([1, -1]).all():
+        raise ArgumentError(f"{name}.side", frame.side.unique(), "+1 (taker bought) or -1")
+
+
+@kernel
+def _replay(order, kind, place, bid, size, stops, levels, remember):
+    """Return places and sizes (M, 2, levels), state (M,), fills, and counts of odd events.
+
+    State 0 is sound, 1 crossed, 2 too few levels. Side 0 are bids, 1 asks.
+    """
+    n, span = len(order), place.max() + 1
+    life, at, left = np.zeros(n, np.int8), np.zeros(n, np.int64), np.zeros(n)  # by order
+    total, number = np.zeros((2, span)), np.zeros((2, span), np.int64)
+    best, taker, e = np.array([-1, span]), np.int64(-1), 0
+    odd, found = np.zeros(6, np.int64), [(np.int64(0), np.int64(0), 0.0, np.int64(0))]
+    places, sizes = np.zeros((len(stops), 2, levels), np.int64), np.zeros((len(stops), 2, levels))
+    state = np.zeros(len(stops), np.int8)
+    for m in range(len(stops)):
+        while e < stops[m]:
+            k, s, p, v, what = order[e], 0 if bid[e] else 1, place[e], size[e], kind[e]
+            _count_odd(odd, life[k], what)
+            if life[k] == 1:
+                gone = left[k] - v if what == 1 or (what == 2 and v == 0.0) else 0.0
+                if gone > 0 and at[k] == p and k != taker:
+                    found.append((np.int64(e), np.int64(p), float(gone), np.int64(2 * s - 1)))
+                number[s, at[k]] -= 1 if left[k] > 0 else 0
+                total[s, at[k]] = total[s, at[k]] - left[k] if number[s, at[k]] > 0 else 0.0
+            if what == 2:
+                life[k] = 2
+            elif life[k] < 2 or not remember:
+                life[k], at[k], left[k] = 1, p, v
+                number[s, p] += 1 if v > 0 else 0
+                total[s, p] += v
+                best[s] = max(best[0], p) if s == 0 else min(best[1], p)
+            _settle(best, number, span)
+            taker = -1 if best[0] < best[1] else k if what == 0 else taker
+            e += 1
+        state[m] = 1 if best[0] >= best[1] else 0
+        for s in range(2):
+            deep = _look(best[s], s, number[s], total[s], places[m, s], sizes[m, s])
+            state[m] = 2 if not deep and state[m] == 0 else state[m]
+    return places, sizes, state, _fills(found[1:]), odd
+
+
+@kernel
+def _count_odd(odd, life, what):
+    """Count an event that an order in this state (0 unseen, 1 alive, 2 dead) cannot have."""
+    if life == 2:
+        odd[what] += 1
+    elif life == 0 and what > 0:
+        odd[what + 2] += 1
+    elif life == 1 and what == 0:
+        odd[5] += 1
+
+
+@kernel
+def _look(p, side, number, total, places, sizes):
+    """Fill the best levels of a side from place ``p`` on; return whether there are enough."""
+    j = 0
+    while j < len(places) and 0 <= p < len(number):
+        if number[p] > 0:
+            places[j], sizes[j] = p, total[p]
+            j += 1
+        p += -1 if side == 0 else 1
+    return j == len(places)
+
+
+@kernel
+def _settle(best, number, span):
+    """Move the best places to where orders are: down for bids, up for asks."""
+    while best[0] >= 0 and number[0, best[0]] == 0:
+        best[0] -= 1
+    while best[1] < span and number[1, best[1]] == 0:
+        best[1] += 1
+
+
+@kernel
+def _fills(found):
+    """Return a list of fills as four arrays."""
+    n = len(found)
+    row, place = np.empty(n, np.int64), np.empty(n, np.int64)
+    amount, side = np.empty(n), np.empty(n, np.int64)
+    for i in range(n):
+        row[i], place[i], amount[i], side[i] = found[i]
+    return row, place, amount, side

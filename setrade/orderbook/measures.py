@@ -11,7 +11,7 @@ from numba import prange
 from setrade.buffers import output
 from setrade.compiled import kernel
 from setrade.errors import ArgumentError, array, choice, flag, integer, number, places
-from setrade.orderbook.book import Snapshots, snapshots
+from setrade.orderbook.book import Snapshots, snapshots, tape
 
 
 def depth_imbalance(books: Snapshots) -> np.ndarray:
@@ -48,6 +48,25 @@ def next_move(books: Snapshots, horizon: int) -> np.ndarray:
     mid, move = books.mid(), np.full(len(books), np.nan)
     move[:-horizon] = (mid[horizon:] / mid[:-horizon] - 1) * 1e4
     return move
+
+
+def order_flow_imbalance(books: Snapshots) -> np.ndarray:
+    """Return what each snapshot added to the best bid less what it added to the best ask, ``(N,)``.
+
+    In base coin; the first is 0. A bid that improves adds its whole size, one that falls takes
+    away the size before, one that stays adds the difference; asks count the other way round, so
+    buying and cancelled asks are above zero. Sums over a stretch are its order-flow imbalance.
+    Source: Cont, Kukanov and Stoikov (2014), equation 3.
+    """
+    snapshots("books", books)
+    flow = np.zeros(len(books))
+    for sign, price, size in (
+        (1, books.bid_price[:, 0], books.bid_size[:, 0]),
+        (-1, -books.ask_price[:, 0], books.ask_size[:, 0]),
+    ):
+        better, worse = price[1:] >= price[:-1], price[1:] <= price[:-1]
+        flow[1:] += sign * (better * size[1:] - worse * size[:-1])
+    return flow
 
 
 # ---- Walls: large resting orders that lie together in price and time.
@@ -271,7 +290,7 @@ def spoofing(
     tick = number("tick", tick, 0, above=True)
     near = number("near_ticks", near_ticks, 0, above=True)
     brief = number("brief_seconds", brief_seconds, 0, above=True)
-    _check_trades(trades)
+    tape("trades", trades, set())
     sides = []
     for side, price, size in (
         (1, books.bid_price, books.bid_size),
@@ -340,23 +359,6 @@ def _as_arrays(found):
     for i in range(len(found)):
         start[i], end[i], grown[i], level[i] = found[i]
     return start, end, grown, level
-
-
-def _check_trades(trades: pd.DataFrame) -> None:
-    wanted = {"time", "price", "size", "side"}
-    if not isinstance(trades, pd.DataFrame) or not wanted <= set(trades.columns):
-        raise ArgumentError("trades", trades, f"a DataFrame with columns {sorted(wanted)}")
-    zoned = isinstance(trades.time.dtype, pd.DatetimeTZDtype)
-    if not zoned or not trades.time.is_monotonic_increasing:
-        raise ArgumentError("trades.time", trades.time.dtype, "UTC stamps in order")
-    if trades.time.hasnans:
-        raise ArgumentError("trades.time", trades.time, "a stamp in every row")
-    for name in ("price", "size"):
-        figures = array("trades", trades[name], ndim=1) if len(trades) else trades[name].to_numpy()
-        if (figures <= 0).any():
-            raise ArgumentError("trades", trades, "finite prices and sizes above zero")
-    if not trades.side.isin([1, -1]).all():
-        raise ArgumentError("trades.side", trades.side.unique(), "+1 (taker bought) or -1")
 
 
 def _grid(price: np.ndarray, tick: float, side: int) -> tuple[np.ndarray, int]:

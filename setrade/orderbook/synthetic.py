@@ -1,15 +1,17 @@
-"""A synthetic book in which walls, filled orders and spoofs are planted, and a signal may be."""
+"""A synthetic book in which orders and a signal are planted; the messages that lead to a book."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from setrade.compiled import kernel
 from setrade.errors import ArgumentError, generator, integer, number
-from setrade.orderbook.book import Snapshots
+from setrade.orderbook.book import Snapshots, snapshots
 
 # ---- Where large orders go: walls, orders that fill, spoofs.
 
@@ -239,3 +241,49 @@ def _trades(books: Snapshots, moves: np.ndarray, rng: np.random.Generator) -> pd
         "size": np.maximum(size.round(3), LOT),
         "side": side[rows],
     })  # fmt: skip
+
+
+# ---- The messages that lead to a book.
+
+
+Levels = dict[str, str]  # price -> size, as sent
+
+
+def messages(
+    books: Snapshots, *, symbol: str = "BTCUSDT", first_update: int = 2
+) -> Iterator[dict[str, Any]]:
+    """Yield the stream that leads to ``books``: a snapshot, then a delta for each further row.
+
+    A delta holds the levels whose size changed, and a size of ``"0"`` for each level that
+    left the visible book, as the exchange sends it. ``u`` rises by one from
+    ``first_update`` (not 1, which would mean a snapshot). Levels of size 0 are left out.
+    """
+    u, books = integer("first_update", first_update, 2), snapshots("books", books)
+    before: tuple[Levels, Levels] | None = None
+    stamps = books.time.astype("datetime64[ms]").astype(np.int64)
+    for row in range(len(books)):
+        now = (
+            as_text(books.bid_price[row], books.bid_size[row]),
+            as_text(books.ask_price[row], books.ask_size[row]),
+        )
+        bids, asks = map(changes, before or ({}, {}), now)
+        yield {
+            "topic": f"orderbook.{books.levels}.{symbol}",
+            "type": "delta" if before else "snapshot",
+            "ts": int(stamps[row]),
+            "data": {"s": symbol, "b": bids, "a": asks, "u": u + row, "seq": u + row},
+        }
+        before = now
+
+
+def as_text(prices: np.ndarray, sizes: np.ndarray) -> Levels:
+    """Return the levels above zero as decimal text."""
+    pairs = [(p, s) for p, s in zip(prices, sizes, strict=True) if s > 0]
+    text = np.format_float_positional
+    return {text(p, trim="-"): text(s, trim="-") for p, s in pairs}
+
+
+def changes(before: Levels, now: Levels) -> list[list[str]]:
+    """Return the levels that changed, with size "0" for those that left."""
+    changed = [[p, s] for p, s in now.items() if before.get(p) != s]
+    return changed + [[p, "0"] for p in before if p not in now]

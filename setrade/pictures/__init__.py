@@ -16,15 +16,18 @@ from setrade.pictures.compose import (
     volume_profile,
 )
 from setrade.pictures.loader import PictureSet
+from setrade.pictures.ohlc import PriceTrends, ohlc
 
 __all__ = [
     "ENCODERS",
     "Encoder",
     "PictureSet",
+    "PriceTrends",
     "Stack",
     "book_imbalance",
     "compose",
     "encoder",
+    "ohlc",
     "to_input",
     "volume_profile",
 ]

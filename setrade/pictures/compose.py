@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -211,37 +213,36 @@ class Encoder:
             raise ArgumentError("bounds", ends, "None, or two numbers, the first below the second")
 
 
-def _candles(size: int, **options: Any) -> Encoder:
-    return Encoder(lambda x, out=None: candlesticks(x, size, size, out=out, **options))
+# Functions of the module: those of a call could not be sent to a worker that is spawned.
 
 
-def _of_close(draw: Callable[..., np.ndarray], low: float) -> Callable[..., Encoder]:
-    """Return what makes encoders that draw the close, with values from ``low`` to 1."""
-
-    def make(size: int, **options: Any) -> Encoder:
-        return Encoder(lambda x, out=None: draw(x[:, CLOSE], size, out=out, **options), (low, 1.0))
-
-    return make
+def _candles(x: np.ndarray, out: Any = None, *, size: int, **options: Any) -> np.ndarray:
+    return candlesticks(x, size, size, out=out, **options)
 
 
-def _recurrence(size: int, *, dim: int = 1, delay: int = 1, quantile: float = 0.1) -> Encoder:
+def _close(draw: Any, x: np.ndarray, out: Any = None, *, size: int, **options: Any) -> np.ndarray:
+    return draw(x[:, CLOSE], size, out=out, **options)
+
+
+def _recurrence(x: Any, out: Any = None, *, size: int, dim=1, delay=1, quantile=0.1) -> np.ndarray:
     """Threshold at a quantile of each picture's distances, so that no unit of price matters."""
+    bars = size + (dim - 1) * delay
+    if x.shape[-1] != bars:
+        raise ArgumentError("windows", x, f"{bars} bars: recurrence plots are not resized")
+    return recurrence(x[:, CLOSE], dim, delay, quantile=quantile, out=out)
 
-    def draw(x: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        bars = size + (dim - 1) * delay
-        if x.shape[-1] != bars:
-            raise ArgumentError("windows", x, f"{bars} bars: recurrence plots are not resized")
-        return recurrence(x[:, CLOSE], dim, delay, quantile=quantile, out=out)
 
-    return Encoder(draw, (0.0, 1.0))
+def _of(draw: Any, bounds: Any, size: int, /, **options: Any) -> Encoder:
+    signature(draw).bind(None, None, size=size, **options)  # a TypeError now, not in a worker
+    return Encoder(partial(draw, size=size, **options), bounds)
 
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
-    "candles": _candles,
-    "gasf": _of_close(gasf, -1.0),
-    "gadf": _of_close(gadf, -1.0),
-    "transition": _of_close(transition_field, 0.0),
-    "recurrence": _recurrence,
+    "candles": partial(_of, _candles, None),
+    "gasf": partial(_of, partial(_close, gasf), (-1.0, 1.0)),
+    "gadf": partial(_of, partial(_close, gadf), (-1.0, 1.0)),
+    "transition": partial(_of, partial(_close, transition_field), (0.0, 1.0)),
+    "recurrence": partial(_of, _recurrence, (0.0, 1.0)),
 }
 
 

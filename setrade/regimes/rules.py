@@ -39,9 +39,13 @@ def efficiency(close: pd.Series, window: int) -> pd.Series:
     return (close.diff(window) / path).where(moved | path.isna(), 0.0)
 
 
-def _share_below(values: pd.Series, history: int) -> pd.Series:
-    """Return the share of the last ``history`` values that the newest one is at least equal to."""
-    return values.rolling(history).rank(method="max", pct=True)
+def _share_below(values: pd.Series, history: int, ties: str) -> pd.Series:
+    """Return the newest value's rank as a share of the last ``history``; ``ties`` as in pandas.
+
+    What is equal to many is extreme on neither side: "max" looks for the lowest, "min" for the
+    highest.
+    """
+    return values.rolling(history).rank(method=ties, pct=True)  # type: ignore[arg-type]
 
 
 def by_rules(
@@ -58,7 +62,8 @@ def by_rules(
     ``window`` bars is among the lowest ``extreme`` share of the last ``history`` bars;
     ``high_volatility`` where the standard deviation of returns is among the highest;
     ``trending_up`` or ``trending_down`` where the signed efficiency ratio is beyond ``trend``;
-    else ``ranging``.
+    else ``ranging``. What ties with more than an extreme share is not extreme: a market whose
+    volatility or volume never changes is neither wild nor illiquid.
 
     Args:
         candles: n checked bars.
@@ -84,8 +89,9 @@ def by_rules(
         raise ArgumentError("candles", candles, f"more than window + history = {window + history}")
     close = candles["close"]
     volatility = close.pct_change().rolling(window).std()
-    quiet = _share_below(candles["volume"].rolling(window).mean(), history) <= extreme
-    wild = _share_below(volatility, history) > 1 - extreme
+    volatility = volatility.mask(volatility < 1e-12, 0.0)  # equal steps leave rounding behind
+    quiet = _share_below(candles["volume"].rolling(window).mean(), history, "max") <= extreme
+    wild = _share_below(volatility, history, "min") > 1 - extreme
     move = efficiency(close, window)
     rules = [quiet, wild, move > trend, move < -trend]
     names = ["low_liquidity", "high_volatility", "trending_up", "trending_down"]

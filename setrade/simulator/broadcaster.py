@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from aiohttp import WSMsgType, web
 
-from setrade.orderbook.book import changes
+from setrade.orderbook.synthetic import changes
 from setrade.simulator import faults
 from setrade.simulator.account import Account
 from setrade.simulator.faults import Fault, Faults

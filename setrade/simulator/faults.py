@@ -93,6 +93,13 @@ class Faults:
                 return fault
         return None
 
+    def withdraw(self) -> int:
+        """Forget all strikes still to come; return how many they were."""
+        with self._lock:
+            left = sum(left[1] for _, left in self._queue)
+            self._queue.clear()
+        return left
+
     @property
     def pending(self) -> int:
         """How many strikes are still to come."""

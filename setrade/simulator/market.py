@@ -14,7 +14,7 @@ import pandas as pd
 from setrade.candles import bar_interval, check
 from setrade.errors import ArgumentError, choice
 from setrade.orderbook import OrderBook, Snapshots
-from setrade.orderbook.book import as_text
+from setrade.orderbook.synthetic import as_text
 from setrade.simulator.wire import (
     CODES,
     MAX_LEVERAGE,
@@ -393,9 +393,11 @@ def orderbook(x: Exchange, query: Query) -> Message:
     category, symbol = _category(x, query), _symbol(x, query)
     deepest, default = DEPTHS[category]
     limit = whole(query, "limit", default, 1, deepest)
-    if symbol not in x.books:
-        raise Refused(10001, "params error: no book of this symbol in the simulator")
-    book, now = x.books[symbol], x.clock()
+    book, now = x.books.get(symbol), x.clock()
+    if book is None:  # assumption: a coin a side, a tick apart, at the last price
+        bid, tick = x.touch(symbol, now)[0], Decimal(x.instruments[symbol].tick_size)
+        both = {"b": [[plain(bid), "1"]], "a": [[plain(bid + tick), "1"]]}
+        return {"s": symbol, **both, "ts": now, "u": now, "seq": now, "cts": now}
     row = book.row(now)
     bids, asks = full(book.view(row, limit))
     u, stamp = FIRST_UPDATE + row, int(book.times[row])

@@ -300,9 +300,9 @@ class PrivateApi:
             "id": "1", "note": "simulator", "apiKey": key, "readOnly": 0, "secret": "",
             "permissions": rights, "ips": ["127.0.0.1"], "type": 1, "deadlineDay": 90,
             "expiredAt": "2100-01-01T00:00:00Z", "createdAt": "2020-01-01T00:00:00Z",
-            "unified": 0, "uta": 1, "userID": 1, "inviterID": 0, "vipLevel": "No VIP",
-            "mktMakerLevel": "0", "affiliateID": 0, "rsaPublicKey": "", "isMaster": True,
-            "parentUid": "0", "kycLevel": "LEVEL_DEFAULT", "kycRegion": "",
+            "unified": 0, "uta": 1, "userID": 1 + list(self.accounts).index(key), "inviterID": 0,
+            "vipLevel": "No VIP", "mktMakerLevel": "0", "affiliateID": 0, "rsaPublicKey": "",
+            "isMaster": True, "parentUid": "0", "kycLevel": "LEVEL_DEFAULT", "kycRegion": "",
         }  # fmt: skip
 
     def transactions(self, account: Account, query: Params) -> Entry:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from setrade.errors import choice
+from setrade.errors import array, choice, integer, timed
 from setrade.models.boosted import Boosted
 
 NUMBERS = ("shares", "ridge", "logistic", "boosted")
@@ -73,7 +73,8 @@ def windows(channels: pd.DataFrame, length: int) -> np.ndarray:
 
     Rows without a whole window hold NaN.
     """
-    rolled = channels.rolling(length)
+    array("channels", timed("channels", channels, needed=False), ndim=2, finite=False)
+    rolled = channels.rolling(integer("length", length, 2))
     return np.hstack([channels, rolled.mean(), rolled.std()])
 
 

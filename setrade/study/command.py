@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -21,28 +21,41 @@ CODE = ("setrade/study", "setrade/evidence", "setrade/candles", "setrade/metrics
 ON_A_GPU = 4  # each run keeps a context of its own there; more only wait for each other
 
 
-def arguments(
-    about: str | None, *, seeds: int, argv: list[str] | None = None
-) -> argparse.Namespace:
-    """Return the parsed options; ``seeds`` is the default number of them.
+def parser(about: str | None, store: str = "_build/studies") -> ArgumentParser:
+    """Return a command line that asks what all studies ask: workers, candles, folder of runs."""
+    made = ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter)
+    add = made.add_argument
+    add("--jobs", type=int, default=at_a_time(), help="runs at a time (%(default)s)")
+    add("--data", type=Path, default=os.environ.get("SETRADE_DATA"), help="folder of candles")
+    add("--store", type=Path, default=Path(store), help="folder of runs (%(default)s)")
+    return made
+
+
+def parsed(made: ArgumentParser, argv: Any = None, needs: str = "parquet files") -> Any:
+    """Return the parsed options; ``needs`` says which files the folder of candles must hold.
+
+    Raises:
+        StudyError: neither ``--data`` nor SETRADE_DATA names it.
+    """
+    args = made.parse_args(argv)
+    if args.data is None:
+        raise StudyError(f"no candles: set SETRADE_DATA to a folder with {needs}, or use --data")
+    return args
+
+
+def arguments(about: str | None, *, seeds: int, argv: Any = None) -> Namespace:
+    """Return the parsed options of a study in a `Store`; ``seeds`` is the default number of them.
 
     Raises:
         StudyError: neither ``--data`` nor SETRADE_DATA names a folder of candles.
     """
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=about, formatter_class=form)
-    add = parser.add_argument
+    made = parser(about)
+    add = made.add_argument
     add("--seeds", type=int, default=seeds, help="random seeds of each model (%(default)s)")
-    add("--jobs", type=int, default=at_a_time(), help="runs at a time (%(default)s)")
     add("--backend", choices=BACKENDS, default="loky", help="where runs go (%(default)s)")
     add("--address", help="scheduler of a Dask cluster, such as tcp://host:8786")
-    add("--data", type=Path, default=os.environ.get("SETRADE_DATA"), help="folder of candles")
-    add("--store", type=Path, default=Path("_build/studies"), help="folder of runs (%(default)s)")
     add("--repair", action="store_true", help="move a line that was cut short aside")
-    args = parser.parse_args(argv)
-    if args.data is None:
-        raise StudyError("no candles: set SETRADE_DATA to a folder of parquet files, or use --data")
-    return args
+    return parsed(made, argv)
 
 
 def at_a_time() -> int:
@@ -53,7 +66,7 @@ def at_a_time() -> int:
 
 def carry_out(
     name: str,
-    args: argparse.Namespace,
+    args: Namespace,
     configs: list[RunConfig],
     data: Data,
     setting: Setting,

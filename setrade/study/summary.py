@@ -9,6 +9,7 @@ are known fold by fold, and take whole folds.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import asdict
 from itertools import groupby, product
 from typing import Any
 
@@ -161,24 +162,51 @@ def by_year(rows: Sequence[Row], axis: str) -> dict[str, dict[str, float]]:
 
 
 def learned(rows: Sequence[Row], axis: str) -> dict[str, dict[str, Any]]:
-    """Return, by model, best validation losses less those of a constant forecast; (seeds, folds).
+    """Return, by model, what best validation losses say against those of a constant forecast.
 
-    ``gain`` above zero: the constant forecast (class shares, or one position) lost more.
-    ``gates``: rank correlation of mean gates before training with those after, one a run.
+    Returns:
+        ``gain`` (above zero: the constant forecast, class shares or one position, lost more) and
+        ``epochs``, one a run; ``gates``: rank correlation of mean gates before training with those
+        after, one a run; ``interval`` of the mean gain; ``over_seeds``: the fields of
+        `evidence.learned`, each seed the mean of its folds, absent with one seed.
     """
     out: dict[str, dict[str, Any]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        found = row["measures"]
-        if "val_loss" in found:
-            mine = out.setdefault(str(row["config"][axis]), {"gain": [], "epochs": [], "gates": []})
-            mine["gain"].append(round(found["constant_loss"] - min(found["val_loss"]), 6))
-            mine["epochs"].append(found["best_epoch"])
-            if "gates_start" in found:
-                pair = np.corrcoef(
-                    stats.rankdata([found["gates_start"], found["gates_end"]], axis=1)
-                )
-                mine["gates"].append(round(float(pair[0, 1]), 4))
-    return {name: mine | {"interval": t_interval(mine["gain"])} for name, mine in out.items()}
+        if "val_loss" in row["measures"]:
+            groups.setdefault(str(row["config"][axis]), []).append(row)
+    for name, mine in groups.items():
+        runs = [row["measures"] for row in mine]
+        gain = [round(r["constant_loss"] - min(r["val_loss"]), 6) for r in runs]
+        gated = [r for r in runs if "gates_start" in r]
+        out[name] = {
+            "gain": gain, "epochs": [r["best_epoch"] for r in runs],
+            "gates": [_order_kept(r["gates_start"], r["gates_end"]) for r in gated],
+            "interval": t_interval(gain), **_over_seeds(mine, bool(gated)),
+        }  # fmt: skip
+    return out
+
+
+def _order_kept(start: list[float], end: list[float]) -> float:
+    pair = np.corrcoef(stats.rankdata([start, end], axis=1))
+    return round(float(pair[0, 1]), 4)
+
+
+def _over_seeds(rows: Sequence[Row], gated: bool) -> dict[str, Any]:
+    """Return what `evidence.learned` says of one model's runs; {} where one seed has run."""
+    seeds = sorted({row["config"]["seed"] for row in rows})
+    if len(seeds) < 2:
+        return {}
+    mine = [[r["measures"] for r in rows if r["config"]["seed"] == seed] for seed in seeds]
+    losses = [np.mean([min(r["val_loss"]) for r in runs]) for runs in mine]
+    constant = float(np.mean([r["constant_loss"] for r in mine[0]]))
+    gates: Any = None
+    if gated:
+        ends = ("gates_start", "gates_end")
+        gates = tuple(
+            np.array([np.mean([r[end] for r in runs], 0) for runs in mine]) for end in ends
+        )
+    return {"over_seeds": asdict(evidence.learned(losses, constant, gates=gates))}
 
 
 def table(

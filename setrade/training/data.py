@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from setrade.errors import ArgumentError, array, choice, integer, places
+from setrade.errors import ArgumentError, array, choice, flag, integer, paired, places, timed
 
 
 @runtime_checkable
@@ -30,6 +30,10 @@ class TensorSet:
     """Examples that exist already as one tensor of inputs and one of targets, row by row."""
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
+        for name, part in (("x", x), ("y", y)):
+            dense = isinstance(part, Tensor) and part.layout == torch.strided and not part.is_meta
+            if not dense or not part.ndim or part.is_complex():
+                raise ArgumentError(name, part, "a dense tensor, a row an example")
         if len(x) != len(y) or not len(x):
             raise ArgumentError("y", y, f"as many targets as inputs, {len(x)}, and at least one")
         self.x, self.y = x, y
@@ -68,12 +72,16 @@ class WindowSet:
         *,
         kind: str = "class",
     ) -> None:
+        for name, value in (("channels", channels), ("targets", targets)):
+            if isinstance(getattr(value, "index", None), pd.DatetimeIndex):
+                timed(name, value)
         x = array("channels", channels, ndim=2, finite=False)
         y = array("targets", targets, ndim=1, finite=False)
         self.lookback = integer("lookback", lookback, 1, len(x))
         ends = places("ends", ends, self.lookback - 1, len(x) - 1)
         if len(y) != len(x):
             raise ArgumentError("targets", targets, f"one a bar: {len(x)}")
+        paired("targets", targets, channels)
         _finite_windows(x, ends, self.lookback)
         choice("kind", kind, ("class", "value"))
         chosen = y[ends]
@@ -134,8 +142,22 @@ def batches(
         source = (data.batch(rows) for rows in order.split(batch_size))
     else:
         source = iter(data)
-    for x, y in source:
-        yield move(x, device), move(y, device)
+    for pair in source:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise ArgumentError("data", pair, "batches of two parts: inputs and targets")
+        yield move(pair[0], device), move(pair[1], device)
+
+
+def check_source(name: str, data: Any) -> None:
+    """Refuse what gives no batches ``(x, y)``, or none at all."""
+    odd = isinstance(data, str | bytes | dict | type | np.ndarray) or (
+        isinstance(data, list | tuple)
+        and not all(isinstance(part, list | tuple) and len(part) == 2 for part in data)
+    )
+    if odd or not (isinstance(data, Examples) or hasattr(data, "__iter__")):
+        raise ArgumentError(name, data, "Examples, or batches (x, y) as of a DataLoader")
+    if isinstance(data, Sized) and not len(data):
+        raise ArgumentError(name, data, "at least one example")
 
 
 def count_batches(data: Any, batch_size: int) -> int:
@@ -224,9 +246,7 @@ def seed_everything(seed: int, *, deterministic: bool | None = None) -> np.rando
 
 def _repeat(deterministic: bool) -> None:
     """Ask torch for algorithms that repeat, or let it choose again."""
-    if not isinstance(deterministic, bool):
-        raise ArgumentError("deterministic", deterministic, "True, False or None")
-    if deterministic:
+    if flag("deterministic", deterministic):
         os.environ.setdefault(WORKSPACE, ":4096:8")
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = False

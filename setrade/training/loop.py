@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from setrade.errors import ArgumentError, integer, number
+from setrade.errors import ArgumentError, flag, instance, integer, number, tensor
 from setrade.files import atomic_path
-from setrade.training.data import batches, count_batches
+from setrade.training.data import batches, check_source, count_batches
 from setrade.training.data import device as pick_device
 
 
@@ -43,6 +43,7 @@ class Plan:
         number("lr", self.lr, 0, above=True)
         number("weight_decay", self.weight_decay, 0)
         number("clip", self.clip, 0, above=True)
+        flag("amp", self.amp)
 
 
 @dataclass
@@ -69,9 +70,9 @@ def class_weights(y: Tensor, num_classes: int = 3) -> Tensor:
         float32 weights whose mean over the examples is 1, for ``nn.CrossEntropyLoss(weight=...)``.
     """
     num_classes = integer("num_classes", num_classes, 2)
-    if not isinstance(y, Tensor) or y.dtype != torch.int64 or y.ndim != 1:
+    if tensor("y", y, ndim=1, floats=False).dtype != torch.int64:
         raise ArgumentError("y", y, "an int64 tensor of classes")
-    if not len(y) or y.min() < 0 or y.max() >= num_classes:
+    if y.min() < 0 or y.max() >= num_classes:
         raise ArgumentError("y", y, f"classes 0 … {num_classes - 1}")
     counts = torch.bincount(y, minlength=num_classes)
     if (counts == 0).any():
@@ -97,6 +98,10 @@ class PositionLoss(nn.Module):
 
     def forward(self, position: Tensor, returns: Tensor) -> Tensor:
         """Return the scalar loss of positions (B,) and forward returns (B,)."""
+        for name, x in (("position", position), ("returns", returns)):
+            dense = isinstance(x, Tensor) and x.layout == torch.strided and not x.is_meta
+            if not dense or not (x.is_floating_point() or name == "returns") or x.is_complex():
+                raise ArgumentError(name, x, "a dense tensor of numbers (B,)")
         if position.shape != returns.shape:
             raise ArgumentError(
                 "position", position, f"the shape of returns, {tuple(returns.shape)}"
@@ -313,8 +318,11 @@ def fit(
     plan = replace(plan or Plan(), **changes)
     where = device if isinstance(device, torch.device) else pick_device(device)
     for name, data in (("train", train), ("val", val)):
-        if data is not None and hasattr(data, "__len__") and not len(data):
-            raise ArgumentError(name, data, "at least one example")
+        if data is not None or name == "train":
+            check_source(name, data)
+            if not hasattr(data, "__len__"):  # an iterator is empty after the first epoch
+                raise ArgumentError(name, data, "batches with a length, to be gone through again")
+    instance("net", net, nn.Module, "a torch module")
     if isinstance(loss, nn.Module):
         loss.to(where)  # class weights live where the net does
     net.to(where)
@@ -374,6 +382,8 @@ def predict(
         A float32 tensor (n, ...).
     """
     integer("batch_size", batch_size, 1)
+    check_source("data", data)
+    instance("net", net, nn.Module, "a torch module")
     if device is None:
         where = next((p.device for p in net.parameters()), torch.device("cpu"))
     else:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
 import shutil
 import threading
 
+import moves
 import pytest
 from test_site import CONTENT, HTML
 
@@ -77,6 +79,11 @@ def settle(tab) -> None:
     tab.evaluate("() => window.MathJax?.startup?.promise")
 
 
+CUT = """[...document.querySelectorAll("article .highlight pre")]
+    .filter(code => !code.closest(".cell_output") && code.scrollWidth > code.clientWidth + 1)
+    .map(code => code.textContent.slice(0, 80))"""
+
+
 @pytest.mark.parametrize("name", CONTENT)
 def test_page_is_clean_rendered_and_fits_a_phone(tab, site, name):
     tab.goto(f"{site}/{name}")
@@ -87,9 +94,11 @@ def test_page_is_clean_rendered_and_fits_a_phone(tab, site, name):
     assert tab.locator("mjx-merror, [data-mjx-error]").count() == 0
     broken = tab.evaluate("[...document.images].filter(i => !i.naturalWidth).map(i => i.src)")
     assert broken == []
+    assert tab.evaluate(CUT) == [], "code is cut at 1280 px"
     tab.set_viewport_size({"width": 390, "height": 844})
     width = tab.evaluate("document.documentElement.scrollWidth")
     assert width <= 390, f"{name} scrolls sideways on a phone: {width} px"
+    assert tab.evaluate(CUT) == [], "code is cut at 390 px"
 
 
 def test_dark_mode_changes_the_background(browser, site):
@@ -114,3 +123,67 @@ def test_solutions_are_folded_until_asked_for(tab, site):
     settle(tab)
     folded = tab.locator("article .solution.dropdown, article .solution.toggle-hidden")
     assert folded.count() >= 2
+
+
+# ---- Pictures that move.
+
+
+MOVING = [
+    (n, move)
+    for n in CONTENT
+    for move in re.findall(r'data-move="(\w+)"', (HTML / n).read_text(encoding="utf-8"))
+]
+
+
+def test_every_moving_picture_is_on_the_site_once():
+    assert sorted(move for _, move in MOVING) == sorted(moves.DATA)
+
+
+@pytest.mark.parametrize(("name", "move"), MOVING)
+def test_a_picture_moves_by_keys_and_says_so(tab, site, name, move):
+    tab.goto(f"{site}/{name}")
+    settle(tab)
+    place = tab.locator(f"[data-move={move}]")
+    said = place.locator("[role=status]")
+    before = said.text_content()
+    control = place.locator("input").first
+    control.focus()
+    control.press("End" if control.get_attribute("type") == "range" else "q")
+    assert said.text_content() != before
+    named = place.locator("input, select").evaluate_all("list => list.map(x => x.labels.length)")
+    assert set(named) == {1}, "every control has its label"
+    assert tab.faults == []
+
+
+@pytest.mark.parametrize(("name", "move"), MOVING)
+def test_a_picture_stands_still_with_scripts_off(browser, site, name, move):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{site}/{name}")
+    place = page.locator(f"[data-move={move}]")
+    assert place.locator("svg, img").first.bounding_box()["width"] > 100
+    assert len(place.inner_text().split()) > 20
+    assert page.locator(".move-live").count() == 0
+    context.close()
+
+
+def test_a_pixel_shows_its_two_bars(tab, site):
+    name = next(n for n, move in MOVING if move == "gasf")
+    tab.goto(f"{site}/{name}")
+    settle(tab)
+    tab.locator(".move-pixels").click(position={"x": 6 * 40 + 2, "y": 6 * 10 + 2})
+    assert "Row 10, column 40" in tab.locator("[data-move=gasf] [role=status]").text_content()
+
+
+def test_claims_are_filtered_on_the_page(tab, site):
+    name = next(n for n, move in MOVING if move == "claims")
+    tab.goto(f"{site}/{name}")
+    settle(tab)
+    rows = tab.locator("#claims td [id^=claim-]")
+    every = rows.count()
+    assert every == tab.locator(".move-forest li").count() > 100
+    tab.locator("label:has(> span:text-is('verdict')) select").select_option("holds")
+    shown = tab.locator(".move-forest li").count()
+    visible = "list => list.filter(x => x.closest('tr').getClientRects().length).length"
+    assert 0 < shown < every
+    assert rows.evaluate_all(visible) == shown

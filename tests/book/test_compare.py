@@ -72,6 +72,8 @@ SAME = {
     "a wider column": ("  9.99 x\n", " 10.00 x\n"),
     "minus zero": ("-0.00", "0.00"),
     "an exponent": ("1.2e-07", "1.3e-07"),
+    "minus zero, whole": ("[-0. 1.]", "[ 0. 1.]"),
+    "digits that follow the neighbours": ("[0.5 0.25]", "[0.50 0.25]"),
     "NaN in both": ("nan 0.1", "nan 0.1"),
     "a table": ("<td>0.123</td>", "<td>0.124</td>"),
 }
@@ -94,6 +96,24 @@ SPOILED = {
     "one more": ("a 0.45", "a 0.45 0.45", "text:"),
     "a line less": ("a 1\nb 2\n", "a 1\n", "text:"),
     "a thousand": ("5,528", "5,529", "stored 5,528, printed 5,529"),
+    "no separator": ("5,528 bars", "5528 bars", "stored 5,528, printed 5528"),
+    "a shape that reads as a thousand": ("(1,224)", "(1224)", "stored 1,224, printed 1224"),
+    "a sign for an integer": ("+3", "3", "stored +3, printed 3"),
+    "a minus that is none": ("−0.45", "0.45", "stored −0.45, printed 0.45"),
+    "an exponent's sign": ("1.5e-03", "1.5e+03", "stored 1.5e-03, printed 1.5e+03"),
+    "an exponent": ("1.50e-03", "1.53e-03", "3 times a unit in the last place"),
+    "past all floats": ("1e999", "2e999", "stored 1e999, printed 2e999"),
+    "a cell of a table": (
+        "<td>1,204</td><td>0.5</td>",
+        "<td>1,204</td><td>0.7</td>",
+        "printed 0.7",
+    ),
+    "a row of a table": ("<tr><td>1</td></tr><tr><td>2</td></tr>", "<tr><td>1</td></tr>", "text:"),
+    "a style of a table": ('<td style="width: 30px">1', '<td style="width: 31px">1', "printed 31"),
+    "a hash": ("sha 3f4a5e", "sha 3f4b5e", "text:"),
+    "a share": ("41%", "42%", "stored 41, printed 42"),
+    "a boolean": ("True", "False", "text:"),
+    "missing for a number": ("<td>0.1</td>", "<td><NA></td>", "not a number: ['<NA>'] printed"),
     "a date": ("2021-09-27", "2021-09-28", "stored 27, printed 28"),
     "a table's head": ("<th>mean</th>", "<th>max</th>", "text:"),
 }
@@ -123,6 +143,19 @@ def test_a_declared_tolerance_is_used_and_bounds():
     assert differences("120 trades", "122 trades", integers=3, effect=10) == []
     assert differences("200.0", "230.0", relative=0.2, effect=100) == []
     assert differences("a 0.45", "b 0.45", **TRAINED)  # never text
+
+
+def test_no_number_may_move_by_more_than_the_effect():
+    """A share of a large number is wider than what the text reads, whatever it is called."""
+    wide = {"relative": 0.5, "decimals": 0.01, "effect": 0.1}
+    assert differences("0.10", "0.15", **wide) == []
+    (found,) = differences("200.00", "230.00", **wide)
+    assert "300 times its tolerance" in found
+
+
+def test_a_tolerance_is_no_leave_to_write_an_integer_another_way():
+    assert differences("5,528", "5528", integers=3, effect=10)
+    assert differences("999", "1,001", integers=3, effect=10) == []
 
 
 def test_a_tolerance_finer_than_the_last_place_allows_the_last_place():
@@ -249,7 +282,11 @@ def test_the_makefile_pins_what_environments_know_and_the_caller_wins():
     assert seen(PINS="none") == {}
 
 
-TRAINING = {"fit", "train"}  # methods and functions that train a net, trees or a mixture
+TRAINING = {
+    "fit",
+    "train",
+    "train_hedge",
+}  # methods and functions that train a net, trees or a mixture
 
 
 def trains(node: ast.AST) -> bool:

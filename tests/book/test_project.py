@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -129,6 +130,56 @@ def test_a_torn_pyproject_is_named_with_what_helps(tmp_path):
     (found,) = install_check.faults(tmp_path)
     assert found.startswith("pyproject.toml is torn")
     assert "git checkout -- pyproject.toml" in found
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A folder with what `make` reads before it installs, and a Python that only takes notes."""
+    (tmp_path / "tools").mkdir()
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "tools/install_check.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    noting = tmp_path / "python"
+    noting.write_text(
+        '#!/bin/sh\necho "$0 $*" >> calls\n'
+        f'case "$*" in\n*install_check*) exec {sys.executable} "$@" ;;\n'
+        "*version_info*) echo 3.11 ;;\n"
+        '"-m pip --version") test -e whole ;;\n'
+        '"-m venv .venv") mkdir -p .venv/bin; cp python .venv/bin/python; touch whole ;;\n'
+        "esac\n",
+        encoding="utf-8",
+    )
+    noting.chmod(0o755)
+    return tmp_path
+
+
+def installs(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run what every target runs first, with the Python that only takes notes."""
+    command = ["make", "PYTHON=./python", ".venv/.ready-3.11"]
+    return subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "pyproject.toml"])
+def test_make_says_what_helps_where_a_file_that_it_installs_from_is_gone(bare, name):
+    assert installs(bare).returncode == 0
+    (bare / name).unlink()
+    done = installs(bare)
+    assert done.returncode
+    assert f"git checkout -- {name}" in done.stderr
+    (bare / name).touch()
+    assert f"git checkout -- {name}" in installs(bare).stderr
+
+
+def test_half_an_environment_is_made_again(bare):
+    """A kill between Python and pip, or a Python of another version."""
+    made = ".venv/bin/python -m pip install"
+    (bare / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(bare / "python", bare / ".venv" / "bin" / "python")
+    assert installs(bare).returncode == 0
+    calls = (bare / "calls").read_text(encoding="utf-8")
+    assert calls.index("./python -m venv .venv") < calls.index(made)
+    (bare / "constraints.txt").touch()
+    assert installs(bare).returncode == 0
+    assert (bare / "calls").read_text(encoding="utf-8").count("-m venv") == 1  # whole: kept
 
 
 def test_the_install_check_ends_as_make_needs_it():

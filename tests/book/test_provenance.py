@@ -98,6 +98,32 @@ CHANGES = {
         "changed by hand",
     ),
     "an edited cell": (lambda nb, code: code[2].update(source=["1"]), "changed by hand"),
+    "edited prose": (
+        lambda nb, code: next(c for c in nb["cells"] if c["cell_type"] == "markdown").update(
+            source=["0.99 of all"]
+        ),
+        "changed by hand",
+    ),
+    "a missing cell of prose": (
+        lambda nb, code: nb["cells"].remove(
+            next(c for c in nb["cells"] if c["cell_type"] == "markdown")
+        ),
+        "changed by hand",
+    ),
+    "a missing last cell": (lambda nb, code: nb["cells"].pop(), "changed by hand"),
+    "one more cell": (lambda nb, code: nb["cells"].append(nb["cells"][1]), "changed by hand"),
+    "a tolerance that its chapter does not have": (
+        lambda nb, code: code[2]["metadata"].update(tolerance={"decimals": 9, "effect": 10}),
+        "cell",
+    ),
+    "no list of outputs": (lambda nb, code: code[1].pop("outputs"), "torn or no notebook"),
+    "no execution count": (lambda nb, code: code[1].pop("execution_count"), "torn or no notebook"),
+    "no metadata of a cell": (lambda nb, code: code[1].pop("metadata"), "torn or no notebook"),
+    "a cell that is none": (lambda nb, code: nb["cells"].insert(0, None), "torn or no notebook"),
+    "no hash of its source": (
+        lambda nb, code: nb["metadata"]["setrade"].pop("source_sha256"),
+        "torn or no notebook",
+    ),
     "another format": (lambda nb, code: nb.update(nbformat=3), "is in notebook format 3"),
 }
 
@@ -150,9 +176,9 @@ def test_the_first_cell_says_how_to_install_the_package():
         notebook = json.loads((BOOK / f"{source.stem}.ipynb").read_text(encoding="utf-8"))
         first = notebook["cells"][0]
         assert first["metadata"]["jupyter"]["source_hidden"] is True
-        assert "".join(first["source"]) == book.INSTALL
+        assert "".join(first["source"]) == provenance.INSTALL
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", book.INSTALL], capture_output=True, text=True,
+        [sys.executable, "-I", "-S", "-c", provenance.INSTALL], capture_output=True, text=True,
         encoding="utf-8", cwd="/",
     )  # fmt: skip
     assert done.returncode == 1
@@ -169,6 +195,18 @@ def test_a_declared_tolerance_is_told_to_the_reader():
                 assert "".join(after["source"]) == f"*{tolerance.words()} on other processors*"
                 told += 1
     assert told > 0
+
+
+def test_a_tolerance_that_cannot_be_meant_is_named_with_its_cell(copy, monkeypatch, capsys):
+    source, notebook = copy
+    source.write_text('# %% tolerance={"decimals": 0.3, "effect": 0.1}\nx = 1\n', encoding="utf-8")
+    monkeypatch.setattr(book, "CHAPTERS", source.parent)
+    before = notebook.read_bytes()
+    assert book.command_execute([], force=True) == 1
+    said = capsys.readouterr().err
+    assert "wider than the effect" in said
+    assert "the cell that starts «x = 1»" in said
+    assert notebook.read_bytes() == before
 
 
 def test_prose_in_a_helper_does_not_make_a_chapter_stale(tmp_path, monkeypatch):

@@ -100,3 +100,9 @@ def test_no_formula_is_left_as_source(name):
 @pytest.mark.parametrize("name", [n for n in CONTENT if n.startswith("book/generated/api_")])
 def test_every_reference_page_documents_something(name):
     assert page(name).select("article dl.py dt.sig"), "an empty page: were its names excluded?"
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_a_link_to_a_term_shows_its_definition(name):
+    for link in page(name).select("article a.reference[href*='#term-']"):
+        assert len(link.get("title", "").split()) >= 3, link

@@ -1,0 +1,78 @@
+"""Every page can be used without a mouse and read in any light: axe-core finds nothing serious."""
+
+from __future__ import annotations
+
+import pytest
+from test_browser import browser, pytestmark, settle, site  # noqa: F401
+from test_site import CONTENT, PAGES
+
+OTHERS = [p for p in PAGES if p in ("index.html", "search.html", "genindex.html", "404.html")]
+SOURCE = [p for p in PAGES if p.startswith("_modules/setrade/")][:1]  # they are all alike
+WAYS = {"wide": (1280, 900, "light"), "phone": (390, 844, "light"), "dark": (1280, 900, "dark")}
+# The colours of code are the same everywhere, and there are many words of it: they are looked at
+# once, in `CODE`. One excluded box a cell: axe compares each element with each excluded one.
+WORDS = {"exclude": [[".highlight pre"]]}
+CODE = next(p for p in CONTENT if p.startswith("book/03_"))
+COLOURS = {"runOnly": ["color-contrast"]}
+OTHER = {"rules": {"color-contrast": {"enabled": False}}}
+
+
+def faults(page, rules: dict, where: dict | None = None) -> list[str]:
+    from axe_playwright_python.sync_playwright import Axe
+
+    options = {"resultTypes": ["violations"]} | rules
+    found = Axe().run(page, context=where, options=options).response["violations"]
+    return [
+        f"{rule['impact']} {rule['id']}: {node['html'][:120]} ({node.get('failureSummary')})"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+
+
+def turned(page, way: str):
+    """Return the page as it is seen in one way; the theme follows the system, boxes their size."""
+    width, height, scheme = WAYS[way]
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=scheme)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    themed = page.evaluate("() => document.documentElement.dataset.theme")
+    assert themed in (scheme, None)  # 404.html stands alone
+    return page
+
+
+@pytest.fixture(scope="module")
+def reader(browser):  # noqa: F811
+    context = browser.new_context(reduced_motion="reduce")
+    context.set_default_timeout(120_000)  # axe takes seconds a page, on a busy machine many
+    yield context.new_page()
+    context.close()
+
+
+@pytest.mark.parametrize("name", [*CONTENT, *OTHERS, *SOURCE])
+def test_nothing_serious(reader, site, name):  # noqa: F811
+    turned(reader, "wide").goto(f"{site}/{name}")
+    settle(reader)
+    found = {way: faults(turned(reader, way), COLOURS, WORDS) for way in ("wide", "dark")}
+    for way in ("wide", "phone"):
+        found[way] = found.get(way, []) + faults(turned(reader, way), OTHER)
+    assert not any(found.values()), found
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_code_can_be_read(reader, site, way):  # noqa: F811
+    reader.goto(f"{site}/{CODE}")
+    settle(reader)
+    assert faults(turned(reader, way), COLOURS, {"include": [["article"]]}) == []
+
+
+def test_what_is_wrong_is_found(reader, site):  # noqa: F811
+    reader.goto(f"{site}/{CODE}")
+    settle(reader)
+    faint = "e => e.innerHTML = '<p style=color:#888;background:#999>faint</p>'"
+    for spoil, rules, rule in (
+        ("e => e.append(document.createElement('button'))", OTHER, "button-name"),
+        (faint, COLOURS, "color-contrast"),
+    ):
+        turned(reader, "wide").locator("article").first.evaluate(spoil)
+        assert any(rule in fault for fault in faults(reader, rules, WORDS))
