@@ -13,7 +13,7 @@
 # - watch its inputs for drift, without being fooled by chance
 # ```
 #
-# *You need* {ref}`ch-backtesting` and {ref}`ch-bybit`. *Runs* in under 30 s on two cores.
+# *You need* {ref}`ch-backtesting` and {ref}`ch-bybit`. *Runs* in under 45 s on two cores.
 
 # %%
 import asyncio
