@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import json
 import platform
@@ -40,10 +41,12 @@ def _module_file(dotted: str) -> Path | None:
     return None
 
 
-def _imports(tree: ast.AST, package: str) -> set[str]:
-    """Return the dotted ``setrade`` names that a syntax tree imports, relative ones too."""
+# A module is read by nearly every chapter: its text is taken apart once, and not 29 times.
+@functools.cache
+def _imports(text: str, package: str) -> frozenset[str]:
+    """Return the dotted ``setrade`` names that a source imports, relative ones too."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -52,11 +55,13 @@ def _imports(tree: ast.AST, package: str) -> set[str]:
                 parts = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parts, base]).rstrip(".")
             found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return {name for name in found if name.split(".")[0] == "setrade"}
+    return frozenset(name for name in found if name.split(".")[0] == "setrade")
 
 
-def _code_only(tree: ast.AST) -> str:
-    """Dump a tree without docstrings, so that prose alone never makes a notebook stale."""
+@functools.cache
+def _code_only(text: str) -> str:
+    """Dump a source without docstrings, so that prose alone never makes a notebook stale."""
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
@@ -86,7 +91,7 @@ def helpers_of(source: Path) -> list[Path]:
         file = todo.pop()
         inside = file.relative_to(ROOT).with_suffix("").parts
         package = ".".join(inside[:-1])
-        for name in sorted(_imports(ast.parse(file.read_text(encoding="utf-8")), package)):
+        for name in sorted(_imports(file.read_text(encoding="utf-8"), package)):
             module = _module_file(name)
             if module is not None and module not in seen:
                 seen[module] = None
@@ -104,7 +109,7 @@ def helper_hash(source: Path) -> str:
     digest = hashlib.sha256()
     for file in helpers_of(source):
         digest.update(file.relative_to(ROOT).as_posix().encode())
-        digest.update(_code_only(ast.parse(file.read_text(encoding="utf-8"))).encode())
+        digest.update(_code_only(file.read_text(encoding="utf-8")).encode())
     text = source.read_text(encoding="utf-8")
     for stored in (*sorted((BOOK / "results").glob("*.json")), BOOK / "claims.yml"):
         if stored.name in text:
