@@ -111,8 +111,8 @@ def command_build() -> int:
 
     site_pages.write_all()
     html = ROOT / "_build" / "html"
-    flags = ["-W", "-n", "--keep-going", "-q"]
-    code = subprocess.run([sys.executable, "-c", SITE, "build", *flags, str(ROOT)], cwd=ROOT).returncode
+    command = [sys.executable, "-c", SITE, "build", "-W", "-n", "--keep-going", "-q", str(ROOT)]
+    code = subprocess.run(command, cwd=ROOT).returncode
     if code == 0:
         print(f"The book is at {html.relative_to(ROOT)}/index.html")
     return code

@@ -7,7 +7,8 @@ import pytest
 
 CLEAN = {
     "__init__.py": '"""A package."""\n',
-    "one.py": '"""One."""\n\n# why\nX = 1\n\n\nclass A:\n    """An A."""\n\n    y = """\n    text"""\n\n    def f(self): ...\n',
+    "one.py": '"""One."""\n\n# why\nX = 1\n\n\n'
+    'class A:\n    """An A."""\n\n    y = """\n    text"""\n\n    def f(self): ...\n',
     "two/__init__.py": "from .inner import B\n",
     "two/inner.py": "from setrade.one import X\n\n\nclass B:\n    x = X\n",
 }
@@ -33,7 +34,8 @@ def test_a_clean_package(figures, capsys):
     found = figures(CLEAN)
     assert {name: value for name, (value, _) in found.items()} == {
         "files": 4, "lines": 20, "lines of code": 9, "lines of the largest file": 13,
-        "files of two": 2, "folders in folders": 0, "modules in an import cycle": 0, "class names twice": 0,
+        "files of two": 2, "folders in folders": 0, "modules in an import cycle": 0,
+        "class names twice": 0,
     }  # fmt: skip
     assert found["lines of the largest file"][1] == "setrade.one"
     assert house.main([]) == 0

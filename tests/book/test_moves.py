@@ -1,4 +1,4 @@
-"""The moving pictures compute what setrade computes: the scripts run in a browser, both on many inputs."""
+"""The moving pictures compute what setrade computes: both are run on many inputs."""
 
 from __future__ import annotations
 

@@ -120,7 +120,9 @@ def test_a_directive_and_a_table_are_prose():
 
 
 def test_the_end_of_a_directive_is_no_beginning_of_code():
-    text = "```{note}\nIt is 1.5.\n```\n\nIt is 2.5.\n\n```{tip}\n3.5\n```\n```python\nf(4.5)\n```\n"
+    text = (
+        "```{note}\nIt is 1.5.\n```\n\nIt is 2.5.\n\n```{tip}\n3.5\n```\n```python\nf(4.5)\n```\n"
+    )
     assert [s.number.text for s in stated(text, 0, 0)] == ["1.5", "2.5", "3.5"]
 
 

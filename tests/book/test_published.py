@@ -1,4 +1,4 @@
-"""Buttons that lead to a repository stand only where that repository publishes; a lost reader is led home."""
+"""Buttons to a repository stand only where it publishes; a lost reader is led home."""
 
 from __future__ import annotations
 
