@@ -59,7 +59,10 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) tools/install_check.py
 	@test -x $(BIN)/python && test "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = "$(VERSION)" \
 	  && $(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[cpu,book,test,bench]'
+	@# The pip of a new .venv may be years old and takes three times as long to choose 180 packages.
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt pip
+	@# Half of what is installed is never imported: Python compiles what is, when it is.
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt -e '.[cpu,book,test,bench]'
 	@touch $@
 
 .PHONY: execute
