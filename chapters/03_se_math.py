@@ -431,7 +431,7 @@ assert alive.std(0).max() > 100 * dead.std(0).max()
 #
 # ## Exercises
 #
-# ```{exercise} The same bars in another order
+# ```{exercise} The same bars in another order ★
 # :label: ex-se-1
 # In the pencil example the returns are 1, 2, 3. Let them be 3, 2, 1 instead. Which gates
 # change? Answer before you compute.
@@ -453,7 +453,7 @@ assert (se_by_hand(X_turned, W1, W2)[2] == s).all()
 # ```{solution-end}
 # ```
 #
-# ```{exercise} Weights of one sign
+# ```{exercise} Weights of one sign ★★
 # :label: ex-se-2
 # The SE chapter draws its weights as `random() * scale`, with `random()`
 # between 0 and 1. Show that no gate can then be below one half, whatever the market does.
@@ -480,7 +480,7 @@ assert (both < 0.5).float().mean() > 0.2
 # ```{solution-end}
 # ```
 #
-# ```{exercise} A budget of parameters
+# ```{exercise} A budget of parameters ★★
 # :label: ex-se-3
 # You have 50 channels and may spend 1,000 parameters on the block, biases included. Which
 # whole number is the smallest $r$ that fits? Work it out, then count. Mind that the hidden
@@ -502,6 +502,22 @@ assert 9 not in [50 // r for r in range(1, 51)]
 
 # %% [markdown]
 # ```{solution-end}
+# ```
+#
+# ```{exercise} Gates of your own channels ★★★
+# :label: ex-se-own
+# Compute channels of your own bars, standardise them on the first 70 %, and draw an untrained
+# block over them, as section 6 did. Write down which channel it favours and a sentence that
+# explains why it should. Then draw nineteen more blocks. How many of them support your sentence?
+# ```
+#
+# ```{solution} ex-se-own
+# :class: dropdown
+# With $C$ channels, about one draw in $C$ favours the same channel as yours did, whatever your
+# sentence says. If many more do, the cause is in the input and not in the weights: a channel that
+# was not standardised, or one that is nearly always on one side of zero, has a larger mean than the
+# others and moves every gate more. Look at the mean of each channel over the windows before you
+# look at another gate.
 # ```
 #
 # ## Further reading

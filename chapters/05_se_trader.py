@@ -662,7 +662,7 @@ print("sell, hold, buy =", labels.SELL, labels.HOLD, labels.BUY)
 #
 # ## Exercises
 #
-# ```{exercise} A maker's labels
+# ```{exercise} A maker's labels ★
 # :label: ex-trader-1
 # A maker order pays 2 bps and does not slip. What is the break-even of a long that enters and leaves
 # as a maker? Which share of one-bar moves is still a hold?
@@ -684,7 +684,7 @@ assert held["hold"] < shares[1]["hold"] / 2
 # ```
 #
 # <!-- number: 15 by the exercise -->
-# ```{exercise} Purge by hand
+# ```{exercise} Purge by hand ★
 # :label: ex-trader-2
 # 100 bars, windows of 5, a horizon of 2, fractions 70/15/15. Which is the last training window? Work
 # it out on paper, then ask `labels.chronological`.
@@ -707,7 +707,7 @@ assert small.validation[0] == 70
 # ```{solution-end}
 # ```
 #
-# ```{exercise} A gate that says one half
+# ```{exercise} A gate that says one half ★★
 # :label: ex-trader-3
 # Set the last layer of the block to zero. What are the gates? Show that the SE trader then equals its
 # twin on half the input. What does that say about comparing the two after one step of training?
@@ -732,6 +732,22 @@ print("gates:", half.gates(windows).unique().tolist())
 # where both have stopped improving.
 #
 # ```{solution-end}
+# ```
+#
+# ```{exercise} The trader on your own bars ★★★
+# :label: ex-trader-own
+# Train the SE trader and its twin without the block on bars of your own, with three seeds each, and
+# write the accuracy of the most frequent class beside both. Decide beforehand what difference you
+# would call a gain, and how you would find out that the nets learned nothing at all.
+# ```
+#
+# ```{solution} ex-trader-own
+# :class: dropdown
+# First the shares of the three classes in the test part: a net that always says the most frequent
+# one has that accuracy and has learned nothing. The loss says more than the accuracy, since it can
+# fall while no decision changes. Compare the two nets seed by seed, because the same seed gives both
+# the same order of windows, and report all three differences. If they do not have one sign, three
+# seeds have found nothing.
 # ```
 #
 # ## Further reading

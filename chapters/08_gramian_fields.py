@@ -523,7 +523,7 @@ assert shares[1] > 5 * shares[0]
 # ## Exercises
 
 # %% [markdown]
-# ```{exercise} Angles by hand
+# ```{exercise} Angles by hand ★
 # :label: ex-gramian-1
 # Take the closes 10, 30, 20. Write down the angles, the GASF and the GADF without a
 # computer.
@@ -550,7 +550,7 @@ assert gadf(three).tolist() == by_pencil_difference
 # ```
 
 # %% [markdown]
-# ```{exercise} Which way does time run?
+# ```{exercise} Which way does time run? ★★
 # :label: ex-gramian-2
 # Reverse a window in time. What happens to its GASF and to its GADF? Then mirror a GADF left
 # to right, turn it by 180 degrees, and transpose it, three augmentations that are common for
@@ -581,7 +581,7 @@ assert (np.diag(gadf(rise)[:, ::-1]) != 0).any()
 # ```
 
 # %% [markdown]
-# ```{exercise} A signed channel
+# ```{exercise} A signed channel ★★
 # :label: ex-gramian-3
 # Keep the blind GASF, but put one number beside it: the sign of the last close minus the
 # first, as a second channel that is constant over the picture. Does the pair tell a rise from
@@ -612,6 +612,21 @@ assert not np.array_equal(with_sign(rise), with_sign(fall))
 # ```
 
 # %% [markdown]
+# ```{exercise} A field of your own market ★★★
+# :label: ex-gramian-own
+# Take a week of bars of your own in which the price fell and the week before or after in which it
+# rose. Draw both as GASF and as GADF, show them to somebody who does not know which is which, and
+# ask. Then scale each window by the whole two weeks instead of by itself. What changes?
+# ```
+#
+# ```{solution} ex-gramian-own
+# :class: dropdown
+# Scaled by itself, each week fills the whole range from −1 to 1, so the picture tells the shape and
+# not the size of the move: a quiet week and a wild one may look alike. Scaled by both, the quiet
+# week lies in a narrow band of angles, and its picture is nearly of one colour. Neither is wrong.
+# They answer two questions, and a net can only answer the one whose pictures it is shown.
+# ```
+#
 # ## Further reading
 #
 # - {cite:t}`wang2015` define GASF, GADF and the {term}`Markov transition field`, which

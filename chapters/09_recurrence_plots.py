@@ -460,7 +460,7 @@ assert counted > known + 0.05
 # ## Exercises
 
 # %% [markdown]
-# ```{exercise} By hand
+# ```{exercise} By hand ★
 # :label: ex-recurrence-1
 # Take the prices 1, 2, 1, 2 and states of two values, one bar apart. Write down the distances
 # and the plot for $\varepsilon = 1$.
@@ -483,7 +483,7 @@ assert recurrence(x, 2, eps=1).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
 # ```
 
 # %% [markdown]
-# ```{exercise} Noise on a wave
+# ```{exercise} Noise on a wave ★★
 # :label: ex-recurrence-2
 # Add noise to a sine with a period of 24 bars and watch DET fall. At which noise level does
 # it reach the DET of pure noise? Use states of three values, two bars apart.
@@ -512,7 +512,7 @@ assert det[-2] - det[-1] < 0.05
 # ```
 
 # %% [markdown]
-# ```{exercise} Does laminarity say more?
+# ```{exercise} Does laminarity say more? ★★
 # :label: ex-recurrence-3
 # Repeat section 6 with LAM instead of DET, for nine shuffled markets. Does the real value
 # again lie below all of them? Would you report it as a second finding?
@@ -543,6 +543,22 @@ assert mean_lam(price) < min(others)
 # ```
 
 # %% [markdown]
+# ```{exercise} How often does your market return? ★★★
+# :label: ex-recurrence-own
+# Draw recurrence plots of log prices and of log returns over one week of your own bars, choosing
+# $\varepsilon$ so that five of a hundred pairs recur in each. Compare both with the same week
+# shuffled. Which of the four pictures would you have recognised?
+# ```
+#
+# ```{solution} ex-recurrence-own
+# :class: dropdown
+# Prices wander, so their plot has large blocks along the diagonal and empty corners, and shuffling
+# them destroys the blocks: that difference only says that prices are not independent draws. Returns
+# are the fair test. Blocks that are left there, and gone after shuffling, are stretches of like
+# volatility, which is real but says nothing about direction. Shuffle several times, since one
+# shuffled week is a single draw from chance.
+# ```
+#
 # ## Further reading
 #
 # - {cite:t}`eckmann1987`: two pages that started it, with pictures worth the look.

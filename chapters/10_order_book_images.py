@@ -1040,7 +1040,7 @@ for levels in (1, 4):
 #
 # ## Exercises
 #
-# ```{exercise} Nothing planted, nothing found
+# ```{exercise} Nothing planted, nothing found ★
 # :label: ex-book-1
 # Make a book with `signal=0`, no walls and no spoofs. What should the rank correlation of
 # section 4 be? Check it on four seeds. How much does it scatter?
@@ -1066,7 +1066,7 @@ assert np.abs(ranks).max() < 0.08
 # ```{solution-end}
 # ```
 #
-# ```{exercise} What counts as large
+# ```{exercise} What counts as large ★★
 # :label: ex-book-2
 # Section 6 called 6 BTC large. Try 4, 6, 8 and 10. What happens to precision and recall?
 # Which would you choose for a market whose spoofs you do not know?
@@ -1098,7 +1098,7 @@ assert table.recall[10] < table.recall[8]
 # ```{solution-end}
 # ```
 #
-# ```{exercise} A heat map for a net
+# ```{exercise} A heat map for a net ★★★
 # :label: ex-book-3
 # A net that runs live needs one picture per snapshot, without new memory each time. Draw
 # pictures of 64 snapshots, ending at every tenth one, into a buffer that you keep. Show that
@@ -1122,6 +1122,22 @@ assert np.array_equal(cut.volume, buffer)
 
 # %% [markdown]
 # ```{solution-end}
+# ```
+#
+# ```{exercise} A book of your own ★★★
+# :label: ex-book-own
+# Record the book of a pair that you follow for an hour ({ref}`ch-bybit` has the stream), and compute
+# how imbalance now and the move of the mid over the next second go together. Then take the moves
+# over the next minute. At which horizon does a predicted move pay the fees of both sides?
+# ```
+#
+# ```{solution} ex-book-own
+# :class: dropdown
+# Check the recording first: gaps, sequence numbers, crossed prices. At a second you will very likely
+# find a clear rank correlation, because the mid moves to where the nearer queue is thinner. Its
+# moves are mostly below a tick or two, far less than two taker fees. At a minute the moves are
+# larger and the correlation is nearly gone. Report both beside the fee, in basis points, and the
+# share of moves that exceed it.
 # ```
 #
 # ## Further reading

@@ -684,7 +684,7 @@ assert other.equity.iloc[-1] != same.equity.iloc[-1]
 #
 # ## Exercises
 #
-# ```{exercise} A short by hand
+# ```{exercise} A short by hand ★
 # :label: ex-backtest-short
 # Start with 100 dollars, no costs. Be short with all of it from the open of bar 1 at 100. The
 # price opens at 80 on bar 3, where you close. What is the equity? And what would a long have
@@ -707,7 +707,7 @@ for side, by_pencil in ((-1, 120.0), (1, 80.0)):
 # ```
 #
 # <!-- number: 15 by the minutes of a bar -->
-# ```{exercise} A Sharpe ratio a hundred times too good
+# ```{exercise} A Sharpe ratio a hundred times too good ★
 # :label: ex-backtest-units
 # Somebody divides the mean return in per cent by the standard deviation as a fraction, and
 # takes 252 days. By which factor is her Sharpe ratio of 15-minute returns wrong?
@@ -728,7 +728,7 @@ assert np.isclose(factor, 100 * np.sqrt(252 / 35_040))
 # ```{solution-end}
 # ```
 #
-# ```{exercise} The best of nothing
+# ```{exercise} The best of nothing ★★
 # :label: ex-backtest-noise
 # Shuffle the bars of the sample in time, so that no lookback can mean anything. Sweep the same
 # grid, without costs. How high is the best Sharpe ratio? Use the first half's length.
@@ -762,6 +762,22 @@ assert np.median(highest) > pair[0]  # without costs, but on nothing at all
 
 # %% [markdown]
 # ```{solution-end}
+# ```
+#
+# ```{exercise} The cost of your own trades ★★★
+# :label: ex-backtest-own
+# Take the last twenty trades of an account, yours or on paper, with the times at which they were
+# decided and at which they were filled. Rebuild them as target positions on bars and run them through
+# `backtest.run`. Where do the account and the engine part, trade by trade?
+# ```
+#
+# ```{solution} ex-backtest-own
+# :class: dropdown
+# The engine fills at the next open, so the first difference is the price of each fill, and its mean
+# over the trades is your slippage against that rule, with a sign. The second is the fee, which
+# depends on maker and taker. The third is funding, which a backtest without it leaves out. If the
+# three do not explain the whole difference, look for partial fills and for decisions that in truth
+# were made after the bar they are dated by.
 # ```
 #
 # ## Further reading

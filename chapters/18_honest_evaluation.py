@@ -1069,6 +1069,21 @@ assert verdicts["purged"] < 3
 # ```{solution-end}
 # ```
 #
+# ```{exercise} Your own claim, judged ★★★
+# :label: ex-evaluation-own
+# Write down one claim about your own market that you believe, with the bars, the statistic, the
+# number of settings you have already tried, and the result that would change your mind. Only then
+# compute it: the interval, the smallest effect that this many bars could have shown, and the verdict.
+# ```
+#
+# ```{solution} ex-evaluation-own
+# :class: dropdown
+# The order is the exercise: what is written before the number is known cannot be fitted to it. Count
+# every setting that you ever looked at, also those of last month, for the search in your head is a
+# search. If the smallest effect that could have been seen is larger than what you claim, the honest
+# verdict is «undecided», and the useful result is how many more bars you would need.
+# ```
+#
 # ## Further reading
 #
 # Purging, embargo and CPCV are from {cite:p}`lopezdeprado2018`. The deflated ratio is

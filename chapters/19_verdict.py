@@ -903,7 +903,7 @@ assert wrong < 0.25 < min(fair, mended)
 #
 # ## Exercises
 #
-# ```{exercise} How wide is three years?
+# ```{exercise} How wide is three years? ★
 # :label: ex-verdict-1
 # A strategy has a true Sharpe ratio of 1 a year. Roughly how wide is the 95 % interval of a Sharpe
 # ratio measured over three years of independent returns? (The standard error of a yearly Sharpe ratio
@@ -924,7 +924,7 @@ assert 0.5 < (row["high"] - row["low"]) / (2 * half) < 2
 # ```{solution-end}
 # ```
 #
-# ```{exercise} Spoil a row
+# ```{exercise} Spoil a row ★
 # :label: ex-verdict-2
 # Take the claim about B0's parameters and claim 8.4 million instead. What does the ledger say?
 # ```
@@ -942,6 +942,21 @@ assert replace(row, claimed=8.4).judge() == "fails"
 
 # %% [markdown]
 # ```{solution-end}
+# ```
+#
+# ```{exercise} A ledger for your own beliefs ★★★
+# :label: ex-verdict-own
+# List ten sentences about your market that you act on. Give each a row as in the ledger: where it
+# comes from, what would be measured, on which bars, and what would count as failing. How many of
+# them can be tested with what you have?
+# ```
+#
+# ```{solution} ex-verdict-own
+# :class: dropdown
+# Expect that some of them cannot be tested at all, since they never say over which horizon or
+# against what. That is worth knowing before any computation. Of the rest, begin with the one whose
+# failing would cost you most, and keep the rows that came out against you: a ledger from which
+# those are missing is an advertisement.
 # ```
 #
 # ## Further reading

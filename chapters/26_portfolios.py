@@ -671,6 +671,21 @@ assert np.abs(across - told["SE over assets"][test][:, order]).mean() > 0.1
 # ```{solution-end}
 # ```
 #
+# ```{exercise} Weights for coins of your own ★★★
+# :label: ex-portfolios-own
+# Take five coins that you would hold, over bars of your own, and compare equal weights, inverse
+# volatility and minimum variance, rebalanced once a week, after costs. Then add the coins of the same
+# size that were delisted in these years, as far as you can find them. What becomes of the ranking?
+# ```
+#
+# ```{solution} ex-portfolios-own
+# :class: dropdown
+# Compare the three on the same days and give an interval of their differences in returns, paired by
+# day; with five coins that move together it will be wide. The second half is the point. A list made
+# today holds the survivors, and all three methods profit from that, the one that buys what fell
+# most. Without prices of delisted coins, say so beside the result, as this chapter does.
+# ```
+#
 # ## Further reading
 #
 # The mean and the variance of a portfolio {cite:p}`markowitz1952`, and how hard it is to beat 1/N

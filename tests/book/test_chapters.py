@@ -82,6 +82,13 @@ def test_exercises_have_folded_solutions(source):
 
 
 @each_chapter
+def test_exercises_are_graded_and_one_asks_for_an_evening(source):
+    titles = re.findall(r"```\{exercise\} (.+)", text_of(source))
+    assert [t for t in titles if not re.fullmatch(r"[^★]+ ★{1,3}", t)] == []
+    assert any(t.endswith(" ★★★") for t in titles)
+
+
+@each_chapter
 def test_every_figure_has_caption_alt_text_and_a_small_file(source):
     for cell in notebook_of(source)["cells"]:
         for output in cell.get("outputs", []):
@@ -113,6 +120,16 @@ def test_every_chapter_is_in_the_table_of_contents_once():
     )
     assert listed == [s.stem for s in SOURCES]
     assert {p.stem for p in BOOK.glob("*.ipynb")} == set(listed), "a notebook without a chapter"
+
+
+@each_chapter
+def test_the_table_of_contents_gives_a_chapter_its_number(source):
+    number = source.stem.split("_")[0]
+    (title,) = re.findall(r"^# (.+)$", text_of(source), re.MULTILINE)[:1]
+    shown = f"{int(number) if number.isdigit() else number} {title}"
+    toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    if not source.stem.startswith("00_primer"):
+        assert f'file: book/{source.stem}\n        title: "{shown}"' in toc
 
 
 def test_stored_results_carry_their_provenance():

@@ -6,6 +6,7 @@ import re
 from functools import cache
 from urllib.parse import urlparse
 
+import last_changed
 import pytest
 from bs4 import BeautifulSoup
 from provenance import CHAPTERS, ROOT
@@ -106,3 +107,17 @@ def test_every_reference_page_documents_something(name):
 def test_a_link_to_a_term_shows_its_definition(name):
     for link in page(name).select("article a.reference[href*='#term-']"):
         assert len(link.get("title", "").split()) >= 3, link
+
+
+def test_a_page_says_when_it_last_changed_where_git_knows():
+    for name in CONTENT:
+        stamp = page(name).select_one(".last-updated")
+        if last_changed.day(name.removesuffix(".html")):
+            assert re.search(r"updated on [1-3]?\d [A-Z][a-z]+ 20\d\d\.", stamp.text), name
+        else:
+            assert stamp is None, name
+
+
+def test_a_day_is_told_as_people_say_it():
+    assert last_changed.words("2026-03-07") == "7 March 2026"
+    assert last_changed.dates().get("chapters/03_se_math.py", "2026-01-01") > "2025"
