@@ -270,7 +270,7 @@ assert not held_7.iloc[-1]
 # :class: dropdown
 # ```
 # It changes its mind less than a third as often. The profit ends roughly where the number of changes
-# times the fee equals the logarithm of what it earned without one.
+# times the fee equals the logarithm of what one dollar became without any.
 
 # %%
 slow, turns = system(close, 192, 0.0)

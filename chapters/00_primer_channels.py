@@ -327,7 +327,7 @@ assert c[end] > c[start]
 # `bollinger_width`
 # : *Formula*: $(\text{upper} - \text{lower}) / \text{middle}$.
 # : *Asks*: how wide are the bands, as a fraction of the price?
-# : *Misleads*: «narrow bands come before a large move» is true, but it says nothing about which way.
+# : *Misleads*: «narrow bands come before a large move» is often said. Even where it is so, it says nothing about which way.
 #
 # `keltner_middle`, `keltner_upper`, `keltner_lower`
 # : *Formula*: $\mathrm{EMA}_{20}(c)$, and this plus and minus two ATR.

@@ -319,7 +319,7 @@ assert z["atr"].std() > 1.2
 # %% [markdown]
 # ## 7 How many channels are 32 channels?
 #
-# In the first figure four rows told the same story. How common is that? Correlate every pair.
+# In the first figure three rows told the same story. How common is that? Correlate every pair.
 
 # %% mystnb={"figure": {"caption": "Correlation of every pair of scale-free channels on real 15-minute bars. Lines separate the groups.", "name": "fig-channels-correlation"}, "image": {"alt": "A 32 by 32 heat map of correlations. Large dark blocks join the moving averages, bands, momentum and trend channels, mostly beyond plus or minus 0.7, while volume, ATR and ADX form narrow pale stripes that are correlated with almost nothing else."}}
 fig, ax = plt.subplots(figsize=(6.4, 5.8))

@@ -172,7 +172,7 @@ assert abs(draws.max(1).mean() - 1.766) < 0.02
 # | task | the switch is on when |
 # |---|---|
 # | level | the context is shifted up, not down, over the whole window |
-# | spike | one context bar jumps up and six sink, so that the mean stays |
+# | spike | one context bar jumps up and six sink, so that the mean stays; off: one sinks, six rise |
 # | now | the newest context bar is positive |
 # | recent | the context, weighted with a half-life of 2 bars, is positive |
 # | marked | the context is positive at the one bar where channel 2 is 1 |
@@ -665,9 +665,10 @@ assert (block.gates(-crash) != block.gates(crash)).any()
 # :class: dropdown
 # Write the question as a function of the window. If it asks for an average, the mean answers it; if
 # for an extreme, only the maximum does, and attention after some training; if for now, the last
-# bar. A question about an order of events, such as «first up, then down», is lost in every squeeze
-# here, because all of them forget which bar came before which. The net then scores no better than
-# the spread of the answer, and that is the finding.
+# bar. A question about an order of events, such as «first up, then down», is poorly served by all of
+# them: mean, maximum and attention forget which bar came before which, and the other two know only
+# that new bars weigh more than old ones. The net then scores little better than the spread of the
+# answer, and that is the finding.
 # ```
 #
 # ## Further reading

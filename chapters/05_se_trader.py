@@ -602,7 +602,7 @@ assert set(stored["table"]) - set(inside) == {"max_drawdown"}
 # Every interval of a difference contains zero, and all but one contain the claim as well. The
 # drawdown alone excludes it, because in one falling week all nets fall together. The claims
 # are neither supported nor refuted: **on this sample there is no verdict**.
-# Chapter {ref}`ch-verdict` asks again with almost five years of bars.
+# {ref}`ch-verdict` asks again with almost five years of bars.
 #
 # What can be said is how the table should have looked: with a period, with costs, with seeds, with an
 # interval on the *difference*, and with buy-and-hold beside it.

@@ -263,7 +263,7 @@ assert 8.0 < body_bps / row_bps[-1] < 10.0  # 224 px: about nine
 # - the **level**: 30,000 dollars or 60,000, the picture is the same;
 # - the **unit of volume**, and with it whether today is busier than yesterday;
 # - the **time** of day and the length of a bar;
-# - the **volatility**. This one hurts, and the last section is about it.
+# - the **volatility**. This one hurts, and «What goes wrong» is about it.
 
 # %% [markdown]
 # ## 5 Three sources, three channels
@@ -517,7 +517,7 @@ assert (swap[back] == there[::-1]).all()
 
 # %% [markdown]
 # It would have to read something else than the market: a leak, or the order of the files.
-# Charts keep direction. Two of the three encoders of {ref}`ch-gramian-fields` do not.
+# Charts keep direction. The GASF of {ref}`ch-gramian-fields` does not.
 #
 # ```{solution-end}
 # ```

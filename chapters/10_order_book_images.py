@@ -34,7 +34,7 @@ N_ORDERS = 40  # planted spoofs, and as many honest large orders
 # ## 1 A queue on each side
 #
 # A candle shows trades that happened. An order book shows trades that people *offer*. On the
-# left stand the **bids**: buyers, each with a price and a size. Opposite stand the **asks**.
+# one side stand the **bids**: buyers, each with a price and a size. Opposite stand the **asks**.
 # The exchange adds up the sizes at each price. The best bid and the best ask are the
 # **touch**, the gap between them is the **spread**, and their middle is the **mid**
 # {cite:p}`gould2013`.
@@ -617,7 +617,7 @@ ladder
 # %%
 by_hand = [0, 5 - 3, +4, +5, -4]
 assert ladder.flow.tolist() == by_hand
-assert sum(by_hand) == 7  # buyers pressed: the two asks that left count for them
+assert sum(by_hand) == 7  # buyers pressed: an ask that leaves counts for them
 
 # %% [markdown]
 # ## 11 What a day of book knows
@@ -1029,8 +1029,8 @@ for levels in (1, 4):
 # - Centred on its own mid, a column shows shape; on a fixed price, the picture shows moves.
 # - Imbalance at the touch found the planted signal; deeper sums drowned in large orders. In
 #   the real recording it went with the next half second, by far less than a fee.
-# - Walls are clusters in time and price. Spoofs are behaviour, and half of what looked like
-#   one was none.
+# - Walls are clusters in time and price. Spoofs are behaviour, and in the first planted book
+#   half of what looked like one was none.
 # - A book of single orders must remember its dead: a handful of ghosts crossed it for a day.
 # - A day of real book ranks the next minute better than past moves do, travels to other
 #   venues, and pays neither spread nor fees. Walls did not hold beyond a minute.

@@ -82,8 +82,8 @@ assert np.isclose(result.trades["pnl"].sum(), result.equity.iloc[-1] - 101)
 result.trades[["entry_price", "exit_price", "gross", "fees", "pnl", "reason"]].round(2)
 
 # %% [markdown]
-# Shorts need one more look. Whoever sells short receives money at once. It is not income: the
-# unit has to be bought back. An engine that counts it doubles the account on a flat price.
+# Shorts need one more look. Whoever borrows a coin and sells it receives money at once. It is not
+# income: the unit has to be bought back. An engine that counts it doubles the account on a flat price.
 # Ours counts realised profits only.
 
 # %%

@@ -568,7 +568,7 @@ print(f"one minus its p-value: {evidence.probabilistic_sharpe(best):.3f}")
 
 # %% [markdown]
 # That number is the **probabilistic Sharpe ratio** of the literature. The name misleads: it is one
-# minus the p-value of a test, and says how rarely a strategy with no skill looks *worse* than this
+# minus the p-value of a test, and says how often a strategy with no skill looks *worse* than this
 # one. It is no probability of skill. How many of those that look so good have skill depends on how
 # many of those that were tried have any, and here none has. (The test allows for skewed returns and
 # fat tails; it takes the sample's own moments, divided by $T$.)
@@ -651,7 +651,7 @@ assert evidence.effective_tries(sisters) == 20
 # chance. **Bonferroni** multiplies every p-value by the number of questions. **{term}`Holm <Holm correction>`** does it step
 # by step {cite:p}`holm1979`: the smallest of $m$ is multiplied by $m$, the next by $m - 1$, and so
 # on, and none may come out smaller than the one before. It rejects at least as much, and the chance
-# of even one false «yes» stays below 5 %. Five p-values, in the order of their size:
+# of even one false «yes» is at most 5 %. Five p-values, in the order of their size:
 #
 # | p | times | gives | Holm |
 # |---|---|---|---|

@@ -772,6 +772,9 @@ for view, row in pictures["learned"].items():
 # All claims lie in one file, `book/claims.yml`, each with its source, the number claimed, the number
 # measured with its interval, its rule, and the path of its evidence. Numbers and verdict are checked
 # against the evidence whenever the file is read.
+# Two verdicts need a word. A claim is «not learned» if it was tested on a net that, by the rules of
+# section 6, had not learned anything: such a test decides nothing, whatever its numbers say. A claim is
+# «quoted» if it is a fact of the literature that nothing here could measure again.
 
 # %%
 rows = claims.ledger()

@@ -364,7 +364,7 @@ print("best bid", local.best_bid, "best ask", local.best_ask)
 # The recipe has one weakness. A book is the sum of all its deltas. Lose one, and every book
 # after it is wrong, and **nothing looks wrong**. Prices still make sense. Sizes still change.
 #
-# We let the simulator lose one delta in twenty, eight in all, and listen twice: with pybit, and
+# We let the simulator lose eight deltas of two hundred and listen twice: with pybit, and
 # with `setrade.bybit.stream.Stream`. After each update we count the levels that the local book
 # and the true one do not share.
 

@@ -531,7 +531,7 @@ assert sixth.between(0.12, 0.22).all()
 assert 1 - recipes.loc[("lite0_224", "per_channel"), "agreement"] > 0.5
 
 # %% [markdown]
-# No kind is free of it, though. How can one rounded layer turn a decision? Look at which turn.
+# How can one rounded layer turn a decision? Look at which decisions turn.
 
 # %% mystnb={"figure": {"caption": "Agreement with float32 by how sure float32 was, in quarters of the examples, one step a channel.", "name": "fig-inference-margin"}, "image": {"alt": "Three lines rise from the least sure to the most sure quarter of examples; the trained micro net agrees above the dotted 98 % line in all but the first quarter."}}
 fig, ax = plt.subplots()
@@ -626,20 +626,49 @@ assert cured["trained with it"].max() > cured["rounded afterwards"].min()
 
 # %% [markdown]
 # This book keeps float32 and the faster engine for its small nets: eight bits save nothing that
-# it lacks. We repeat two recipes here, calibrated on the oldest charts.
+# it lacks. We repeat two recipes here, calibrated on the oldest charts: seven bits a weight, and
+# sixteen a value.
 
 # %%
 first, _ = predictor.inputs(bars.iloc[:333], None)  # the oldest charts
 model = inference.to_onnx(net, x[:1])
 calibration = inference.to_tensor(first[::3], spec)
 off = {}
-for recipe in ("per_channel", "activations_16"):
+for recipe in ("reduce_range", "activations_16", "per_channel"):
     eight = inference.quantize(model, calibration, recipe)
     said = inference.OnnxNet(eight)(x)[0]
     off[recipe] = float((said - plain).square().mean().sqrt() / plain.std())
     print(f"{recipe}: bytes kept {len(eight) / len(model):.0%}")
-    assert 0.5 < off[recipe] / micro.loc[recipe, "logit_error"] < 2  # the stored band
-assert off["activations_16"] < off["per_channel"]
+    assert 0.5 < off[recipe] / micro.loc[recipe, "logit_error"]  # the stored band
+for recipe in ("reduce_range", "activations_16"):
+    assert off[recipe] / micro.loc[recipe, "logit_error"] < 2
+
+# %% [markdown]
+# For `per_channel`, eight bits a weight, no upper bound is checked, and this has a reason that
+# you can follow on paper. The integer code multiplies a value of eight bits, at most 255, with a
+# weight of eight bits, at most 127, and adds two such products. Newer processors (those with
+# VNNI, instructions for nets) have room for the sum. Others keep it in 16 bits, which end at
+# 32,767, and cut off what lies above. With seven bits the sum always fits.
+
+# %%
+room = 2**15 - 1
+assert 255 * 127 + 255 * 127 > room
+assert 255 * 63 + 255 * 63 < room
+
+# %% [markdown]
+# In the stored table `per_channel` and `reduce_range` err alike, so nothing was cut on the
+# processor that measured it. Here is what yours does.
+
+# %% tags=["nbval-ignore-output"]
+alike = micro.loc["per_channel", "logit_error"] / micro.loc["reduce_range", "logit_error"]
+assert 0.8 < alike < 1.25
+times = off["per_channel"] / off["reduce_range"]
+print(f"on this cpu, eight bits a weight err {times:.1f} times as much as seven")
+
+# %% [markdown]
+# Where this is well above one, the very file that passes the gate on one processor may be
+# refused on another. The gate therefore belongs on the machine that will answer, and
+# `reduce_range` is the recipe to begin with where that machine is not known.
 
 # %% [markdown]
 # ## 6 Gates that are kept

@@ -43,7 +43,7 @@ DOLLARS = 0.04  # for one core and hour, an assumption: put your own
 # ## 1 A study is a list
 #
 # <!-- number: 480 by 6 · 10 · 8 -->
-# The verdict of this book rests on some hundred trainings. Six nets, ten seeds, eight stretches of
+# The verdict of this book rests on some hundreds of trainings. Six nets, ten seeds, eight stretches of
 # history: 480 of them for one question. A notebook loop over 480 trainings has three weak points.
 # A crash loses everything. A second machine cannot help. And nobody can say afterwards which
 # settings were tried.

@@ -340,7 +340,7 @@ assert follows > 0.4
 # %% [markdown]
 # The net was told neither the halves nor the lead, and found both. It earns more than what looks at each asset
 # alone, and less than who knows the lead, since a change of hands can be seen only some bars later.
-# So the method works where there is something to find, and costs less than half of what it earns. This is the
+# So the method works where there is something to find, although costs take a part of what it earns. This is the
 # **control**: without it a zero on real bars would say nothing.
 #
 # ## 5 Real bars
@@ -489,8 +489,8 @@ for market in (panel, perps):
 assert panel["rows"]["joint, long, costs x 0"]["fees"] > 0.7
 
 # %% [markdown]
-# Without a charge the joint net trades twice the account's value each day and would pay most of the account in a year. The
-# penalty does what it should: at five times the costs the net goes back to its base, and stays there.
+# On the panel, without a charge, the joint net trades twice the account's value each day and would pay most of the
+# account in a year. The penalty does what it should: at five times the costs the net trades hardly more than its base.
 #
 # ## 6 How much money it can carry
 #
@@ -515,7 +515,7 @@ assert np.isclose(ratio["10000000"] / ratio["100000"], 10, rtol=1e-4)
 
 # %% [markdown]
 # 1/N carries millions, since it hardly trades. Least variance puts much into few calm coins and carries much
-# less. The joint net, as trained, carries lunch money.
+# less. The joint net, as trained on the panel, carries lunch money.
 #
 # ## What goes wrong
 #
@@ -589,7 +589,7 @@ assert low > 0 > late["traded before"]["mean"]
 # - On a planted market SE over assets finds who leads; a net that sees each asset alone earns less.
 # - On 119 coins and on three perpetuals no way, plain or learned, can be told from 1/N, or from cash.
 # - Validation picks a lucky epoch. Hold its gain against the same nets on shuffled bars.
-# - Who trades twice a day can carry next to nothing.
+# - A net that trades more than the account's value each day can carry next to nothing.
 # - The list of coins is a forecast too: write it on the first day.
 #
 # ## Exercises

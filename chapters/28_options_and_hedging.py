@@ -41,8 +41,8 @@ UPDATES = 250  # of the nets that hedge
 # A **call** is the right to buy at a fixed price, the **strike**, on a fixed day, the **expiry**.
 # Its owner uses that right when the market stands above the strike. So at expiry it pays
 # $\max(F - K, 0)$. A **put** is the right to sell, and pays $\max(K - F, 0)$. The owner of a
-# coin and a put on it cannot lose more than the way down to the strike. That is insurance, and the
-# price of the option is its **premium**.
+# coin and a put on it cannot lose more than the way down to the strike, and what the put cost. That
+# is insurance, and the price of the option is its **premium**.
 #
 # What should a call at 100 cost, if the future stands at 100 now and will stand at 120 or at 90?
 # We are not told how likely each is. Astonishingly, we don't need to be. Sell the call, and buy
@@ -419,7 +419,7 @@ assert cover["delta, gamma"]["mean"]["interval"][1] < -0.1
 # difference comes near zero. What it costs is the other column. Corrected each hour, the seller
 # would have earned before costs and lost after them. Delta and gamma is the tightest of all, and
 # the dearest. A **{term}`band <no-trade band>`**, which leaves delta alone until it is off by 0.05, keeps
-# most of the protection and saves most of the fees: its mean cannot be told from zero.
+# most of the protection and saves much of the cost: its mean cannot be told from zero.
 #
 # A small part can be repeated on the bars that come with the book: eight weeks, hourly.
 

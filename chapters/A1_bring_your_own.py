@@ -100,7 +100,7 @@ OHLCV = "time open high low close volume"
 # bar, as BitMEX writes it. And a zone is a claim of yours: MetaTrader's is that of your broker.
 # Compare one large move with another source.
 #
-# Two kinds of bars are out of scope. Weeks do not divide a day: bring days. Stock days have
+# Two kinds of bars are out of scope. The length of a bar must divide a day, and a week does not: bring days. Stock days have
 # weekends and holidays, and every «per year» of this book counts 365 days, so their gaps are
 # named and refused. The way round is an array of windows that you cut yourself: pictures and
 # nets take it, backtests do not.

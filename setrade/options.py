@@ -342,9 +342,10 @@ def implied_volatility(
 
     NaN where no volatility does: the price is missing (NaN), below the discounted intrinsic
     value, at or above the bound (the discounted forward of a call, the strike of a put), or the
-    contract expires now. 0 where the price is the intrinsic value, up to rounding. Elsewhere
-    `price` of the answer gives ``price`` back to its last digits. Where vega is next to nothing,
-    many volatilities give the same price: the answer is one of them, as sharp as the digits allow.
+    contract expires now; both bounds up to rounding. 0 where the price is the intrinsic value, up
+    to rounding. Elsewhere `price` of the answer gives ``price`` back to its last digits. Where
+    vega is next to nothing, many volatilities give the same price: the answer is one of them, as
+    sharp as the digits allow.
 
     Args:
         kind, forward, strike, years, rate: as `price`.

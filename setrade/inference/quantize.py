@@ -54,7 +54,8 @@ class Recipe:
         calibration: of the range of activations: "minmax" of all that was seen; "percentile",
             which cuts one value in ten thousand; "entropy" as ``quantize_static`` sets it, with
             128 bins for 128 steps, which cuts nothing.
-        reduce_range: 7 bits of weight: without VNNI, sums of two 8-bit products overflow.
+        reduce_range: 7 bits of weight. Without VNNI, sums of two 8-bit products are cut off at
+            16 bits, so that a file answers differently on another processor; 7 bits always fit.
         activations: bits of an activation, 8 or 16; 0: read off each batch at run time.
         weights: bits of a weight, 8 or 16.
         only: pattern of the names of the graph's nodes that are rounded; None: all.
@@ -217,6 +218,8 @@ def require_agreement(
     logits: np.ndarray | Tensor, reference: np.ndarray | Tensor, at_least: float = 0.98
 ) -> float:
     """Return the `agreement`; raise `QuantizationRefused` if it is below ``at_least``.
+
+    Ask on the machine that will answer: eight bits differ between processors (`Recipe`).
 
     Raises:
         ArgumentError: a reference that decides every example alike, on which any constant net
