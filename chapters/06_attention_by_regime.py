@@ -9,8 +9,8 @@
 # - name the regime of a bar from the market alone, by rules you can check
 # - read a trained net's gates by regime, as a record, a table and a heat map
 # - test the reading where the right answer is planted
-# - put gates on trial against two measures of importance that do not trust them
-# - watch gates for drift, with an alert that does not cry wolf
+# - put gates on trial against two measures of importance that do not use them
+# - watch gates for drift, with an alert whose threshold the reference itself sets
 # ```
 #
 # *You need* {ref}`ch-se-math` and {ref}`ch-se-trader`. *Runs* in under 40 s on two cores.
@@ -40,17 +40,17 @@ WINDOW, HISTORY = 48, 480  # bars that a rule compares
 # %% [markdown]
 # ## 1 Regimes, from the market alone
 #
-# The SE chapter prints a table: in an uptrend the net attends to RSI (0.89), in
-# high volatility to ATR (0.94), and so on. To test it we need regimes. And they must not come
-# from the net. A regime that is read off the largest gate, and then explained by that gate,
-# explains nothing.
+# The SE chapter prints a table: in an uptrend the net attends to RSI (0.89), in high volatility to
+# ATR (0.94), and so on. To test it we need regimes, and they must not come from the net, because a
+# regime that is read off the largest gate, and then explained by that gate, explains nothing.
 #
-# So we use rules. Take the newest 48 bars. A **trend** is a move that went somewhere. Kaufman's
-# efficiency ratio is the net move over the path walked:
+# So we use rules that look at the market alone, and begin with the newest 48 bars. A **trend** is a
+# move that ended far from where it began, compared with the path that it took. Kaufman's efficiency
+# ratio measures this as the net move over the path walked:
 #
 # $$ e_t = \frac{c_t - c_{t-n}}{\sum_{i=0}^{n-1} |c_{t-i} - c_{t-i-1}|} \in [-1, 1] $$
 #
-# Four closes that you can check: 10, 11, 10, 12. The price walked 1 + 1 + 2 = 4 and moved 2.
+# Take four closes that you can check: 10, 11, 10, 12. The price walked 1 + 1 + 2 = 4 and moved 2.
 
 # %%
 close = pd.Series([10.0, 11.0, 10.0, 12.0])
@@ -58,9 +58,10 @@ by_hand = (close.iloc[-1] - close.iloc[0]) / close.diff().abs().sum()
 print(by_hand)
 
 # %% [markdown]
-# **High volatility** means that the standard deviation of returns is among the highest tenth of
-# the last 480 bars. **Low liquidity** means the same of mean volume, at the low end. What fits
-# no rule is **ranging**. Every comparison looks back only.
+# **High volatility** means that the standard deviation of returns is among the highest tenth of the
+# last 480 bars. **Low liquidity** means the same of mean volume, at the low end. A bar that fits no
+# rule is **ranging**. Every comparison looks back only, so that no regime depends on bars that come
+# later.
 #
 # One bar may fit several rules, so their order matters: the first that applies decides. Liquidity
 # is asked first, since in a thin market neither a trend nor a spread can be trusted; then
@@ -90,8 +91,8 @@ print("chance that the next bar keeps the regime:", stay.round(2))
 # %% [markdown]
 # ## 2 Read the gates
 #
-# Now a net. Its SE block sits on the *input* channels, before the encoder mixes them, so that
-# each gate belongs to a feature with a name. It learns the sign of the next bar.
+# Now we need a net. Its SE block sits on the *input* channels, before the encoder mixes them, so
+# that each gate belongs to a feature with a name. It learns the sign of the next bar.
 
 # %%
 NAMES = results.load("attention")["results"]["sample"]["channels"]  # attention.json
@@ -152,9 +153,10 @@ assert between_features > between_regimes
 print("rows differ more than columns:", between_features > between_regimes)
 
 # %% [markdown]
-# It looks like knowledge. {numref}`fig-gate-heat-map` has structure, and a story can be told for
-# every cell. So train the same net nine more times, from other random weights, on the same
-# bars. The ten tables are stored in `attention.json` (`make study STUDY=attention`).
+# It looks like knowledge, because {numref}`fig-gate-heat-map` has structure, and a story can be told
+# for every cell. To see whether the structure comes from the market, train the same net nine more
+# times, from other random weights, on the same bars. The ten tables are stored in `attention.json`
+# (`make study STUDY=attention`).
 
 # %%
 stored = results.load("attention")["results"]
@@ -207,8 +209,8 @@ print(f"mean claimed {claimed.mean():.2f}, mean measured {measured.mean():.2f}")
 # regime, the uptrend, does not occur among the test bars of this short sample.
 # {ref}`ch-verdict` asks again on years of bars.)
 #
-# That alone does not refute the idea. Perhaps these eight weeks hold nothing to attend to. We
-# need a market in which we *know* the answer.
+# That alone does not refute the idea, because these eight weeks may hold nothing to attend to. We
+# therefore need a market in which we *know* the answer.
 #
 # ## 4 A market whose truth is known
 #
@@ -217,15 +219,15 @@ print(f"mean claimed {claimed.mean():.2f}, mean measured {measured.mean():.2f}")
 # show what matters, the planted channel should rank first of eight. Chance gives rank 4.5.
 # <!-- number: 4.5 by definition, the mean of the ranks 1 to 8 -->
 #
-# Four measures are asked. The **gate** itself; its **contrast**, the gate in this regime less
+# Four measures are compared: the **gate** itself; its **contrast**, the gate in this regime less
 # the gate over all bars; **permutation**, the loss added when each example is given the channel's
-# window of another, randomly chosen example; **ablation**, the loss added by holding it at
-# its mean.
+# window of another, randomly chosen example; **ablation**, the loss added by holding it at its
+# mean.
 #
 # ### The four on paper
 #
 # Four bars and two channels, $a = 1, 2, 3, 4$ and $b = 1, 0, 1, 0$. A net multiplies each by its
-# gate, $s_a = 0.2$ and $s_b = 0.8$, and then by a weight, 10 and 0.5. So it computes
+# gate, $s_a = 0.2$ and $s_b = 0.8$, and then by a weight, 10 and 0.5, so that it computes
 # $10 \cdot 0.2\,a + 0.5 \cdot 0.8\,b = 2a + 0.4b$, and let that be exactly the target: its loss, the
 # mean squared error, is 0. The gate of $b$ is four times that of $a$.
 
@@ -296,10 +298,10 @@ ranks = pd.DataFrame({
 print(ranks.T.round(1).to_string())
 
 # %% [markdown]
-# Three targets, because a wrong ranking can have two causes. With **planted** the net learns the
-# sign of the next bar, which is nearly all noise, and it learns little. With **clear** the label
-# is the direction that the planted channel points to, without any noise. With **control** the
-# label comes from another market, and there is nothing to find.
+# There are three targets, because a wrong ranking can have two causes. With **planted** the net
+# learns the sign of the next bar, which is nearly all noise, and it learns little. With **clear**
+# the label is the direction that the planted channel points to, without any noise. With **control**
+# the label comes from another market, so there is nothing to find.
 
 # %%
 accuracy = {
@@ -334,12 +336,12 @@ assert clear.loc[["permutation", "ablation"]].max().max() < 2.5
 assert clear.loc["gate"].mean() > 3.5
 
 # %% [markdown]
-# The verdict is in {numref}`fig-planted-ranks`. Where the net has learned, permutation and
-# ablation find the planted channel. **The gate does not.** Over ten nets its rank cannot be told
-# from chance, and these nets demonstrably use the channel.
+# {numref}`fig-planted-ranks` gives the verdict: where the net has learned, permutation and ablation
+# find the planted channel. **The gate does not.** Over ten nets its rank cannot be told from
+# chance, and these nets demonstrably use the channel.
 #
-# The control teaches a second lesson. In the ranging regime permutation favours %B even when
-# there is nothing to find. A ranking needs a baseline, just as a return does.
+# The control shows something else: in the ranging regime permutation favours %B even when there is
+# nothing to find. A ranking therefore needs a baseline, just as a return does.
 #
 # One of the ten nets, trained again here, stays inside the stored band.
 
@@ -367,13 +369,14 @@ print("most important where the market accumulates:", stored["channels"][loss.ar
 # %% [markdown]
 # ## 5 Why a gate need not tell
 #
-# A gate multiplies a channel. The next layer multiplies it again. Only the *product* matters for
-# what the net computes. Halve a gate and double the weights behind it, and nothing changes:
+# A gate multiplies a channel, and the next layer multiplies it again, so only the *product* matters
+# for what the net computes. Halve a gate and double the weights behind it, and nothing changes:
 #
 # $$ (w_c) \cdot (s_c \, x_c) = (2 w_c) \cdot (\tfrac{1}{2} s_c \, x_c) $$
 #
-# So there are many nets with the same outputs and different gates. Let us build two. (A gate is a
-# sigmoid of something, and half a sigmoid is not quite one; but a block can come as near as it likes.)
+# So there are many nets with the same outputs and different gates, and to show it we build two. (A
+# gate is a sigmoid of something, and half a sigmoid is not quite one; but a block can come as near
+# as it likes.)
 
 # %%
 x_few = X[:100]
@@ -418,11 +421,12 @@ shown = judged[["word", "gain", "scatter", "gates", "order_kept"]]
 print(shown.infer_objects().round(2).to_string())
 
 # %% [markdown]
-# The first question first. `gain` is what the nets lie below the forecast of class shares on validation,
-# in thousandths of a nat, and `scatter` what it varies by over seeds; a net that gains less than seeds
-# scatter has not learned, and its gates are not to be read. `order_kept` is the rank correlation of the
-# gates with those that the random weights gave before training. Even where nets learn, the order at the
-# end is largely the one that was drawn.
+# We begin with the first question, because without learning the others have no meaning. `gain` is
+# what the nets lie below the forecast of class shares on validation, in thousandths of a nat, and
+# `scatter` what it varies by over seeds; a net that gains less than seeds scatter has not learned,
+# and its gates are not to be read. `order_kept` is the rank correlation of the gates with those that
+# the random weights gave before training. Even where nets learn, the order at the end is largely
+# the one that was drawn.
 
 # %%
 names_of = {
@@ -478,14 +482,15 @@ for m in markets.values():
 print({name: m["between_seeds"] for name, m in markets.items()}["BTC"])
 
 # %% [markdown]
-# In {numref}`fig-gates-trial` permutation and ablation, which work differently, agree with each other.
-# The gates agree with them hardly or not at all; what gates do agree with is their own start. Two seeds
-# have hardly more in common in the order of their gates than two lists at random, while in what their
-# *outputs* depend on they have. So the seeds did find something in common, and the gates do not show it.
-# The contrast comes off a little better than the gate itself where the truth is planted.
+# In {numref}`fig-gates-trial` permutation and ablation, which work differently, agree with each
+# other. The gates agree with them hardly or not at all; what gates do agree with is their own
+# start. Two seeds have hardly more in common in the order of their gates than two lists at random,
+# while they do have more in common in what their *outputs* depend on. So the seeds did find
+# something in common, and the gates do not show it. The contrast comes off a little better than the
+# gate itself where the truth is planted.
 #
-# Now the replacements, once by hand on the net of section 4. `twin` is the same net without its block, so
-# that any gates can be put in.
+# Now we try the replacements, once by hand on the net of section 4. `twin` is the same net without
+# its block, so that any gates can be put in.
 
 # %%
 from torch.nn.functional import cross_entropy
@@ -563,11 +568,12 @@ assert round(of_planted["gate"]["value"]) - 1 == 3
 #
 # ### Could the report have shown it?
 #
-# The claimed table of section 3 is still open, for it speaks of real bars. Before we say that it fails we
-# ask what {ref}`ch-honest-evaluation` asks of every test: would it have seen the thing, had it been there?
-# `studies/gates_seen.py` plants an effect in the hourly bars of BTC. Volume, one channel of the
-# fourteen, foretells each next bar, as strongly as it takes to earn the Sharpe ratio that the SE chapter
-# claims; and once about three times as strongly. All else stays real. Ten nets are trained and read as before:
+# The claimed table of section 3 is still open, for it speaks of real bars. Before we say that it
+# fails we ask what {ref}`ch-honest-evaluation` asks of every test: would it have seen the thing, had
+# it been there? `studies/gates_seen.py` plants an effect in the hourly bars of BTC. Volume, one
+# channel of the fourteen, foretells each next bar, as strongly as it takes to earn the Sharpe ratio
+# that the SE chapter claims; and once about three times as strongly. All else stays real, and ten
+# nets are trained and read as before:
 
 # %%
 planted_in = results.load("gates_seen")["results"]
@@ -588,24 +594,26 @@ assert strong["gate"]["high"] < planted_in["smallest_gate_claimed"] == 0.68
 assert round(planted_in["strong"]["size"] / planted_in["claimed"]["size"]) == 3
 
 # %% [markdown]
-# At the claimed strength the nets learn, and yet neither gates nor permutation tell volume from the other
-# thirteen. At three times that both do. (So gates *can* show a channel, if it is so strong that nobody needs
-# a net to see it.) Its gate still stays far below 0.68, the smallest weight that the SE chapter prints.
+# At the claimed strength the nets learn, and yet neither gates nor permutation tell volume from the
+# other thirteen, while at three times that both do. (So gates *can* show a channel, if it is so
+# strong that nobody needs a net to see it.) Its gate still stays far below 0.68, the smallest
+# weight that the SE chapter prints.
 # <!-- number: 0.68 from book/results/gates_seen.json -->
-# The table of claims thus cannot say «fails»: a reading that misses what was planted cannot say that it is not
-# there. Its rows on gates read **undecided**.
+# The table of claims thus cannot say «fails», because a reading that misses what was planted cannot
+# say that it is not there. Its rows on gates therefore read **undecided**.
 #
-# The trial has its limits. It is one small net with its gates on the inputs, at one learning rate; on a
-# coin the intervals are over seeds and not over years; and where nets hardly learn, as on the coins, there
-# is little for gates to show. The planted market is the case that counts.
+# The trial has its limits, because it is one small net with its gates on the inputs, at one
+# learning rate; on a coin the intervals are over seeds and not over years; and where nets hardly
+# learn, as on the coins, there is little for gates to show. The planted market is the case that
+# counts, because there the nets learn and the answer is known.
 #
 # ## 7 Drift, with an alert
 #
-# Gates still have an honest use. They summarise what the net sees of its inputs. When they move
-# away from where they were on the bars on which the net was accepted, the *inputs* have
-# changed, whatever the gates mean. `gate_drift` measures the distance of the recent mean gates
-# from the reference, in standard deviations. The alert's threshold is what the reference itself
-# exceeds in one bar out of a hundred.
+# Gates still have an honest use, because they summarise what the net sees of its inputs. When they
+# move away from where they were on the bars on which the net was accepted, the *inputs* have
+# changed, whatever the gates mean. `gate_drift` measures the distance of the recent mean gates from
+# the reference, in standard deviations. The alert's threshold is what the reference itself exceeds
+# in one bar out of a hundred.
 
 # %% tolerance={"integers": 10, "effect": 36}
 x, y, split = prepare(bars, NAMES)
@@ -633,7 +641,8 @@ assert drift["alert"].mean() < 0.5
 # %% [markdown]
 # ## What goes wrong
 #
-# Many published importance plots were made with a net that was never trained. Here is one.
+# Many published importance plots were made with a net that was never trained, and here is one of
+# that kind.
 
 # %%
 tops = []
@@ -665,19 +674,19 @@ assert len({tuple(row) for row in tops}) > 1
 assert something > 10 * nothing
 
 # %% [markdown]
-# The cure is a habit: train first, repeat over seeds, and never show a gate without a measure
-# that asks the outputs, and a control in which there is nothing to find.
+# To avoid this, train first, repeat over seeds, and never show a gate without a measure that asks
+# the outputs, and a control in which there is nothing to find.
 #
 # ## Summary
 #
 # - Regimes come from the market alone, by rules that look back.
-# - One net's table of gates has structure. Ten nets' tables do not agree.
+# - One net's table of gates has structure, but ten nets' tables do not agree.
 # - The claimed leaders of the SE chapter were not found, at the claimed size or in
 #   the claimed order, on this sample.
 # - An effect as strong as is claimed, planted in real bars, would not have shown in the gates either.
 #   So the claimed table is not refuted; it is undecided.
 # - Where the truth is planted, permutation and ablation find it. Gates rank it hardly better than chance.
-# - The reason is plain: a gate is only known up to the weights behind it.
+# - The reason is that a gate is only known up to the weights behind it, which can undo it.
 # - On trial with four markets the gate report passes in none: gates largely keep the order that they
 #   were drawn in, seeds do not agree on it, and neither does permutation.
 # - Gates can still serve as an alarm that the inputs have moved.
@@ -703,7 +712,8 @@ print(round(efficiency(falling, 10).iloc[-1], 6), efficiency(swinging, 10).iloc[
 assert np.isclose(efficiency(falling, 10).iloc[-1], -1)
 
 # %% [markdown]
-# A straight path has ratio −1 when it falls. The swing ends where it began: 0.
+# A straight path has ratio −1 when it falls, while the swing has ratio 0 because it ends where it
+# began.
 #
 # ```{solution-end}
 # ```
@@ -724,7 +734,7 @@ print(round(2 * sd / np.sqrt(10), 2))
 assert abs(2 * sd / np.sqrt(10) - 1.45) < 0.01
 
 # %% [markdown]
-# So a mean rank of 3 or less is needed. The gates reach that nowhere with the clear target.
+# So a mean rank of 3 or less is needed, and the gates reach that nowhere with the clear target.
 #
 # ```{solution-end}
 # ```
@@ -747,8 +757,8 @@ assert (one, both) == (1.25, 5)
 
 # %% [markdown]
 # Each alone seems to carry a quarter, 1.25 of 5, although together they are all there is. Where
-# channels are alike, as RSI and rate of change are, measures that take one away at a time understate
-# both. Take away the group.
+# channels are alike, as RSI and rate of change are, measures that take one away at a time
+# understate both, so take away the whole group at once.
 #
 # ```{solution-end}
 # ```
@@ -785,11 +795,11 @@ assert (own * factor).max() < 1
 assert torch.allclose(before, after, atol=1e-4)
 
 # %% [markdown]
-# Every table by regime made from this net would rank the channels the other way round, and no test of
-# the outputs could tell the two nets apart. Here the gates are rescaled directly. A block that really
-# outputs them exists nearly, not exactly, since a rescaled sigmoid is not a sigmoid; {cite:t}`wiegreffe2019`
-# make the point that an explanation should be held against what *training* can reach, and that is
-# what the trial of frozen and replaced gates does.
+# Every table by regime made from this net would rank the channels the other way round, and no test
+# of the outputs could tell the two nets apart. Here the gates are rescaled directly, because a
+# block that really outputs them exists nearly, not exactly, since a rescaled sigmoid is not a
+# sigmoid; {cite:t}`wiegreffe2019` make the point that an explanation should be held against what
+# *training* can reach, and that is what the trial of frozen and replaced gates does.
 #
 # ```{solution-end}
 # ```

@@ -10,7 +10,7 @@
 # - divide the width so that any number of candles fills it
 # - measure what a picture keeps of a price, and what it rounds away
 # - build a picture of three sources, one in each colour channel
-# - find out why a calm day and a wild day can be the same picture, and mend it
+# - find out why a calm day and a wild day can be the same picture, and fix it
 # ```
 #
 # *You need* {ref}`ch-candles`. *Runs* in under 20 s on two cores.
@@ -32,8 +32,8 @@ N_STREAM = 4_000  # windows sent through the loader
 # %% [markdown]
 # ## 1 One candle, with a pencil
 #
-# A bar is five numbers. A chart of it is a grid of pixels. Everything between the two is a
-# decision, and each decision keeps something and loses something. So we make them one by one.
+# A bar is five numbers, and a chart of it is a grid of pixels. Everything between the two is a
+# decision. Because each decision keeps something and loses something, we make them one by one.
 #
 # **Rows are prices.** Row 0 is the top, as in every picture. Say that there are $R$ rows, and
 # that the lowest and highest price to be drawn are $p_\text{low}$ and $p_\text{high}$. The
@@ -44,10 +44,10 @@ N_STREAM = 4_000  # windows sent through the loader
 # \frac{p_\text{high} - p}{p_\text{high} - p_\text{low}}\,(R - 1).$$
 #
 # Take a bar that opens at 1, climbs to 4, falls to 0 and closes at 3, and five rows. Then the
-# formula is simply $r = 4 - p$: the high goes to row 0, the close to row 1, the open to row 3
-# and the low to row 4. Paint the rows of open to close, both included: that is the **body**.
-# Paint the rows of high to low in the middle column: that is the **wick**. With `U` for the
-# body of a rising candle and `u` for its wick, it must look like this.
+# formula is simply $r = 4 - p$: the high goes to row 0, the close to row 1, the open to row 3 and
+# the low to row 4. Paint the rows of open to close, both included, to get the **body**. Paint the
+# rows of high to low in the middle column to get the **wick**. With `U` for the body of a rising
+# candle and `u` for its wick, it must look like this.
 #
 # ```text
 # .u..      row 0: the high, 4
@@ -57,7 +57,7 @@ N_STREAM = 4_000  # windows sent through the loader
 # .u..      row 4: the low, 0
 # ```
 #
-# The last column stays empty. Without such a gap, neighbouring bodies would run together.
+# The last column stays empty, because without such a gap neighbouring bodies would run together.
 #
 # **Columns are time.** With $n$ candles and $W$ columns, candle $i$ owns the columns from
 # $\lfloor iW/n \rfloor$ up to, but not including, $\lfloor (i+1)W/n \rfloor$. Here is the
@@ -82,8 +82,8 @@ def draw(bars, rows, columns):
 
 
 # %% [markdown]
-# Three candles: the one above, a falling one, and a **doji**, which closes where it opened.
-# Open, high, low, close; never mind the volume yet.
+# We try it on three candles: the one above, a falling one, and a **doji**, which closes where it
+# opened. Each is written as open, high, low, close; the volume is not needed yet.
 
 # %%
 bars = [(1, 4, 0, 3), (3, 4, 1, 2), (2, 3, 1, 2)]
@@ -92,12 +92,13 @@ print("\n".join("".join(row) for row in grid))
 assert ["".join(row[:4]) for row in grid] == [".u..", "UUU.", "UUU.", "UUU.", ".u.."]
 
 # %% [markdown]
-# Read it as a trader would: a strong rise, a small fall, a moment of doubt. The doji is one
-# row high. It would be easy to lose it: the rows *between* its open and its close are none,
-# and the program that we started from painted exactly those.
+# Read it as a trader would: a strong rise, a small fall, a moment of doubt. The doji is one row
+# high, and it would be easy to lose it. There are no rows *between* its open and its close, and the
+# program that we started from painted exactly those.
 #
-# `charts.candlesticks` does the same for a whole batch at once. It gives RGB, so let us give
-# it colours that we can read: a palette of one channel, in which each {term}`ink` is its own number.
+# `charts.candlesticks` does the same for a whole batch at once. It gives RGB, so to compare the two
+# we choose colours that we can read: a palette of one channel, in which each {term}`ink` is its own
+# number.
 
 # %%
 window = np.array([(*bar, 0) for bar in bars], float).T[None]  # (1, 5, 3)
@@ -108,17 +109,18 @@ assert (letters[got] == grid).all()
 print(dict(zip(charts.INKS[:7], letters.tolist(), strict=False)))
 
 # %% [markdown]
-# One detail differs. A price halfway between two rows has two nearest rows. Python's `round`
-# takes the even one. The package takes the one further from the middle row, so that a falling
-# market is drawn as the exact mirror image of a rising one. {ref}`ex-chart-2` asks you to check that.
+# One detail differs, because a price halfway between two rows has two nearest rows. Python's `round`
+# takes the even one, while the package takes the one further from the middle row, so that a falling
+# market is drawn as the exact mirror image of a rising one. {ref}`ex-chart-2` asks you to check
+# that.
 
 # %% [markdown]
 # ## 2 Real bars
 #
-# Now the bars of {ref}`ch-candles`: fifteen minutes each, bitcoin in dollars. The lowest
-# fifth of the picture is for volume, with one empty row above it. Each volume bar is scaled
-# by the largest volume in the window. Two moving averages lie on top. They are computed
-# inside the window, so the first six candles carry no average of seven.
+# Now we draw the bars of {ref}`ch-candles`: fifteen minutes each, bitcoin in dollars. The lowest
+# fifth of the picture is for volume, with one empty row above it. Each volume bar is scaled by the
+# largest volume in the window. Two moving averages lie on top. They are computed inside the window,
+# so the first six candles carry no average of seven.
 
 # %%
 market = candles.sample()
@@ -137,12 +139,11 @@ axes[0].set(xlabel="column (pixel)", ylabel="row (pixel)")
 plt.show()
 
 # %% [markdown]
-# A colour map is a table, one row for each thing that can be painted. Two rules hold in all
-# three. Rising and falling candles differ in *brightness*, so that an eye that cannot tell
-# red from green still can tell up from down; the tests simulate the three kinds of colour
-# blindness {cite:p}`machado2009` and ask for a contrast of at least 1.5. And `"grey"` says
-# the same in a single channel. A net has no use for a pretty hue. What it needs is a number
-# that differs.
+# A colour map is a table, one row for each thing that can be painted. Two rules hold in all three
+# maps. Rising and falling candles differ in *brightness*, so that an eye that cannot tell red from
+# green still can tell up from down; the tests simulate the three kinds of colour blindness
+# {cite:p}`machado2009` and ask for a contrast of at least 1.5. And `"grey"` says the same in a single
+# channel. That is enough for a net, because it needs no hues, only numbers that differ.
 
 # %%
 for name, table in charts.COLOURS.items():
@@ -156,10 +157,10 @@ assert (grey[:, 0] == grey[:, 2]).all()
 # ## 3 Filling the width
 #
 # <!-- number: 44 by $224 - 3 \cdot 60$ -->
-# We gave candle $i$ the columns from $\lfloor iW/n \rfloor$ on. Why not simply
-# $\lfloor W/n \rfloor$ columns for each candle? Because the rest is thrown away. With 60
-# candles in 224 columns each would get 3, and 44 columns at the right stay black. The right
-# is where the newest bars are drawn.
+# We gave candle $i$ the columns from $\lfloor iW/n \rfloor$ on. Why not simply $\lfloor W/n \rfloor$
+# columns for each candle? Because the rest of the division would be thrown away. With 60 candles in
+# 224 columns each would get 3, and 44 columns at the right stay black, which is where the newest
+# bars belong.
 
 # %%
 for n in (60, 120, 200):
@@ -171,12 +172,13 @@ assert 120 * (SIZE // 120) / SIZE < 0.54
 assert edges[-1] == SIZE
 
 # %% [markdown]
-# Exact division costs nothing and fills the width always. The price is that some candles are
-# one column wider than others. Where $n$ divides $W$, as 56 divides 224, all are equal. That
-# is why this chapter shows 56 candles and not 60.
+# Exact division costs nothing and always fills the width, but it makes some candles one column
+# wider than others. Where $n$ divides $W$, as 56 divides 224, all are equal. That is why this
+# chapter shows 56 candles and not 60.
 #
-# And 300 candles in 224 columns? They cannot be drawn. A program that draws them anyway lays
-# some on top of others, and nobody notices. This one refuses.
+# What about 300 candles in 224 columns? They cannot be drawn, because each needs at least one
+# column. A program that draws them anyway lays some on top of others, and nobody notices. This one
+# therefore refuses to draw them.
 
 # %%
 try:
@@ -189,14 +191,14 @@ else:
 # %% [markdown]
 # ## 4 What a pixel keeps
 #
-# A price becomes a row, and many prices become the same row. How much is lost? With $R$ rows
-# between the low and the high of the window, two neighbouring rows are
+# A price becomes a row, and many prices become the same row, so something is lost. How much it is
+# can be said exactly. With $R$ rows between the low and the high of the window, two neighbouring
+# rows are
 #
 # $$\Delta = \frac{p_\text{high} - p_\text{low}}{R - 1}$$
 #
-# apart, and rounding moves a price by at most $\Delta / 2$. We can measure it. Read the
-# closes back from the picture: the close is the upper end of a rising body and the lower end
-# of a falling one.
+# apart, and rounding moves a price by at most $\Delta / 2$. To measure it, read the closes back from
+# the picture: the close is the upper end of a rising body and the lower end of a falling one.
 
 
 # %%
@@ -221,10 +223,11 @@ assert np.abs(error).max() <= 0.5
 # %% [markdown]
 # <!-- number: 15 from setrade/candles/files.py -->
 # <!-- number: 0.01 by definition of a basis point -->
-# Half a row, as promised, and nothing else: the chart *is* the series, rounded. Whether that
-# is fine or coarse depends on how much the market moves. Let us compare the height of a row
-# with the typical body of a 15-minute candle, for pictures of several sizes. Both are in
-# basis points of the price (1 bp = 0.01 %), medians over all windows of the sample.
+# The error is half a row at most, as promised, and nothing else: the chart *is* the series,
+# rounded. Whether that is fine or coarse depends on how much the market moves. We therefore compare
+# the height of a row with the typical body of a 15-minute candle, for pictures of several sizes.
+# Both are given in basis points of the price (1 bp = 0.01 %), as medians over all windows of the
+# sample.
 
 # %%
 span_bps = (windows[:, 1].max(1) - windows[:, 2].min(1)) / windows[:, 3, -1] * 1e4
@@ -253,29 +256,28 @@ assert 8.0 < body_bps / row_bps[-1] < 10.0  # 224 px: about nine
 
 # %% [markdown]
 # <!-- number: 30,000, 60,000 by example, prices of bitcoin -->
-# At 224 pixels a typical body is about nine rows high, and its size can be read well. At 32
-# pixels it is about one row: the picture still says up or down, by colour, but hardly how
-# much. A small picture is a coarse one. Keep that in mind when a small net on small pictures
-# finds little.
+# At 224 pixels a typical body is about nine rows high, and its size can be read well. At 32 pixels
+# it is about one row: the picture still says up or down, by colour, but hardly how much. So when a
+# small net on small pictures finds little, one reason may be that the pictures are too coarse.
 #
 # What else is lost, at any size?
 #
 # - the **level**: 30,000 dollars or 60,000, the picture is the same;
 # - the **unit of volume**, and with it whether today is busier than yesterday;
 # - the **time** of day and the length of a bar;
-# - the **volatility**. This one hurts, and «What goes wrong» is about it.
+# - the **volatility**, which is the subject of «What goes wrong».
 
 # %% [markdown]
 # ## 5 Three sources, three channels
 #
-# A colour picture has three channels, and a chart does not need them: grey said the same. So
-# the EfficientNet chapter proposes to fill them with three different things: candles,
-# the {term}`volume profile`, and the imbalance of the order book. `pictures.compose` does that.
+# A colour picture has three channels, and a chart does not need them, because grey said the same.
+# So the EfficientNet chapter proposes to fill them with three different things: candles, the
+# {term}`volume profile`, and the imbalance of the order book. `pictures.compose` does that.
 #
-# The **volume profile** is the volume traded at each price. Candles do not tell where inside
-# a bar the volume was. We spread it evenly from low to high, an assumption to be aware of.
-# The profile then uses the same rows as the candles, so that a bright row in channel 1 lies
-# at the price of the candles in the same row of channel 0. No volume may be lost on the way.
+# The **volume profile** is the volume traded at each price. Candles do not tell where inside a bar
+# the volume was. We therefore spread it evenly from low to high, which is an assumption to be aware
+# of. The profile then uses the same rows as the candles, so that a bright row in channel 1 lies at
+# the price of the candles in the same row of channel 0. No volume may be lost on the way.
 
 # %%
 bars = np.array([(1, 3, 1, 3, 8), (4, 4, 4, 4, 5), (0, 0, 0, 0, 1)], float)
@@ -284,9 +286,9 @@ print(profile.tolist(), "sum", profile.sum())
 assert profile.sum() == bars[:, 4].sum()
 
 # %% [markdown]
-# Check it by hand. The first candle has a volume of 8 and reaches from 3 down to 1. That is
-# two rows of height 1: half of the row at 3, the whole row at 2 and half of the row at 1. So
-# they get 2, 4 and 2. The second candle is a point at 4 and leaves its 5 there.
+# To check it by hand, take the first candle, which has a volume of 8 and reaches from 3 down to 1.
+# That is two rows of height 1: half of the row at 3, the whole row at 2 and half of the row at 1.
+# So they get 2, 4 and 2. The second candle is a point at 4 and leaves its 5 there.
 #
 # The **imbalance** of the book is $(b - a) / (b + a)$ with $b$ and $a$ the sizes waiting on
 # the bid and the ask side. It is 1 when there are only buyers and −1 when there are only
@@ -319,7 +321,7 @@ assert blue[0, 4 * 7] == 255  # all bids at the crest of the wave, best level
 assert blue[0, 4 * 21] == 1  # all asks in its trough
 
 # %% [markdown]
-# The last panel is for the eye only. A net does not blend channels. Its first layer weighs
+# The last panel is for the eye only, because a net does not blend channels. Its first layer weighs
 # each of the three planes separately, as if they were three pictures.
 #
 # One place in the package maps pictures to what a net is given, float32 in [0, 1]: bytes are
@@ -334,10 +336,9 @@ assert float(x[0, 0].max()) * 255 == red.max()
 # %% [markdown]
 # ## 6 Made when needed
 #
-# How many pictures are there? As many as windows, and each takes $3 \cdot 224 \cdot 224$
-# bytes, four times as many once they are floats. A hundred thousand windows would fill 60 GB
-# as float32. So do not store them. Draw a batch when the net asks for it, into memory that is
-# kept and used again.
+# There are as many pictures as windows, and each takes $3 \cdot 224 \cdot 224$ bytes, four times as
+# many once they are floats. A hundred thousand windows would fill 60 GB as float32. So instead of
+# storing them, draw a batch when the net asks for it, into memory that is kept and used again.
 
 # %%
 labels = (windows[:, 3, -1] > windows[:, 0, 0]).astype(np.int64)  # up over the window?
@@ -359,10 +360,10 @@ assert round(100_000 * 3 * SIZE**2 * 4 / 1e9) == 60  # GB, if they were all stor
 # it. A test sends 100,000 windows through and watches the memory of the process.
 #
 # This works only if drawing is fast. The stored benchmark (`bench.json`, made by
-# `make bench BENCH=charts`) raced our rasteriser against two others on the same machine:
-# Pillow, which draws rectangles one after the other, and mplfinance, which draws charts for
-# people. How many times faster it is differs from processor to processor. The book quotes the
-# least that was measured, and says on what.
+# `make bench BENCH=charts`) raced our rasteriser against two others on the same machine: Pillow,
+# which draws rectangles one after the other, and mplfinance, which draws charts for people. How
+# many times faster it is differs from processor to processor, so the book quotes the least that was
+# measured, and says on what.
 
 # %%
 drawn = races.least("test_candlesticks_224", "pictures_a_second")
@@ -374,10 +375,10 @@ print("faster than mplfinance:", publisher)
 assert pillow.ratio > 10 and publisher.ratio > 500
 
 # %% [markdown]
-# Where does the speed come from? A tall candle costs no more than a short one. The painter
-# marks only the *edges* of a rectangle: its first row, and the row after its last. Then one
-# pass down the picture lets each row take over the row above it, and flips at each mark. Four
-# lines show the idea in one column.
+# The speed comes from drawing a tall candle at no more cost than a short one. The painter marks
+# only the *edges* of a rectangle: its first row, and the row after its last. Then one pass down the
+# picture lets each row take over the row above it, and flips at each mark. Four lines show the idea
+# in one column.
 
 # %%
 column = np.zeros(8, np.uint8)
@@ -389,9 +390,9 @@ assert np.bitwise_xor.accumulate(column).tolist() == [0, 0, 200, 200, 200, 200, 
 # %% [markdown]
 # ## What goes wrong
 #
-# The EfficientNet chapter lists what a candlestick picture encodes, and among it
-# "volatility (candle size)". Test that claim. Take our window and make it twice as wild:
-# double every distance from the last close.
+# The EfficientNet chapter lists what a candlestick picture encodes, and among it "volatility
+# (candle size)". To test that claim, take our window and make it twice as wild: double every
+# distance from the last close.
 
 # %%
 wild = late.copy()
@@ -403,14 +404,14 @@ print("pixels that differ:", int((trap[0] != trap[1]).sum()))
 assert (trap[0] == trap[1]).all()
 
 # %% [markdown]
-# Not one pixel. The price scale of each picture runs from its own lowest to its own highest
-# price. Twice the moves, twice the scale, the same picture. **Scaling each window by itself
-# erases volatility**, and no net can bring it back.
+# Not one pixel differs, because the price scale of each picture runs from its own lowest to its own
+# highest price. When the moves double, the scale doubles too, so the picture stays the same.
+# **Scaling each window by itself erases volatility**, and no net can bring it back.
 #
-# The fix is a scale that does not depend on how far the window moved. `reference_range`
-# takes a fixed share of the last close, say 5 % up and 5 % down. It knows nothing that came
-# after the window. `smallest_span` says what share a window needs. We choose it on the first
-# 70 % of the windows, the training part, so that 95 % of them fit.
+# The fix is a scale that does not depend on how far the window moved. `reference_range` takes a
+# fixed share of the last close, say 5 % up and 5 % down, and so it uses nothing that came after the
+# window. `smallest_span` says what share a window needs. We choose it on the first 70 % of the
+# windows, the training part, so that 95 % of them fit.
 
 # %%
 needed = charts.smallest_span(windows)
@@ -450,13 +451,13 @@ assert own == [179, 179]
 assert common[1] > 4 * common[0]
 
 # %% [markdown]
-# On the common scale volatility is back, and it has a price. The calm window now uses a few
-# rows only, so its candles are drawn coarsely. And the wild one leaves the picture. That is
-# an error by default; here we asked for `outside="clip"`, which draws on the edge what lies
-# beyond it: the dashes along the bottom of the last panel.
+# On the common scale volatility is visible again, but something else is lost for it. The calm
+# window now uses a few rows only, so its candles are drawn coarsely. The wild one, on the other
+# hand, leaves the picture. That is an error by default; here we asked for `outside="clip"`, which
+# draws on the edge what lies beyond it: the dashes along the bottom of the last panel.
 #
-# There is no scale without a loss. There is only the choice of what to lose, and the duty to
-# know it. A net that gets both scales, as channels, need not choose.
+# Every scale loses something, so you have to choose what to lose, and you should know what it is. A
+# net that gets both scales, as channels, need not choose.
 
 # %% [markdown]
 # <!-- number: 15 from setrade/candles/files.py -->
@@ -466,10 +467,11 @@ assert common[1] > 4 * common[0]
 #   15-minute body, at 32 pixels about a whole one.
 # - Columns by exact division fill the width with any number of candles; more candles than
 #   columns are refused.
-# - A doji has a body of one row. Up and down differ in brightness, not in hue alone.
+# - A doji has a body of one row. Up and down differ in brightness, not in hue alone, for eyes that
+#   cannot tell red from green.
 # - Composed pictures carry candles, volume by price and the book's imbalance as channels.
 # - Pictures are drawn when needed, in the memory of one batch.
-# - Scaling each window by itself hides volatility. A {term}`reference range` shows it.
+# - Scaling each window by itself hides volatility, while a {term}`reference range` shows it.
 
 # %% [markdown]
 # ## Exercises
@@ -516,8 +518,8 @@ swap[[1, 2, 4, 5]] = [2, 1, 5, 4]  # up and down, bodies and wicks
 assert (swap[back] == there[::-1]).all()
 
 # %% [markdown]
-# It would have to read something else than the market: a leak, or the order of the files.
-# Charts keep direction. The GASF of {ref}`ch-gramian-fields` does not.
+# It would have to read something else than the market: a leak, or the order of the files. Charts
+# keep direction, but the GASF of {ref}`ch-gramian-fields` does not.
 #
 # ```{solution-end}
 # ```
@@ -525,7 +527,8 @@ assert (swap[back] == there[::-1]).all()
 # ```{exercise} A calm picture of what happened next ★★
 # :label: ex-chart-3
 # A friend scales every chart by the lowest and highest price of the *whole* sample. It shows
-# volatility, too. What is wrong with it? Make it visible with two facts about the sample.
+# volatility, too, and yet something is wrong with it. Make that visible with two facts about the
+# sample.
 # ```
 #
 # ```{solution-start} ex-chart-3
@@ -542,9 +545,9 @@ print(f"rows that a typical window uses: {rows} of 179")
 assert whole[1] > known
 
 # %% [markdown]
-# The scale knows a price that had not been paid yet: a picture near its top says that the
-# market is near the top of its *future* range. And it wastes most rows on prices that the
-# window never came near.
+# The scale knows a price that had not been paid yet: a picture near its top says that the market is
+# near the top of its *future* range. It also wastes most rows on prices that the window never came
+# near.
 #
 # ```{solution-end}
 # ```
@@ -552,7 +555,8 @@ assert whole[1] > known
 # ```{exercise} Your market as pictures ★★★
 # :label: ex-images-own
 # Draw fifty windows of bars of your own, hide what came after, and write down for each whether the
-# next bars rose. Then count. Let somebody else do it with the same pictures.
+# next bars rose. Then count how often you were right, and let somebody else do it with the same
+# pictures.
 # ```
 #
 # ```{solution} ex-images-own

@@ -9,8 +9,8 @@
 # - turn four prices into angles, and the angles into two pictures, with a pencil
 # - derive why no cosine has to be computed, and read what that saves
 # - prove that one of the two pictures cannot tell a rise from a fall
-# - train a small net on each picture and watch the proof come true
-# - break the pictures with raw prices, a constant window and a lost scale, and mend them
+# - train a small net on each picture and see that the proof holds
+# - break the pictures with raw prices, a constant window and a lost scale, and fix them
 # ```
 #
 # *You need* {ref}`ch-candles`. *Runs* in under 30 s on two cores.
@@ -39,20 +39,20 @@ N_WINDOWS = 1_000  # windows to train on, and as many to test on
 # %% [markdown]
 # ## 1 From prices to angles
 #
-# A net for pictures wants a square of numbers. A series is a line. One way from the line to
-# the square is to compare every bar with every other bar: pixel $(i, j)$ says something about
-# bars $i$ and $j$. A **Gramian angular field** {cite:p}`wang2015` compares them by their
+# A net for pictures wants a square of numbers, while a series is a line. One way from the line to
+# the square is to compare every bar with every other bar, so that pixel $(i, j)$ says something
+# about bars $i$ and $j$. A **Gramian angular field** {cite:p}`wang2015` compares them by their
 # angles.
 #
 # First, rescale the window so that its lowest value is $-1$ and its highest is $+1$:
 #
 # $$\tilde x_i = \frac{(x_i - x_\min) - (x_\max - x_i)}{x_\max - x_\min}.$$
 #
-# Every number in $[-1, 1]$ is the cosine of exactly one angle between 0 and $\pi$. So take
-# that angle: $\varphi_i = \arccos \tilde x_i$. A high price has a small angle. The highest
-# has angle 0, the lowest $\pi$, the middle $\pi/2$.
+# Every number in $[-1, 1]$ is the cosine of exactly one angle between 0 and $\pi$, so take that
+# angle: $\varphi_i = \arccos \tilde x_i$. A high price has a small angle, because the cosine falls
+# as the angle grows. The highest has angle 0, the lowest $\pi$, the middle $\pi/2$.
 #
-# Four prices will do: 100, 101, 103, 104.
+# Four prices are enough to see it: 100, 101, 103, 104.
 
 # %%
 prices = np.array([100.0, 101.0, 103.0, 104.0])
@@ -63,8 +63,9 @@ table = {"price": prices, "rescaled": x_tilde, "angle / pi": (phi / np.pi).round
 pd.DataFrame(table)
 
 # %% [markdown]
-# The angles are $\pi$, $2\pi/3$, $\pi/3$ and 0. Now there are two pictures. The **summation
-# field** (GASF) adds the angles of two bars, the **difference field** (GADF) subtracts them:
+# The angles are $\pi$, $2\pi/3$, $\pi/3$ and 0. From them two pictures are made, of which the
+# **summation field** (GASF) adds the angles of two bars and the **difference field** (GADF)
+# subtracts them:
 #
 # $$\mathrm{GASF}_{ij} = \cos(\varphi_i + \varphi_j), \qquad
 #   \mathrm{GADF}_{ij} = \sin(\varphi_i - \varphi_j).$$
@@ -142,16 +143,16 @@ np.testing.assert_allclose(
 assert not np.diag(gadf(window)).any()
 
 # %% [markdown]
-# How to read {numref}`fig-gasf-first`. Time runs to the right and downwards.
+# In {numref}`fig-gasf-first`, time runs to the right and downwards, and this is how to read it:
 #
-# - Both squares hold each pair of bars twice. The GASF is symmetric. The GADF changes its
-#   sign across the diagonal.
-# - The diagonal of the GASF is $\cos 2\varphi_i = 2 \tilde x_i^2 - 1$. It is 1 at the highest
-#   and at the lowest price, and $-1$ in the middle. So where the diagonal turns
-#   orange, the price is at an extreme. Which of the two, the diagonal does not say.
-# - The GADF is positive where bar $i$ is below bar $j$. Its top right corner compares the
-#   oldest with the newest bar: its sign says whether the window rose. It is 0 if the two are
-#   the window's lowest and highest, for $\sin \pi = 0$ (exercise 1).
+# - Both squares hold each pair of bars twice. The GASF is symmetric, while the GADF changes its
+#   sign across the diagonal, because a difference depends on the order and a sum does not.
+# - The diagonal of the GASF is $\cos 2\varphi_i = 2 \tilde x_i^2 - 1$. It is 1 at the highest and at
+#   the lowest price, and $-1$ in the middle. So where the diagonal turns orange, the price is at an
+#   extreme, but the diagonal does not say at which of the two.
+# - The GADF is positive where bar $i$ is below bar $j$. Its top right corner compares the oldest
+#   with the newest bar, so its sign says whether the window rose. It is 0 if the two are the
+#   window's lowest and highest, for $\sin \pi = 0$ (exercise 1).
 
 # %%
 change = windows[:, -1] - windows[:, 0]
@@ -163,17 +164,17 @@ assert told.mean() > 0.95
 # %% [markdown]
 # ## 2 No cosine is needed
 #
-# The formula asks for $n$ arccosines and $n^2$ cosines a picture. The addition theorem takes
-# them all away. Write $s_i = \sin \varphi_i = \sqrt{1 - \tilde x_i^2}$. Then
+# The formula asks for $n$ arccosines and $n^2$ cosines a picture, but the addition theorem makes all
+# of them unnecessary. Write $s_i = \sin \varphi_i = \sqrt{1 - \tilde x_i^2}$. Then
 #
 # $$\cos(\varphi_i + \varphi_j) = \cos\varphi_i \cos\varphi_j - \sin\varphi_i \sin\varphi_j
 #   = \tilde x_i \tilde x_j - s_i s_j,$$
 #
 # $$\sin(\varphi_i - \varphi_j) = s_i \tilde x_j - \tilde x_i s_j.$$
 #
-# Two products and a subtraction a pixel. It says more than that: each picture is the sum of
-# two outer products, a matrix of rank 2, however large it is. All that a GASF knows of $n$
-# bars is in two vectors of length $n$.
+# What remains is two products and a subtraction a pixel. The formulas also say that each picture is
+# the sum of two outer products, which is a matrix of rank 2, however large it is. So all that a
+# GASF knows of $n$ bars is in two vectors of length $n$.
 
 # %%
 x_tilde, s = np.cos(angles), np.sin(angles)
@@ -182,12 +183,12 @@ np.testing.assert_allclose(gasf(window), rank_two, atol=1e-6)
 int(np.linalg.matrix_rank(gasf_by_hand(window)))
 
 # %% [markdown]
-# What is left is writing memory: $4 n^2$ bytes a picture. So the fair yardstick is the time
-# that it takes to fill the same memory with a constant. The stored benchmark (`bench.json`,
-# made by `make bench BENCH=gramian`) races both, and the package pyts, which uses the same
-# identity but computes in float64, makes several temporary arrays, and asks the system for
-# fresh memory at each call. Our kernel writes into a buffer that the caller keeps: `out=`.
-# Each ratio is the least of all processors that ran the race.
+# With so little to compute, what is left is writing memory: $4 n^2$ bytes a picture. So the fair
+# yardstick is the time that it takes to fill the same memory with a constant. The stored benchmark
+# (`bench.json`, made by `make bench BENCH=gramian`) races both, and the package pyts, which uses the
+# same identity but computes in float64, makes several temporary arrays, and asks the system for
+# fresh memory at each call. Our kernel writes into a buffer that the caller keeps: `out=`. Each
+# ratio is the least of all processors that ran the race.
 
 # %%
 rows = {}
@@ -206,8 +207,8 @@ assert min(row["times faster than pyts"] for row in rows.values()) > 3
 assert min(row["share of refill rate"] for row in rows.values()) > 0.3
 
 # %% [markdown]
-# A share near 1 means that the pictures cost hardly more than the memory that they fill. That
-# is why this book makes pictures on the fly and stores none.
+# A share near 1 means that the pictures cost hardly more than the memory that they fill. Since
+# making them again costs so little, this book makes pictures on the fly and stores none.
 #
 # A part of pyts's cost is the fresh memory. Where the process keeps what it freed, as the
 # Makefile has it ({ref}`ch-fast-inference`), less is left to win:
@@ -218,9 +219,9 @@ print("224 pixels, memory kept:", kept)
 assert 1 < kept.ratio < rows[224]["times faster than pyts"]
 
 # %% [markdown]
-# One detail is worth keeping. The root $\sqrt{1 - \tilde x^2}$ is steep near the ends. A value
-# just below the highest price loses its digits when it is stored in float32, and the root
-# makes the loss visible. So `gasf` rescales and takes the root in float64, on $n$ numbers, and
+# One numerical detail matters here, because the root $\sqrt{1 - \tilde x^2}$ is steep near the ends.
+# A value just below the highest price loses its digits when it is stored in float32, and the steep
+# root makes the loss visible. So `gasf` rescales and takes the root in float64, on $n$ numbers, and
 # does only the $n^2$ products in float32.
 
 # %%
@@ -235,9 +236,9 @@ assert np.abs(gasf(window) - gasf_by_hand(window)).max() < 3e-7
 # %% [markdown]
 # ## 3 Smaller pictures, and the way back
 #
-# A day of minutes would be a picture of $1440^2$ pixels. **Piecewise aggregate
-# approximation** shortens the series first: it cuts the window into `size` segments and keeps
-# their means. The lengths of the segments differ by one bar at most.
+# A day of minutes would be a picture of $1440^2$ pixels. **Piecewise aggregate approximation**
+# shortens the series first: it cuts the window into `size` segments, whose lengths differ by one bar
+# at most, and keeps their means.
 #
 # The diagonal is also a way back. If the series is rescaled to $[0, 1]$ instead
 # (`rescale="unit"`), all angles lie between 0 and $\pi/2$ and
@@ -281,8 +282,8 @@ assert back[12].max() - means.max() > 1  # USD: stretched to the full range
 #
 # $$\sin\big((\pi - \varphi_i) - (\pi - \varphi_j)\big) = -\sin(\varphi_i - \varphi_j).$$
 #
-# The GASF of a rise and the GASF of its mirror image, a fall, are the same picture. Not
-# similar: the same, bit by bit. The GADF turns into its negative.
+# The GASF of a rise and the GASF of its mirror image, a fall, are the same picture. They are not
+# merely similar but equal, bit by bit. The GADF, by contrast, turns into its negative.
 
 # %%
 rng = np.random.default_rng(3)
@@ -305,13 +306,13 @@ plt.show()
 assert np.abs(gadf(rise) - gadf(fall)).max() > 1.9
 
 # %% [markdown]
-# What follows for a net? Suppose rises and falls are equally likely mirror images of each
-# other. Then a GASF is as likely to come from a rise as from a fall, whatever it shows. No
-# net, however large, can be right more than half of the time.
+# For a net this sets a limit. Suppose rises and falls are equally likely mirror images of each
+# other. Then a GASF is as likely to come from a rise as from a fall, whatever it shows. Therefore
+# no net, however large, can be right more than half of the time.
 #
-# Let us see it happen. We plant the truth: random walks with a clear drift, up or down with
-# equal chance. The question is the easiest one there is: which way did this very window
-# drift? Nothing has to be forecast.
+# To see it happen, we plant the truth: random walks with a clear drift, up or down with equal
+# chance. The question is the easiest one there is, because nothing has to be forecast: which way
+# did this very window drift?
 
 
 # %%
@@ -328,8 +329,8 @@ ceiling = float((end == y).double().mean())
 assert ceiling > 0.95
 
 # %% [markdown]
-# A rule that looks at the first and the last bar is right in more than 95 % of the windows.
-# That is what a net can hope for. The net is small: two convolutions and one linear layer.
+# A rule that looks at the first and the last bar is right in more than 95 % of the windows, which
+# is what a net can hope for. The net is small: two convolutions and one linear layer.
 
 
 # %%
@@ -356,9 +357,9 @@ def train(images, y, seed, num_epochs=8, lr=4e-3):
 
 
 # %% [markdown]
-# Each net is trained on its own draw of windows and tested on fresh ones. Three kinds of
-# picture: GASF, GADF, and the GASF of a window rescaled to $[0, 1]$. A net this small gains
-# nothing from a second thread, so we use one.
+# Each net is trained on its own draw of windows and tested on fresh ones. There are three kinds of
+# picture: GASF, GADF, and the GASF of a window rescaled to $[0, 1]$. A net this small gains nothing
+# from a second thread, so we use one.
 
 # %%
 torch.set_num_threads(1)
@@ -415,15 +416,17 @@ assert mean["GASF of [0, 1]"] > 0.95
 assert seen.mean()["GASF"] > 0.54
 
 # %% [markdown]
-# The GASF nets guess. On the windows they were trained on they do a little better than one
-# half: they learned pictures by heart. The GADF nets come close to the rule.
+# The GASF nets guess. On the windows they were trained on they do a little better than one half,
+# but only because they learned pictures by heart. The GADF nets come close to the rule.
 #
 # The third row holds a surprise. Rescaled to $[0, 1]$, the mirror image of $\tilde x$ is
-# $1 - \tilde x$, not $-\tilde x$, and the symmetry is gone. That GASF can tell up from down.
-# So the blindness belongs to the pair: summation field and symmetric range.
+# $1 - \tilde x$, not $-\tilde x$, so the symmetry is gone. That is why this GASF can tell up from
+# down. The blindness therefore comes from the summation field and the symmetric range together, not
+# from either alone.
 #
-# A test with no chance in it: show a GASF net every window and its mirror image. It gives
-# both the same answer, one of the two is wrong, and the accuracy is exactly one half.
+# The same can be tested without any chance: show a GASF net every window and its mirror image.
+# Because it gives both the same answer, one of the two is wrong, and the accuracy is exactly one
+# half.
 
 # %%
 x, y = planted(500, seed=99)
@@ -437,9 +440,9 @@ assert scores["GADF"] > 0.95
 # %% [markdown]
 # ## What goes wrong
 #
-# **Raw prices, clamped.** The EfficientNet chapter lists «normalise to $[-1, 1]$» as its
-# first step. Its code does not normalise. It clamps: every value above 1 becomes 1. Here are
-# its lines, in Python.
+# **Raw prices, clamped.** The EfficientNet chapter lists «normalise to $[-1, 1]$» as its first step.
+# Its code does not normalise but clamps, so that every value above 1 becomes 1. Here are its lines,
+# in Python.
 
 
 # %%
@@ -452,10 +455,9 @@ blank = gasf_clamped(window)  # closes in USD, tens of thousands
 print(f"smallest pixel {blank.min():.0f}, largest {blank.max():.0f}")
 
 # %% [markdown]
-# Every price is above 1, every angle is 0, and every pixel is $\cos 0 = 1$. The picture is
-# blank, the code raises nothing, and a net trains on it without complaint. Returns do not
-# save it: they are all close to 0, all angles close to $\pi/2$, and the picture is almost
-# blank.
+# Every price is above 1, every angle is 0, and every pixel is $\cos 0 = 1$. The picture is blank,
+# the code raises nothing, and a net trains on it without complaint. Using returns instead does not
+# help: they are all close to 0, so all angles are close to $\pi/2$, and the picture is almost blank.
 
 # %% mystnb={"figure": {"caption": "One window three ways: prices clamped, returns clamped, prices rescaled.", "name": "fig-gasf-clamped"}, "image": {"alt": "Three squares. The first, from clamped prices, is one uniform colour. The second, from clamped returns, is one uniform colour of the opposite sign. The third, from rescaled prices, shows a rich texture."}}
 returns = window[1:] / window[:-1] - 1
@@ -472,8 +474,8 @@ assert np.ptp(pale) < 0.05
 assert np.ptp(gasf(window)) > 1.9
 
 # %% [markdown]
-# `gasf` never clamps. It rescales each window, or takes bounds from the training data; a
-# value outside the bounds is an error that you see.
+# `gasf` never clamps, because clamping hides the error. It rescales each window, or takes bounds
+# from the training data; a value outside the bounds is an error that you see.
 
 # %%
 try:
@@ -482,10 +484,11 @@ except ArgumentError as error:
     print(error)
 
 # %% [markdown]
-# **Nothing moves.** In a constant window the rescaling is 0/0. `gasf` treats it as lying at
-# the low end of its range, as pyts and scikit-learn do: a flat picture of ones, and a GADF of
-# zeros. Aggregation makes this harder than it looks. The means of equal numbers may differ in
-# their last bit, and a careless rescaling blows that bit up to a full picture.
+# **Nothing moves.** In a constant window the rescaling is 0/0, so the code has to decide what to
+# do. `gasf` treats the window as lying at the low end of its range, as pyts and scikit-learn do,
+# which gives a flat picture of ones, and a GADF of zeros. Aggregation makes this harder than it
+# looks, because the means of equal numbers may differ in their last bit, and a careless rescaling
+# stretches that bit to a full picture.
 
 # %%
 constant = np.full(48, 61_234.1)
@@ -514,19 +517,19 @@ assert shares[1] > 5 * shares[0]
 #
 # - Rescale a window to $[-1, 1]$, read each value as the cosine of an angle, and compare all
 #   pairs: sums of angles give the GASF, differences the GADF.
-# - The addition theorem makes both matrices of rank 2. Making them costs about as much as
+# - The addition theorem shows that both matrices have rank 2, so making them costs about as much as
 #   writing them.
 # - The GASF of $p$ and of $-p$ is the same picture. A net fed GASF alone guessed direction in
 #   our trial; GADF, or a GASF of the range $[0, 1]$, brought it to what the rule reaches.
-# - Never clamp. Say what a constant window gives. Per-window scaling hides volatility.
+# - Never clamp, because that hides a missing rescaling. Say what a constant window gives.
+#   Per-window scaling hides volatility, because every window is stretched to the same range.
 #
 # ## Exercises
 
 # %% [markdown]
 # ```{exercise} Angles by hand ★
 # :label: ex-gramian-1
-# Take the closes 10, 30, 20. Write down the angles, the GASF and the GADF without a
-# computer.
+# Take the closes 10, 30, 20, and write down the angles, the GASF and the GADF without a computer.
 # ```
 #
 # ```{solution-start} ex-gramian-1
@@ -542,9 +545,9 @@ assert gasf(three).tolist() == by_pencil_sum
 assert gadf(three).tolist() == by_pencil_difference
 
 # %% [markdown]
-# The GADF pixel of the lowest and the highest bar is $\sin(\pi - 0) = 0$. An angle
-# difference of $\pi$ leaves no trace: the largest possible move is as dark as none at all.
-# In a real window the sign survives because other pairs show it.
+# The GADF pixel of the lowest and the highest bar is $\sin(\pi - 0) = 0$. An angle difference of
+# $\pi$ leaves no trace, so the largest possible move is as dark as none at all. In a real window the
+# sign survives because other pairs show it.
 #
 # ```{solution-end}
 # ```
@@ -552,9 +555,9 @@ assert gadf(three).tolist() == by_pencil_difference
 # %% [markdown]
 # ```{exercise} Which way does time run? ★★
 # :label: ex-gramian-2
-# Reverse a window in time. What happens to its GASF and to its GADF? Then mirror a GADF left
-# to right, turn it by 180 degrees, and transpose it, three augmentations that are common for
-# photographs. Of which window is each the picture, and which of them turn a rise into a fall?
+# What happens to the GASF and to the GADF of a window when you reverse it in time? Then mirror a
+# GADF left to right, turn it by 180 degrees, and transpose it, three augmentations that are common
+# for photographs. Of which window is each the picture, and which of them turn a rise into a fall?
 # ```
 #
 # ```{solution-start} ex-gramian-2
@@ -583,9 +586,9 @@ assert (np.diag(gadf(rise)[:, ::-1]) != 0).any()
 # %% [markdown]
 # ```{exercise} A signed channel ★★
 # :label: ex-gramian-3
-# Keep the blind GASF, but put one number beside it: the sign of the last close minus the
-# first, as a second channel that is constant over the picture. Does the pair tell a rise from
-# its mirror image? Is it a fair fix?
+# Keep the blind GASF, but put one number beside it: the sign of the last close minus the first, as
+# a second channel that is constant over the picture. Does the pair tell a rise from its mirror
+# image, and is it a fair fix?
 # ```
 #
 # ```{solution-start} ex-gramian-3
@@ -604,9 +607,9 @@ assert with_sign(rise).shape == (2, LENGTH, LENGTH)
 assert not np.array_equal(with_sign(rise), with_sign(fall))
 
 # %% [markdown]
-# It tells them apart, and the picture now says the rest up to that sign. It is fair as long
-# as the sign comes from the window itself. It is also a hint that the picture was not what
-# carried the answer.
+# It tells them apart, and the picture now says the rest up to that sign. It is fair as long as the
+# sign comes from the window itself, but it is also a hint that the picture was not what carried the
+# answer.
 #
 # ```{solution-end}
 # ```
@@ -623,8 +626,8 @@ assert not np.array_equal(with_sign(rise), with_sign(fall))
 # :class: dropdown
 # Scaled by itself, each week fills the whole range from −1 to 1, so the picture tells the shape and
 # not the size of the move: a quiet week and a wild one may look alike. Scaled by both, the quiet
-# week lies in a narrow band of angles, and its picture is nearly of one colour. Neither is wrong.
-# They answer two questions, and a net can only answer the one whose pictures it is shown.
+# week lies in a narrow band of angles, and its picture is nearly of one colour. Neither is wrong,
+# because they answer two questions, and a net can only answer the one whose pictures it is shown.
 # ```
 #
 # ## Further reading

@@ -8,10 +8,10 @@
 # ```{admonition} What you will do
 # :class: tip
 # - compare a series with itself, with a pencil, and draw the answers as a square
-# - replace prices by states, and see what that repairs
+# - replace prices by states, and see what that fixes
 # - read the textures of a sine, noise, a random walk and real bars
 # - count those textures in four numbers, and test them against shuffled markets
-# - break the counts with a fixed threshold and a careless diagonal, and mend them
+# - break the counts with a fixed threshold and a careless diagonal, and fix both
 # ```
 #
 # *You need* {ref}`ch-candles` and {ref}`ch-gramian-fields`. *Runs* in under 30 s on two cores.
@@ -44,9 +44,10 @@ N_SURROGATES = 39  # shuffled markets to compare with
 # $$R_{ij} = \Theta\big(\varepsilon - \lVert s_i - s_j \rVert\big), \qquad
 # \Theta(a) = 1 \text{ if } a \ge 0, \text{ else } 0.$$
 #
-# Here $\varepsilon$ is the largest distance that still counts as «nearly the same». A distance
-# of exactly $\varepsilon$ counts: $\Theta(0) = 1$. Packages differ on this point, so it has to
-# be said. For now, let the state be the price itself. Four prices and $\varepsilon = 1$:
+# Here $\varepsilon$ is the largest distance that still counts as «nearly the same». A distance of
+# exactly $\varepsilon$ counts as well, since $\Theta(0) = 1$; packages differ on this point, so it
+# has to be said. For now, let the state be the price itself, and take four prices and
+# $\varepsilon = 1$:
 
 # %%
 x = np.array([10.0, 12.0, 11.0, 10.5])
@@ -61,14 +62,15 @@ assert distances[1, 2] == 1  # exactly the threshold: it recurs
 assert plot[1, 2] == 1
 
 # %% [markdown]
-# Without `eps`, `recurrence` returns the distances, a picture in shades. With it, 0 and 1. The
-# diagonal is always 1, for every state is close to itself. The square is symmetric.
+# Without `eps`, `recurrence` returns the distances, a picture in shades; with it, 0 and 1. The
+# diagonal is always 1, for every state is close to itself. The square is symmetric, because a
+# distance is the same in both directions.
 #
 # ## 2 States, not prices
 #
-# One price is not a state. A swing passes each height twice, once on the way up and once on
-# the way down. To tell these apart, look at several bars at once. **Time-delay embedding**
-# {cite:p}`takens1981` takes `dim` values, `delay` bars apart, as one state:
+# One price does not describe a state, because a swing passes each height twice, once on the way up
+# and once on the way down. To tell these apart, look at several bars at once. **Time-delay
+# embedding** {cite:p}`takens1981` takes `dim` values, `delay` bars apart, as one state:
 #
 # $$s_i = (x_i,\; x_{i+\tau},\; \dots,\; x_{i+(d-1)\tau}), \qquad
 #   \lVert s_i - s_j \rVert^2 = \sum_{k=0}^{d-1} (x_{i+k\tau} - x_{j+k\tau})^2.$$
@@ -117,10 +119,10 @@ assert quantify(two)["det"] == 1
 #
 # ## 3 How near is near?
 #
-# There are two honest ways to choose the threshold. As a **value** in the unit of the series:
-# then a calm day recurs everywhere and a wild day nowhere. As a **quantile**: in each
+# There are two honest ways to choose the threshold. One is a **value** in the unit of the series,
+# and then a calm day recurs everywhere and a wild day nowhere. The other is a **quantile**: in each
 # picture, the nearest share of all pairs recurs. The second makes pictures of different days
-# comparable; the first keeps their size. What goes wrong with the first comes below.
+# comparable, while the first keeps their size. What goes wrong with the first comes below.
 #
 # <div data-move="recurrence">
 
@@ -151,7 +153,8 @@ assert nearest == np.ceil(0.1 * m * (m - 1) / 2)
 #
 # ## 4 Textures
 #
-# Four series, one recipe: states of three values, two bars apart, nearest 10 %.
+# Four series go through one recipe, so that only the series makes the difference: states of three
+# values, two bars apart, nearest 10 %.
 
 # %%
 rng = np.random.default_rng(0)
@@ -170,16 +173,19 @@ for ax, (name, image) in zip(axes.flat, plots.items(), strict=True):
 plt.show()
 
 # %% [markdown]
-# - **Long diagonals**: the path runs beside an earlier stretch of itself. Periodic.
-# - **Lone points**: a state comes back once, by chance. Noise.
+# - **Long diagonals**: the path runs beside an earlier stretch of itself, as a periodic series
+#   does.
+# - **Lone points**: a state comes back once, by chance, as it does in noise.
 # - **Blocks and vertical strokes**: the state stays where it is for a while.
-# - The real day looks much more like the random walk than like the sine. Keep that in mind.
+# - The real day looks much more like the random walk than like the sine, so what it shows is clumps
+#   rather than repetition.
 #
 # ## 5 Four numbers
 #
 # **Recurrence quantification** {cite:p}`marwan2007` counts these textures. Leave out the main
-# diagonal. Collect the lengths $l$ of all unbroken diagonal lines and the lengths $v$ of all
-# unbroken vertical lines, with histograms $P(l)$ and $P(v)$.
+# diagonal, because it is there for every series. Then collect the lengths $l$ of all unbroken
+# diagonal lines and the lengths $v$ of all unbroken vertical lines, with histograms $P(l)$ and
+# $P(v)$.
 #
 # $$\mathrm{RR} = \frac{\text{recurrent pixels}}{\text{pixels}}, \quad
 # \mathrm{DET} = \frac{\sum_{l \ge 2} l\,P(l)}{\sum_{l \ge 1} l\,P(l)}, \quad
@@ -188,7 +194,7 @@ plt.show()
 # and the entropy $-\sum_l p_l \ln p_l$ of the lengths of the diagonal lines with $l \ge 2$.
 # RR is the **recurrence rate**, DET the **determinism**, LAM the **laminarity**.
 #
-# By hand, on five states:
+# Here is a plot of five states that is small enough to count by hand:
 
 # %%
 tiny = np.array(
@@ -202,11 +208,11 @@ tiny = np.array(
 )
 
 # %% [markdown]
-# Off the diagonal, 10 of 20 pixels are 1: RR is 0.5. The first diagonal above the main one
-# reads 1 1 0 0, one line of length two. The others above it hold three lone points. Below the
-# main one it is the same. So 4 of the 10 points lie in lines: DET is 0.4. In the columns,
-# only the last has a line, of three: LAM is 0.3. Both diagonal lines have the same length:
-# the entropy is 0.
+# Off the diagonal, 10 of 20 pixels are 1, so RR is 0.5. The first diagonal above the main one reads
+# 1 1 0 0, which is one line of length two, while the others above it hold three lone points. Below
+# the main one it is the same, because the plot is symmetric. So 4 of the 10 points lie in lines,
+# and DET is 0.4. Of the columns, only the last has a line, of three points, so LAM is 0.3. Both
+# diagonal lines have the same length, so the entropy is 0.
 
 
 # %%
@@ -224,7 +230,7 @@ assert (det_by_hand(tiny), float(found["det"])) == (0.4, 0.4)
 {name: round(float(value), 3) for name, value in found.items()}
 
 # %% [markdown]
-# And now the four textures:
+# The same function now counts the four textures of the figure above:
 
 # %%
 measures = {k: quantify(image) for k, image in plots.items()}
@@ -238,17 +244,19 @@ assert det["noise"] < 0.3 < 0.45 < det["random walk"] < det["sine"]
 assert det["random walk"] > 2 * det["noise"]
 
 # %% [markdown]
-# The names promise too much. A random walk has no rule that could be found in it, and its
-# «determinism» is more than twice that of noise. The reason is simple: a walk moves
-# slowly, so states that are neighbours in time are neighbours in space. DET measures
-# smoothness first. A DET as high as the walk's on a price chart is no evidence of a pattern.
+# The names promise too much. A random walk has no rule that could be found in it, and yet its
+# «determinism» is more than twice that of noise. The reason is that a walk moves slowly, so states
+# that are neighbours in time are also neighbours in space, and their pixels join into lines. DET
+# therefore measures smoothness first. A DET as high as the walk's on a price chart is no evidence
+# of a pattern.
 #
 # ## 6 Is there anything in real bars?
 #
-# So the number needs something to be compared with. Take all windows of the real sample and
-# average their DET. Then destroy what you want to test for, keep the rest, and measure again.
+# Because smoothness alone can make DET high, the number needs something to be compared with. Take
+# all windows of the real sample and average their DET. Then destroy what you want to test for, keep
+# the rest, and measure again.
 #
-# - **Shuffled**: the returns in random order, summed up to a new price. All order is gone.
+# - **Shuffled**: the returns in random order, summed up to a new price, so that all order is gone.
 # - **Flipped**: each return keeps its place and its size, and gets a random sign. Calm and
 #   wild hours stay where they are; only the directions are random.
 
@@ -285,14 +293,15 @@ assert real < min(flipped)
 
 # %% [markdown]
 # <!-- number: 40 by 39 surrogates and the real one, each as likely to be lowest -->
-# With 39 {term}`surrogates <surrogate>`, chance alone puts the real value below all of them once in 40 times, and
-# as often above all of them. We looked at both sides before we named one, so the fair count is
-# two in 40. Still, the order of the signs seems to matter. But look at the side: the real bars
-# have *less* determinism than random ones. The path is rougher than a walk, not smoother.
+# With 39 {term}`surrogates <surrogate>`, chance alone puts the real value below all of them once in
+# 40 times, and as often above all of them. We looked at both sides before we named one, so the fair
+# count is two in 40. Even so, the order of the signs seems to matter. But look at the side: the
+# real bars have *less* determinism than random ones. Their path is therefore rougher than a walk,
+# not smoother.
 #
-# Where does the difference live? Flip the signs in blocks: bars of one block keep their
-# signs relative to each other. If short blocks already bring the real value back, the cause
-# lies between neighbours; if only long ones do, it lies farther apart.
+# To see over how many bars that order reaches, flip the signs in blocks, so that the bars of one
+# block keep their signs relative to each other. If short blocks already bring the real value back,
+# the cause lies between neighbours; if only long ones do, it lies farther apart.
 
 
 # %%
@@ -315,11 +324,12 @@ assert abs(values[3] - real) < 0.015
 assert round(len(price) / 96) == 58  # days
 
 # %% [markdown]
-# The longer the blocks, the nearer the real value. Neighbours alone do not explain it; the
-# order of the signs over some hours does. More the number cannot say.
+# The longer the blocks, the nearer the mean DET comes to the real value. So neighbours alone do not
+# explain the difference, while the order of the signs over some hours does. What that order is, the
+# number cannot say.
 #
-# And it is a hint, not a law: one recipe on one stretch of 58 days. Is it there in each third
-# of them? Count the flipped markets, of 39, that lie below the real third.
+# It is also only a hint, because it comes from one recipe on one stretch of 58 days. Is it there in
+# each third of them? Count the flipped markets, of 39, that lie below the real third.
 
 # %%
 below = []
@@ -334,11 +344,11 @@ assert below[0] >= 1
 assert below[1:] == [0, 0]
 
 # %% [markdown]
-# In the first third some do: that third alone would have convinced nobody. In the other two,
-# none does.
+# In the first third some do, so that third alone would have convinced nobody, while in the other
+# two none does.
 #
-# The right order of work is this one: count, compare with a market that has no structure,
-# look where the difference comes from, and look whether it is there in each part.
+# This order of work is the right one for any such number: count, compare with a market that has no
+# structure, look where the difference comes from, and look whether it is there in each part.
 #
 # ## 7 The other square: transition fields
 #
@@ -376,8 +386,9 @@ same = bins[:, None] == bins[None, :]
 assert by_hand[same].mean() > 2 * by_hand[~same].mean()
 
 # %% [markdown]
-# The bins come from the window alone, so no later bar has a say. Neither square knows up from
-# down: turned upside down, distances stay as they are, and bins are only renumbered.
+# The bins come from the window alone, so no bar after it has an influence. Neither square knows up
+# from down, because when the series is turned upside down, distances stay as they are and bins are
+# only renumbered.
 
 # %%
 up = np.cumsum(np.random.default_rng(1).normal(0.3, 1, LENGTH))
@@ -385,13 +396,13 @@ assert np.array_equal(recurrence(up, 3, 2), recurrence(-up, 3, 2))
 assert np.array_equal(transition_field(up), transition_field(-up))
 
 # %% [markdown]
-# As with the summation field of {ref}`ch-gramian-fields`, a net that sees nothing else cannot
-# learn direction. Put a signed picture beside them.
+# As with the summation field of {ref}`ch-gramian-fields`, a net that sees nothing else cannot learn
+# direction, so if direction matters, put a signed picture beside them.
 #
 # ## What goes wrong
 #
-# **One threshold for all times.** The formula of the EfficientNet chapter has a single
-# $\varepsilon$. Take 0.4 % for every window and compare the result with the volatility of the
+# **One threshold for all times.** The formula of the EfficientNet chapter has a single $\varepsilon$
+# for all windows. Take 0.4 % for every window and compare the result with the volatility of the
 # window.
 
 # %%
@@ -417,16 +428,16 @@ assert rank_fixed < -0.55
 assert abs(rank_nearest) < 0.35
 
 # %% [markdown]
-# With a fixed threshold, RR and DET are volatility in disguise: the wilder the window, the
-# fewer states lie within 0.4 %. A net or a rule fed these numbers rediscovers volatility and
-# calls it regime. With a quantile RR is the same everywhere, and what is left of DET speaks
-# about shape.
+# With a fixed threshold, RR and DET are volatility in disguise: the wilder the window, the fewer
+# states lie within 0.4 %. A net or a rule fed these numbers rediscovers volatility and calls it
+# regime. With a quantile RR is the same everywhere, so DET no longer follows from it, and what is
+# left of DET depends on the shape of the path.
 #
-# **The line of identity counted in.** Every state is near itself. Count the main diagonal and
-# each picture gets one long line for nothing. On white noise DET has a known value: a point
-# is alone if both its diagonal neighbours are blank, so
-# $\mathrm{DET} \approx 1 - (1 - \mathrm{RR})^2$. Take one value as the state, or neighbouring
-# states would share values.
+# **The line of identity counted in.** Every state is near itself, so if you count the main
+# diagonal, each picture gets one long line that says nothing about the series. White noise shows
+# how much that matters, because there DET has a known value: a point is alone if both its diagonal
+# neighbours are blank, so $\mathrm{DET} \approx 1 - (1 - \mathrm{RR})^2$. Take one value as the
+# state, because otherwise neighbouring states would share values.
 
 # %%
 noise = np.random.default_rng(5).normal(size=(200, LENGTH))
@@ -441,10 +452,11 @@ assert abs(left_out - known) < 0.01
 assert counted > known + 0.05
 
 # %% [markdown]
-# `quantify` leaves the line of identity out. For a slow series, its neighbours are just as
-# trivial: bar $i$ is near bar $i + 1$ because hardly any time has passed. The **Theiler
+# `quantify` leaves the line of identity out. For a slow series, the diagonals beside it are just as
+# trivial, since bar $i$ is near bar $i + 1$ because hardly any time has passed. The **Theiler
 # window** {cite:p}`theiler1986` leaves out all pixels with $|i - j| < w$; it is the argument
-# `theiler`. Choose it before you look at results, and say which you chose.
+# `theiler`. Choose it before you look at results, and say which you chose, because a width chosen
+# afterwards can be chosen to suit the finding.
 #
 # ## Summary
 #
@@ -469,8 +481,8 @@ assert counted > known + 0.05
 # ```{solution-start} ex-recurrence-1
 # :class: dropdown
 # ```
-# The states are $(1, 2), (2, 1), (1, 2)$. Equal ones are 0 apart, the others $\sqrt 2$. With
-# $\varepsilon = 1$ only equal states recur.
+# The states are $(1, 2), (2, 1), (1, 2)$, of which equal ones are 0 apart and the others $\sqrt 2$.
+# That is more than the threshold, so with $\varepsilon = 1$ only equal states recur.
 
 # %%
 x = np.array([1.0, 2.0, 1.0, 2.0])
@@ -505,8 +517,8 @@ assert det[-1] < 0.2
 assert det[-2] - det[-1] < 0.05
 
 # %% [markdown]
-# It falls all the way and flattens where the noise is about three times the wave: beyond that
-# the picture cannot tell.
+# It falls all the way and flattens where the noise is about three times the wave, and beyond that
+# the picture cannot tell the mixture from pure noise.
 #
 # ```{solution-end}
 # ```
@@ -536,8 +548,8 @@ others = [
 assert mean_lam(price) < min(others)
 
 # %% [markdown]
-# It does, and it is not a second finding. DET and LAM count the same clumps of points, and
-# both fall when the path gets rougher. Two numbers from one picture are not two witnesses.
+# It does, but it is not a second finding, because DET and LAM count the same clumps of points, and
+# both fall when the path gets rougher. Two numbers from one picture are not independent evidence.
 #
 # ```{solution-end}
 # ```
@@ -554,9 +566,9 @@ assert mean_lam(price) < min(others)
 # :class: dropdown
 # Prices wander, so their plot has large blocks along the diagonal and empty corners, and shuffling
 # them destroys the blocks: that difference only says that prices are not independent draws. Returns
-# are the fair test. Blocks that are left there, and gone after shuffling, are stretches of like
-# volatility, which is real but says nothing about direction. Shuffle several times, since one
-# shuffled week is a single draw from chance.
+# are the fair test, since they have no such wandering to lose. Blocks that are left there, and gone
+# after shuffling, are stretches of like volatility, which is real but says nothing about direction.
+# Shuffle several times, since one shuffled week is a single draw from chance.
 # ```
 #
 # ## Further reading

@@ -9,7 +9,7 @@
 # - turn a book into a picture and prove that no volume is lost
 # - measure which side is heavier, and test whether that predicts the next move
 # - find walls and {term}`spoofs <spoof>` in a market where you know who planted them
-# - walk the book to see what an order costs, and keep a live one true
+# - walk the book to see what an order costs, and keep a live one correct
 # - rebuild a day of single orders, and ask what it knows of the next minute
 # ```
 #
@@ -33,17 +33,17 @@ N_ORDERS = 40  # planted spoofs, and as many honest large orders
 # %% [markdown]
 # ## 1 A queue on each side
 #
-# A candle shows trades that happened. An order book shows trades that people *offer*. On the
-# one side stand the **bids**: buyers, each with a price and a size. Opposite stand the **asks**.
-# The exchange adds up the sizes at each price. The best bid and the best ask are the
-# **touch**, the gap between them is the **spread**, and their middle is the **mid**
-# {cite:p}`gould2013`.
+# A candle shows trades that happened, while an order book shows trades that people *offer*. On the
+# one side stand the **bids**: buyers, each with a price and a size. Opposite stand the **asks**,
+# and the exchange adds up the sizes at each price. The best bid and the best ask are the **touch**,
+# the gap between them is the **spread**, and their middle is the **mid** {cite:p}`gould2013`.
 #
-# Real books keep a secret: nobody says which orders were honest. So we start with a synthetic
-# book whose secrets we know. Its price moves by single ticks of 0.1 USDT. Into it go six
-# large resting orders (**walls**), 40 large orders near the touch that fill, and 40 that
-# vanish just before they could (**spoofs**). A hidden pressure tilts the sizes near the
-# touch, and the next move follows that pressure half-heartedly: `signal=0.5`.
+# In a real book nobody says which orders were honest, so no method that looks for dishonest ones
+# can be checked there. We therefore start with a synthetic book of which we know this. Its price
+# moves by single ticks of 0.1 USDT. Into it go six large resting orders (**walls**), 40 large
+# orders near the touch that fill, and 40 that vanish just before they could (**spoofs**). A hidden
+# pressure tilts the sizes near the touch, and the next move follows that pressure at half strength:
+# `signal=0.5`.
 
 # %%
 market = orderbook.synthetic(
@@ -69,12 +69,12 @@ print("largest ask:", round(sizes[1][large], 1), "BTC at", round(sides[1][large]
 assert sizes[1][large] > 4 * np.median(sizes[1])
 
 # %% [markdown]
-# In {numref}`fig-book-ladder` the sizes fall with the distance from the touch. One ask stands
-# out. It is the first wall, in the snapshot in which it appeared.
+# In {numref}`fig-book-ladder` the sizes fall with the distance from the touch. One ask stands out
+# because it is the first wall, in the snapshot in which it appeared.
 #
 # ## 2 Three levels by hand
 #
-# Take three bids and three asks. The mid is 100.5.
+# Take three bids and three asks, between which the mid is 100.5.
 
 # %%
 small = orderbook.Snapshots(
@@ -84,18 +84,19 @@ small = orderbook.Snapshots(
 )  # fmt: skip
 
 # %% [markdown]
-# Which side is heavier? Let $V_b(k)$ be the size of the best $k$ bids and $V_a(k)$ that of the
-# best $k$ asks. The **{term}`imbalance <book imbalance>`** is
+# To say which side is heavier, let $V_b(k)$ be the size of the best $k$ bids and $V_a(k)$ that of the
+# best $k$ asks. The difference of the two as a share of their sum, the
+# **{term}`imbalance <book imbalance>`**, is
 #
 # $$ I(k) = \frac{V_b(k) - V_a(k)}{V_b(k) + V_a(k)} \in [-1, 1]. $$
 #
-# With one level it is $(3-1)/(3+1) = 0.5$. With two, $(5-2)/7 = 0.43$. With three,
-# $(6-6)/12 = 0$. So the answer depends on how deep you look.
+# With one level it is $(3-1)/(3+1) = 0.5$, with two, $(5-2)/7 = 0.43$, and with three, $(6-6)/12 = 0$.
+# So the answer depends on how deep you look.
 #
-# The **weighted mid** leans towards the side that is about to run out, because it weights the
-# best prices by the *opposite* sizes: $m = (3 \cdot 101 + 1 \cdot 100)/4 = 100.75$. The mid is
-# 100.5. Buyers queue, sellers are few, and the weighted mid expects a rise. Many call it the
-# {term}`microprice`, and so does our function; {cite:t}`stoikov2018` keeps that name for a better
+# The **weighted mid** leans towards the side that is about to run out, because it weights the best
+# prices by the *opposite* sizes: $m = (3 \cdot 101 + 1 \cdot 100)/4 = 100.75$. That is above the mid
+# of 100.5: since buyers queue and sellers are few, the weighted mid expects a rise. Many call it
+# the {term}`microprice`, and so does our function; {cite:t}`stoikov2018` keeps that name for a better
 # estimate, which starts from the weighted mid and corrects it by how prices moved next.
 
 # %%
@@ -106,15 +107,15 @@ assert orderbook.microprice(small)[0] == (3 * 101 + 1 * 100) / 4
 # %% [markdown]
 # ## 3 From the book to a picture
 #
-# A picture wants a grid. Rows are price bands, measured in basis points (hundredths of a
-# percent) from a reference price. Row 0 is the top, the highest price. Columns are snapshots,
-# oldest first. Each level drops its size into the row of its price:
+# A picture needs a grid. Its rows are price bands, measured in basis points (hundredths of a
+# percent) from a reference price, and row 0 is the top, the highest price. Its columns are
+# snapshots, oldest first. Each level adds its size to the row of its price:
 #
 # $$ r = \left\lfloor \frac{s - 10^4\,(p/p_0 - 1)}{2s}\, R \right\rfloor $$
 #
-# for a price $p$, a reference $p_0$, a span of $\pm s$ basis points and $R$ rows. Bids and
-# asks get a channel each. A level beyond the span belongs to no row; its volume is reported
-# as *outside*, not forgotten. Here is the whole idea for one column.
+# for a price $p$, a reference $p_0$, a span of $\pm s$ basis points and $R$ rows. Bids and asks get a
+# channel each. A level beyond the span belongs to no row, so its volume is reported as *outside*,
+# because otherwise it would be lost without notice. Here is the whole idea for one column.
 
 # %%
 def column_by_hand(price, size, mid, rows, span):
@@ -154,13 +155,13 @@ assert round(1e4 * (100.5 - 98) / 100.5) == 249 > 200
 # The bid at 98 is about 249 basis points below the mid, outside a span of 200. The package
 # does the same for many windows at once.
 #
-# The reference is a choice. With `reference="mid"` each column is centred on its own mid: the
-# picture shows the *shape* of the book, and the price path is gone. With
-# `reference="fixed"` all columns share the newest mid: walls become straight lines, and the
-# path of the price shows. Neither looks beyond the newest column.
+# The reference is a choice, and each choice shows something else. With `reference="mid"` each column
+# is centred on its own mid, so the picture shows the *shape* of the book, and the price path is
+# gone. With `reference="fixed"` all columns share the newest mid, so walls become straight lines,
+# and the path of the price shows. Neither uses anything that came after the newest column.
 #
 # <!-- number: 1.2 by example, a row that no whole number of ticks fills -->
-# We make a row exactly one tick high. With rows of 1.2 ticks some would collect two levels
+# We make a row exactly one tick high, because with rows of 1.2 ticks some would collect two levels
 # and some one, and the picture would show stripes that the market does not have.
 
 # %%
@@ -190,16 +191,15 @@ assert by_mid.volume[0, 0, :24].sum() == 0  # with its own mid, no bid above the
 assert fixed.volume[0, 0, :36].sum() > 0  # with a fixed one, there are
 
 # %% [markdown]
-# Sizes differ by a factor of ten or more between levels. Drawn as they are, the walls would
-# drown the rest. So {numref}`fig-book-two-references` shows logarithms. The functions do that
-# on demand with `log=True`, as $\log(1+v)$, which keeps an empty row at zero.
+# Sizes differ by a factor of ten or more between levels. Drawn as they are, the walls would hide
+# the rest, so {numref}`fig-book-two-references` shows logarithms. The functions do that on demand
+# with `log=True`, as $\log(1+v)$, which keeps an empty row at zero.
 #
 # ## 4 Does the heavier side win?
 #
-# A heavy bid side might mean that buyers are keen, so that the price will rise. That is an
-# old idea, and for the next single tick it has been seen in many stocks
-# {cite:p}`gould2016`. In our market it is true by construction, at half strength. Can we
-# measure it?
+# A heavy bid side might mean that buyers are keen, so that the price will rise. That is an old
+# idea, and for the next single tick it has been seen in many stocks {cite:p}`gould2016`. In our
+# market it is true by construction, at half strength, so we can check whether our measure finds it.
 #
 # We correlate the imbalance with the move of the mid over the next half second. Moves are
 # mostly zero and never normal, so we use rank correlation.
@@ -214,10 +214,11 @@ print("hidden pressure:", f"{truth:.2f}")
 print(pd.Series(rank).rename_axis("levels").map("{:+.2f}".format).to_dict())
 
 # %% [markdown]
-# One number needs an interval. Neighbouring snapshots are alike, so drawing single rows anew
-# would make it too narrow. A *block bootstrap* draws stretches of five seconds. A thousand
-# draws belong in a study, so we read them from `real_book.json`. The same study did the same
-# to a real book. The cell recomputes the synthetic estimates and checks that they agree.
+# A single number needs an interval before it can be believed. Neighbouring snapshots are alike, so
+# drawing single rows anew would make the interval too narrow, and a *block bootstrap* therefore
+# draws stretches of five seconds. A thousand draws belong in a study, so we read them from
+# `real_book.json`, where the same was also done to a real book. The cell recomputes the synthetic
+# estimates and checks that they agree.
 
 # %%
 study = results.load("real_book")["results"]
@@ -247,12 +248,13 @@ assert (real.low > 0).all()
 assert stored.low[1] > 0 > stored.low[5]
 
 # %% [markdown]
-# Two things stand in {numref}`fig-book-imbalance`. In the synthetic book one level finds the
-# signal, five and twenty lose it. The pressure tilts only the first few levels; deeper down
-# the walls and spoofs that we planted outweigh everything. One large order can own a sum.
+# {numref}`fig-book-imbalance` shows two things. In the synthetic book one level finds the signal,
+# while five and twenty lose it. The reason is that the pressure tilts only the first few levels.
+# Deeper down the walls and spoofs that we planted outweigh everything, since one large order can
+# decide the sign of a sum.
 #
-# The real book says more, not less: its imbalance goes with the next half second at every
-# depth. Before you get excited, look at the size of the move.
+# The real book says more, not less, because its imbalance goes with the next half second at every
+# depth. Whether that can be traded depends on the size of the move.
 
 # %%
 down, up = study["real"]["imbalance"]["decile_move_bps"]
@@ -260,15 +262,17 @@ print(f"after the lowest and highest tenth of imbalance: {down:+.2f} and {up:+.2
 assert max(-down, up) < 5.5 / 5  # far below one taker fee
 
 # %% [markdown]
-# The mean move after the strongest imbalances is a fraction of a basis point. One taker
-# trade costs 5.5. The signal is real in this recording, and a market order cannot live on it.
+# The mean move after the strongest imbalances is a fraction of a basis point, while one taker trade
+# costs 5.5. So the signal is real in this recording. But it is far too small to pay for a market
+# order.
 #
 # ## 5 Walls
 #
-# A wall is a large size that stays. In the picture it is a line, so we look for large levels
-# that lie close together in time *and* in price. DBSCAN {cite:p}`ester1996` does that: two
-# points are neighbours when they are closer than a radius, and neighbours of neighbours form
-# a cluster. Our radius is one second by 0.05 basis points. Lone points stay noise.
+# A wall is a large size that stays at its price, so in the picture it is a line. We therefore look
+# for large levels that lie close together in time *and* in price. DBSCAN {cite:p}`ester1996` does
+# that: two points are neighbours when they are closer than a radius, and neighbours of neighbours
+# form a cluster. Our radius is one second by 0.05 basis points, and points without such neighbours
+# count as noise.
 
 # %%
 found = orderbook.clusters(books, min_size=10, seconds=1.0, bps=0.05)
@@ -296,17 +300,16 @@ assert not missed
 assert all((np.abs(true_walls.price - p) < 0.05).any() for p in walls.price)
 
 # %% [markdown]
-# Every planted wall is found, and no long cluster is anything else. A wall that leaves the
-# visible twenty levels breaks into pieces, and what happens out of sight cannot be seen. Note
-# that clustering looks at the whole recording. It describes the past; it is no input to a
-# forecast.
+# Every planted wall is found, and no long cluster is anything else. A wall that leaves the visible
+# twenty levels breaks into pieces, because what happens beyond them is not recorded. Clustering
+# looks at the whole recording, so it describes the past and is no input to a forecast.
 #
 # ## 6 Spoofs
 #
-# A spoofer shows a large order that he does not want filled, to make others move. It is
-# forbidden in most places, and the EfficientNet chapter lists «identify spoofing patterns»
-# among the things a picture can do. Only behaviour can be seen: large, near the touch, short,
-# and gone without a trade. We multiply these into a score between 0 and 1:
+# A spoofer shows a large order that he does not want filled, to make others move. It is forbidden
+# in most places, and the EfficientNet chapter lists «identify spoofing patterns» among the things a
+# picture can do. The intention cannot be seen, only the behaviour: the order is large, near the
+# touch, short, and gone without a trade. We multiply these into a score between 0 and 1:
 #
 # $$ \text{score} = \Big(1 - \min\big(1, \tfrac{\text{traded}}{\text{size}}\big)\Big)
 #    \cdot e^{-\text{ticks away}/5} \cdot e^{-\text{seconds}/2}. $$
@@ -357,15 +360,15 @@ assert (false.ticks_away == 0).all()
 assert not (flagged.kind == "filled").any()
 
 # %% [markdown]
-# The score finds the planted spoofs and never takes a filled order for one. But half of what
-# it flags is nothing at all. {numref}`fig-book-spoofs` shows why: every false alarm was
-# born *at* the best price, where sizes jump by themselves when the price moves. Leaving those
-# out would give a precision of 1, and it would be cheating, because we know that our
-# generator plants no spoof there. Nobody gives us that guarantee for a real market.
+# The score finds the planted spoofs and never takes a filled order for one, but half of what it
+# flags was not planted at all. {numref}`fig-book-spoofs` shows why: every false alarm began *at* the
+# best price, where sizes jump by themselves when the price moves. Leaving those out would give a
+# precision of 1. But it would be cheating, because we only know from our own generator that no
+# spoof is planted there. For a real market nobody gives us that guarantee.
 #
-# One book is one draw. Over twenty planted books `books_real.json` has the score alone, without
-# such a filter: it finds nearly every spoof, and two flags in three are one. That is what the
-# ledger of {ref}`claims` judges. The bar there, nine of ten flags right, is ours.
+# One book is only one draw, so `books_real.json` has the score alone, without such a filter, over
+# twenty planted books: it finds nearly every spoof, and two flags in three are one. That is what
+# the ledger of {ref}`claims` judges. The bar there, nine of ten flags right, is ours.
 
 # %%
 score = results.load("books_real")["results"]["claims"]["spoofing"]
@@ -382,8 +385,8 @@ assert score["recall"]["estimate"] > 0.95
 #
 # ## 7 What an order costs
 #
-# A market order larger than the best level eats into the next. In our small book, buying 4
-# BTC takes 1 at 101, 1 at 102 and 2 at 103: on average 102.25. That is
+# A market order larger than the best level fills the rest at the next one, at a worse price. In our
+# small book, buying 4 BTC takes 1 at 101, 1 at 102 and 2 at 103: on average 102.25. That is
 # $10^4\,(102.25/100.5 - 1) = 174$ basis points worse than the mid.
 
 # %%
@@ -414,16 +417,15 @@ for name in ("synthetic", "real"):
     assert not law["low"] < 0.5 < law["high"]
 
 # %% [markdown]
-# Traders speak of a **square-root law**: cost grows like $\sqrt{\text{size}}$
-# {cite:p}`toth2011`. We fitted the exponent instead of assuming it. Neither interval holds
-# 0.5. In the synthetic book a power is the wrong shape anyway: up to the size of the best
-# level every order pays half a tick, and {numref}`fig-book-impact` shows the bend. In the
-# real book 0.62 fits the sizes that nine snapshots in ten can fill. The law itself is about
-# large orders that are *split over time*. Walking one snapshot is a different thing, and does
-# not refute it.
+# Traders speak of a **square-root law**: cost grows like $\sqrt{\text{size}}$ {cite:p}`toth2011`. We
+# fitted the exponent instead of assuming it, and neither interval holds 0.5. In the synthetic book
+# a power is the wrong shape anyway, because up to the size of the best level every order pays half
+# a tick, and {numref}`fig-book-impact` shows the bend. In the real book 0.62 fits the sizes that
+# nine snapshots in ten can fill. The law itself is about large orders that are *split over time*.
+# Walking one snapshot is a different thing, and therefore does not refute it.
 #
-# For larger sizes the real curve is too kind: a snapshot that cannot fill the order drops out
-# of the mean, and only the deep ones are left.
+# For larger sizes the real curve shows too low a cost, because a snapshot that cannot fill the
+# order drops out of the mean, and only the deep ones are left.
 
 # %%
 lost = dict(zip(study["real"]["impact"]["size"],
@@ -435,10 +437,11 @@ assert lost[10] > 0.5
 # ## 8 The real book
 #
 # <!-- number: 20 from book/results/real_book.json -->
-# The real figures come from a recording of the BTCUSDT perpetual on Binance, 2024-08-08:
-# every update of the top 20 levels for 5.7 minutes, with its trades. The files are not part
-# of this book; their hashes are. `SETRADE_DATA=<folder> make study STUDY=real_book` computes
-# it all again, and this page only draws what `real_book.json` holds.
+# The real figures come from a recording of the BTCUSDT perpetual on Binance, 2024-08-08: every
+# update of the top 20 levels for 5.7 minutes, with its trades. The files are not part of this book,
+# but their hashes are, so that you can tell whether you have the same ones.
+# `SETRADE_DATA=<folder> make study STUDY=real_book` computes it all again, and this page only draws
+# what `real_book.json` holds.
 
 # %%
 record = results.load("real_book")
@@ -472,11 +475,11 @@ for name in ("synthetic", "real"):
 pd.DataFrame(rows)
 
 # %% [markdown]
-# The generator is right about the spread and wrong about nearly everything else. Real sizes
-# pile up at the touch and are thin behind it. Twenty real levels reach further, with empty
-# ticks between. No large order stayed within one cluster for ten seconds: the price moved too
-# fast, 40 basis points in all, and twenty levels show about one on each side. And the score
-# flags about one episode a minute. Whether any of them was a spoof, the data cannot say.
+# The generator is right about the spread and wrong about nearly everything else. Real sizes pile up
+# at the touch and are thin behind it. Twenty real levels reach further, with empty ticks between.
+# No large order stayed within one cluster for ten seconds: the price moved too fast, 40 basis
+# points in all, and twenty levels show about one on each side. The score flags about one episode a
+# minute, but whether any of them was a spoof, the data cannot say.
 
 # %%
 checked = study["real"]
@@ -490,14 +493,15 @@ assert checked["mean_size_by_level"][0] > 5 * np.mean(checked["mean_size_by_leve
 # ## 9 A whole day, order by order
 #
 # <!-- number: 24 by example, a day -->
-# Five minutes decide little. A **level-3** recording tells more: every single order of
-# Bitstamp's BTC-USD book on 1 May 2015, with its id, when it was created, changed and
-# deleted. Whoever adds the orders up has the book of 24 hours. And falls into a trap.
+# Five minutes decide little, because they are one short stretch of one market. A **level-3**
+# recording tells more: every single order of Bitstamp's BTC-USD book on 1 May 2015, with its id,
+# when it was created, changed and deleted. Adding the orders up gives the book of 24 hours, but the
+# obvious way of doing so is wrong.
 #
-# Messages overtake each other. Now and then an order is deleted *before* it is created. A
-# reader who takes each message as it comes ignores the first, because nothing is there to
-# delete, and obeys the second. The order is gone at the exchange, and stays in his book for
-# ever. Here it happens to order 7, a bid above every ask.
+# Messages overtake each other, so that now and then an order is deleted *before* it is created. A
+# reader who takes each message as it comes ignores the first, because nothing is there to delete,
+# and obeys the second. The order is gone at the exchange, and yet it stays in his book for ever, as
+# a *ghost*. Here it happens to order 7, a bid above every ask.
 
 # %%
 columns = ["seconds", "id", "price", "size", "side", "action"]
@@ -541,11 +545,12 @@ assert taken.crossed.tolist() == [False, True, True]
 print(made.trades[["price", "size", "side"]].to_dict("records"))
 
 # %% [markdown]
-# The mending is one line: an id that was deleted stays dead. `orderbook.rebuild` does the
-# same in compiled code for a day of orders. It also tells what traded, since a resting order
-# that gets smaller was hit, and it says at which times the book was not sound.
+# The fix is one line, which remembers every *dead* id, one that was deleted, and ignores whatever
+# comes for it later. `orderbook.rebuild` does the same in compiled code for a day of orders. It also
+# tells what traded, since a resting order that gets smaller was hit, and it says at which times the
+# book was not sound.
 #
-# How much do a few ghosts matter? `books_real.json` has both readers on the real day.
+# To see how much a few ghosts matter, `books_real.json` has both readers on the real day.
 
 # %%
 three = results.load("books_real")["results"]
@@ -579,24 +584,24 @@ assert (by_hour[3:] == 1).all()
 assert max(facts["crossed_by_hour"]) < 0.01
 
 # %% [markdown]
-# {numref}`fig-book-ghosts` is the lesson: seventeen messages in a quarter of a million come after
-# their order's death, and from the fourth hour on the naive book is crossed in *every* second.
-# One ghost at a good price is enough, because nothing ever takes it away. With dead ids
-# remembered fewer than one second in two hundred is crossed, and not for long. Those are left out.
+# {numref}`fig-book-ghosts` shows the damage: seventeen messages in a quarter of a million come after
+# their order's deletion, and from the fourth hour on the naive book is crossed in *every* second.
+# One ghost at a good price is enough, because nothing ever takes it away. With dead ids remembered
+# fewer than one second in two hundred is crossed, and not for long, and those seconds are left out.
 #
 # ## 10 Order flow by hand
 #
-# The imbalance of section 2 looks at what rests. {cite:t}`cont2014` look at what *arrives*.
-# An event moves the touch in one of three ways, on either side:
+# The imbalance of section 2 looks at what rests, while {cite:t}`cont2014` look at what *arrives*. An
+# event moves the touch in one of three ways, on either side:
 #
 # $$ e = \underbrace{[P_b \ge P_b']\,q_b - [P_b \le P_b']\,q_b'}_{\text{demand}}
 #      - \underbrace{\big([P_a \le P_a']\,q_a - [P_a \ge P_a']\,q_a'\big)}_{\text{supply}} $$
 #
-# with best prices $P$ and sizes $q$ after the event, and $P', q'$ before it. A bracket is 1
-# where its condition holds, else 0. A better bid brings its whole size, a bid that falls back
-# takes the whole old size away, and at an unchanged price the difference counts. The sum over
-# a stretch of time is its **order-flow imbalance**. Four events, from a bid of 3 at 100 and an
-# ask of 5 at 103:
+# with best prices $P$ and sizes $q$ after the event, and $P', q'$ before it. A bracket is 1 where
+# its condition holds, else 0. A better bid brings its whole size, a bid that falls back takes the
+# whole old size away, and at an unchanged price the difference counts. The sum over a stretch of
+# time is its **order-flow imbalance**. Here are four events, which start from a bid of 3 at 100 and
+# an ask of 5 at 103:
 
 # %%
 ladder = pd.DataFrame(
@@ -623,19 +628,20 @@ assert sum(by_hand) == 7  # buyers pressed: an ask that leaves counts for them
 # ## 11 What a day of book knows
 #
 # <!-- number: 24, 40 % from studies/book_venues.py -->
-# Now the question of section 4 again, on three books: Bitstamp's day, an hour of GDAX (24
-# April 2018) and the minutes of Binance. The target is where the mid goes in the next 1 to
-# 60 seconds: down, flat or up, «flat» being the lower third of moves in the training part (no
-# move at all, where more than a third do not move). The first 40 % of each recording train,
-# the rest is tested in turn, three or four folds walked forward. Two sets of inputs: the mid's own
-# past moves, and the **book**, which is past moves, imbalance at five depths, order flow over
-# four spans and the spread. Boosted trees on either, so that the learner is the same.
+# Now we ask the question of section 4 again, on three books: Bitstamp's day, an hour of GDAX (24
+# April 2018) and the minutes of Binance. The target is where the mid goes in the next 1 to 60
+# seconds: down, flat or up, «flat» being the lower third of moves in the training part (no move at
+# all, where more than a third do not move). The first 40 % of each recording train, the rest is
+# tested in turn, three or four folds walked forward. There are two sets of inputs: the mid's own
+# past moves, and the **book**, which is past moves, imbalance at five depths, order flow over four
+# spans and the spread. Boosted trees learn from either, so that only the inputs differ.
 #
-# Two measures. The **rank correlation** of P(up) − P(down) with the move asks for the side.
-# **F1** is the harmonic mean of precision and recall, and its mean over the three classes
-# («macro») asks whether flat and moving are told apart too. Calling everything flat would be
-# right in most seconds, so a decision is the class whose probability is largest *against its
-# share* in training. Accuracy would only tell how often the market stands still.
+# There are two measures, because there are two questions. The **rank correlation** of P(up) −
+# P(down) with the move asks for the side. **F1** is the harmonic mean of precision and recall, and
+# its mean over the three classes («macro») asks whether flat and moving are told apart too. Calling
+# everything flat would be right in most seconds, so a decision is the class whose probability is
+# largest *against its share* in training. Accuracy is no third measure, because it would only tell
+# how often the market stands still.
 
 # %%
 def line(measure, name):
@@ -682,10 +688,10 @@ assert [h for h, g in gain.items() if g["corrected"][0] > 0] == [30, 60]
 assert gain[1]["corrected"][1] < 0
 
 # %% [markdown]
-# So the book knows something. At every horizon it ranks the next move better than past moves
-# do, with intervals wide enough for five looks at once, though at one second only just. By F1
-# it helps from half a minute on; at ten seconds the gain may be nothing, and at one second it
-# is a loss.
+# So the book does hold information. At every horizon it ranks the next move better than past moves
+# do, with intervals wide enough for five looks at once, though at one second only just. By F1 it
+# helps from half a minute on; at ten seconds the gain may be nothing, and at one second it is a
+# loss.
 #
 # Could the study have seen a gain of 8 %, which the EfficientNet chapter promises of
 # order-book pictures? We planted effects: the day's real moves, shifted by hours against the
@@ -703,14 +709,14 @@ assert power["rank"]["smallest_gain"] < 0.1
 assert power["f1"]["smallest_gain"] > 0.08
 
 # %% [markdown]
-# A lead of six hundredths in rank correlation is visible in one day, a gain of 8 % in F1 is
-# not. Therefore the day answers «does the book help to tell the side?» with yes, and cannot
-# decide about 8 %.
+# A lead of six hundredths in rank correlation is visible in one day, whereas a gain of 8 % in F1 is
+# not. Therefore the day answers «does the book help to tell the side?» with yes, and cannot decide
+# about 8 %.
 #
 # ### Who pays for it
 #
-# Whoever follows a forecast with market orders buys at the ask, sells at the bid a few
-# seconds later, and pays the taker's fee twice: $2 \cdot 5.5 = 11$ basis points today.
+# A trader who follows a forecast with market orders buys at the ask, sells at the bid a few seconds
+# later, and pays the taker's fee twice: $2 \cdot 5.5 = 11$ basis points today.
 
 # %%
 each = {h: b["trees on book"]["money"] for h, b in day["by_horizon"].items()}
@@ -730,23 +736,24 @@ assert hour["median_spread_bps"] < 0.02
 assert hour["by_horizon"]["60"]["logistic on book"]["money"]["gross_bps"] < 11
 
 # %% [markdown]
-# `gross_bps` is what the forecasts are right by, from mid to mid: above zero, and less than
-# two basis points even after a minute. The spread of a thin 2015 book takes all of it and
-# more. `pays` is the share of predicted moves that come out ahead of spread and fees: fewer
-# than two in a hundred. The last column is the ceiling. With every side *foreknown*, hardly
-# more would pay, for within a minute the price seldom moves far enough. On GDAX the spread was
-# a cent, a hundredth of a basis point, and the fees alone were too much.
+# `gross_bps` is what the forecasts are right by, from mid to mid: above zero, and less than two
+# basis points even after a minute. The spread of a thin 2015 book takes all of it and more. `pays`
+# is the share of predicted moves that come out ahead of spread and fees: fewer than two in a
+# hundred. The last column is the ceiling: with every side *foreknown*, hardly more would pay, for
+# within a minute the price seldom moves far enough. On GDAX the spread was a cent, a hundredth of a
+# basis point, and the fees alone were too much.
 #
-# Who can use such a signal? Somebody who does not pay the spread but earns it: a maker, who
-# decides by it when to take his order away. That is another trade, with a queue in it.
+# Such a signal is of use to somebody who does not pay the spread but earns it: a maker, who decides
+# by it when to take his order away. That is another trade, whose result depends on the place of the
+# order in its queue.
 #
 # ### And the nets
 #
-# Numbers are one way to read a book, pictures another. `books_nets.json` has two nets on the
-# same folds: a small DeepLOB {cite:p}`zhang2019`, which gets prices and sizes of twenty levels
-# as 80 columns, and an EfficientNet, which gets the heat maps of section 3. Before a net
-# is judged it has to have learned: its validation loss must lie below that of the class shares, by
-# more than two seeds scatter.
+# Numbers are one way to read a book, and pictures are another, so `books_nets.json` has two nets on
+# the same folds: a small DeepLOB {cite:p}`zhang2019`, which gets prices and sizes of twenty levels
+# as 80 columns, and an EfficientNet, which gets the heat maps of section 3. Before a net is judged
+# it has to have learned: its validation loss must lie below that of the class shares, by more than
+# two seeds scatter.
 
 # %%
 nets = results.load("books_nets")["results"]
@@ -779,16 +786,18 @@ assert low < 0 < 0.08 < high
 assert two["hits"] < len(two["tries"])
 
 # %% [markdown]
-# DeepLOB learned, and comes close to the trees without passing them. The EfficientNet on heat
-# maps did not: its probabilities are worse than the class shares, even if their order says
-# something about the side. Joined to past moves, as the EfficientNet chapter has it, its score
-# adds what may be nothing and may be 8 %, and of two planted effects the pipeline missed one. The
-# claim stays open, for want of a net that learned. Twenty levels as plain numbers say more.
+# DeepLOB learned, and comes close to the trees without passing them. The EfficientNet on heat maps
+# did not: its probabilities are worse than the class shares, even if their order says something
+# about the side. Joined to past moves, as the EfficientNet chapter has it, its score adds what may
+# be nothing and may be 8 %, and of two planted effects the pipeline missed one. The claim stays
+# open, because a net that has not learned cannot decide it. Here twenty levels as plain numbers say
+# more than their pictures do.
 #
 # ### Trained here, tested there
 #
-# Is it one venue's habit? A logistic regression trained on Bitstamp in 2015 forecasts GDAX in
-# 2018 and Binance in 2024, with inputs standardised by what each had shown before its test.
+# The relation might be the habit of one venue. To see that, a logistic regression trained on
+# Bitstamp in 2015 forecasts GDAX in 2018 and Binance in 2024, with inputs standardised by what each
+# had shown before its test.
 
 # %%
 def ranked(where, group, seconds):
@@ -815,8 +824,8 @@ plt.show()
 
 # %% [markdown]
 # In {numref}`fig-book-abroad` imbalance travels over nine years and three exchanges, and past moves
-# do not. That is rare in this book: a relation that was not fitted to its own test venue.
-# It is also short. Ten seconds ahead on Binance nothing is left of it.
+# do not. That is rare in this book, because the relation was not fitted to its own test venue. It
+# does not last long either: ten seconds ahead on Binance nothing is left of it.
 
 # %%
 assert ranked("bitstamp to binance", "imbalance", 10)["low"] < 0
@@ -826,11 +835,11 @@ assert ranked("bitstamp to binance", "imbalance", 10)["high"] > 0
 # ## 12 Do walls hold?
 #
 # Among what heat maps of the book show the EfficientNet chapter lists «support and resistance
-# levels»: large orders at which the price stops. A wall here is a level of at least five times
-# the median size of its side. It is set beside ordinary levels
-# (up to one and a half times) of the same side, the same ten minutes and about the same
-# distance from the mid. Does the price pass a wall less often? *Passed* is a bid when the
-# best bid falls below it. Who took it away, a taker or its owner, makes no difference.
+# levels»: large orders at which the price stops. A wall here is a level of at least five times the
+# median size of its side, and it is set beside ordinary levels (up to one and a half times) of the
+# same side, the same ten minutes and about the same distance from the mid. Does the price pass a
+# wall less often? *Passed* is a bid when the best bid falls below it. Who took it away, a taker or
+# its owner, makes no difference.
 
 # %%
 walls = day["walls"]
@@ -850,10 +859,11 @@ for s in ("300", "900"):
     assert walls[s]["corrected"][0] < 0 < walls[s]["corrected"][1]
 
 # %% [markdown]
-# In percent, with intervals from stretches of twenty minutes or more, wide enough for three
-# looks. Within one minute walls are passed a little less often than their neighbours: by
-# about half a point, and both are rare. Within five and fifteen minutes there is no
-# difference. A wall may delay; it does not hold. On GDAX's hour the same count decides nothing.
+# The table is in percent, with intervals from stretches of twenty minutes or more, wide enough for
+# three looks. Within one minute walls are passed a little less often than their neighbours: by
+# about half a point, and both are rare. Within five and fifteen minutes there is no difference. So
+# a wall may delay the price, but it does not stop it. On GDAX's hour the same count decides
+# nothing.
 
 # %%
 short = three["gdax"]["walls"]["60"]
@@ -864,10 +874,10 @@ assert abs(100 * walls["60"]["difference"]["estimate"]) < 1
 # ## 13 A day of minutes, with order flow beside it
 #
 # <!-- number: 32 from setrade/channels.py -->
-# Last, the question of {ref}`ch-channels`: order flow as *channels*. `flow_real.json` makes
-# minute bars of Bitstamp's day and gives four learners the 32 channels that bars have, with
-# and without seven of order flow: spread, three imbalances, order-flow imbalance, depth and the
-# sign of trades. The target is the side of the next five minutes.
+# The last question is that of {ref}`ch-channels`, whether order flow helps as *channels*.
+# `flow_real.json` makes minute bars of Bitstamp's day and gives four learners the 32 channels that
+# bars have, with and without seven of order flow: spread, three imbalances, order-flow imbalance,
+# depth and the sign of trades. The target is the side of the next five minutes.
 
 # %%
 flow = results.load("flow_real")["results"]
@@ -891,18 +901,19 @@ assert told == {"bars": "not learned", "bars and flow": "learned"}
 assert flow["setting"]["bars"] < 1_440
 
 # %% [markdown]
-# Nothing is decided here, and that was to be expected: a day has fewer than 1,440 minutes, and
-# the smallest gain that this study finds in 16 of 20 tries is larger than any that it saw. The
-# SE trader learned nothing from bars alone, and something once order flow was among its channels;
-# its F1 did not rise. To settle this one needs weeks of order book.
+# Nothing is decided here, and that was to be expected: a day has fewer than 1,440 minutes, and the
+# smallest gain that this study finds in 16 of 20 tries is larger than any that it saw. The SE
+# trader learned nothing from bars alone, and something once order flow was among its channels; its
+# F1 did not rise. To settle the question one needs weeks of order book, because a day has too few
+# bars.
 
 # %% [markdown]
 # ## What goes wrong
 #
 # An exchange does not send whole books ten times a second. It sends one **snapshot**, then
-# **deltas**: only the levels that changed, size `"0"` for a level that is gone. Each message
-# carries an update number `u`. Two mistakes are common. One takes a delta for a full book.
-# The other applies whatever arrives, and does not notice that a message is missing.
+# **deltas**: only the levels that changed, size `"0"` for a level that is gone. Each message carries
+# an update number `u`. Two mistakes are common. One is to take a delta for a full book. The other
+# is to apply whatever arrives, and not to notice that a message is missing.
 #
 # Let us write our book as such a stream and lose one message in fifty.
 
@@ -924,7 +935,7 @@ def careless(levels, data, side):
 
 
 # %% [markdown]
-# How wrong is a reader? We count the levels that are missing, invented or of the wrong
+# To measure how wrong a reader is, we count the levels that are missing, invented or of the wrong
 # size, each time a message arrives.
 
 # %%
@@ -961,15 +972,16 @@ assert (errors.gaps.dropna() > 0).mean() > 0.2
 assert np.mean(crossed) > 0.05
 
 # %% [markdown]
-# The careless reader heals now and then, because busy levels are soon sent again. But a lost
-# `"0"` leaves a level that does not exist. When the price moves on, that ghost becomes the
-# best price: a book whose bid is above its ask, and an order sent to where nobody is.
+# The book of the careless reader becomes right again now and then, because busy levels are soon
+# sent again. But a lost `"0"` leaves a level that does not exist. When the price moves on, that
+# ghost becomes the best price, so that the bid is above the ask, and an order is sent to a price at
+# which nobody trades.
 
 # %% [markdown]
-# Now `orderbook.OrderBook`. It checks that `u` rises by one. When it does not, `is_valid` is
-# False, and the best prices are None, so that nobody trades on them by mistake. We then do
-# what a client does: subscribe anew. The exchange answers with a snapshot, and we let that
-# take ten messages.
+# The third reader is `orderbook.OrderBook`, which checks that `u` rises by one. When it does not,
+# `is_valid` is False, and the best prices are None, so that nobody trades on them by mistake. We
+# then do what a client does and subscribe anew. The exchange answers with a snapshot, and we let
+# that take ten messages.
 
 # %%
 def snapshot_of(row):
@@ -1006,15 +1018,16 @@ assert (ours == 0).all()
 assert book.faults["gap"] > 0
 
 # %% [markdown]
-# A reader that checks the sequence is right whenever it answers, and pays for it with some
-# seconds in which it has no answer at all, because it has given up the book and waits for the
-# next snapshot. One thing no reader can do is notice a loss before the next message arrives.
-# If nothing arrives at all, only a clock can tell; {ref}`ch-bybit` has a watchdog for that.
+# A reader that checks the sequence is right whenever it answers, and pays for it with some seconds
+# in which it has no answer at all, because it has given up the book and waits for the next
+# snapshot. No reader can notice a loss before the next message arrives, because only the number of
+# that message shows that one is missing. If nothing arrives at all, only a clock can tell;
+# {ref}`ch-bybit` has a watchdog for that.
 #
 # <!-- number: 20,000, 200 from tests/benchmarks/bench_orderbook.py -->
-# Is it fast enough? `make bench BENCH=orderbook` plays 20,000 deltas of one and of four levels
-# into a book of 200 levels a side, on one core. It stores the rates in `bench.json`, and the
-# least of all processors counts.
+# To see whether it is fast enough, `make bench BENCH=orderbook` plays 20,000 deltas of one and of
+# four levels into a book of 200 levels a side, on one core. It stores the rates in `bench.json`, and
+# the least of all processors counts.
 
 # %%
 for levels in (1, 4):
@@ -1025,32 +1038,33 @@ for levels in (1, 4):
 # %% [markdown]
 # ## Summary
 #
-# - A heat map drops each level into one row. Volume inside plus volume outside is the book.
+# - A heat map adds each level to one row, and volume inside plus volume outside is the book.
 # - Centred on its own mid, a column shows shape; on a fixed price, the picture shows moves.
-# - Imbalance at the touch found the planted signal; deeper sums drowned in large orders. In
-#   the real recording it went with the next half second, by far less than a fee.
-# - Walls are clusters in time and price. Spoofs are behaviour, and in the first planted book
-#   half of what looked like one was none.
-# - A book of single orders must remember its dead: a handful of ghosts crossed it for a day.
+# - Imbalance at the touch found the planted signal, while in deeper sums large orders outweighed
+#   it. In the real recording it went with the next half second, by far less than a fee.
+# - Walls are clusters in time and price. Spoofs can be told only by behaviour, and in the first
+#   planted book half of what looked like one was none.
+# - A book of single orders must remember which ids were deleted: otherwise a handful of ghosts
+#   crossed it for a day.
 # - A day of real book ranks the next minute better than past moves do, travels to other
 #   venues, and pays neither spread nor fees. Walls did not hold beyond a minute.
 # - What a market order costs follows the shape of the book; a power law with a fixed 0.5 fits
 #   neither book.
-# - A local book that cannot say «I do not know» is wrong after the first lost message.
+# - A local book that does not mark itself invalid is wrong after the first lost message.
 #
 # ## Exercises
 #
 # ```{exercise} Nothing planted, nothing found ★
 # :label: ex-book-1
-# Make a book with `signal=0`, no walls and no spoofs. What should the rank correlation of
-# section 4 be? Check it on four seeds. How much does it scatter?
+# Make a book with `signal=0`, no walls and no spoofs. What should the rank correlation of section 4
+# be? Check it on four seeds, and say how much it scatters.
 # ```
 #
 # ```{solution-start} ex-book-1
 # :class: dropdown
 # ```
-# Zero, up to chance. Snapshots overlap, so the scatter is larger than the $1/\sqrt{n}$ of
-# independent rows. That is why section 4 draws blocks.
+# It should be zero, up to chance. Snapshots overlap, so the scatter is larger than the $1/\sqrt{n}$
+# of independent rows, which is why section 4 draws blocks.
 
 # %%
 ranks = []
@@ -1068,17 +1082,17 @@ assert np.abs(ranks).max() < 0.08
 #
 # ```{exercise} What counts as large ★★
 # :label: ex-book-2
-# Section 6 called 6 BTC large. Try 4, 6, 8 and 10. What happens to precision and recall?
+# Section 6 called 6 BTC large. Try 4, 6, 8 and 10, and say what happens to precision and recall.
 # Which would you choose for a market whose spoofs you do not know?
 # ```
 #
 # ```{solution-start} ex-book-2
 # :class: dropdown
 # ```
-# With 8 the score is nearly perfect. That is luck with open eyes: the smallest planted spoof
-# has 8 BTC. With 10 the small spoofs are gone, with 4 most flags are false. On a real market you
-# cannot tune this, for nobody hands you the truth. The study fixes the threshold on the first
-# tenth of the recording, from the sizes alone, and then leaves it.
+# With 8 the score is nearly perfect, but only because the smallest planted spoof has 8 BTC, which
+# we know. With 10 the small spoofs are gone, and with 4 most flags are false. On a real market you
+# cannot tune this, for nobody tells you which orders were spoofs. The study fixes the threshold on
+# the first tenth of the recording, from the sizes alone, and then leaves it.
 
 # %%
 spoofs = planted[planted.kind == "spoof"].round({"price": 6})
@@ -1133,11 +1147,11 @@ assert np.array_equal(cut.volume, buffer)
 #
 # ```{solution} ex-book-own
 # :class: dropdown
-# Check the recording first: gaps, sequence numbers, crossed prices. At a second you will very likely
-# find a clear rank correlation, because the mid moves to where the nearer queue is thinner. Its
-# moves are mostly below a tick or two, far less than two taker fees. At a minute the moves are
-# larger and the correlation is nearly gone. Report both beside the fee, in basis points, and the
-# share of moves that exceed it.
+# Check the recording first: gaps, sequence numbers, crossed prices. At a second you will very
+# likely find a clear rank correlation, because the mid moves to where the nearer queue is thinner.
+# But its moves are mostly below a tick or two, far less than two taker fees. At a minute the moves
+# are larger and the correlation is nearly gone. Report both beside the fee, in basis points, and
+# the share of moves that exceed it.
 # ```
 #
 # ## Further reading

@@ -39,20 +39,20 @@ TIMM_SIDE = 96  # pixels, for the comparison with timm; a GPU reader takes 224
 # %% [markdown]
 # ## 1 A convolution taken apart
 #
-# A convolution does two jobs at once. It looks around: each output pixel sees a patch of
-# $k \times k$ input pixels. And it mixes: each output channel is a sum over all input
+# A convolution does two jobs at once. It looks around, because each output pixel sees a patch of
+# $k \times k$ input pixels, and it mixes, because each output channel is a sum over all input
 # channels. The price is the product of the two:
 #
 # $$\text{weights} = k^2 \, C_\text{in} \, C_\text{out}.$$
 #
 # A **depthwise separable** convolution {cite:p}`howard2017` does one job after the other. The
-# depthwise part looks around inside each channel and mixes nothing. The pointwise part, a
+# depthwise part looks around inside each channel and mixes nothing, while the pointwise part, a
 # $1 \times 1$ convolution, mixes and does not look around. Now the price is a sum:
 #
 # $$\text{weights} = k^2 \, C_\text{in} + C_\text{in} \, C_\text{out}.$$
 #
-# Take $k = 3$ and 96 channels in and out. By pencil: $9 \cdot 96 \cdot 96 = 82{,}944$ against
-# $9 \cdot 96 + 96 \cdot 96 = 10{,}080$.
+# Take $k = 3$ and 96 channels in and out. By pencil this gives $9 \cdot 96 \cdot 96 = 82{,}944$
+# against $9 \cdot 96 + 96 \cdot 96 = 10{,}080$.
 
 # %%
 full = nn.Conv2d(96, 96, 3, padding=1, bias=False)
@@ -72,13 +72,13 @@ ratio = 10_080 / 82_944
 assert abs(ratio - (1 / 96 + 1 / 9)) < 1e-12  # in general 1 / C_out + 1 / k²
 
 # %% [markdown]
-# An eighth of the weights, and an eighth of the work, for each weight is used once at every
-# pixel. Look at the split too: the part that looks around is a twelfth of the part that mixes.
-# In this kind of net most of the work goes into mixing the channels, and little into looking
-# at neighbouring pixels.
+# That is an eighth of the weights, and an eighth of the work, for each weight is used once at
+# every pixel. Look at the split too: the part that looks around is an eleventh of the part that
+# mixes. In this kind of net most of the work goes into mixing the channels, and little into
+# looking at neighbouring pixels.
 #
-# What does looking around give on a chart? Here are two hand-made kernels on the blue channel
-# of a candlestick picture. One answers to level edges, the other to upright ones.
+# To see what looking around gives on a chart, we put two hand-made kernels on the blue channel of
+# a candlestick picture. One answers to level edges, the other to upright ones.
 
 # %%
 bars = candles.sample().iloc[400 : 400 + N_BARS]
@@ -107,8 +107,9 @@ torch.testing.assert_close(inside[0], by_hand)
 assert (inside.abs().amax((1, 2)) > 1).all()
 
 # %% [markdown]
-# A body's top and bottom are two of its four prices. Its sides carry no price at all. A trained
-# net chooses such kernels by itself, one for each of its inner channels.
+# A body's top and bottom are two of its four prices, while its sides carry no price at all, so
+# that level edges mark prices and upright ones do not. A trained net chooses such kernels by
+# itself, one for each of its inner channels.
 #
 # ## 2 Swish
 #
@@ -117,10 +118,10 @@ assert (inside.abs().amax((1, 2)) > 1).all()
 # $$\text{swish}(x) = x \, \sigma(x), \qquad
 #   \text{swish}'(x) = \sigma(x) + x\, \sigma(x)\,(1 - \sigma(x)).$$
 #
-# It is a ReLU with a gate in place of a switch: the number decides how much of itself passes.
-# The EfficientNet chapter lists four properties. Three can be checked at once: it is smooth,
-# it is not monotonic, and it is bounded below but not above. The fourth, "better gradient flow
-# than ReLU", means that its slope is not zero for negative inputs.
+# It is a ReLU with a gate in place of a switch, because the number decides how much of itself
+# passes. The EfficientNet chapter lists four properties, of which three can be checked at once: it
+# is smooth, it is not monotonic, and it is bounded below but not above. The fourth, "better
+# gradient flow than ReLU", means that its slope is not zero for negative inputs.
 
 # %%
 x = torch.linspace(-6, 6, 1201, requires_grad=True)
@@ -162,9 +163,10 @@ assert (slope[grid < -0.1] != 0).all()  # and never quite silent
 # Each convolution is followed by a batch norm. If stride and channels let input and output have
 # one shape, the input is added to the result.
 #
-# A classical bottleneck narrows, looks and widens. This one widens, looks and narrows, which is
-# why it is called inverted. It can afford to, because looking is cheap. The last step has no
-# swish because the narrow result must keep what it has: a swish would flatten half of it.
+# A classical bottleneck narrows, looks and widens, while this one widens, looks and narrows, which
+# is why it is called inverted. It can afford to look around on the many channels, because the
+# depthwise convolution does not mix them and so costs little. The last step has no swish because
+# the narrow result must keep what it has: a swish would flatten half of it.
 #
 # :::{figure-md} fig-diagram-mbconv
 # ![Two columns. MBConv widens the channels with a 1 by 1 convolution, looks around with a depthwise convolution, gates with squeeze and excitation and narrows with another 1 by 1 convolution. Fused MBConv does the first two steps with one ordinary 3 by 3 convolution. In both, a shortcut adds the input.](_static/diagrams/mbconv.svg)
@@ -172,7 +174,7 @@ assert (slope[grid < -0.1] != 0).all()  # and never quite silent
 # Left the block of this chapter. Right the fused block of later EfficientNets, which merges its first two steps.
 # :::
 #
-# In evaluation mode a batch norm is a scale and a shift. So the whole block is a few lines.
+# In evaluation mode a batch norm is a scale and a shift, so the whole block is a few lines.
 
 
 # %%
@@ -210,11 +212,11 @@ for c_out, stride in ((16, 1), (24, 1), (24, 2)):
     assert block.residual == (c_out == 16 and stride == 1)
 
 # %% [markdown]
-# One step is silent in evaluation: **stochastic depth** {cite:p}`huang2016`. While training,
+# One step does nothing in evaluation: **stochastic depth** {cite:p}`huang2016`. While training,
 # each example of a batch loses the whole branch with a small probability $p$, and only its
-# residual is left. The others are divided by $1 - p$, so that the mean stays. EfficientNet's
-# code calls this step «drop connect», and our argument keeps that name; it is not the method
-# called DropConnect, which zeroes single weights.
+# residual is left. The others are divided by $1 - p$, so that the mean stays. EfficientNet's code
+# calls this step «drop connect», and our argument keeps that name; it is not the method called
+# DropConnect, which zeroes single weights.
 
 # %%
 drop = en.DropConnect(0.2).train()
@@ -232,16 +234,16 @@ rates = [block.drop.rate for block in net.blocks]
 assert np.allclose(rates, 0.2 * np.arange(16) / 16)
 
 # %% [markdown]
-# In B0 the probability rises from 0 at the first block in equal steps. Early blocks see raw
-# edges, and everything behind needs them.
+# In B0 the probability rises from 0 at the first block in equal steps, because early blocks see
+# raw edges, and everything behind needs them.
 #
 # ## 4 What each part costs
 #
 # The second block of B0 takes 16 channels of $112 \times 112$ pixels, expands them to 96, looks
 # around with a $3 \times 3$ kernel and stride 2, and gives 24 channels of $56 \times 56$.
 #
-# One number needs care: the hidden layer of the gate. The gate works on the 96 inner channels.
-# Its hidden layer has a quarter of the *block's input* channels: $16 / 4 = 4$, not $96 / 4$.
+# One number needs care, the hidden layer of the gate. The gate works on the 96 inner channels, but
+# its hidden layer has a quarter of the *block's input* channels: $16 / 4 = 4$, not $96 / 4$.
 #
 # | part | parameters | {term}`multiply-adds` |
 # |---|---|---|
@@ -250,8 +252,8 @@ assert np.allclose(rates, 0.2 * np.arange(16) / 16)
 # | gate | $(96 \cdot 4 + 4) + (4 \cdot 96 + 96)$ | $2 \cdot 96 \cdot 4$ |
 # | project | $96 \cdot 24 + 2 \cdot 24$ | $56^2 \cdot 96 \cdot 24$ |
 #
-# Batch norm has two trained numbers a channel. Multiply-adds count convolutions and linear
-# layers only, as the paper does. Written as code for any block:
+# Batch norm has two trained numbers a channel. Multiply-adds count convolutions and linear layers
+# only, as the paper does. Written as code for any block, the table becomes:
 
 
 # %%
@@ -276,9 +278,9 @@ second = cost_by_hand(16, 24, expand=6, kernel=3, stride=2, side=112)
 pd.DataFrame(second, index=["parameters", "multiply-adds"]).T
 
 # %% [markdown]
-# Now the same by a library. PyTorch's `FlopCounterMode` watches every operation of a forward
-# pass. It counts a multiplication and an addition as two, so we halve. On the device `meta`,
-# tensors have shapes but no content, and counting costs nothing.
+# The same can be counted by a library: PyTorch's `FlopCounterMode` watches every operation of a
+# forward pass. It counts a multiplication and an addition as two, so we halve. On the device
+# `meta`, tensors have shapes but no content, and counting costs nothing.
 
 # %%
 with torch.device("meta"):
@@ -309,9 +311,9 @@ assert round(second[0]["gate"] / sum(second[0].values()), 2) == 0.14
 # ## 5 B0, added up
 #
 # The whole net is a table {cite:p}`tan2019`: expansion, kernel, stride, output channels and
-# repeats of seven stages. Only the first block of a stage has the stride. In front stands a
-# $3 \times 3$ convolution with stride 2 and 32 channels. Behind stand a $1 \times 1$
-# convolution to 1,280 channels, the mean over pixels, and a linear layer to 1,000 classes.
+# repeats of seven stages, where only the first block of a stage has the stride. In front stands a
+# $3 \times 3$ convolution with stride 2 and 32 channels. Behind stand a $1 \times 1$ convolution
+# to 1,280 channels, the mean over pixels, and a linear layer to 1,000 classes.
 
 # %%
 rows, channels, side = [], 32, SIDE // 2
@@ -339,7 +341,7 @@ stages = table.groupby("stage").agg(
 stages.round(1)
 
 # %% [markdown]
-# Now the ends, and the sum.
+# Now we add the two ends of the net to its blocks.
 
 # %%
 stem = 9 * 3 * 32 + 2 * 32
@@ -359,10 +361,10 @@ assert counter.get_total_flops() // 2 == int(work.sum()) + ends
 print(f"{(int(work.sum()) + ends) / 1e9:.3f} billion multiply-adds")
 
 # %% [markdown]
-# There it is: 5,288,548. The paper rounds to 5.3 million, and its 0.39 billion multiply-adds
-# are the second line.
+# The sum is 5,288,548, the number that we set out to explain. The paper rounds to 5.3 million, and
+# its 0.39 billion multiply-adds are the second line.
 #
-# So much for how many. Where are they?
+# Having counted the parameters, we can ask where in the net they are.
 
 # %% mystnb={"figure": {"caption": "The sixteen blocks of B0: parameters sit at the end, work is spread over all blocks, and the kernels that look around have little of either.", "name": "fig-mbconv-cost"}, "image": {"alt": "Two stacked bar charts over the sixteen blocks. Parameters grow from a few thousand to about seven hundred thousand in the last block, split mostly between expansion and projection with a visible share of gates. Multiply-adds lie between ten and thirty-three million in every block, mostly expansion and projection, with gates invisible."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.0), sharex=True)
@@ -397,7 +399,7 @@ assert (work / work.sum()).between(0.02, 0.1).all()
 
 # %% [markdown]
 # <!-- number: 1,000 from setrade/efficientnet/net.py -->
-# Three things to keep for the trading nets to come.
+# Three things are needed again for the trading nets to come.
 #
 # - The gates are 18 % of the blocks' parameters and well below a hundredth of their
 #   work. Channel attention is nearly free in time.
@@ -417,10 +419,10 @@ assert sum(p.numel() for p in three.parameters()) == total - 997 * 1281
 # %% [markdown]
 # ## 6 Two ways to pad
 #
-# A $3 \times 3$ kernel with stride 2 on 8 pixels gives 4 outputs. It needs one pixel more than
-# there is. PyTorch's `padding=1` adds one on either side, and uses only the left one.
-# TensorFlow, in which EfficientNet was published, adds as few as possible and puts the odd one
-# on the right. Both give 4 outputs. They look at different pixels.
+# A $3 \times 3$ kernel with stride 2 on 8 pixels gives 4 outputs, and for that it needs one pixel
+# more than there is. PyTorch's `padding=1` adds one on either side, and uses only the left one.
+# TensorFlow, in which EfficientNet was published, adds as few as possible and puts the odd one on
+# the right. Both give 4 outputs, but they look at different pixels.
 
 # %%
 print("TensorFlow pads", en.same_pad(8, kernel=3, stride=2))
@@ -445,17 +447,17 @@ assert torch_way.flatten().tolist() == centres["PyTorch"].tolist()
 assert tensorflow_way.flatten().tolist() == centres["TensorFlow"].tolist()
 
 # %% [markdown]
-# B0 has five such layers. Weights trained with one padding and run with the other see every
-# picture shifted five times, a little more at each. Nothing raises. So `EfficientNet` has a
-# switch: `same_padding=True` is the published form, with TensorFlow's padding and its batch
-# norm constant of $10^{-3}$; `False` is PyTorch's.
+# B0 has five such layers, so weights trained with one padding and run with the other see every
+# picture shifted five times, a little more at each, and no error is raised. For this reason
+# `EfficientNet` has a switch: `same_padding=True` is the published form, with TensorFlow's padding
+# and its batch norm constant of $10^{-3}$; `False` is PyTorch's.
 #
 # ## 7 The same answers as timm
 #
-# timm is the library from which most people take an EfficientNet. It has both forms. `from_timm`
-# translates its names into ours, and names the first tensor that does not fit. Pretrained
-# weights are {ref}`ch-transfer-learning`'s subject, and this check does not need them: random
-# weights, with batch norms made busy, must give equal answers too.
+# timm is the library from which most people take an EfficientNet, and it has both forms.
+# `from_timm` translates its names into ours, and names the first tensor that does not fit.
+# Pretrained weights are {ref}`ch-transfer-learning`'s subject, and this check does not need them:
+# random weights, with batch norms made busy, must give equal answers too.
 
 # %%
 timm = compat.import_timm()
@@ -499,9 +501,10 @@ assert [list(row.values()) for row in equal.values()] == [[True, False], [False,
 #
 # ## What goes wrong
 #
-# **A gate that is too wide.** "A quarter of the channels" is how many an implementation reads.
-# A quarter of which? The gate stands inside the block, so its author naturally takes the
-# expanded channels. The net trains, and nobody notices, except whoever counts.
+# **A gate that is too wide.** "A quarter of the channels" is how many an implementation reads, and
+# it leaves open of which. The gate stands inside the block, so its author naturally takes the
+# expanded channels. The net trains all the same, and the mistake goes unnoticed unless somebody
+# counts the parameters.
 
 # %%
 with torch.device("meta"):
@@ -518,13 +521,13 @@ gates = sum(p.numel() for block in wrong.blocks for p in block.se.parameters())
 assert gates > 0.4 * size
 
 # %% [markdown]
-# 8.4 million where 5.3 were published. Nearly half of the net is now gates, and no published
-# weights fit. The fix is one argument, `c_in // 4`. What keeps it fixed is an `assert` on the
-# published count, 5,288,548.
+# It has 8.4 million parameters where 5.3 were published. Nearly half of the net is now gates, and
+# no published weights fit. The fix is one argument, `c_in // 4`. What keeps it fixed is an
+# `assert` on the published count, 5,288,548.
 #
 # **A `squeeze` too many.** The mean over pixels leaves two axes of length 1, and `.squeeze()`
-# removes them. It removes *every* axis of length 1. With a batch of one, which is what a live
-# system has at every bar, the batch goes too.
+# removes them. But it removes *every* axis of length 1, so with a batch of one, which is what a
+# live system has at every bar, the batch goes too.
 
 # %%
 features = torch.rand(1, 3, 1, 1)  # one picture, three class scores
@@ -542,17 +545,18 @@ with torch.no_grad():
 assert alone.shape == (1, 3)
 
 # %% [markdown]
-# Here it raised, which is the kind case. Where shapes broadcast, it is silent. Name the axes
-# that you mean: `x.mean((2, 3))` or `flatten(1)`.
+# Here it raised an error, which is the kind case, because where shapes broadcast the mistake stays
+# silent. Name the axes that you mean: `x.mean((2, 3))` or `flatten(1)`.
 #
 # ## Summary
 #
 # - A convolution looks around and mixes. Done one after the other, the two cost a sum instead
 #   of a product.
-# - MBConv expands, looks around, gates, projects, and adds its input back. Looking and gating
-#   are cheap; mixing is what one pays for.
+# - MBConv expands, looks around, gates, projects, and adds its input back. Looking around
+#   and gating need little of the work, and most of it goes into mixing the channels.
 # - B0 is a table of seven stages. Added up by hand it has 5,288,548 parameters and 0.39 billion
-#   multiply-adds. The parameters are behind, the work is everywhere.
+#   multiply-adds. Most of the parameters are towards the end, while the
+#   work is spread over all blocks.
 # - The gate's hidden layer is a quarter of the block's input channels. TensorFlow and PyTorch
 #   pad strided layers differently. Both mistakes run without an error.
 #
@@ -579,8 +583,8 @@ relative = [d / sum(a.values()) for d, a in zip(fall, five, strict=True)]
 print([f"{r:.0%}" for r in relative])
 
 # %% [markdown]
-# A kernel of nearly three times the area for a few percent of the parameters: in a
-# depthwise convolution looking further costs little, because no channels are mixed.
+# The kernel has nearly three times the area for a few percent of the parameters: in a depthwise
+# convolution looking further costs little, because no channels are mixed.
 #
 # ```{solution-end}
 # ```
@@ -618,7 +622,7 @@ assert 8 < times < 10
 # ```{solution-start} ex-mbconv-3
 # :class: dropdown
 # ```
-# For odd sizes: then one pixel is wanted on either side.
+# They pad alike for odd sizes, because then one pixel is wanted on either side.
 
 # %%
 alike = [n for n in range(3, 30) if en.same_pad(n, 3, 2) == (1, 1)]

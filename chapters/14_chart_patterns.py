@@ -41,11 +41,11 @@ N_SMALL = 1_800  # drawn windows for the small net, two thirds of them to train 
 # %% [markdown]
 # ## 1 A pattern is a zigzag
 #
-# Chart readers have names for shapes. A **head and shoulders** is three tops, the middle one
-# the highest. A **double top** is two equal tops. A **triangle** is a zigzag between two
-# lines that meet, a **flag** a short counter-move after a steep one. The chapter we started
-# from lists them and says that a net detects them. To test that we need charts whose truth
-# is known. So we draw them.
+# Chart readers have names for shapes. A **head and shoulders** is three tops, the middle one the
+# highest. A **double top** is two equal tops. A **triangle** is a zigzag between two lines that
+# meet, a **flag** a short counter-move after a steep one. The chapter we started from lists them
+# and says that a net detects them. To test that we need charts whose truth is known, and because
+# nobody knows it for real charts, we draw them.
 #
 # Lo, Mamaysky and Wang {cite:p}`lo2000` wrote the names down as sequences of extrema. Each
 # shape is a row of knots: a time between 0 and 1, and a level in units of the pattern's
@@ -106,10 +106,10 @@ assert (clear.start[~held] == -1).all()
 # %% [markdown]
 # ## 2 A fair «nothing»
 #
-# The twelfth class is the hard one. What is «no pattern»? If we drew it by another recipe, a
-# net could tell the recipes apart and never look at a shape. So we take a window **with** a
-# pattern and shuffle its returns, in blocks of 1, 4, 8 or 12 bars. Same bars, same
-# volatility, same return from end to end, in another order.
+# The twelfth class is the hard one, because it must be decided what «no pattern» is. If we drew it
+# by another recipe, a net could tell the recipes apart and never look at a shape. So we take a
+# window **with** a pattern and shuffle its returns, in blocks of 1, 4, 8 or 12 bars. It then has
+# the same bars, the same volatility and the same return from end to end, in another order.
 
 # %%
 rng = np.random.default_rng(4)
@@ -121,10 +121,11 @@ assert np.isclose(shuffled.sum(), returns.sum())
 assert np.isclose(shuffled.std(), returns.std())
 
 # %% [markdown]
-# Two more cues go. The volatility of a window is drawn without regard to its class. So is its
-# return: the lead-in drifts just enough to make up for the pattern's own rise or fall. What
-# is left for a lazy reader? A decision tree may look at four numbers: the last return, the
-# window's return, its volatility, its range.
+# Two more cues are taken away, since a net might use them instead of the shape. The volatility of
+# a window is drawn without regard to its class, and so is its return: the lead-in drifts just
+# enough to make up for the pattern's own rise or fall. To see what is left for a lazy reader, we
+# let a decision tree look at four numbers: the last return, the window's return, its volatility,
+# its range.
 
 
 # %%
@@ -153,14 +154,16 @@ assert right < 0.25
 assert none < 0.68  # 0.5 is a coin, 1 is certain
 
 # %% [markdown]
-# Better than chance, because a shape that ends in a fall does end in a fall. But far from
-# enough. What is right beyond that has to come from the shape.
+# The tree is better than chance, because a shape that ends in a fall does end in a fall. But it is
+# far from good enough to name the patterns, so what a reader gets right beyond that has to come
+# from the shape.
 #
 # ## 3 Rules
 #
-# Before any net, a reader made of rules {cite:p}`lo2000`: smooth the log closes with a kernel,
-# take the alternating extrema, compare their levels. Smoothing is a weighted mean over
-# neighbours. An extremum counts if the path turns back by 6 % of the window's range.
+# Before any net, we build a reader made of rules {cite:p}`lo2000`: smooth the log closes with a
+# kernel, take the alternating extrema, compare their levels. Smoothing is a weighted mean over
+# neighbours. An extremum counts if the path turns back by 6 % of the window's range, so that small
+# wiggles do not count as turns.
 
 
 # %%
@@ -217,7 +220,7 @@ assert abs(first - truth) < 16  # the rules begin at the left shoulder
 assert last >= 54
 
 # %% [markdown]
-# How often are the rules right? The cell asks them on freshly drawn windows, and compares
+# To see how often the rules are right, the cell asks them on freshly drawn windows, and compares
 # with the stored study (`chart_patterns.json`, made by `make study STUDY=chart_patterns`).
 
 # %%
@@ -231,13 +234,14 @@ print(f"rules right on {rules_right:.2f} of fresh windows")
 # ## 4 A net that looks
 #
 # <!-- number: 64 from setrade/efficientnet/net.py -->
-# The net is an EfficientNet shrunk for 64-pixel pictures (`"micro"`, {ref}`ch-mbconv`). It
-# sees candlestick pictures without volume, from {ref}`ch-candlestick-images`. A window that
-# was drawn once is enough: training windows, validation windows and test windows come from
-# different seeds, so no bar is shared.
+# The net is an EfficientNet shrunk for 64-pixel pictures (`"micro"`, {ref}`ch-mbconv`). It sees
+# candlestick pictures without volume, from {ref}`ch-candlestick-images`. A window that was drawn
+# once is enough: training windows, validation windows and test windows come from different seeds,
+# so no bar is shared.
 #
-# Training takes minutes, so the study did it and stored the result. One net, one seed; the
-# intervals are those of the test windows.
+# Training takes minutes, so the study did it and stored the result. It is one net from one seed,
+# and the intervals are those of the test windows, so they do not say how much another seed would
+# change.
 
 # %%
 rows = {}
@@ -272,8 +276,9 @@ for what in ("recall", "precision"):
 table
 
 # %% [markdown]
-# Now a small part of it here: five classes, windows of 32 bars, pictures of 32 pixels, four
-# passes. The study trained the same small net from two seeds.
+# Now we train a small part of it here, on five classes, windows of 32 bars and pictures of 32
+# pixels, in four passes. The study trained the same small net from two seeds, with which we
+# compare.
 
 # %%
 SMALL = ("none", "head_and_shoulders", "double_top", "double_bottom", "bull_flag")
@@ -299,9 +304,9 @@ assert min(known) - 0.08 < small_right < max(known) + 0.08
 # %% [markdown]
 # ## 5 How much noise, how much pattern?
 #
-# An accuracy belongs to a noise level. The left panel changes it. The right panel asks for
-# patterns of which only a part has happened, which is the case that would matter, because by
-# the time a pattern is complete the move that it announces may have begun without us.
+# An accuracy belongs to a noise level, which the left panel changes. The right panel asks for
+# patterns of which only a part has happened, which is the case that would matter, because by the
+# time a pattern is complete the move that it announces may have begun without us.
 
 # %%
 by_noise = pd.DataFrame(stored["drawn"]["by_noise"])
@@ -360,8 +365,8 @@ worst = max(row["calibration_error"] for row in stored["drawn"]["by_noise"])
 assert worst > cal["scaled"]["error"]
 
 # %% [markdown]
-# One warning. The temperature was fitted on windows of the same noise as the test windows.
-# On noisier charts the same net with the same temperature is much more confident than
+# The temperature was fitted on windows of the same noise as the test windows, and it holds only
+# there. On noisier charts the same net with the same temperature is much more confident than
 # right:
 
 # %%
@@ -370,12 +375,12 @@ by_noise[["noise", "accuracy", "calibration_error"]].round(2)
 # %% [markdown]
 # ## 7 Real bars, and no bars at all
 #
-# Nobody knows which real windows «truly» hold a pattern. So we ask two other questions. Do
-# net and rules agree? And how often do both see patterns where there is nothing to see?
+# Nobody knows which real windows «truly» hold a pattern, so we ask two other questions: whether
+# net and rules agree, and how often both see patterns where there is nothing to see.
 #
-# For the second we make twins of the real bars of 2024 (hourly Bybit BTCUSDT): the same bars
-# in random order, and a Gaussian random walk as volatile as they are. Whatever is seen there
-# is chance. The share of windows with a pattern, with 95 % block-bootstrap intervals:
+# For the second we make twins of the real bars of 2024 (hourly Bybit BTCUSDT): the same bars in
+# random order, and a Gaussian random walk as volatile as they are. Whatever is seen there is
+# chance. The share of windows with a pattern, with 95 % block-bootstrap intervals:
 
 # %%
 real = stored["real"]
@@ -407,11 +412,11 @@ for who in ("net", "rules"):
 assert real["real"]["net"]["mean"] > 0.6
 
 # %% [markdown]
-# Read that again. The net sees a pattern in two of three real windows, and in at least as many of
-# a random walk. Seeing a head and shoulders is no evidence that something happened.
+# The net sees a pattern in two of three real windows, and in at least as many of a random walk.
+# Seeing a head and shoulders is therefore no evidence that something happened.
 #
-# How much of that is the market, and how much the net's readiness to say yes? Ask it about
-# drawn windows that hold nothing.
+# To find out how much of that is the market, and how much the net's readiness to say yes, we ask
+# it about drawn windows that hold nothing.
 
 # %%
 drawn_net = stored["drawn"]["net"]
@@ -424,8 +429,8 @@ assert false_alarms > real["real"]["net"]["mean"]
 # windows that were drawn without one. Only the comparison of real bars with their shuffled
 # twins, made by the same net, carries information, and it shows no difference.
 #
-# The same with the book's own bars, which need no study: the rules on the sample of
-# {ref}`ch-candles`, and on the sample with its returns shuffled.
+# The same can be done with the book's own bars, which need no study: we put the rules on the
+# sample of {ref}`ch-candles`, and on the sample with its returns shuffled.
 
 # %%
 sample = candles.sample()
@@ -441,8 +446,9 @@ assert abs(share_real - share_walk) < 0.15
 assert share_walk > 0.2
 
 # %% [markdown]
-# And do the two readers agree? **Cohen's kappa** {cite:p}`cohen1960` is agreement beyond
-# chance: 0 is none, 1 is complete. `any` asks only whether there is a pattern at all.
+# There remains the question whether the two readers agree. **Cohen's kappa** {cite:p}`cohen1960`
+# is agreement beyond chance: 0 is none, 1 is complete. `any` asks only whether there is a pattern
+# at all.
 
 # %%
 pd.DataFrame(
@@ -463,8 +469,8 @@ assert 0 < k["low"] < k["high"] < 0.1  # hardly more than chance
 # %% [markdown]
 # ## 8 The next bar
 #
-# Textbooks give each pattern a direction: a head and shoulders falls, a bull flag rises. Take
-# every first sighting in 2024, enter at the next open in the textbook's direction, and leave
+# Textbooks give each pattern a direction: a head and shoulders falls, a bull flag rises. So we
+# take every first sighting in 2024, enter at the next open in the textbook's direction, and leave
 # 1, 8 or 24 bars later. Before costs, in basis points (hundredths of a percent):
 
 # %%
@@ -486,9 +492,9 @@ assert covers.all()
 # <!-- number: 11 by twice 5.5, a taker's fee on each side -->
 # A round trip as a taker costs 11 basis points in fees alone ({ref}`ch-backtesting`).
 #
-# One more chance for the net. Perhaps the textbooks have the directions wrong, and its
-# twelve outputs hold something else. A logistic regression on them, fitted on the bars
-# before 2024, forecasts the sign of the next bar in 2024:
+# The net deserves a second test, because perhaps the textbooks have the directions wrong and its
+# twelve outputs hold something else. A logistic regression on them, fitted on the bars before
+# 2024, forecasts the sign of the next bar in 2024:
 
 # %%
 nb = real["next_bar"]
@@ -499,9 +505,9 @@ assert nb["low"] < nb["up_share"] < nb["high"]
 # %% [markdown]
 # ## 9 Candlestick patterns
 #
-# Candlestick patterns are shorter: one to three bars. Here a teacher exists. TA-Lib defines
-# them by code, so a label is a fact about the bars. Several may hold at once, so
-# each bar gets a row of twelve zeros and ones.
+# Candlestick patterns are shorter, one to three bars, and for them a teacher exists. TA-Lib
+# defines them by code, so a label is a fact about the bars. Several may hold at once, so each bar
+# gets a row of twelve zeros and ones.
 
 # %%
 said = patterns.candlestick_labels(sample)
@@ -511,13 +517,13 @@ print(f"bars with one pattern or more: {(said.sum(axis=1) > 0).mean():.2f}")
 print(f"bars with two or more: {(said.sum(axis=1) > 1).mean():.2f}")
 
 # %% [markdown]
-# The first 13 rows are missing. TA-Lib compares a body with the mean of the ten before, and
-# where it has no ten it answers 0, which would read as «no pattern».
+# The first 13 rows are missing, because TA-Lib compares a body with the mean of the ten before,
+# and where it has no ten it answers 0, which would read as «no pattern».
 #
-# A label is yes or no. A chart reader says more: a fine hammer, or hardly one. The
-# **quality** of a pattern is a number between 0 and 1, the smallest of its conditions. Each
-# condition is a ramp. For a doji there is one: no body is 1, a body of a tenth of the mean
-# range of the ten bars before is 0.
+# A label is yes or no, while a chart reader says more: a fine hammer, or hardly one. The
+# **quality** of a pattern is a number between 0 and 1, the smallest of its conditions, each of
+# which is a ramp. For a doji there is one: no body is 1, a body of a tenth of the mean range of
+# the ten bars before is 0.
 
 # %%
 body = (sample["close"] - sample["open"]).abs()
@@ -543,12 +549,13 @@ plt.show()
 assert hammers.iloc[0] < 0.2 < 0.8 < hammers.iloc[-1]
 
 # %% [markdown]
-# TA-Lib's hammer and hanging man are one shape; which it is depends on the bar before alone:
-# near its low a hammer, near its high a hanging man. That is all the trend it looks at.
+# TA-Lib's hammer and hanging man are one shape, and which of the two it is depends on the bar
+# before alone: near its low a hammer, near its high a hanging man. That is all the trend it looks
+# at.
 #
-# Stars teach something about markets. A morning star wants its middle body to **gap** away
-# from the first. A share that closes overnight can do that. A market that never closes opens
-# where it closed. In four years of hourly Bybit bars:
+# The stars show how much a pattern depends on its market. A morning star wants its middle body to
+# **gap** away from the first. A share that closes overnight can do that, but a market that never
+# closes opens where it closed. In four years of hourly Bybit bars:
 
 # %%
 past = stored["candlesticks"]["past"]
@@ -560,13 +567,13 @@ assert past["morning_star"]["labels"] + past["evening_star"]["labels"] < 10
 assert past["morning_star"]["quality"] > 100
 
 # %% [markdown]
-# The teacher's star is almost extinct. The score, which measures the shape without asking for a
-# gap, finds hundreds (`quality` counts bars above 0.5). Neither is wrong. They answer
-# different questions.
+# By the teacher's definition a star hardly ever occurs here. The score, which measures the shape
+# without asking for a gap, finds hundreds (`quality` counts bars above 0.5). Neither is wrong,
+# because they answer different questions.
 #
-# A net can learn twelve labels and twelve qualities from pictures of 12 candles. It was
-# trained on bars drawn with gaps, so that each pattern occurs, and on real bars before
-# 2024. On the real bars of 2024:
+# A net can learn twelve labels and twelve qualities from pictures of 12 candles. It was trained on
+# bars drawn with gaps, so that each pattern occurs, and on real bars before 2024. On the real bars
+# of 2024 it gives:
 
 # %%
 judged = stored["candlesticks"]["real"]["labels"]
@@ -579,14 +586,18 @@ assert report["recall"].max() > 0.5
 assert report["n"].min() < 5  # some patterns hardly exist here
 
 # %% [markdown]
-# Where `n` is 0 there is nothing to judge. The engulfing patterns are large shapes.
+# Where `n` is 0 there is nothing to judge, and elsewhere it is not size that decides.
 # <!-- number: 64 from studies/chart_patterns.py -->
-# A doji is a body below a tenth of a range, which in a picture of 64 rows is about one pixel:
-# the picture itself loses part of the truth.
+# A doji is a body below a tenth of a range, which in a picture of 64 rows is about one pixel, and
+# the picture itself loses part of that truth. Yet more of the doji are found than of the engulfing
+# patterns, which are large shapes. Hammer and hanging man, and the two doji with one long shadow,
+# are hardly ever named although each occurs more than a hundred times. A hammer and a hanging man are one
+# shape that stands after a fall or after a rise, and a shadow that is a pixel longer makes a doji
+# another one; that this is what the net cannot tell apart is a guess, which the study does not test.
 #
-# The training set was **balanced**: rare patterns were shown far more often than they occur.
-# A net trained so overstates them, and its curve lies below the diagonal. A line fitted to
-# each output on unbalanced validation bars (Platt's scaling) mends it.
+# The training set was **balanced**: rare patterns were shown far more often than they occur. A net
+# trained so overstates them, and its curve lies below the diagonal. A line fitted to each output
+# on unbalanced validation bars (Platt's scaling) corrects it.
 
 # %% mystnb={"figure": {"caption": "Reliability of all twelve labels on real bars of 2024: raw, and after a line fitted to each output on validation bars.", "name": "fig-patterns-labels"}, "image": {"alt": "Two reliability curves in a square: the raw forecasts and those after the fitted lines. The raw curve lies on the side where forecasts are larger than what happened; the mended one is closer to the diagonal."}}
 fig, ax = plt.subplots(figsize=(4.4, 4.0))
@@ -603,12 +614,12 @@ print(errors)
 # ## 10 Learn the rule, or learn the future?
 #
 # <!-- number: 14, 70 from studies/picture_folds.py -->
-# Nets learn labels that are a fact about the picture. Do they learn labels that are not in
-# it? {cite:t}`cohen2020` drew candlestick charts of shares and asked nets for the charts at
-# whose end an indicator's rule says «buy». The nets found them, and the paper claims no more
-# than that. But a net that reads a rule off a chart is easily taken for one that reads the
-# future off it. Those are two questions, and one experiment can ask both: **the same net,
-# the same pictures, two kinds of target**.
+# Nets learn labels that are a fact about the picture. Whether they also learn labels that are not
+# in it is a question of its own. {cite:t}`cohen2020` drew candlestick charts of shares and asked
+# nets for the charts at whose end an indicator's rule says «buy». The nets found them, and the
+# paper claims no more than that. But a net that reads a rule off a chart is easily taken for one
+# that reads the future off it. Those are two questions, and one experiment can ask both: **the
+# same net, the same pictures, two kinds of target**.
 #
 # Lite0 with ImageNet's weights ({ref}`ch-transfer-learning`) is fine-tuned on candlestick
 # pictures of 48 hourly Bybit bars. Three targets are rules on the bars that the picture
@@ -642,14 +653,14 @@ scores.round(2)
 
 # %% [markdown]
 # <!-- number: 70 from studies/picture_folds.py -->
-# Accuracy misleads here. Bars with an RSI above 70 are rare, so «never» is right most of the
-# time. **Macro recall** is the mean of two shares: of the yes-bars that were found and of the
-# no-bars that were. Always to say «no» scores one half, as a coin does.
+# Accuracy misleads here: bars with an RSI above 70 are rare, so «never» is right most of the time.
+# **Macro recall** is the mean of two shares: of the yes-bars that were found and of the no-bars
+# that were. Always to say «no» scores one half, as a coin does.
 #
-# Or count in nats. To give each class its share in the training bars is a forecast too: the
-# best one for somebody who sees no picture. What is left unknown after it is the **entropy**
-# of the classes, $H(q) = -q \ln q - (1 - q) \ln(1 - q)$. By hand for an even question and
-# for one where one answer in ten is yes:
+# A second measure counts in nats. To give each class its share in the training bars is a forecast
+# too, and it is the best one for somebody who sees no picture. What is left unknown after it is
+# the **entropy** of the classes, $H(q) = -q \ln q - (1 - q) \ln(1 - q)$. By hand for an even
+# question and for one where one answer in ten is yes:
 
 
 # %%
@@ -662,9 +673,9 @@ print(f"{entropy(0.5):.3f} nats and {entropy(0.1):.3f} nats")
 assert np.isclose(entropy(0.5), np.log(2))
 
 # %% [markdown]
-# Divide the nats that the net saves by the entropy, and targets of all kinds stand on one
-# scale: 1 knows everything, 0 no more than the class shares, and below 0 lies who is sure
-# of what is wrong.
+# Divide the nats that the net saves by the entropy, and targets of all kinds stand on one scale: 1
+# knows everything, 0 knows no more than the class shares, and a net that is sure of what is wrong
+# lies below 0.
 
 # %%
 known = pd.DataFrame({
@@ -702,18 +713,19 @@ assert memory["train_loss"][-1] < memory["train_loss"][0] - 0.3
 assert memory["val_loss"][-1] > memory["val_loss"][0] + 0.1
 
 # %% [markdown]
-# {numref}`fig-rule-or-future` is the field in one picture. On the left the *training* loss
-# falls for both targets: the net has parameters enough to learn thousands of windows by
-# heart, whatever is written on them. What differs is the dashed line. What the net found out
-# about the averages holds for windows that it never saw. What it found out about the next
-# bar holds for the training windows alone, and the more sure it grows, the more it loses.
-# Early stopping then keeps the first epoch, because there was nothing to wait for.
+# {numref}`fig-rule-or-future` shows both kinds of target side by side. On the left the *training*
+# loss falls for both: the net has parameters enough to learn thousands of windows by heart,
+# whatever is written on them. What differs is the dashed line, which is the loss on the validation
+# windows. What the net found out about the averages holds for windows that it never saw. What it
+# found out about the next bar holds for the training windows alone, and the more sure it grows,
+# the more it loses. Early stopping then keeps the first epoch, because there was nothing to wait
+# for.
 #
-# So three excuses fall away. The pictures are sharp enough, since one bar that engulfs
-# another can be read off them. The net is large enough. It trains long enough. For the
-# future the same pictures, net and hours gave nothing that shows in two years. Is what they
-# missed too small to be seen? Not at the size that was claimed: the EfficientNet chapter
-# says that B0 is right in 54.2 %.
+# Three excuses can therefore be ruled out. The pictures are sharp enough, since one bar that
+# engulfs another can be read off them, and because the same net learned the rules, it is large
+# enough and trains long enough. For the future the same pictures, net and hours gave nothing that
+# shows in two years. What they missed may be too small to be seen, but it is not of the size that
+# was claimed: the EfficientNet chapter says that B0 is right in 54.2 %.
 
 # %%
 for name, row in tested.items():
@@ -726,14 +738,15 @@ assert not any(tested[name]["learned"] for name in futures)
 assert all(tested[name]["accuracy"]["high"] < 0.542 for name in futures)
 
 # %% [markdown]
-# Both intervals end below it. So a net that recognises patterns, or that copies the signals
-# of an indicator, says nothing yet about what comes after them. That takes a test of its own.
+# Both intervals end below it. So a net that recognises patterns, or that copies the signals of an
+# indicator, says nothing yet about what comes after them, and a claim about that takes a test of
+# its own.
 
 # %% [markdown]
 # ## What goes wrong
 #
-# **A score that is too good.** Here is the generator that one writes first. The pattern fills
-# the window, and «none» comes from somewhere else, here from the daily bars of a synthetic market. We
+# **A score that is too good.** Here is the generator that one writes first. The pattern fills the
+# window, and «none» comes from somewhere else, here from the daily bars of a synthetic market. We
 # draw it, and give the lazy tree of section 2 its four numbers.
 
 
@@ -755,7 +768,7 @@ naive_right, naive_none = lazy(*naive(N_WINDOWS, seed=7))
 print(f"right {naive_right:.2f}; area for «none» {naive_none:.2f}")
 
 # %% [markdown]
-# Four numbers and not one look at the shape, and «none» is found almost surely. Any net will
+# From four numbers, without one look at the shape, «none» is found almost surely. Any net will
 # find that way too. The study trained one on these windows and then showed it the fair ones:
 
 # %%
@@ -767,11 +780,12 @@ assert naive_right > right + 0.1
 assert on_naive["share"] > on_fair["share"] + 0.1
 
 # %% [markdown]
-# Nothing in training or testing was wrong in itself. Train and test were drawn apart, the
-# picture was honest, the score was real. It answered the question «which recipe made this?».
+# Nothing in training or testing was wrong in itself: train and test were drawn apart, the picture
+# was honest, and the score was real. But the question that it answered was «which recipe made
+# this?», and not which shape was drawn.
 #
-# The fix is section 2: make «none» from the same material, draw what should not matter
-# without regard to the class, and ask a lazy reader before believing a clever one.
+# The fix is section 2: make «none» from the same material, draw what should not matter without
+# regard to the class, and ask a lazy reader before believing a clever one.
 #
 # ## Summary
 #
@@ -788,7 +802,7 @@ assert on_naive["share"] > on_fair["share"] + 0.1
 # - Candlestick labels are code. A score between 0 and 1 says how good one is; a market without
 #   gaps has almost no stars.
 # - The same net on the same pictures learns an indicator's rule, and learns the next bar by
-#   heart only. To recognise is not to foretell.
+#   heart only. That a net recognises something does not mean that it can forecast.
 #
 # ## Exercises
 
@@ -817,8 +831,8 @@ print(yes)
 assert "symmetric_triangle" not in yes
 
 # %% [markdown]
-# A triangle wants at least one side to slope, so no triangle. What other names fit is a
-# matter of tolerance. The rectangle itself is missing from our list.
+# A triangle wants at least one side to slope, so the rectangle is no triangle. What other names
+# fit is a matter of tolerance, because the rectangle itself is missing from our list.
 #
 # ```{solution-end}
 # ```
@@ -840,8 +854,8 @@ nothing = (1 - p) ** 24
 assert nothing < 0.01
 
 # %% [markdown]
-# With $p$ the share, $(1-p)^{24}$: less than one percent. Someone who watches 24 random
-# charts will see a pattern almost surely.
+# With $p$ the share, $(1-p)^{24}$ is the chance to see none, and it is less than one percent.
+# Someone who watches 24 random charts will see a pattern almost surely.
 #
 # ```{solution-end}
 # ```
@@ -867,8 +881,9 @@ assert not answer[:10].any()
 assert answer[10:].all()
 
 # %% [markdown]
-# Ten zeros, then the truth. Zero here means «I do not know yet», and a net would learn that
-# perfect dojis are none. `candlestick_labels` gives NaN there.
+# It answers ten zeros before the first right answer. Zero here means «I do not know yet», and a
+# net would learn that perfect dojis are none. `candlestick_labels` gives NaN there, so that no net
+# is taught a wrong zero.
 #
 # ```{solution-end}
 # ```
@@ -893,6 +908,6 @@ assert answer[10:].all()
 #
 # - {cite:t}`lo2000` turn the chart reader's words into extrema of a smoothed path and test
 #   them on decades of shares.
-# - {cite:t}`guo2017` on why modern nets are too sure, and the one number that mends most of it.
+# - {cite:t}`guo2017` on why modern nets are too sure, and the one number that corrects most of it.
 # - {cite:t}`cohen1960` on agreement between two judges.
 # - {cite:t}`cohen2020` teach nets the rules of indicators from charts.

@@ -39,17 +39,17 @@ WINDOW = 12  # bars that one observation of the Markov model describes
 # %% [markdown]
 # ## 1 A chain of regimes
 #
-# Markets change their manners. A quiet week ends in a wild night, and the wild spell lasts a
-# while. The simplest model of this is a **Markov chain**: tomorrow's regime depends on today's
-# and on nothing older. Two regimes, and a table of chances to go from one (row) to the next
+# Markets change their behaviour: a quiet week ends in a wild night, and the wild spell lasts a
+# while. The simplest model of this is a **Markov chain**: tomorrow's regime depends on today's and
+# on nothing older. Take two regimes, and a table of chances to go from one (row) to the next
 # (column):
 #
 # $$ A = \begin{pmatrix} 0.9 & 0.1 \\ 0.3 & 0.7 \end{pmatrix} $$
 #
-# How long does a calm spell last? It ends at each bar with chance 0.1. The mean of such a wait
-# is $1 / (1 - a_{ii})$, so 10 bars, and 3.3 bars for the wild one. And in the long run? The
-# share $\pi$ of each regime no longer changes: $\pi A = \pi$. Three quarters calm fits:
-# $0.75 \cdot 0.9 + 0.25 \cdot 0.3 = 0.75$.
+# How long does a calm spell last? Because it ends at each bar with chance 0.1, and the mean of such
+# a wait is $1 / (1 - a_{ii})$, it lasts 10 bars on average, and the wild one 3.3 bars. In the long
+# run the share $\pi$ of each regime no longer changes, so that $\pi A = \pi$. Three quarters calm
+# fits: $0.75 \cdot 0.9 + 0.25 \cdot 0.3 = 0.75$.
 
 # %%
 A = pd.DataFrame([[0.9, 0.1], [0.3, 0.7]], ["calm", "wild"], ["calm", "wild"])
@@ -58,7 +58,7 @@ print(regimes.stationary(A).round(2).to_dict())
 assert np.allclose(regimes.stationary(A), [0.75, 0.25])
 
 # %% [markdown]
-# On real bars the chances are counted. Here are the regimes by rules of
+# On real bars the chances are counted, here for the regimes by rules of
 # {ref}`ch-attention-by-regime`. Each share is a count over a count, so it has an interval.
 
 # %%
@@ -81,8 +81,9 @@ assert (np.diag(matrix) > 0.75).all()
 assert matrix.drop(index="ranging")["ranging"].gt(0).all()
 
 # %% [markdown]
-# {numref}`fig-regime-transitions` has a strong diagonal. Does the formula then give the true
-# length of a spell? For these labels there is no need to guess: count the spells.
+# {numref}`fig-regime-transitions` has a strong diagonal, which means that a regime tends to stay.
+# Does the formula then give the true length of a spell? For these labels there is no need to guess,
+# because the spells can be counted.
 
 # %%
 runs = regimes.spells(by_rules).iloc[1:-1].groupby("regime", observed=True)["bars"]
@@ -96,18 +97,19 @@ print(both.round(1).to_string())
 assert (both["median"] < both["mean"]).all()
 
 # %% [markdown]
-# The mean agrees with the formula, as it must. The median is far shorter. Half of all trends by
-# rules are over within a few bars, because a threshold that is crossed once is crossed back
-# soon. A regime that flickers is hard to trade.
+# The mean agrees with the formula, as it must, but the median is far shorter. Half of all trends by
+# rules are over within a few bars, because a threshold that is crossed once is crossed back soon. A
+# regime that changes so often is hard to trade.
 #
 # ## 2 Hidden states, and the forward algorithm
 #
-# Rules cut sharply. A **hidden Markov model** (HMM) cuts softly: the regime is never seen. What
-# is seen, bar by bar, is an observation whose distribution depends on the regime
-# {cite:p}`rabiner1989`. We look for the chance of each regime *given the bars so far*.
+# Rules draw a sharp line between regimes. A **hidden Markov model** (HMM) gives chances instead,
+# because the regime is never seen. What is seen, bar by bar, is an observation whose distribution
+# depends on the regime {cite:p}`rabiner1989`. We look for the chance of each regime *given the bars
+# so far*.
 #
-# Two steps, in turn. **Predict**: push yesterday's chances through the chain. **Weigh**: multiply
-# each by how well that regime explains the new bar, and divide by the sum.
+# Two steps follow each other at every bar. **Predict**: push yesterday's chances through the chain.
+# **Weigh**: multiply each by how well that regime explains the new bar, and divide by the sum.
 #
 # $$ \alpha_t(j) \propto b_j(x_t) \sum_i \alpha_{t-1}(i)\, a_{ij} $$
 #
@@ -136,14 +138,15 @@ assert np.allclose(alpha[0], [2 / 3, 1 / 3])
 assert np.allclose(alpha[1], np.array([19, 22]) / 41)  # (19/30 · 1, 11/30 · 2), scaled
 
 # %% [markdown]
-# One bar that speaks for wild does not turn the verdict over. It moves it from 0.67 to 0.46 calm.
-# The chain remembers. This is **filtering**, and it uses no later bar.
+# One bar that speaks for wild does not simply reverse the chances: calm falls from 0.67 only to
+# 0.46, because the chain carries the earlier bar along. This is **filtering**, and it uses no later
+# bar.
 #
 # ## 3 A market whose regimes are known
 #
 # To test a method that names regimes we need a market that has some. `regimes.planted` draws a
-# random walk whose volatility has three levels. No bar's *direction* can be foretold. Only how
-# wild it is can.
+# random walk whose volatility has three levels, so that no bar's *direction* can be foretold, but
+# only how wild it is.
 
 # %%
 market = regimes.planted(
@@ -160,9 +163,10 @@ print(model.names, np.round(model.log_likelihoods, 2))
 # is fitted on the first 60 %, and on nothing else. States come out of such a fit in any order,
 # so they are sorted by volatility and named.
 #
-# Look at the three likelihoods. Each is where one start ended. The fit climbs to the next hill,
-# not to the highest one. A start from k-means ended lower than a start from three equal parts
-# of volatility. **One start is a lottery.**
+# Look at the three likelihoods, each of which is where one start ended. They differ because the fit
+# climbs to the next hill, not to the highest one: a start from k-means ended lower than a start
+# from three equal parts of volatility. **The result of one start is left to chance**, so the fit
+# begins from several and the likeliest is kept.
 
 # %%
 assert max(model.log_likelihoods) - min(model.log_likelihoods) > 0.2
@@ -175,10 +179,9 @@ for t in (0, 40, 900):  # hmmlearn, asked about each prefix alone
     assert np.allclose(last, filtered.iloc[WINDOW + t])
 
 # %% [markdown]
-# What we want is the {term}`filtered probability`, which knows nothing of later bars. hmmlearn
-# knows only smoothing, which looks at a whole sequence. But the last row of a *prefix*
-# has no later bars, so there the two must agree, and they do. Our forward pass by hand agrees
-# as well:
+# What we want is the {term}`filtered probability`, which knows nothing of later bars, whereas
+# hmmlearn knows only smoothing, which looks at a whole sequence. But the last row of a *prefix* has
+# no later bars, so there the two must agree, and they do. Our forward pass by hand agrees as well:
 
 # %%
 from scipy.stats import multivariate_normal
@@ -213,11 +216,11 @@ print(f"adjusted Rand {found.rand:.2f}, kappa {found.kappa:.2f}")
 print(found.confusion.to_string())
 
 # %% [markdown]
-# Two measures of agreement. The **adjusted Rand index** asks whether two labellings put the same
-# bars together, whatever the names: 1 is the same partition, 0 is chance
-# {cite:p}`hubert1985`. **Cohen's kappa** needs equal names, and is the share of equal labels
-# beyond chance {cite:p}`cohen1960`. The rules of section 1 have other regimes, so only the first
-# applies to them. The stored study (`regimes_and_timeframes.json`) ran the same market:
+# There are two measures of agreement. The **adjusted Rand index** asks whether two labellings put
+# the same bars together, whatever the names: 1 is the same partition, 0 is chance
+# {cite:p}`hubert1985`. **Cohen's kappa** needs equal names, and is the share of equal labels beyond
+# chance {cite:p}`cohen1960`. The rules of section 1 have other regimes, so only the first applies
+# to them. The stored study (`regimes_and_timeframes.json`) ran the same market:
 
 # %%
 stored = results.load("regimes_and_timeframes")["results"]
@@ -227,9 +230,9 @@ assert abs(study["truth / HMM"]["kappa"] - found.kappa) < 0.05
 assert study["truth / rules"]["rand"] < 0.3 < found.rand
 
 # %% [markdown]
-# The HMM finds what was planted. The rules do not, and they are not wrong: they name *other*
-# things (trends, liquidity). **Regime** is not a fact about a market until somebody says
-# which kind.
+# The HMM finds what was planted. The rules do not, but that does not make them wrong, because they
+# name *other* things (trends, liquidity). **Regime** is not a fact about a market until somebody
+# says which kind.
 #
 # ## 4 A net that names the regime
 #
@@ -237,8 +240,8 @@ assert study["truth / rules"]["rand"] < 0.3 < found.rand
 # small one: an SE gate on the inputs, two causal convolutions, and two heads. One names the
 # regime *now*, the other the regime 24 bars *later*. It is taught with the planted truth.
 #
-# Its targets may know the future, as any label does. Its inputs may not. Training examples
-# whose later label reaches into the next set are left out.
+# Its targets may know the future, as any label does, but its inputs may not. Training examples
+# whose later label reaches into the next set are therefore left out.
 
 # %%
 LATER, LOOKBACK = 24, 24
@@ -286,14 +289,15 @@ assert abs(right["net, later"] - right["nothing changes"]) < 0.08
 
 # %% [markdown]
 # <!-- number: 0.99, 24, 0.79 by arithmetic, a chance of staying -->
-# To name the *present* regime both work. The *next* regime is another matter. The honest rival is
-# **persistence**: say that nothing changes. A regime that stays with 0.99 for 24 bars is still
-# there with chance near 0.8 ($0.99^{24} \approx 0.79$), so persistence looks clever, and any forecast of regimes that does
-# not show it beside it proves nothing.
+# To name the *present* regime both work, but the *next* regime is another matter. There the honest
+# rival is **persistence**, which says that nothing changes. A regime that stays with 0.99 for 24
+# bars is still there with chance near 0.8 ($0.99^{24} \approx 0.79$), so persistence looks clever,
+# and any forecast of regimes that does not show it beside it proves nothing.
 #
 # On real bars nobody knows the truth. The study takes hindsight for it: the most likely path of a
 # three-state HMM on hourly Bybit bars, given *all* bars. The model and the net were fitted on
-# bars before 2023 and asked about 2024.
+# bars before 2023 and asked about 2024; the net, too, was taught with the labels of such a path,
+# over the years before the test.
 
 # %%
 real = stored["regimes"]["temporal_2024"]
@@ -330,19 +334,19 @@ counts = {(r["from"], r["to"]): r["count"] for r in told["intervals"]}
 assert counts["calm", "wild"] == counts["wild", "calm"] == 0
 
 # %% [markdown]
-# Spells last about two days. And in almost four years the labels never once jump from calm to
-# wild: the path leads through busy. That is partly our doing. An observation spans 24 hours, so
-# it cannot jump.
+# Spells last about two days, and in almost four years the labels never once jump from calm to wild:
+# the path leads through busy. That is partly our doing, because an observation spans 24 hours, so
+# that it cannot jump.
 #
 # ## 5 Positions that know the regime
 #
-# The claim: conditioning on the regime improves results by 15 % *in trending markets*. The plain
-# way to condition is a gate. Learn, on training bars, in which regimes a strategy earned after
-# costs. Stand aside in the others.
+# The claim is that conditioning on the regime improves results by 15 % *in trending markets*. The
+# plain way to condition is a gate: learn, on training bars, in which regimes a strategy earned
+# after costs, and stand aside in the others.
 #
-# The timing needs care. A regime known after bar $t$ changes the position filled at the open of
-# $t + 1$, and so the return of bar $t + 1$. Six bars by hand: the strategy loses after every
-# calm bar and earns after every wild one.
+# The timing needs care, because a regime known after bar $t$ changes the position filled at the
+# open of $t + 1$, and so the return of bar $t + 1$. We take six bars by hand: the strategy loses
+# after every calm bar and earns after every wild one.
 
 # %%
 from setrade import backtest, signals
@@ -363,8 +367,8 @@ print(gated.tolist())
 assert gated.tolist() == [0, 0, 1, 1, 0, 1]
 
 # %% [markdown]
-# Now on bars: momentum, gated by a two-state HMM that was fitted on the first half of the
-# sample, judged on the second half, with fees.
+# Now we do it on bars, with momentum, gated by a two-state HMM that was fitted on the first half of
+# the sample, and judged on the second half, with fees.
 
 # %%
 half = len(bars) // 2
@@ -413,18 +417,18 @@ assert (gains.loc[["HMM, in trends", "rules, in trends"], "mean"] < 0.15).all()
 # %% [markdown]
 # Over the whole year both intervals hold zero by a wide margin: the difference could be anything.
 # In trending bars, where the claim was made, no gate helped. The gate by rules holds the same
-# position in a trend as momentum does. What it loses there is the fee of getting in.
+# position in a trend as momentum does, so what it loses there is the fee of getting in.
 #
 # ## 6 Two clocks: closes, aligned
 #
-# The second claim is about **timeframes**. Ask a model on 15-minute bars, one on hourly bars,
-# one on 4-hour bars, and mix:
+# The second claim is about **timeframes**: ask a model on 15-minute bars, one on hourly bars, and
+# one on 4-hour bars, and mix their answers:
 #
 # $$ P = w_1 P_{15m} + w_2 P_{1h} + w_3 P_{4h} $$
 #
-# First the forecasts must be joined. A bar carries the stamp of its **open**. The hourly bar
-# 14:00 is known at 15:00. The 15-minute bar 14:45 closes at 15:00 too. So the forecast of the
-# hourly bar 14:00 belongs to the quarter 14:45, and to none before it.
+# First the forecasts must be joined. A bar carries the stamp of its **open**, so the hourly bar
+# 14:00 is known only at 15:00, and the 15-minute bar 14:45 closes at 15:00 too. Therefore the
+# forecast of the hourly bar 14:00 belongs to the quarter 14:45, and to none before it.
 
 # %%
 day = bars.loc["2021-09-28 13:00":"2021-09-28 15:45"]
@@ -438,9 +442,9 @@ assert joined["2021-09-28 14:45"] == day["close"]["2021-09-28 14:45"]
 assert np.isnan(joined["2021-09-28 13:30"])
 
 # %% [markdown]
-# The tempting line joins on stamps, `hour.reindex(day.index, method="ffill")`. It hands the
-# quarter 14:00 the close of an hour that has just begun. How good does a rule look that follows
-# the hour's move under each join?
+# The tempting line joins on stamps, `hour.reindex(day.index, method="ffill")`, and so it hands the
+# quarter 14:00 the close of an hour that has just begun. How good does a rule look that follows the
+# hour's move under each join?
 
 
 # %%
@@ -476,12 +480,14 @@ for join, causal in (("wrong", False), ("right", True)):
 # %% [markdown]
 # ## 7 Weights, learned on validation
 #
-# How to choose the weights? They should be shares: none below zero, sum 1. Then the mix is a
-# probability again. We want the weights under which what came true was most likely.
+# How should we choose the weights? They should be shares, none below zero and with sum 1, because
+# then the mix is a probability again. We want the weights under which what came true was most
+# likely.
 #
 # There is an iteration of one line {cite:p}`dempster1977`. Let $h_{tf}$ be the chance that frame
 # $f$ gave to what came true at bar $t$. Each bar's success is shared out among the frames in
-# proportion to $w_f h_{tf}$, and the mean share is the new weight. Two bars, two frames:
+# proportion to $w_f h_{tf}$, and the mean share is the new weight. We try it on two bars and two
+# frames:
 
 # %%
 h = np.array([[0.8, 0.2], [0.6, 0.3]])
@@ -493,7 +499,7 @@ print(w.round(3))
 assert np.allclose(w, [(0.8 + 2 / 3) / 2, (0.2 + 1 / 3) / 2])
 
 # %% [markdown]
-# The first frame was right twice, and takes weight. Does the iteration find weights that are
+# The first frame was right twice, and so takes weight. Does the iteration find weights that are
 # known? Let three frames forecast, and let each bar's truth be drawn from a mix of 0.6, 0.3, 0.1.
 
 # %%
@@ -510,8 +516,8 @@ assert np.abs(np.array(pool.weights) - [0.6, 0.3, 0.1]).max() < 0.03
 # %% [markdown]
 # ## 8 Three frames on real bars
 #
-# Each frame of the sample gets its own small model: sell, hold or buy over the next four hours,
-# from six channels at its own pace. The slow frame has few bars to learn from.
+# Each frame of the sample gets its own small model, which says sell, hold or buy over the next four
+# hours, from six channels at its own pace. The slow frame has few bars to learn from.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -548,7 +554,7 @@ print(list(made), np.round(pool.weights, 1))
 
 # %% [markdown]
 # Weights come from the validation bars, on which no model was trained. The **agreement rate** is
-# the share of bars on which all frames point the same way. A cautious rule trades only then.
+# the share of bars on which all frames point the same way, and a cautious rule trades only then.
 
 # %%
 mean = TimeframeEnsemble.equal(tuple(made))
@@ -565,8 +571,8 @@ wanted = pool.position(p[test], unanimous=True)
 assert np.isclose((wanted != 0).mean(), agreed)
 
 # %% [markdown]
-# A thousand test bars decide nothing. The study has years: nets on hourly, 4-hour and 12-hour
-# bars, trained before 2023, weights from late 2023, and 2024 once. Beside it, 15-minute bars
+# A thousand test bars decide nothing, but the study has years: nets on hourly, 4-hour and 12-hour
+# bars, trained before 2023, weights from late 2023, and 2024 once. Beside it stand 15-minute bars
 # with hourly and 4-hour ones, tested on two months.
 
 # %%
@@ -604,9 +610,9 @@ assert abs(big["accuracy"]["learned"] - big["accuracy"]["equal"]) < 0.01
 # %% [markdown]
 # «+12 % over a single timeframe» leaves open over *which*. Against the frame that validation
 # preferred (12 hours) the pool gained about nine per cent, and the interval holds the claim.
-# Against the hourly frame it lost three, against the others the interval holds zero.
-# Learned weights did no better than the plain mean. And to name the commonest class at every
-# bar would have been right more often than the pool.
+# Against the hourly frame it lost three, and against the others the interval holds zero. Learned
+# weights did no better than the plain mean. And to name the commonest class at every bar would have
+# been right more often than the pool.
 #
 # ## 9 The claim's own frames
 #
@@ -614,7 +620,8 @@ assert abs(big["accuracy"]["learned"] - big["accuracy"]["equal"]) < 0.01
 # does so on two and a half years of real bars: 64-pixel candlestick nets for each frame, closes
 # aligned as above, weights from validation, and two nets of the 15-minute frame that are also told
 # the regime. Beside the nets stand linear models and boosted trees on the same bars as numbers.
-# All ask for the side of the next hours, and 24 comparisons share one correction (Holm).
+# All ask for the side of the next hours, and 24 comparisons share one correction
+# (Holm's, which {ref}`ch-honest-evaluation` explains).
 
 # %%
 minutes = results.load("frames_real")["results"]
@@ -643,21 +650,21 @@ assert sum(seen["trees"]) == 1 and len(seen["trees"]) == 2
 assert set(learned.values()) == {"not learned"} and not any(seen["nets"])
 
 # %% [markdown]
-# No. On validation bars each net did worse than naming the class shares, and when a mark was planted
-# in the same bars that made pooling worth the claimed 12 %, the nets did not find it either, while
-# trees on numbers found it once in two tries. So this study says nothing against the claim. It says
-# that nets of this size, on this many bars, cannot decide it.
+# The answer to both is no. On validation bars each net did worse than naming the class shares. And
+# when a mark was planted in the same bars that made pooling worth the claimed 12 %, the nets did
+# not find it either, while trees on numbers found it once in two tries. So this study says nothing
+# against the claim. It says that nets of this size, on this many bars, cannot decide it.
 #
 # ## What goes wrong
 #
-# The filter of section 2 is late. After each turn it needs a few bars to believe it. A far
-# prettier picture comes from one call to `predict`, which returns the most likely path given
-# the *whole* series (the Viterbi algorithm {cite:p}`viterbi1967`). It is what most published
-# regime charts show.
+# The filter of section 2 is late, because after each turn it needs a few bars to believe it. A far
+# prettier picture comes from one call to `predict`, which returns the most likely path given the
+# *whole* series (the Viterbi algorithm {cite:p}`viterbi1967`). It is what most published regime
+# charts show.
 #
-# Take a random walk with planted volatility regimes. Nothing in it foretells direction. Fit
-# three states of its 12-bar moves on the first half: falling, flat, rising. On the second half,
-# be long in rising and short in falling, with fees.
+# Take a random walk with planted volatility regimes, in which nothing foretells direction. Fit
+# three states of its 12-bar moves on the first half: falling, flat, rising. On the second half, be
+# long in rising and short in falling, with fees.
 
 
 # %%
@@ -692,9 +699,9 @@ assert np.allclose(pair, [row["viterbi_half"], row["filtered_half"]], atol=0.1)
 assert prophet.equity.iloc[-1] > 1.2 and honest.equity.iloc[-1] < 1
 
 # %% [markdown]
-# A Sharpe ratio of six on a coin. The parameters are clean: they come from the first half. The leak
-# is in the *reading*. To place the state of bar $t$, the path looks at bars after $t$, and a
-# turn is put where the turn was. Twenty random walks, from the study:
+# That is a Sharpe ratio of six on a coin. The parameters are clean, because they come from the
+# first half. The leak is in the *reading*: to place the state of bar $t$, the path looks at bars
+# after $t$, so that a turn is put where the turn was. Here are twenty random walks, from the study:
 
 # %%
 trap = stored["trap"]["summary"]
@@ -705,8 +712,8 @@ print(pd.DataFrame({way: trap[way] for way in ways}).T.round(1).to_string())
 assert trap["viterbi_half"]["low"] > 2 and trap["filtered_half"]["high"] < 0
 
 # %% [markdown]
-# The fix is to use filtered states, and the way to check is to truncate. Cut the series, and
-# ask again about the same bars: the filtered states stay, the path moves.
+# The fix is to use filtered states, and the way to check is to truncate. If we cut the series and
+# ask again about the same bars, the filtered states stay, while the path moves.
 
 # %%
 changed = {"path": 0, "filtered": 0}
@@ -722,15 +729,18 @@ print("of 120 cuts moved:", changed)
 # %% [markdown]
 # ## Summary
 #
-# - A chain's diagonal gives a mean duration of $1 / (1 - a_{ii})$. Real spells are skewed: their
-#   median is shorter.
+# - A chain's diagonal gives a mean duration of $1 / (1 - a_{ii})$, but real spells are skewed, so
+#   that their median is shorter.
 # - The forward algorithm predicts, then weighs. It never needs a later bar.
-# - Expectation-maximisation needs several starts. States need a stated order.
+# - Expectation-maximisation needs several starts, because it climbs to the next hill only. States
+#   need a stated order.
 # - Rules and HMM name different things. Agreement between them is low, and that is no fault.
-# - Naming the present regime is easy. Forecasting the next one must be compared with persistence.
+# - Naming the present regime is easy, but forecasting the next one must be compared with
+#   persistence.
 # - Momentum gated by regime: no gain in the trends of 2024, where the claim was made. Over all
 #   bars the interval is too wide to tell.
-# - A long bar is known at its close. Joined on stamps, a worthless rule multiplies its money.
+# - A long bar is known at its close. When frames are joined on stamps instead, a worthless rule
+#   multiplies its money.
 # - A pool of three frames beat the worst frame, did not beat the best, and equalled the mean. On
 #   the claim's own frames the nets did not learn, and so decide nothing.
 #
@@ -738,7 +748,7 @@ print("of 120 cuts moved:", changed)
 #
 # ```{exercise} A spell by hand ★
 # :label: ex-regimes-duration
-# A regime stays with chance 0.98 a bar of 15 minutes. How long is its mean spell in hours? What
+# A regime stays with chance 0.98 a bar of 15 minutes. How long is its mean spell in hours, and what
 # is the chance that a spell is shorter than half of that?
 # ```
 #
@@ -783,8 +793,8 @@ assert 0 < np.median(delay) < 2 * WINDOW
 #
 # ```{exercise} A frame that knows nothing ★★
 # :label: ex-regimes-useless
-# Add to section 7's three frames a fourth one that always says one third each. Which weight does
-# it get? And which if its forecasts are random instead?
+# Add to section 7's three frames a fourth one that always says one third each. Which weight does it
+# get, and which if its forecasts are random instead?
 # ```
 #
 # ```{solution-start} ex-regimes-useless
@@ -803,8 +813,8 @@ for fourth in (np.full((len(p3), 3), 1 / 3), rng.dirichlet([1, 1, 1], len(p3))):
     print(np.round(learned[:3], 1))
 
 # %% [markdown]
-# Next to nothing in both cases. The first one is harmless in itself: it is the pool's way to say
-# less. It gets weight where the other frames are too sure of themselves.
+# It gets next to nothing in both cases. The first one is harmless in itself, because it is the
+# pool's way to say less, and it gets weight where the other frames are too sure of themselves.
 #
 # ```{solution-end}
 # ```
@@ -828,5 +838,5 @@ for fourth in (np.full((len(p3), 3), 1 / 3), rng.dirichlet([1, 1, 1], len(p3))):
 #
 # The tutorial on hidden Markov models is still {cite:p}`rabiner1989`; the path is
 # {cite:p}`viterbi1967`. Regimes entered economics with {cite:p}`hamilton1989`. The intervals of
-# shares are Jeffreys' {cite:p}`brown2001`. Measures of agreement: {cite:p}`hubert1985` and
-# {cite:p}`cohen1960`. The iteration for the weights is {cite:p}`dempster1977`.
+# shares are Jeffreys' {cite:p}`brown2001`, the measures of agreement are {cite:p}`hubert1985` and
+# {cite:p}`cohen1960`, and the iteration for the weights is {cite:p}`dempster1977`.

@@ -8,7 +8,8 @@
 # :class: tip
 # - keep a ledger over four bars with a pencil, and check it by machine
 # - write an engine in twenty lines, and find it equal to `setrade.backtest`
-# - charge fees, slippage and funding, one after the other, and see which of them bites whom
+# - charge fees, slippage and funding, one after the other, and see which of them costs which rule
+#   most
 # - ask how much money a rule can carry, and hold less when the market is wild
 # - place stops and targets inside a bar, and compute each performance figure by hand
 # ```
@@ -35,8 +36,8 @@ THRESHOLDS = np.linspace(0, 0.05, 11)
 # %% [markdown]
 # ## 1 A ledger with a pencil
 #
-# A backtest is bookkeeping. Take four bars and 101 dollars. Each trade pays a fee of 1 % of
-# its value, which is far too much and easy to compute.
+# A backtest is bookkeeping, so we begin with four bars and 101 dollars. Each trade pays a fee of
+# 1 % of its value, which is far too much and easy to compute.
 #
 # | bar | open | close | decided after the close |
 # |---|---|---|---|
@@ -45,9 +46,9 @@ THRESHOLDS = np.linspace(0, 0.05, 11)
 # | 2 | 104 | 108 | be flat |
 # | 3 | 110 | 111 | nothing |
 #
-# The decision after bar 0 is carried out at the next price that anybody can trade: the
-# **open of bar 1**. One unit costs 100, its fee is 1, and the money is spent. The decision
-# after bar 2 sells that unit at 110, the open of bar 3, for a fee of 1.10.
+# The decision after bar 0 is carried out at the next price that anybody can trade: the **open of
+# bar 1**. One unit costs 100, its fee is 1, and so the money is spent. The decision after bar 2
+# sells that unit at 110, the open of bar 3, for a fee of 1.10.
 #
 # We keep two numbers. **Cash** is realised money: the start, plus closed profits, less costs.
 # **Equity** is cash plus what the open position has earned so far.
@@ -55,7 +56,7 @@ THRESHOLDS = np.linspace(0, 0.05, 11)
 # $$\text{equity}_t = \text{cash}_t + u_t\,(\text{close}_t - \text{entry})$$
 #
 # With $u = 1$ unit from bar 1 on, the pencil says 101, then $100 + 2$, then $100 + 8$, then
-# $100 + 10 - 1.10$. Now the machine.
+# $100 + 10 - 1.10$. Now we let the machine compute the same.
 
 # %%
 times = pd.date_range("2024-01-01", periods=4, freq="1D", tz="UTC", name="time")
@@ -73,18 +74,18 @@ assert np.allclose(result.equity, pencil)
 pd.concat([result.cash, result.units, result.equity], axis=1).round(2)
 
 # %% [markdown]
-# The trade itself stands in the ledger. `gross` is size times the move, `pnl` is what is left
-# after both fees. The column `pnl` adds up to the change of equity. It always does: this is
-# the first law that the tests of `setrade.backtest` check on random markets.
+# The trade itself stands in the ledger, where `gross` is size times the move and `pnl` is what is
+# left after both fees. The column `pnl` always adds up to the change of equity. This is the first
+# law that the tests of `setrade.backtest` check on random markets.
 
 # %%
 assert np.isclose(result.trades["pnl"].sum(), result.equity.iloc[-1] - 101)
 result.trades[["entry_price", "exit_price", "gross", "fees", "pnl", "reason"]].round(2)
 
 # %% [markdown]
-# Shorts need one more look. Whoever borrows a coin and sells it receives money at once. It is not
-# income: the unit has to be bought back. An engine that counts it doubles the account on a flat price.
-# Ours counts realised profits only.
+# Shorts need one more look, because a trader who borrows a coin and sells it receives money at
+# once. It is not income: the unit has to be bought back. An engine that counts it as income doubles
+# the account on a flat price, while ours counts realised profits only.
 
 # %%
 flat = four.assign(open=100.0, high=100.0, low=100.0, close=100.0)
@@ -151,8 +152,8 @@ assert np.allclose(ours, theirs.equity, rtol=1e-12)
 print(f"{len(bars):,} bars, {len(theirs.trades)} trades, {ours[-1]:.4f} at the end")
 
 # %% [markdown]
-# Twenty lines do for decisions and fees. The engine in the package does the same in compiled
-# code, and adds what the next sections need: funding, stops, targets, limits, liquidation,
+# Twenty lines are enough for decisions and fees. The engine in the package does the same in
+# compiled code, and adds what the next sections need: funding, stops, targets, limits, liquidation,
 # fractions that grow and shrink, and a ledger.
 #
 # ## 3 What trading costs
@@ -164,8 +165,8 @@ print(f"{len(bars):,} bars, {len(theirs.trades)} trades, {ours[-1]:.4f} at the e
 # passes between holders of a perpetual future, as a rule every eight hours: longs pay shorts
 # when the rate is positive.
 #
-# Fees look small. A round trip at 5.5 bps and 1 bp of slippage costs about 13 bps. How large is
-# what the rule earns on one trade before costs?
+# Fees look small, since a round trip at 5.5 bps and 1 bp of slippage costs about 13 bps. But how
+# large is what the rule earns on one trade before costs?
 #
 # <div data-move="costs">
 
@@ -195,18 +196,19 @@ ends = [run.equity.iloc[-1] for run in charged]
 assert ends[0] > 1 > ends[1] > ends[2] > ends[3]
 
 # %% [markdown]
-# Where scripts are on, the same account follows with a fader for each cost, on the same bars and
-# by the rules of the same engine. Try the rule that looks back four hours: it trades far more often, so that
-# a single basis point more is a large sum. Then hold, and see that only funding still bites.
+# Where scripts are on, the same account follows with a fader for each cost, on the same bars and by
+# the rules of the same engine. Try the rule that looks back four hours: it trades far more often,
+# so that a single basis point more is a large sum. Then hold, and see that only funding still makes
+# a difference.
 #
 # </div>
 #
-# Without costs the rule gains a little. At the maker's fee it already loses. A rule that trades
-# five times a day needs a larger edge than one that trades once a week. Chapter
-# {ref}`ch-honest-evaluation` looks for the fee at which an edge dies.
+# Without costs the rule gains a little, but at the maker's fee it already loses. A rule that trades
+# five times a day needs a larger edge than one that trades once a week, because it pays the costs
+# more often. Chapter {ref}`ch-honest-evaluation` looks for the fee at which an edge dies.
 #
-# Funding is the rent of a position. At a rate of one bp every eight hours a long pays three
-# times a day.
+# Funding is the rent of a position: at a rate of one bp every eight hours a long pays three times a
+# day.
 
 # %%
 a_year = 0.0001 * 3 * 365
@@ -218,8 +220,8 @@ print(f"{rented.metrics()['funding']:.4f} of the first equity in {len(rates)} pa
 assert abs(a_year - 0.1095) < 1e-12
 
 # %% [markdown]
-# A payment at 08:00 falls on what was held *into* 08:00. A position that is filled at the open
-# of the 08:00 bar pays nothing yet. The engine charges funding before it fills orders.
+# A payment at 08:00 falls on what was held *into* 08:00. A position that is filled at the open of
+# the 08:00 bar therefore pays nothing yet, and the engine charges funding before it fills orders.
 #
 # ### One cost after the other
 #
@@ -244,9 +246,10 @@ print(f"net {100 * level[-1]:+.0f} %")
 
 # %% [markdown]
 # The four numbers add up, since each step begins where the last one ended. `backtest.waterfall`
-# does the same and charges funding too. Its second column charges each cost *alone*. What the
-# costs take together beyond that is their **interaction**: slippage is paid on a position that
-# the fee has made a little smaller. Here it is next to nothing, and the order does not matter.
+# does the same and charges funding too. Its second column charges each cost *alone*. What the costs
+# take together beyond that is their **interaction**, which arises because slippage is paid on a
+# position that the fee has made a little smaller. Here it is next to nothing, so the order does not
+# matter.
 
 # %%
 table = backtest.waterfall(bars, momentum, funding=rates)
@@ -259,7 +262,7 @@ table.round(4)
 # ### Funding as it was
 #
 # One basis point is the rate at rest. What did holders really pay? Bybit publishes every
-# settlement. Their sum over a year is what a position that never changes its size in money paid
+# settlement, and their sum over a year is what a position that never changes its size in money paid
 # (`costs_real.json`).
 
 # %%
@@ -272,8 +275,9 @@ assert paid["2024"] > 100 * 2 * 0.00055
 
 # %% [markdown]
 # In 2024 that was more than a taker's fee for a hundred round trips, and it is paid for standing
-# still. In a rising market longs crowd, the rate climbs, and the rent falls due on exactly the side that
-# momentum takes. A backtest of a perpetual without funding is a backtest of another product.
+# still. In a rising market longs crowd, the rate climbs, and the rent falls due on exactly the side
+# that momentum takes. A backtest of a perpetual that leaves out funding therefore misses a cost
+# that a holder really pays.
 #
 # Three plain strategies on hourly bars of 2022 to 2024 show how differently costs bite:
 
@@ -295,10 +299,10 @@ assert turn["momentum, 30 days"]["net"] > 0.2
 assert turn["buy and hold"]["funding"] < 50 * turn["buy and hold"]["fees"] < 0
 
 # %% [markdown]
-# For whoever trades daily, fees decide and funding cancels out, because it is long as often as
-# short. For whoever holds, it is the other way round. The rent of the holder looks small here.
-# It was paid out of cash while the number of coins stayed, so that the position grew larger than
-# the equity behind it. That is leverage: it lifts the mean return, and the swings with it.
+# For a trader who trades daily, fees decide and funding cancels out, because she is long as often
+# as short. For a holder, it is the other way round. The rent of the holder looks small here,
+# because it was paid out of cash while the number of coins stayed, so that the position grew larger
+# than the equity behind it. That is leverage, which lifts the mean return, and the swings with it.
 # Compounded, the holder's account grew by less:
 
 # %%
@@ -310,7 +314,7 @@ assert 0.03 < bare - held < 0.09
 # %% [markdown]
 # ### Our own order moves the price
 #
-# A backtest fills any size at the open. Markets do not. Whoever buys much pushes the price up
+# A backtest fills any size at the open, but a market does not. A large buyer pushes the price up
 # while buying, and this **impact** is a cost that grows with the order. Measurements in many
 # markets agree on its shape {cite:p}`toth2011`, the **square-root law**:
 #
@@ -330,9 +334,10 @@ for order in (1e4, 1e6, 1e8):
     print(f"an order of {order:>11,.0f} USDT: {1e4 * by_hand:5.1f} bps")
 
 # %% [markdown]
-# A hundred times the order costs ten times the impact a coin. So an edge carries only so much
-# money. The **capacity** of a rule is the order whose impact eats all that a side earns.
-# Turn the law around: $Q = V\,(\text{edge} / (Y \sigma))^2$. For momentum over 30 days:
+# A hundred times the order costs ten times the impact a coin, so an edge carries only so much
+# money. The **capacity** of a rule is the order whose impact eats all that a side earns, and it
+# follows from the law turned around: $Q = V\,(\text{edge} / (Y \sigma))^2$. For momentum over 30
+# days:
 
 # %%
 rule = "momentum, 30 days"
@@ -342,18 +347,19 @@ assert np.isclose(most, day["day_value"] * (edge / day["day_volatility"]) ** 2)
 print(f"{1e4 * edge:.0f} bps a side are left; {most / 1e6:.0f} million USDT eat them")
 
 # %% [markdown]
-# Half the edge is gone at a quarter of that size. And the edge is itself a guess from three years
-# of one market, so halve it again before you believe it.
+# Half the edge is gone at a quarter of that size, because impact grows with the root of the order.
+# And the edge is itself a guess from three years of one market, so halve it again before you
+# believe it.
 #
 # ## 4 Stops and targets
 #
-# A **stop** closes a losing position at a fixed distance from its entry. A **target** closes a
-# winning one. A useful measure of distance is the average true range (ATR): the usual size of
-# a bar, gaps included {cite:p}`wilder1978`. Here is a bar that starts at 100, with a stop at
-# 95 and a target at 110. Its low is 94 and its high 112. What happened?
+# A **stop** closes a losing position at a fixed distance from its entry, and a **target** closes a
+# winning one. A useful measure of distance is the average true range (ATR): the usual size of a
+# bar, gaps included {cite:p}`wilder1978`. Here is a bar that starts at 100, with a stop at 95 and a
+# target at 110. Its low is 94 and its high 112, so that it touches both. Which came first?
 #
-# A bar does not say. It has four numbers and no order of events. So we assume the worse: the
-# stop came first. Anything else counts losses as wins.
+# A bar does not say, because it has four numbers and no order of events. So we assume the worse,
+# that the stop came first, since anything else counts losses as wins.
 
 # %%
 stop, target = risk.levels(1.0, 100.0, 5.0, 2.0)  # long, entry, distance, ratio
@@ -362,7 +368,7 @@ print(stop, target, risk.REASONS[reason], price)
 assert (risk.REASONS[reason], price) == ("stop", 95.0)
 
 # %% [markdown]
-# And when the bar opens at 93, beyond the stop? Nobody trades at 95 then. The fill is the open.
+# When the bar opens at 93, beyond the stop, nobody trades at 95, and so the fill is the open.
 
 # %%
 reason, price = risk.exit_price(1.0, 93.0, 97.0, 92.0, stop, target, 0.0)
@@ -370,8 +376,8 @@ print(risk.REASONS[reason], price)
 assert price == 93.0
 
 # %% [markdown]
-# Now momentum with a stop three ATR away and a target at twice that distance. After a stop the
-# account stays flat until the rule changes its mind.
+# Now we run momentum with a stop three ATR away and a target at twice that distance. After a stop
+# the account stays flat until the rule changes its mind.
 
 # %%
 guarded = backtest.run(bars, momentum, risk=Risk(stop_atr=3.0, take_profit=2.0))
@@ -395,11 +401,11 @@ assert (reached["gross"] < 0).all()  # every stop lost money, as it should
 # %% [markdown]
 # ### A volatility target
 #
-# A position of 1 is not the same risk every day. In a wild week it swings three times as much as
-# in a calm one. A **volatility target** turns that round: it holds less when the market is wild,
-# so that the account swings about alike at all times {cite:p}`moreira2017`. It needs a forecast
-# of volatility. The plainest is the recent past, with older moves counting less: after each
-# **half-life**, a squared return counts half.
+# A position of 1 is not the same risk every day, because in a wild week it swings three times as
+# much as in a calm one. A **volatility target** turns that round: it holds less when the market is
+# wild, so that the account swings about alike at all times {cite:p}`moreira2017`. For that it needs
+# a forecast of volatility. The plainest is the recent past, with older moves counting less: after
+# each **half-life**, a squared return counts half.
 
 # %%
 HALFLIFE, TARGET = 96, 0.30  # bars: one day; 30 % a year
@@ -418,7 +424,7 @@ print(f"held between {sized[2 * HALFLIFE :].min():.2f} and {sized.max():.2f}")
 
 # %% [markdown]
 # The forecast after bar $t$ uses closes up to $t$, and the engine fills at the open of $t + 1$, so
-# nothing leaks. Trading on every flicker of the forecast would cost more than it helps. So round
+# nothing leaks. Trading on every flicker of the forecast would cost more than it helps, so we round
 # the position to tenths, and trade when it moves by one.
 
 # %%
@@ -444,9 +450,9 @@ assert pair["volatility target"]["sharpe"] < pair["buy and hold"]["sharpe"]
 assert pair["volatility target"]["max_drawdown"] > pair["buy and hold"]["max_drawdown"]
 
 # %% [markdown]
-# One more rule is not ours to choose. Whoever borrows to hold more than she owns is
-# **liquidated** when too little is left. A position of 3 times the equity at 100 is gone near
-# 68. The engine closes it there, and the account never falls below zero.
+# One more rule is not ours to choose. A trader who borrows to hold more than she owns is
+# **liquidated** when too little is left. A position of 3 times the equity at 100 is gone near 68.
+# The engine closes it there, so that the account never falls below zero.
 
 # %%
 falling = four.assign(open=[100, 100, 100, 60.0], high=[100, 100, 100, 60.0])
@@ -493,9 +499,9 @@ assert all(np.isclose(figures[name], by_hand[name]) for name in by_hand)
 print(f"Sharpe {figures['sharpe']:.2f}, Sortino {figures['sortino']:.2f}")
 
 # %% [markdown]
-# Two figures come from the ledger. The **win rate** is the share of trades that earned more than
-# zero; a trade that earned exactly nothing is a trade and no win. The **profit factor** is all
-# gains over all losses.
+# Two figures come from the ledger, because they are about trades and not about bars. The **win
+# rate** is the share of trades that earned more than zero; a trade that earned exactly nothing is a
+# trade and no win. The **profit factor** is all gains over all losses.
 
 # %%
 profits = [10.0, -5.0, 20.0, -10.0]
@@ -503,16 +509,17 @@ print(metrics.win_rate(profits), metrics.profit_factor(profits))
 assert metrics.profit_factor(profits) == (10 + 20) / (5 + 10)
 
 # %% [markdown]
-# **Turnover** is the value traded over the equity, a year: one round trip with all the money is
-# 2. **Exposure** is the share of bars in which something was held. What has no answer is NaN: an
+# **Turnover** is the value traded over the equity, a year: one round trip with all the money is 2.
+# **Exposure** is the share of bars in which something was held. What has no answer is NaN: an
 # account that never trades, or that grows by the same rate for ever, has no Sharpe ratio, because
-# its returns do not vary. (Infinity would win every comparison.) A ratio to losses is infinite
-# where something was gained and nothing lost.
+# its returns do not vary. (We do not call it infinite, since infinity would win every comparison.)
+# A ratio to losses is infinite where something was gained and nothing lost.
 #
 # ## 6 Judge the rule
 #
-# A strategy's figures mean little alone. What would we have had for nothing? **Buy-and-hold**
-# buys at the first open and keeps it. `Result.table` always shows it beside the strategy.
+# A strategy's figures mean little alone, because they do not say what we would have had for
+# nothing. **Buy-and-hold** buys at the first open and keeps it. `Result.table` always shows it
+# beside the strategy.
 
 # %%
 table = theirs.table()
@@ -533,7 +540,7 @@ assert fall.recovery is None and theirs.equity.iloc[-1] < 1
 assert theirs.buy_and_hold.equity.iloc[-1] > 1.2
 
 # %% [markdown]
-# Momentum loses in each of the three months. The two at the ends are incomplete.
+# Momentum loses in each of the three months, of which the two at the ends are incomplete.
 
 # %% mystnb={"figure": {"caption": "Returns of the momentum rule in per cent, by month.", "name": "fig-backtest-months"}, "image": {"alt": "A table of one row, 2021, with returns of the momentum rule in September, October and November, all three negative; the other months are empty."}}
 months = metrics.monthly_returns(theirs.equity)
@@ -546,7 +553,7 @@ assert np.isclose((1 + months.stack()).prod(), theirs.equity.iloc[-1])
 assert (months < 0).sum().sum() == months.notna().sum().sum() == 3
 
 # %% [markdown]
-# Is buy-and-hold's Sharpe ratio of almost 3 a fact about bitcoin? The sample has 58 days. For
+# Is buy-and-hold's Sharpe ratio of almost 3 a fact about bitcoin? The sample has only 58 days. For
 # returns without memory, the standard error of a yearly Sharpe ratio is close to
 # $\sqrt{1/\text{years}}$ {cite:p}`lo2002`.
 
@@ -559,16 +566,16 @@ print(f"{365 * years:.0f} days: {sharpe:.1f}, 95 % interval {low:.1f} to {high:.
 assert low < 0 < high
 
 # %% [markdown]
-# The interval reaches from below zero to almost 8. Fifty-eight days cannot tell a good asset
-# from a bad one, and much less a good rule. The SE chapter claims a Sharpe ratio of
-# 1.84 against 1.21. At that distance, intervals decide. Chapter {ref}`ch-honest-evaluation`
-# computes them without the assumption that returns have no memory.
+# The interval reaches from below zero to almost 8, so fifty-eight days cannot tell a good asset
+# from a bad one, and much less a good rule. The SE chapter claims a Sharpe ratio of 1.84 against
+# 1.21. At that distance only intervals can decide, and chapter {ref}`ch-honest-evaluation` computes
+# them without the assumption that returns have no memory.
 #
 # ## 7 A sweep, and a warning
 #
-# Perhaps one day is the wrong lookback. `run_many` tries a whole grid in one call, on all
-# cores. Each lookback gives a score; a threshold decides how far from zero the score must be.
-# We sweep on the **first half** of the bars only.
+# Perhaps one day is the wrong lookback, so we let `run_many` try a whole grid in one call, on all
+# cores. Each lookback gives a score; a threshold decides how far from zero the score must be. We
+# sweep on the **first half** of the bars only.
 
 # %%
 scores = np.stack([np.log(bars["close"]).diff(k).fillna(0.0) for k in LOOKBACKS])
@@ -599,15 +606,15 @@ print(f"best setting: {pair[0]:.1f} on the first half, {pair[1]:.1f} on the seco
 print(f"{rank:.0%} of all settings did better on the second half")
 
 # %% [markdown]
-# The map has a ridge at long lookbacks, and the best spot on it looks like a discovery. It was
-# chosen *because* it was high, and a part of its height is luck. The second half knows nothing
-# of that luck: the sign turns. The third exercise sweeps the same grid over shuffled bars,
+# The map has a ridge at long lookbacks, and the best spot on it looks like a discovery. But it was
+# chosen *because* it was high, and a part of its height is luck. The second half knows nothing of
+# that luck, and there the sign turns. The third exercise sweeps the same grid over shuffled bars,
 # where there is nothing to find, and its best setting looks better than ours. Remember that
 # whenever you see only the first map.
 #
-# One call ran 110 backtests. The engine must be fast to make such maps, and to make the
-# bootstraps that put them in their place. These ratios come from `make bench`, stored in
-# `bench.json` for each processor that ran it: the least counts. All run over 100,000 bars.
+# One call ran 110 backtests. The engine must be fast to make such maps, and to make the bootstraps
+# that show how far they can be trusted. These ratios come from `make bench`, stored in `bench.json`
+# for each processor that ran it: the least counts. All of them are for runs over 100,000 bars.
 
 # %%
 library = races.least("test_run_against_vectorbt", "vectorbt")
@@ -634,11 +641,11 @@ print(f"1 becomes {wonderful.iloc[-1]:,.0f} in 58 days")
 assert wonderful.iloc[-1] > 100_000
 
 # %% [markdown]
-# The line multiplies each bar's return with a position that was read off *that same bar*. The
-# rule decides at the close and fills at the open before. Nobody can do that. The smallest
-# repair shifts the position by one bar, which fills at the close that decided. The engine fills
-# at the next open, and a typical open of these bars lies 5 bps away from the close before.
-# Over thousands of trades even that adds up.
+# The line multiplies each bar's return with a position that was read off *that same bar*. The rule
+# decides at the close and fills at the open before, which nobody can do. The smallest fix shifts
+# the position by one bar, which fills at the close that decided. The engine fills at the next open,
+# and a typical open of these bars lies 5 bps away from the close before. Over thousands of trades
+# even that adds up.
 
 # %%
 shifted = (1 + follow.shift(fill_value=0.0) * change).cumprod()
@@ -657,8 +664,8 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# A straight line on a logarithmic scale is the signature of a leak: it earns on almost every
-# bar. The best protection is a test that no leak survives. Alter the future, and nothing
+# A straight line on a logarithmic scale is the signature of a leak, because it earns on almost
+# every bar. The best protection is a test that no leak survives: alter the future, and nothing
 # before may change.
 
 # %%
@@ -673,22 +680,23 @@ assert other.equity.iloc[-1] != same.equity.iloc[-1]
 # %% [markdown]
 # ## Summary
 #
-# - A decision after bar $t$ fills at the open of bar $t + 1$. Its size leaves room for its fee.
-# - Equity is cash plus unrealised profit. The ledger's profits add up to the change of equity.
+# - A decision after bar $t$ fills at the open of bar $t + 1$, and its size leaves room for its fee.
+# - Equity is cash plus unrealised profit, and the ledger's profits add up to the change of equity.
 # - A busy rule pays more than it earns: daily momentum gained before costs and lost after them.
-# - Charge costs one by one: fees decide for who trades, funding for who holds.
+# - Charge costs one by one: fees decide for a trader who trades often, funding for one who holds.
 # - Impact grows with the root of the order, so every edge has a capacity. The law is an assumption.
-# - A bar that touches stop and target counts as stopped. A gap through a stop fills at the open.
+# - A bar that touches stop and target counts as stopped, and a gap through a stop fills at the
+#   open.
 # - Figures need a fixed convention (365 days, all returns in the downside) and an interval.
-# - The best of many settings is chosen for its luck too. Look at it on bars it has not seen.
+# - The best of many settings is chosen for its luck too, so look at it on bars it has not seen.
 #
 # ## Exercises
 #
 # ```{exercise} A short by hand ★
 # :label: ex-backtest-short
-# Start with 100 dollars, no costs. Be short with all of it from the open of bar 1 at 100. The
-# price opens at 80 on bar 3, where you close. What is the equity? And what would a long have
-# left? Check both with `backtest.run`.
+# Start with 100 dollars and no costs. Be short with all of it from the open of bar 1 at 100. The
+# price opens at 80 on bar 3, where you close. What is the equity, and what would a long have left?
+# Check both with `backtest.run`.
 # ```
 #
 # ```{solution-start} ex-backtest-short
@@ -731,7 +739,7 @@ assert np.isclose(factor, 100 * np.sqrt(252 / 35_040))
 # ```{exercise} The best of nothing ★★
 # :label: ex-backtest-noise
 # Shuffle the bars of the sample in time, so that no lookback can mean anything. Sweep the same
-# grid, without costs. How high is the best Sharpe ratio? Use the first half's length.
+# grid, without costs, over the first half's length. How high is the best Sharpe ratio?
 # ```
 #
 # ```{solution-start} ex-backtest-noise
@@ -782,6 +790,7 @@ assert np.median(highest) > pair[0]  # without costs, but on nothing at all
 #
 # ## Further reading
 #
-# The Sharpe ratio in its author's own words {cite:p}`sharpe1994`, its standard error
-# {cite:p}`lo2002`, and the downside deviation {cite:p}`sortino1994`. How a search over settings
-# inflates the best result, and what to do about it, is the subject of {cite:p}`bailey2014`.
+# The Sharpe ratio is explained in its author's own words in {cite:p}`sharpe1994`, its standard
+# error in {cite:p}`lo2002`, and the downside deviation in {cite:p}`sortino1994`. How a search over
+# settings inflates the best result, and what to do about it, is the subject of
+# {cite:p}`bailey2014`.

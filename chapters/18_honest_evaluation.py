@@ -39,8 +39,8 @@ SEED = 0
 # %% [markdown]
 # ## 1 A wonderful strategy
 #
-# The idea is old and simple: history repeats. Take the last 48 closes. Find the most similar
-# stretch that we have seen. Bet that what followed then will follow now. That is a classifier
+# The idea is old and simple: history repeats. Take the last 48 closes, find the most similar
+# stretch that we have seen, and bet that what followed then will follow now. That is a classifier
 # with one nearest neighbour, and its label is the sign of the return over the next 48 bars.
 
 
@@ -83,7 +83,7 @@ accuracy = (guess == y[test]).mean()
 print(f"{accuracy:.1%} of {len(test)} test windows right")
 
 # %% [markdown]
-# Now trade it. After each test window the position is the prediction; in between it is kept.
+# Now we trade it. After each test window the position is the prediction, and in between it is kept.
 # The engine of {ref}`ch-backtesting` fills at the next open and charges every cost.
 
 # %%
@@ -109,13 +109,13 @@ assert sharpe > 7
 assert wonderful.equity.iloc[-1] > wonderful.buy_and_hold.equity.iloc[-1]
 
 # %% [markdown]
-# A Sharpe ratio above 7 after costs, with no parameter tuned. It was tested on windows that the
-# model never trained on. Would you put money on it?
+# This is a Sharpe ratio above 7 after costs, with no parameter tuned. It was tested on windows that
+# the model never trained on. Would you put money on it?
 #
 # ## 2 Find the leak
 #
-# A score that is too good is a measurement. Ask what it measures. The model copies the label of
-# its nearest neighbour, so look at *where* the neighbour is.
+# A score that is too good still measures something, so we ask what it measures. The model copies
+# the label of its nearest neighbour, which is why we look at *where* the neighbour is.
 
 # %%
 model = KNeighborsClassifier(1).fit(X[train], y[train])
@@ -138,10 +138,10 @@ assert (apart < LOOKBACK).mean() > 0.5
 
 # %% [markdown]
 # For most windows the neighbour is the *next window*. It shares 47 of 48 closes with the test
-# window, and its label looks at the same 48 bars of future but one. The model looks the answer
-# up.
+# window, and its label looks at the same 48 bars of future but one. So the model does not predict
+# the answer: it looks it up.
 #
-# The proof is a market in which nothing can be predicted. On a random walk the same recipe does
+# The proof is a market in which nothing can be predicted: on a random walk the same recipe does
 # just as well.
 
 # %%
@@ -207,14 +207,14 @@ assert abs(honest_accuracy - 0.5) < 0.1
 assert honest.metrics()["sharpe"] < 0
 
 # %% [markdown]
-# The wonder is gone. What remains is a coin that pays fees.
+# In time order the skill is gone, and what remains is a coin that pays fees.
 #
 # ### Purge and embargo on paper
 #
 # Testing only the last stretch uses a part of the data once. To use more, let every stretch be the
 # test in its turn, and train on what lies before it *and after it*. Then a purge is needed on both
-# sides. Take 20 bars. The example of bar $t$ reads two bars, $t-1$ and $t$, and its label looks at
-# $t+1$ and $t+2$. Let the examples 6 to 9 be the test.
+# sides. Take 20 bars, where the example of bar $t$ reads two bars, $t-1$ and $t$, and its label
+# looks at $t+1$ and $t+2$. Let the examples 6 to 9 be the test.
 
 # %%
 reads = {t: set(range(t - 1, t + 3)) for t in range(1, 18)}
@@ -264,11 +264,12 @@ assert len(kept) + len(purged) + len(embargoed) + len(tested) == 17
 #
 # ### Six groups, two tests: fifteen splits, five histories
 #
-# One stretch at a time, each example tested once, is {term}`purged k-fold`; it gives one
-# prediction for every example, and so one history, one Sharpe ratio. **Combinatorial purged cross-validation**, CPCV for short, tests *two* stretches at a time
-# {cite:p}`lopezdeprado2018`. Of six groups there are $\binom62 = 15$ pairs. Each split predicts two
-# groups, which makes 30 predictions of groups. A whole history needs 6 of them. So there are
-# $30 / 6 = 5$ histories, called **paths**.
+# One stretch at a time, each example tested once, is {term}`purged k-fold`; it gives one prediction
+# for every example, and so one history, one Sharpe ratio. **Combinatorial purged
+# cross-validation**, CPCV for short, tests *two* stretches at a time {cite:p}`lopezdeprado2018`. Of
+# six groups there are $\binom62 = 15$ pairs. Each split predicts two groups, which makes 30
+# predictions of groups. Because a whole history needs 6 of them, there are $30 / 6 = 5$ histories,
+# called **paths**.
 
 # %%
 pairs = list(combinations(range(6), 2))
@@ -280,9 +281,9 @@ assert (path_table == labels.paths(6, 2)).all()
 
 # %% [markdown]
 # Read the first row: it takes groups 0 and 1 from split 0, which tests both, group 2 from split 1,
-# and so on. No prediction is used twice. The five paths are *not* five independent histories. They
-# are the same bars, predicted by different models, and so their spread is no error bar. What they
-# are good for is averaging: the accident of which model was asked cancels.
+# and so on. In this way no prediction is used twice. The five paths are *not* five independent
+# histories. They are the same bars, predicted by different models, and so their spread is no error
+# bar. What they are good for is averaging, because the accident of which model was asked cancels.
 
 # %%
 splits = labels.combinatorial(600, lookback=5, horizon=4, groups=6, tests=2)
@@ -307,9 +308,10 @@ assert first_path == set(range(4, 595))  # all that have a window and a label
 # neighbours). The **truth** is how the learner that was fitted on the whole history does
 # afterwards, computed from the market's equations. Two figures are estimated: the **IC**, here the
 # plain correlation of forecast and label, and the yearly Sharpe ratio of trading the forecast's
-# sign. The **{term}`bias <bias and RMSE>`** is the mean of estimate less truth. The **RMSE**, the root of the mean squared
-# error, counts bias and scatter together. A **discovery** is a trading mean above zero at 5 %.
-# Where nothing can be found it is a **false discovery**, and there should be 5 % of them.
+# sign. The **{term}`bias <bias and RMSE>`** is the mean of estimate less truth. The **RMSE**, the
+# root of the mean squared error, counts bias and scatter together. A **discovery** is a trading
+# mean above zero at 5 %. Where nothing can be found it is a **false discovery**, and there should
+# be 5 % of them.
 
 # %%
 study = results.load("validation")["results"]
@@ -376,9 +378,10 @@ for world in ("null", "planted"):
 
 # %% [markdown]
 # **Shuffling is the one that lies.** With neighbours every single null market is «discovered», at a
-# Sharpe ratio near 3; even the linear model is, almost half of the time. Slow features are a clock
-# of a kind: a linear model too can tell from them which stretch a row belongs to. The other five
-# ways differ from the truth by less than 0.07 of IC on average, a tenth of the worst.
+# Sharpe ratio near 3; even the linear model is, almost half of the time. The reason is that slow
+# features are a clock of a kind. A linear model too can tell from them which stretch a row belongs
+# to. The other five ways differ from the truth by less than 0.07 of IC on average, a tenth of the
+# worst.
 
 # %%
 errors = pd.DataFrame({
@@ -394,9 +397,10 @@ print(errors.loc[["purged k-fold", "walk-forward", "CPCV"]].round(2).to_string()
 
 # %% [markdown]
 # **CPCV errs least** in the Sharpe ratio, in all six cases, and the interval of its advantage over
-# plain purged k-fold leaves zero out each time. That is its averaging. But look at the size of what
-# is left: the error of even the best way is 0.5 to 1.1 of a yearly Sharpe ratio, as large as what
-# one hopes to find. No way to split makes three years of bars say more than they know.
+# plain purged k-fold leaves zero out each time. Its averaging over many paths is the likely reason, which
+# the study does not test by itself. But look at the size
+# of what is left: the error of even the best way is 0.5 to 1.1 of a yearly Sharpe ratio, as large
+# as what one hopes to find. No way to split makes three years of bars say more than they know.
 
 # %%
 least = errors.loc["CPCV"]
@@ -418,11 +422,11 @@ for world, row in found.items():
 # where there is something: walk-forward trains on less and tests on less, so that it finds it in a
 # good third of the markets instead of more than half, and it is too pessimistic.
 #
-# Two results may surprise. Cutting time into *blocks* does nearly all of the work; the purge takes
-# away what is left (for neighbours 0.02 of IC), and an **embargo** beyond it changes nothing that
-# can be seen here. And where the mixture *drifts*, every way is too optimistic about the linear
-# learner, since all test it on a time that is over: purged k-fold by 0.22 of Sharpe, walk-forward
-# by 0.12, and the two cannot be told apart.
+# Two results may surprise you. Cutting time into *blocks* does nearly all of the work; the purge
+# takes away what is left (for neighbours 0.02 of IC), and an **embargo** beyond it changes nothing
+# that can be seen here. And where the mixture *drifts*, every way is too optimistic about the
+# linear learner, since all test it on a time that is over: purged k-fold by 0.22 of Sharpe,
+# walk-forward by 0.12, and the two cannot be told apart.
 
 # %%
 bias = pd.Series(column("null", "neighbours", "ic", "bias"), ways)
@@ -449,14 +453,16 @@ assert forward_lie["low"] > 0
 assert purged_lie["low"] < forward_lie["high"]
 
 # %% [markdown]
-# So the answer depends on the question. *How good is it?* CPCV. *May I trade it?* Walk-forward,
-# which is also the only one that does what you will do: learn from the past alone. Never shuffle.
-# These are made markets of one design, with six groups; a study of yours may weigh them otherwise,
-# and the file is short enough to change. (Surveys of the matter for forecasts in general:
-# {cite:t}`arlot2010`, {cite:t}`bergmeir2012`. For an autoregression whose errors are independent
-# even shuffling is right {cite:p}`bergmeir2018`; overlapping labels break that assumption.)
+# So the answer depends on the question. If you ask *how good is it?*, use CPCV, because it errs
+# least. If you ask *may I trade it?*, use walk-forward, because it makes the fewest false
+# discoveries. It is also the only one that does what you will do: learn from the past alone. Never
+# shuffle. These are made markets of one design, with six groups; a study of yours may weigh them
+# otherwise, and the file is short enough to change. (Surveys of the matter for forecasts in
+# general: {cite:t}`arlot2010`, {cite:t}`bergmeir2012`. For an autoregression whose errors are
+# independent even shuffling is right {cite:p}`bergmeir2018`; overlapping labels break that
+# assumption.)
 #
-# A small part again, to see that it is so. Five null markets of the same features:
+# We repeat a small part, to see that it is so, with five null markets of the same features:
 
 
 # %%
@@ -496,7 +502,7 @@ assert abs(np.mean(honest_ic)) < 0.12
 #
 # A Sharpe ratio from 17 days of bars is one draw. How far might it have come out elsewhere? The
 # **stationary bootstrap** makes other histories from this one: it strings together stretches of
-# random length, so that neighbours stay neighbours {cite:p}`politis1994`. Written out:
+# random length, so that neighbours stay neighbours {cite:p}`politis1994`. Written out, it is short:
 
 
 # %%
@@ -512,8 +518,8 @@ rng = np.random.default_rng(SEED)
 print(another_history(10, 4, rng))
 
 # %% [markdown]
-# Ten bars, redrawn in stretches. Apply it 500 times to the honest strategy and look at the
-# Sharpe ratios. `evidence.interval` does the same with the `arch` library.
+# These are ten bars, redrawn in stretches. Apply it 500 times to the honest strategy and look at
+# the Sharpe ratios. `evidence.interval` does the same with the `arch` library.
 
 # %%
 returns = metrics.returns(honest.equity.to_numpy())
@@ -539,7 +545,7 @@ assert abs(theirs.high - high) < 0.25 * (high - low)
 print("evidence.interval:", theirs)
 
 # %% [markdown]
-# The interval is wide: that is what 17 days can say. Two strategies on the same bars are
+# The interval is wide, because 17 days cannot say more. Two strategies on the same bars are
 # compared on the *same* histories, so that what moves both cancels.
 
 # %%
@@ -569,9 +575,9 @@ print(f"one minus its p-value: {evidence.probabilistic_sharpe(best):.3f}")
 # %% [markdown]
 # That number is the **probabilistic Sharpe ratio** of the literature. The name misleads: it is one
 # minus the p-value of a test, and says how often a strategy with no skill looks *worse* than this
-# one. It is no probability of skill. How many of those that look so good have skill depends on how
-# many of those that were tried have any, and here none has. (The test allows for skewed returns and
-# fat tails; it takes the sample's own moments, divided by $T$.)
+# one. It is no probability of skill, because how many of those that look so good have skill depends
+# on how many of those that were tried have any, and here none has. (The test allows for skewed
+# returns and fat tails; it takes the sample's own moments, divided by $T$.)
 #
 # So a coin reaches what one would ask of a strategy, because the test is right for *one* strategy
 # chosen beforehand. For the best of $N$ the ratio must be held against what luck alone would show
@@ -611,10 +617,11 @@ print(f"against zero: {evidence.min_track_record(best):,.0f} of {len(best):,}")
 #
 # ### How many tries were there?
 #
-# Two hundred, if each was another bet. A rule and its sister with one bar more of lookback are
-# hardly two. The **effective number of tries** joins those that move together, the closest first, as
-# long as the members of two groups correlate by a half or more on average, and counts the groups
-# {cite:p}`lopezdeprado2019`. Four tries over sixteen bars, that earn 1 or −1:
+# There were two hundred, if each was another bet. But a rule and its sister with one bar more of
+# lookback are hardly two. The **effective number of tries** joins those that move together, the
+# closest first, as long as the members of two groups correlate by a half or more on average, and
+# counts the groups {cite:p}`lopezdeprado2019`. Four tries over sixteen bars, that earn 1 or −1,
+# show how:
 
 # %%
 A = np.repeat([1, -1], 8)
@@ -631,9 +638,10 @@ assert round(alike[:2, 2:].mean(), 2) == 0.06
 assert evidence.effective_tries(four) == 2
 
 # %% [markdown]
-# Fourteen bars of A and B agree and two do not: $(14 - 2)/16 = 0.75$, so they are joined, and so are
-# C and D. Between the two groups stand 0, 0, 0 and 0.25, on average 0.06, and there the joining stops.
-# Two bets. Now the coins, and twenty coins that bring two sisters each:
+# Fourteen bars of A and B agree and two do not: $(14 - 2)/16 = 0.75$, so they are joined, and so
+# are C and D. Between the two groups stand 0, 0, 0 and 0.25, on average 0.06, and there the joining
+# stops. It leaves two different bets. Now we count the coins, and then twenty coins that bring two
+# sisters each:
 
 # %%
 mixed = np.random.default_rng(2).normal(0, 1e-3, (*tried[:, :20].shape, 1))
@@ -648,10 +656,11 @@ assert evidence.effective_tries(sisters) == 20
 # ### Many tests at once
 #
 # Not every search is for one best. Ask twenty questions at 5 %, and one is answered «yes» by
-# chance. **Bonferroni** multiplies every p-value by the number of questions. **{term}`Holm <Holm correction>`** does it step
-# by step {cite:p}`holm1979`: the smallest of $m$ is multiplied by $m$, the next by $m - 1$, and so
-# on, and none may come out smaller than the one before. It rejects at least as much, and the chance
-# of even one false «yes» is at most 5 %. Five p-values, in the order of their size:
+# chance. **Bonferroni** multiplies every p-value by the number of questions.
+# **{term}`Holm <Holm correction>`** does it step by step {cite:p}`holm1979`: the smallest of $m$ is
+# multiplied by $m$, the next by $m - 1$, and so on, and none may come out smaller than the one
+# before. It rejects at least as much, and the chance of even one false «yes» is at most 5 %. Here
+# are five p-values, in the order of their size:
 #
 # | p | times | gives | Holm |
 # |---|---|---|---|
@@ -675,7 +684,7 @@ assert (by_hand < 0.05).sum() == 2
 assert (5 * p_values < 0.05).sum() == 1
 
 # %% [markdown]
-# Four of five looked significant alone. Holm leaves two and Bonferroni one.
+# Four of five looked significant alone, of which Holm leaves two and Bonferroni one.
 #
 # ### Does the best of the past stay the best?
 #
@@ -710,12 +719,13 @@ assert sum(bad) == 4
 assert np.isclose(np.mean(bad), evidence.overfitting_probability(noisy / 1000, 4))
 
 # %% [markdown]
-# With six choices it can come out at anything. Ranks are shared where strategies tie, and a tie for the best is chosen in equal parts. Otherwise a
-# strategy that never trades, tied with others like it, would count as a winner.
+# With six choices it can come out at anything. Ranks are shared where strategies tie, and a tie for
+# the best is chosen in equal parts. Otherwise a strategy that never trades, tied with others like
+# it, would count as a winner.
 #
-# Now all two hundred. One sample of coins does not give one half; it scatters around it, since the
-# halves overlap. `evidence.overfitting` shows by how much: it takes each strategy's mean away, so
-# that none has skill, and redraws the history in stretches.
+# Now we take all two hundred. One sample of coins does not give one half; it scatters around it,
+# since the halves overlap. `evidence.overfitting` shows by how much: it takes each strategy's mean
+# away, so that none has skill, and redraws the history in stretches.
 
 # %%
 overfit = evidence.overfitting(tried, 10, seed=SEED, n_samples=30)
@@ -729,15 +739,17 @@ assert abs(overfit.luck - 0.5) < 0.15
 assert 0.08 < overfit.scatter < 0.3
 
 # %% [markdown]
-# Alone the first number looks like a finding. Beside the scatter it is what coins do.
+# Alone the first number looks like a finding, but beside the scatter it is no more than what coins
+# do.
 #
 # ### Does the best beat a benchmark?
 #
-# Hansen's **{term}`SPA <superior predictive ability>`** test asks whether the best of many models beats a benchmark once all are counted
-# {cite:p}`hansen2005`. Three steps make it. *Studentise*: divide each model's mean advantage by its
-# own standard error, because the largest mean belongs to the most volatile model. *Take the
-# largest*, and zero if all are worse. *Compare* it with the same on histories in which no model is
-# better: redraw, and take away the mean that was found. On paper, with three models over 1,000 days:
+# Hansen's **{term}`SPA <superior predictive ability>`** test asks whether the best of many models
+# beats a benchmark once all are counted {cite:p}`hansen2005`. It has three steps. *Studentise*:
+# divide each model's mean advantage by its own standard error, because the largest mean belongs to
+# the most volatile model. *Take the largest*, and zero if all are worse. *Compare* it with the same
+# on histories in which no model is better: redraw, and take away the mean that was found. On paper,
+# with three models over 1,000 days:
 #
 # | model | mean advantage | standard error | studentised |
 # |---|---|---|---|
@@ -745,9 +757,10 @@ assert 0.08 < overfit.scatter < 0.3
 # | volatile | 0.5 | 0.5 | 1 |
 # | bad | −0.2 | 0.1 | −2 |
 #
-# By the mean the volatile model is best, and its advantage is one standard error: nothing. Divided,
-# the quiet one is best with 4, and 4 is what has to be explained by luck. The bad model stays where
-# it is, since it is worse by more than $\sqrt{2 \log\log 1000} = 1.97$ standard errors; of that below.
+# By the mean the volatile model is best, but its advantage is one standard error, which is nothing.
+# Divided, the quiet one is best with 4, and 4 is what has to be explained by luck. The bad model
+# stays where it is, since it is worse by more than $\sqrt{2 \log\log 1000} = 1.97$ standard errors;
+# the reason follows below.
 
 # %%
 advantage, error = np.array([0.4, 0.5, -0.2]), np.array([0.1, 0.5, 0.1])
@@ -803,8 +816,10 @@ assert counted["power"]["studentised"]["low"] > 0.5
 assert counted["power"]["arch"]["high"] < 0.15
 
 # %% [markdown]
-# It errs about as often as it says, and a little more often where returns depend on those before:
-# the standard error is then an estimate from few stretches. And the coins? A copy of the benchmark would be refused by name: it has no standard error.
+# It errs about as often as it says, and a little more often where returns depend on those before,
+# because the standard error is then an estimate from few stretches. The same test can now judge the
+# coins. A copy of the benchmark among them would be refused by name, because it has no standard
+# error.
 
 # %%
 on_coins = evidence.superior_ability(np.zeros(len(tried)), tried, seed=0, reps=300)
@@ -822,9 +837,9 @@ assert on_coins.consistent > 0.05
 #
 # $$ \text{power} = \Phi\big(S\sqrt{Y} - 1.645\big) $$
 #
-# A ratio of 1 and three years: $\sqrt3 - 1.645 = 0.087$, and $\Phi(0.087) = 0.53$. A good strategy
-# is missed every other time. Turned round, 80 % power needs $Y = \big((1.645 + 0.842)/S\big)^2$
-# years.
+# For a ratio of 1 and three years, $\sqrt3 - 1.645 = 0.087$, and $\Phi(0.087) = 0.53$. A good
+# strategy is therefore missed every other time. Turned round, 80 % power needs
+# $Y = \big((1.645 + 0.842)/S\big)^2$ years.
 
 # %%
 need_of = {s: ((norm.ppf(0.95) + norm.ppf(0.8)) / s) ** 2 for s in (0.5, 1, 2)}
@@ -844,10 +859,10 @@ assert [round(years, 1) for years in need_of.values()] == [24.7, 6.2, 1.5]
 assert [round(norm.ppf(x), 3) for x in (0.95, 0.8)] == [1.645, 0.842]
 
 # %% [markdown]
-# Six years for a ratio of 1, twenty-five for 0.5. The eight weeks of our sample can see a yearly
-# ratio of about 6 and nothing less. That is why the ledger of {ref}`ch-verdict` names, beside each
-# verdict, the smallest effect that the study would have found, and says «undecided» where the claim
-# is smaller.
+# It takes six years for a ratio of 1, and twenty-five for 0.5. The eight weeks of our sample can
+# see a yearly ratio of about 6 and nothing less. That is why the ledger of {ref}`ch-verdict` names,
+# beside each verdict, the smallest effect that the study would have found, and says «undecided»
+# where the claim is smaller.
 
 # %%
 weeks = len(bars) / 96 / 7
@@ -859,7 +874,8 @@ assert 6 < visible < 6.6
 # %% [markdown]
 # ## 8 The fee at which an edge dies
 #
-# Last, costs. Take the plain momentum rule on the sample, and ask what fee it could bear.
+# The last thing to measure is costs. Take the plain momentum rule on the sample, and ask what fee
+# it could bear.
 
 # %%
 rule = signals.momentum(bars, lookback=96, threshold=1.0)
@@ -883,7 +899,7 @@ assert by_fee.loc[0.0, "sharpe"] < 0
 assert dies == 0
 
 # %% [markdown]
-# It loses even where trading is free of fees. Nothing that is done about fees can save it.
+# It loses even where trading is free of fees, so nothing that is done about fees can save it.
 #
 # Here is the rule at the usual costs, with an interval on every figure:
 
@@ -894,7 +910,8 @@ print(table.loc[["sharpe", *figures[1:]]].round(1).to_string())
 assert table.loc["sharpe", "low"] < 0 < table.loc["sharpe", "high"]
 
 # %% [markdown]
-# Zero lies inside. Eight weeks cannot tell this rule from chance, in either direction.
+# Zero lies inside the interval, so eight weeks cannot tell this rule from chance, in either
+# direction.
 #
 # ## What goes wrong
 #
@@ -910,9 +927,9 @@ ratio = (blocks.high - blocks.low) / (single.high - single.low)
 print(f"blocks give an interval {ratio:.1f} times as wide")
 
 # %% [markdown]
-# Theory says how wide it should be. With $\phi = 0.8$ the standard deviation of the mean is
-# $\sqrt{(1+\phi)/(1-\phi)} = 3$ times what independent bars would give. The blocks come close.
-# One by one, a mean of zero would be declared significant far too often.
+# Theory says how wide it should be: with $\phi = 0.8$ the standard deviation of the mean is
+# $\sqrt{(1+\phi)/(1-\phi)} = 3$ times what independent bars would give. The blocks come close,
+# whereas drawing bars one by one would declare a mean of zero significant far too often.
 
 # %%
 assert np.isclose(np.sqrt((1 + 0.8) / (1 - 0.8)), 3)
@@ -921,16 +938,18 @@ assert 2.2 < ratio < 3.8
 # %% [markdown]
 # ## Summary
 #
-# - A random split of overlapping windows is a lookup table. It finds skill in a random walk.
-# - Split in time, purge, embargo. Then prove that no bar is on both sides.
+# - A random split of overlapping windows lets the model look labels up, so that it finds skill in a
+#   random walk.
+# - Split in time, purge, and leave an embargo. Then prove that no bar is on both sides.
 # - Of six ways to validate only shuffling is far off. CPCV errs least about how good a strategy is;
 #   walk-forward gives the fewest false discoveries, and the fewest true ones.
 # - A figure needs an interval, from a bootstrap that keeps neighbours together.
-# - The best of many tries must be measured against the best of many coins.
+# - The best of many tries must be measured against the best of many coins, because luck had as many
+#   tries.
 # - One minus a p-value is no probability of skill, whatever it is called.
-# - A test that found nothing says how much it could have seen, or it says nothing.
-# - Many questions share one error: Holm. Ties share one rank. Noise is divided out before models
-#   are compared.
+# - A test that found nothing means something only if it says how much it could have seen.
+# - For many questions at once, Holm's correction keeps the chance of even one false «yes» small.
+#   Tied strategies share one rank. Noise is divided out before models are compared.
 # - An edge is worth what is left of it after costs, and often that is nothing.
 #
 # ## Exercises
@@ -970,15 +989,17 @@ print(round(ten, 2), round(thousand, 2), round(thousand / ten, 1))
 assert 2 < thousand / ten < 2.2
 
 # %% [markdown]
-# A hundred times the work, twice the luck: the search is cheap to pay for, if it is counted.
+# A hundred times the work gives luck twice the ratio, so the search is cheap to pay for, if it is
+# counted.
 #
 # ```{solution-end}
 # ```
 #
 # ```{exercise} Six names for one strategy ★★
 # :label: ex-honest-3
-# One coin is entered six times. Its rank among six, counted as the number of strategies that it is
-# *not worse than*, and then as a shared rank: what is the probability of overfitting either way?
+# One coin is entered six times as if it were six strategies. Take its rank among the six, counted
+# as the number of strategies that it is *not worse than*, and then as a shared rank: what is the
+# probability of overfitting either way?
 # ```
 #
 # ```{solution-start} ex-honest-3
@@ -992,8 +1013,9 @@ copies = np.repeat(tried[:, :1], 6, axis=1)
 assert evidence.overfitting_probability(copies, 10) == 1
 
 # %% [markdown]
-# The first count puts every copy at the top, always, and answers 0: as if choosing among copies
-# were skill. With shared ranks each is the median, no choice is better than it, and the answer is 1.
+# The first count puts every copy at the top, always, and answers 0, as if choosing among copies
+# were skill. With shared ranks each is the median, no choice is better than it, and the answer
+# is 1.
 #
 # ```{solution-end}
 # ```
@@ -1022,9 +1044,10 @@ assert 2 * (48 + 16) == 128
 
 # %% [markdown]
 # The test of examples $a$ to $b$ reads bars $a-L+1$ to $b+1+h$. Before it, an example $t$ is lost
-# when its label reaches bar $a-L+1$: the last $L+h$ of them. After it, when its window begins at
-# $b+1+h+e$ or before: $L+h+e$. Together $2(L+h)+e$. With windows of 48 and labels of 16 bars that is
-# 128 examples a tested stretch, so many short groups cost more than a few long ones.
+# when its label reaches bar $a-L+1$, which holds for the last $L+h$ of them. After it, an example
+# is lost when its window begins at $b+1+h+e$ or before, which holds for $L+h+e$. Together that
+# makes $2(L+h)+e$ lost examples. With windows of 48 and labels of 16 bars that is 128 examples a
+# tested stretch, so many short groups cost more than a few long ones.
 #
 # ```{solution-end}
 # ```
@@ -1087,5 +1110,5 @@ assert verdicts["purged"] < 3
 # ## Further reading
 #
 # Purging, embargo and CPCV are from {cite:p}`lopezdeprado2018`. The deflated ratio is
-# {cite:p}`bailey2014`, the probability of overfitting {cite:p}`bailey2017`, the test for
-# superior ability {cite:p}`hansen2005`, the bootstrap {cite:p}`politis1994`.
+# {cite:p}`bailey2014`, the probability of overfitting {cite:p}`bailey2017`, the test for superior
+# ability {cite:p}`hansen2005`, and the bootstrap {cite:p}`politis1994`.

@@ -50,14 +50,14 @@ SYMBOL = "BTCUSDT"
 # %% [markdown]
 # ## 1 An exchange in a box
 #
-# A test that needs the internet is a test of the internet. And no real exchange will break on
-# request. So we bring our own: `setrade.simulator` is a small web server on this machine that
-# speaks Bybit's protocol. It serves any candles and books that we give it. Its clock stands
-# still until we move it. (`python -m setrade.simulator --help` starts one from a terminal.)
+# A test that needs the internet fails whenever the internet does, and no real exchange will break
+# on request. So we bring our own: `setrade.simulator` is a small web server on this machine that
+# speaks Bybit's protocol and serves any candles and books that we give it. Its clock stands still
+# until we move it. (`python -m setrade.simulator --help` starts one from a terminal.)
 #
-# The client is **pybit**, which Bybit publishes. We leave it as it is and only change the
-# address that it calls. pybit writes each failure into a log, and its threads print how they
-# died. We switch both off to keep the page readable. The failures stay.
+# The client is **pybit**, which Bybit publishes. We leave it as it is and only change the address
+# that it calls. pybit writes each failure into a log, and its threads print how they died. We
+# switch both off to keep the page readable, which changes nothing about the failures themselves.
 
 # %%
 logging.disable(logging.CRITICAL)
@@ -93,13 +93,13 @@ page = answer["result"]["list"]
 print(page[0] if not LIVE else "the newest bar of the real exchange")
 
 # %% [markdown]
-# Three things to see. All figures are **strings**: a decimal number would lose digits on its
-# way. The first string is the bar's open time in milliseconds. And the **newest bar comes
-# first**, although our frames have it last.
+# There are three things to see. All figures are **strings**, because a decimal number would lose
+# digits on its way. The first string is the bar's open time in milliseconds. And the **newest bar
+# comes first**, although our frames have it last.
 #
-# The fourth thing is the one that cannot be seen. The newest bar is not a bar. It opened five
-# minutes ago and has ten more to live. Its high, low, close and volume will change. Only the
-# server's clock tells: a bar is closed when its open plus its length is not after now.
+# The fourth thing is the one that cannot be seen: the newest bar is not a bar yet. It opened five
+# minutes ago and has ten more to run. Its high, low, close and volume will therefore still change.
+# Only the server's clock tells: a bar is closed when its open plus its length is not after now.
 
 # %%
 def closed_bars(page, now_ms, length_ms):
@@ -141,9 +141,10 @@ print(f"{len(whole):,} closed bars, the last opened {whole.index[-1]:%H:%M}")
 #
 # ## 2 The life of a bar
 #
-# Asking again and again is slow and rude. A **stream** pushes news over one open connection.
-# The topic `kline.15.BTCUSDT` pushes the running bar every few seconds, and each push carries a
-# flag `confirm`. It is false while the bar forms and true once, when it has closed.
+# Asking again and again is slow and burdens the server. The exchange therefore also offers a
+# **stream**, which pushes news over one open connection. The topic `kline.15.BTCUSDT` pushes the
+# running bar every few seconds, and each push carries a flag `confirm`. It is false while the bar
+# forms and true once, when it has closed.
 #
 # The simulator pushes eleven times inside a bar here, then once at its close. We listen with
 # pybit, move the clock by one hour and look.
@@ -209,15 +210,15 @@ print(f"a push before the close is off by {off.mean():.0f} dollars on average")
 assert off.mean() > 20
 
 # %% [markdown]
-# The straight ways inside the bars are the simulator's invention: a bar does not say how its
-# price went. Its ends are true. The grey band is the range so far, which can only
-# grow, while the close can go either way. So a push that is taken for a bar has the right open, but its
+# The straight paths inside the bars are the simulator's invention, because a bar does not say how
+# its price went. Only its ends are true. The grey band is the range so far, which can only grow,
+# while the close can go either way. So a push that is taken for a bar has the right open, but its
 # high, low, close and volume are those of a part.
 #
 # ## 3 Ten ways to lose an answer
 #
-# Now we break things. A `Fault` waits in the simulator for the next request and spoils it. Ten
-# kinds are known to it:
+# Now we break things: a `Fault` waits in the simulator for the next request and spoils it. The
+# simulator knows ten kinds:
 #
 # | kind | what happens |
 # |---|---|
@@ -255,12 +256,14 @@ assert (len(fate), len(failures), len(set(failures))) == (10, 8, 5)
 
 # %% [markdown]
 # Eight of ten end in an exception, in five different classes. pybit waits out two of the rate
-# limits. The third one it answers with a `ValueError`: it computes how long to sleep until a
-# moment that has passed, and a negative sleep is an error. Nothing else is tried again.
+# limits. The third one it answers with a `ValueError`, because it computes how long to sleep until
+# a moment that has passed, and a negative sleep is an error. It tries none of the other failures
+# again.
 #
-# It is not wrong to fail. But a download of a hundred pages now ends at the first hiccup. What
-# we want is a rule. Some failures pass by themselves: try again, but each time after a longer
-# pause, so that a struggling server is not buried under retries ({term}`backoff`). In ten lines:
+# It is not wrong to fail, but a download of a hundred pages now ends at the first failure, even one
+# that would have passed by itself. For those that pass we want a rule: try again, but each time
+# after a longer pause, so that a struggling server is not buried under retries ({term}`backoff`).
+# It takes ten lines of code:
 
 # %%
 def patiently(call, tries=8, first=0.02):
@@ -291,10 +294,10 @@ print(f"one page after {tries} tries")
 assert tries == len(faults)  # seven failures, and the slow answer, which came at last
 
 # %% [markdown]
-# `bybit.Rest` has the same idea with three additions. The waits are scattered at random, so
-# that a thousand clients that failed together do not return together. The rate limit's own
-# reset time is obeyed. And what does not pass is not tried: an address that is refused (403)
-# stays refused, and asking on makes the ban longer.
+# `bybit.Rest` has the same idea with three additions. The waits are scattered at random, so that a
+# thousand clients that failed together do not return together. The rate limit's own reset time is
+# obeyed, because it says when the server will answer again. And a failure that does not pass is not
+# tried again. An address that is refused (403) stays refused, and asking on makes the ban longer.
 
 # %%
 with simulator.serve(bars, faults=faults, now=NOW) as exchange:
@@ -329,11 +332,11 @@ print("tick", listed["tick_size"], "step", listed["qty_step"])
 # %% [markdown]
 # ## 4 A book that knows when it is wrong
 #
-# An order book is too large to be sent at each change. The stream sends it whole once, a
-# **snapshot**, and then **deltas**: the levels that changed, with their new sizes. A size of
-# zero deletes a level. Each message carries a number $u$ that counts up.
+# An order book is too large to be sent at each change. The stream therefore sends it whole once, as
+# a **snapshot**, and then sends **deltas**: the levels that changed, with their new sizes. A size
+# of zero deletes a level. Each message carries a number $u$ that counts up.
 #
-# By hand this is a dictionary a side.
+# Written by hand, such a book is one dictionary a side.
 
 # %%
 def apply(book, message):
@@ -361,8 +364,8 @@ print(len(mine["b"]), "bids,", len(mine["a"]), "asks")
 print("best bid", local.best_bid, "best ask", local.best_ask)
 
 # %% [markdown]
-# The recipe has one weakness. A book is the sum of all its deltas. Lose one, and every book
-# after it is wrong, and **nothing looks wrong**. Prices still make sense. Sizes still change.
+# The recipe has one weakness. A book is the sum of all its deltas, so every book after a lost one
+# is wrong. Yet **nothing looks wrong**, because prices still make sense and sizes still change.
 #
 # We let the simulator lose eight deltas of two hundred and listen twice: with pybit, and
 # with `setrade.bybit.stream.Stream`. After each update we count the levels that the local book
@@ -463,15 +466,17 @@ print(f"{8 / 200:.0%} of the deltas lost: pybit's book wrong {share:.0%} of the 
 assert share > 0.5
 
 # %% [markdown]
-# The blue dots pause at each loss: the market here moves in bursts of ten updates and does not
-# wait for our new snapshot. While there is no book, there is no wrong one.
+# The blue dots pause at each loss, because the market here moves in bursts of ten updates and does
+# not wait for our new snapshot. During the pause there is no book, and so there is no wrong one
+# either.
 #
-# A wrong level heals only when the exchange happens to send it again. This synthetic book sends
-# its levels often. A level far from the touch, in a real book, may rest for hours.
+# A wrong level is corrected only when the exchange happens to send it again. This synthetic book
+# sends its levels often, whereas a level far from the touch, in a real book, may rest for hours.
 #
-# Our stream counts $u$. A jump is a gap: the book is given up at once, a `Gap` event says so,
-# and a new snapshot is asked for. Bybit does not promise that $u$ rises by one. A false alarm
-# costs one snapshot. A missed one costs the truth.
+# Our stream counts $u$ and takes a jump for a gap. The book is then given up at once, a `Gap` event
+# says so, and a new snapshot is asked for. Bybit does not promise that $u$ rises by one, so an
+# alarm may be false. We accept that, because a false alarm costs one snapshot, while a missed gap
+# leaves us with a wrong book that looks right.
 #
 # ## 5 Eleven ways to lose a stream
 #
@@ -481,9 +486,9 @@ assert share > 0.5
 # (a level is deleted that is not there) and `reset_u1` (the exchange begins anew). Four strike
 # the line: `silence`, `abort`, `close`, and `down`, when nobody picks up for a while.
 #
-# `instant_ack` needs a word. pybit sends its subscription first and notes down who asked
-# second. An answer that arrives between the two kills it. The window is narrow, so that tests
-# pass and long-running programs die. We widen it to 10 ms with a notebook that writes slowly.
+# `instant_ack` needs an explanation. pybit sends its subscription first and notes down who asked
+# second, so an answer that arrives between the two kills it. Because the window is narrow, tests
+# pass and long-running programs die. We widen it to 10 ms with a dictionary that is slow to write.
 
 # %%
 class SlowNotes(dict):
@@ -560,13 +565,13 @@ quiet = fates["pybit"].str.contains("not")
 print(f"{(fates['pybit'] == 'dead').sum()} deaths, {quiet.sum()} silent losses")
 
 # %% [markdown]
-# The deaths are loud, once somebody looks for the thread. The silent losses are worse. A
-# program that trades on a book with wrong levels works, and keeps working.
+# The deaths are easy to notice, once somebody looks for the thread. The silent losses are worse,
+# because a program that trades on a book with wrong levels works, and keeps working.
 #
-# The way around is short. Take raw messages from a plain WebSocket client, no more, and only put
-# them into a bounded queue. Watch the clock, not the connection: a line that brings nothing for
-# longer than it should is dead, even if it answers pings. Rebuild everything by one supervisor
-# that waits longer each time. That is `Stream`.
+# The way around has three parts, which together are `Stream`. Take raw messages from a plain
+# WebSocket client, no more, and only put them into a bounded queue. Watch the clock, not the
+# connection, because a line that brings nothing for longer than it should is dead, even if it
+# answers pings. Let one supervisor rebuild everything, and let it wait longer each time.
 #
 # ## 6 How sure are we?
 #
@@ -599,8 +604,8 @@ banned = rest_run["forbidden"]
 assert banned["requests"] == banned["calls"]  # 403: one try each
 
 # %% [markdown]
-# The exchange also publishes files: every change of the book, one day a file, in the words of
-# the stream. `bybit.archives` reads them. A raw sample of five seconds, replayed:
+# The exchange also publishes files, which hold every change of the book, one day a file, in the
+# format of the stream. `bybit.archives` reads them. Here is a raw sample of five seconds, replayed:
 
 # %%
 sample = rest_run["archive"]
@@ -608,10 +613,10 @@ print(sample["messages"], "invalid:", sample["invalid"], "faults:", sample["faul
 assert sample["invalid"] == 0 and not sample["faults"] and sample["seconds"] > 4.5
 
 # %% [markdown]
-# Downloads get interrupted: a laptop sleeps, a battery dies. The cache keeps what has arrived,
-# one file a month, each written beside its place and then moved into it in one step. The study
-# kills the downloading process with `SIGKILL`, which nobody can catch, at random moments. Then
-# it starts anew.
+# Downloads get interrupted, for example when a laptop sleeps or a battery dies. The cache therefore
+# keeps what has arrived, one file a month. Each is written beside its place and then moved into it
+# in one step, so that no file is left half written. The study kills the downloading process at
+# random moments with `SIGKILL`, which nobody can catch, and then starts it anew.
 
 # %% mystnb={"figure": {"caption": "Fifty downloads killed at random moments, then resumed.", "name": "fig-bybit-kills"}, "image": {"alt": "Deciles, over fifty killed downloads, of the share of bars that the cache held at the moment of death: they rise from none to nearly all. Above it a flat line: after resuming, every download held all bars, none doubled."}}
 kept = np.array(kills["bars_kept_deciles"]) / kills["bars"]
@@ -629,7 +634,8 @@ print(kills["identical"], "of", kills["kills"], "downloads equal to the source")
 assert kills["identical"] == kills["kills"] >= 50 and kills["damaged_files"] == 0
 
 # %% [markdown]
-# A small part again, here and now: 3,000 bars, every passing fault three times in random order.
+# We repeat a small part of this here and now: 3,000 bars, with every passing fault three times in
+# random order.
 
 # %%
 small = candles.synthetic(3_000, seed=20, interval="1min").candles
@@ -651,9 +657,9 @@ print(f"{len(got):,} bars, {struck} faults, byte for byte the same")
 # ## 7 Orders on paper
 #
 # Orders begin on paper. `PaperBroker` keeps an account and fills orders the way
-# {ref}`ch-backtesting` does: at the next bar's open, with slippage and the taker's fee, and
-# funding for what was held. One round trip by hand: buy a tenth of a coin, hold it over one
-# funding, sell it.
+# {ref}`ch-backtesting` does: at the next bar's open, with slippage and the taker's fee, and with
+# funding for what was held. We first work out one round trip by hand: buy a tenth of a coin, hold
+# it over one funding, and sell it.
 
 # %%
 day = bars.iloc[:96].reset_index()
@@ -702,12 +708,12 @@ print(f"{len(past.trades)} trades, {curve[-1]:,.2f} on paper and in the backtest
 # %% [markdown]
 # ### The answer that got lost
 #
-# Now the order that goes out. Its answer may be lost like any other. But there are two ways to
-# lose it. The order may never have arrived, or it may have been placed and only the answer
-# died. From outside both look the same.
+# Now we turn to the order that goes out. Its answer may be lost like any other, but here there are
+# two ways to lose it: the order may never have arrived, or it may have been placed and only the
+# answer died. From outside both look the same.
 #
-# In section 3 `patiently` saved a download. Here is what it does to an order for a tenth of a
-# coin. The simulator checks signatures like the exchange, so it gets a made-up pair of keys.
+# In section 3 `patiently` saved a download. Here is what it does to an order for a tenth of a coin.
+# The simulator checks signatures like the exchange, so it gets a made-up pair of keys.
 
 # %%
 KEYS = {"made-up-key": "made-up-secret"}  # open nothing but the box
@@ -727,11 +733,11 @@ def resent(kind):
 
 
 # %% [markdown]
-# The cure is a name, an {term}`order link id`. Bybit takes an `orderLinkId` of our choice with each order, and takes each
-# one only once. Our brokers make this `client_order_id` out of the decision (strategy, symbol,
-# bar), so that even a program that crashed and decided again comes to the same name, and sending it
-# twice is {term}`idempotent`. After a
-# lost answer they **ask** for the order by its name, and send again only when it is not there.
+# The remedy is a name, an {term}`order link id`. Bybit takes an `orderLinkId` of our choice with
+# each order, and takes each one only once. Our brokers make this `client_order_id` out of the
+# decision (strategy, symbol, bar), so that even a program that crashed and decided again comes to
+# the same name, and sending it twice is {term}`idempotent`. After a lost answer they **ask** for
+# the order by its name, and send again only when it is not there.
 #
 # The brokers read keys from the environment and never print them.
 
@@ -771,8 +777,8 @@ assert sent["missing"] == sent["doubled"] == 0
 
 # %% [markdown]
 # <!-- number: 500 by the standard of HTTP, a server's error -->
-# Four of six doubled the position. In the other two, the order had not been placed, and sending
-# it again was right. No rule on the error alone can tell the two groups apart: a server that
+# Four of six doubled the position. In the other two, the order had not been placed, so sending it
+# again was right. No rule on the error alone can tell the two groups apart, because a server that
 # says "500" may have done the work before it fell.
 #
 # Real money is refused unless it is named twice, in the program and in the environment.
@@ -801,8 +807,8 @@ naive = recorded(pushes)
 print(len(naive), "rows:", verdict(lambda: candles.check(naive)))
 
 # %% [markdown]
-# `candles.check` sees that one stamp appears twelve times. So far so good. Now the quick repair:
-# keep the first row of each stamp, as many a cleaning script does.
+# `candles.check` sees that one stamp appears twelve times, as it should. Now comes the quick repair
+# that many a cleaning script makes: it keeps the first row of each stamp.
 
 # %%
 repaired = naive[~naive.index.duplicated(keep="first")]
@@ -816,9 +822,10 @@ print(f"closes are off by {wrong.mean():.0f} dollars, {part:.0%} of the volume t
 assert wrong.mean() > 20 and verdict(lambda: candles.check(repaired)) == "answered"
 
 # %% [markdown]
-# The check passes. Four bars, evenly spaced, each high above its low: nothing in the frame is
-# impossible. It is only not what happened. A frame cannot testify against its source. The flag
-# `confirm` has to be read where it arrives. `Stream` hands out closed bars only.
+# The check passes, because nothing in the frame is impossible: it holds four bars, evenly spaced,
+# each high above its low. They are only not what happened, and no check can find that out from the
+# frame alone, without its source. The flag `confirm` therefore has to be read where it arrives.
+# `Stream` does so and hands out closed bars only.
 
 # %%
 box = simulator.serve(bars, now=start, updates=11)
@@ -838,11 +845,13 @@ print([f"{k.time:%H:%M}" for k in closed])
 #
 # - The newest bar of an answer is still forming. The server's clock, or the flag `confirm`, says
 #   when it has closed. No check of the frame can say it later.
-# - Failures that pass are tried again with growing, scattered pauses. A refusal is not.
-# - A local book is a sum of deltas. One lost delta is never reported, so count them.
-# - A line can be dead and still answer pings. Watch what arrives, not the connection.
-# - An answer that is lost says nothing about the order. Give each order a name, and ask.
-# - What cannot be broken on request cannot be tested. Bring your own exchange.
+# - Failures that pass are tried again with growing, scattered pauses. A refusal is not, because it
+#   stays one.
+# - A local book is a sum of deltas, and one lost delta, which is never reported, makes it wrong. So
+#   count them.
+# - A line can be dead and still answer pings, so watch what arrives, not the connection.
+# - An answer that is lost says nothing about the order, so give each order a name, and ask for it.
+# - A failure that cannot be produced on request cannot be tested, so bring your own exchange.
 #
 # ## Exercises
 #
@@ -933,8 +942,8 @@ print(0.3 // 0.1 * 0.1, Decimal("0.3") // Decimal("0.1") * Decimal("0.1"))
 assert 0.3 // 0.1 * 0.1 < 0.21 and Decimal("0.3") // Decimal("0.1") == 3
 
 # %% [markdown]
-# pybit writes small numbers with an exponent, and the exchange refuses them. And the float 0.1
-# goes only twice into 0.3. A third of the order is gone.
+# pybit writes small numbers with an exponent, and the exchange refuses them. The float 0.1 goes
+# only twice into 0.3, so a third of the order is gone.
 #
 # ```{solution-end}
 # ```
@@ -948,18 +957,18 @@ assert 0.3 // 0.1 * 0.1 < 0.21 and Decimal("0.3") // Decimal("0.1") == 3
 #
 # ```{solution} ex-bybit-own
 # :class: dropdown
-# Whatever only reads may be tried again after a pause. Whatever changes something may be tried
-# again only under a name that the exchange takes once, and else has to be asked for first. A
-# refusal with a reason (wrong size, no money) will be refused again, so it goes to a person or to
-# the log. If the simulator has no such request, the table of faults is the specification of the
-# test to write.
+# A request that only reads may be tried again after a pause. One that changes something may be
+# tried again only under a name that the exchange takes once, and otherwise its effect has to be
+# asked for first. A refusal with a reason (wrong size, no money) will be refused again, so it goes
+# to a person or to the log. If the simulator has no such request, the table of faults is the
+# specification of the test to write.
 # ```
 #
 # ## Further reading
 #
 # The interface is documented by the exchange {cite:p}`bybit2026`; what its documentation leaves
-# open is marked "assumption" in the source of `setrade.simulator`. Why retries need growing and
-# random pauses: {cite:t}`brooker2015`. How production systems die, and the patterns that keep
-# them alive: {cite:t}`nygard2018`. That only the two ends of a conversation can decide whether
-# it succeeded is an old argument {cite:p}`saltzer1984`; the order that is asked for by its name
-# is an instance of it.
+# open is marked "assumption" in the source of `setrade.simulator`. {cite:t}`brooker2015` explains
+# why retries need growing and random pauses, and {cite:t}`nygard2018` how production systems die,
+# with the patterns that keep them alive. That only the two ends of a conversation can decide
+# whether it succeeded is an old argument {cite:p}`saltzer1984`; the order that is asked for by its
+# name is an instance of it.

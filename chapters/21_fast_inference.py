@@ -38,14 +38,14 @@ MEGABYTES = 40  # of the buffer whose page faults are counted
 # %% [markdown]
 # ## 1 The memory you did not have yesterday
 #
-# A net spends its time multiplying. So we think. But each layer also wants a place for its
-# result. Memory that a program asks for is a promise: the system hands out a page of 4 kB only
-# when it is first touched, and clears it before. That is a **page fault**. It costs a trip into
-# the kernel.
+# We think of a net as something that spends its time multiplying, but each layer also needs a place
+# for its result. Memory that a program asks for is a promise: the system hands out a page of 4 kB
+# only when it is first touched, and clears it before. That is a **page fault**, and it is slow
+# because it costs a trip into the kernel.
 #
-# Large requests are promised anew each time and given back after use. A net that is called
-# again pays again. The system counts the faults of a process, so we can count them too. We
-# write a buffer twice: fresh, and kept.
+# Large requests are promised anew each time and given back after use, so a net that is called again
+# pays again. The system counts the faults of a process, so we can count them too. We write a buffer
+# twice: fresh, and kept.
 
 
 # %%
@@ -68,16 +68,16 @@ print(f"under a hundred when kept: {kept < 100}")
 assert fresh >= pages and kept < 100
 
 # %% [markdown]
-# Two cures. The first is to keep buffers and write into them: the `out=` of our image encoders.
-# Inside a net we cannot do that. The second tells the allocator never to give large blocks
-# back. It takes three lines in the environment. A fourth asks for larger pages, so that fewer
-# of them have to be faulted in. The Makefile of this book sets all four: look for `MALLOC_` and
-# `THP_` in it. A process that you start by yourself does not have them.
+# There are two cures. The first is to keep buffers and write into them, as the `out=` of our image
+# encoders does, but inside a net we cannot do that. The second tells the allocator never to give
+# large blocks back, which takes three lines in the environment. A fourth asks for larger pages, so
+# that fewer of them have to be faulted in. The Makefile of this book sets all four: look for
+# `MALLOC_` and `THP_` in it. A process that you start by yourself does not have them.
 #
-# How much is that for a whole net? `make study STUDY=latency` timed every engine of this
-# chapter in a process of its own, with and without the four lines. A third run lifts the
-# Makefile's other limit: it keeps PyTorch to AVX2 instructions, so that all machines print the
-# same digits. The study stored `latency.json`.
+# How much is that for a whole net? `make study STUDY=latency` timed every engine of this chapter in
+# a process of its own, with and without the four lines. A third run lifts the Makefile's other
+# limit, which keeps PyTorch to AVX2 instructions so that all machines print the same digits. The
+# study stored its results in `latency.json`.
 
 # %%
 stored = results.load("latency")
@@ -103,15 +103,15 @@ memory.round(2)
 
 # %% [markdown]
 # The ratio, fresh over kept, is a price of the allocator. It says nothing of an architecture, and
-# another machine will have another one: the file names the processor and the load it ran under.
-# A comparison of two engines has to say which of the two columns the slow one stands in. Section 4
-# compares in both.
+# another machine will have another one: the file names the processor and the load it ran under. A
+# comparison of two engines therefore has to say which of the two columns the slow one stands in,
+# and Section 4 compares in both.
 #
 # ## 2 Batch norm is arithmetic that is already done
 #
-# After training, a batch norm is a straight line for each channel. Its mean $\mu$ and variance
-# $\sigma^2$ are constants. A convolution before it is linear as well, and two lines in a row
-# are one line.
+# After training, a batch norm is a straight line for each channel, because its mean $\mu$ and
+# variance $\sigma^2$ are constants. A convolution before it is linear as well, and two linear steps
+# in a row can be computed as one.
 #
 # $$\gamma\,\frac{(w * x) - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
 #   = \underbrace{\frac{\gamma}{\sqrt{\sigma^2 + \epsilon}}\,w}_{w'} * x
@@ -156,12 +156,12 @@ print("largest difference below 1e-4:", bool((plain - short).abs().max() < 1e-4)
 # ## 3 A file that refuses to be misread
 #
 # A file of weights holds numbers with names. It does not say which net they belong to, how its
-# input was scaled, or whether output 0 means sell or buy. Our files do. They are safetensors,
-# a format that can hold no code, and their header carries a `Spec`: architecture and
+# input was scaled, or whether output 0 means sell or buy. Our files do say it: they are
+# safetensors, a format that can hold no code, and their header carries a `Spec`: architecture and
 # arguments, preprocessing, order of the classes, input shape, a version, and a hash over all.
 #
-# Not all of it has to be believed. Loading a file builds its preprocessing, draws one picture with it, and
-# lets the net answer once. A file that is whole and signed can still
+# Not all of it has to be taken on trust, because loading a file builds its preprocessing, draws one
+# picture with it, and lets the net answer once. A file that is whole and signed can still
 # contradict itself, and that is found at once, not at the first bar. Here is one that says its
 # pictures are not square:
 
@@ -175,11 +175,11 @@ except inference.CheckpointError as error:
 assert named == "input_shape"
 
 # %% [markdown]
-# Three small nets come with this book. `make study STUDY=checkpoints` trains them in minutes,
-# and `checkpoints.json` holds their cards. Two learned what a picture **shows**, from synthetic
+# Three small nets come with this book. `make study STUDY=checkpoints` trains them in minutes, and
+# `checkpoints.json` holds their cards. Two learned what a picture **shows**, from synthetic
 # markets: `efficientnet_micro` reads a rule of crossing averages off candlesticks, and
 # `efficientnet_patterns` tells drawn tops from bottoms from neither. The third, `se_trader`, was
-# asked for the **future** of the sample. Their cards say it:
+# asked for the **future** of the sample. Their cards give the results:
 
 # %%
 cards = results.load("checkpoints")["results"]
@@ -210,9 +210,9 @@ table.round(3)
 
 # %% [markdown]
 # Both picture nets read far better than a constant answer, and on real bars too. The net that was
-# asked for the future is not shown to be better than one. That is the book in a table: a net
-# learns what is in a picture; what comes next is hardly in it. A rule that is read well is
-# still no forecast, so all three cards say «no trading».
+# asked for the future is not shown to be better than one. The table shows in short what the whole
+# book finds: a net learns what is in a picture, while what comes next is hardly in it. A rule that
+# is read well is still no forecast, so all three cards say «no trading».
 
 # %%
 future = table.loc["se_trader, test"]
@@ -249,12 +249,14 @@ assert list(gates) == list(trader.spec.preprocessing["columns"])
 # - **Another engine**: a graph of the whole net, exported to ONNX and planned ahead. It fuses
 #   layers, reuses one arena of memory (section 1 again), and leaves Python out.
 #
-# `torch.compile` writes and compiles code for the net on this machine. It needs a compiler and
-# a minute. On a GPU there is more to win: bfloat16 halves the traffic (`runtime="bf16"`), and
-# TensorRT stands behind ONNX Runtime for whoever asks for it by name (`runtime="tensorrt"`),
-# because it takes minutes to build an engine for a net before it answers once.
+# `torch.compile` writes and compiles code for the net on this machine, for which it needs a
+# compiler and a minute. On a GPU there is more to win: bfloat16 halves the traffic
+# (`runtime="bf16"`), and TensorRT stands behind ONNX Runtime but has to be asked for by name
+# (`runtime="tensorrt"`), because it takes minutes to build an engine for a net before it answers
+# once.
 #
-# An engine has to earn trust before speed. We ask for equal answers on real charts.
+# A faster engine is of use only if it answers as the old one does, so before we measure its speed
+# we ask for equal answers on real charts.
 
 # %%
 exact, _ = predictor.answers(charts)
@@ -338,19 +340,19 @@ for pause in ("at once", "rested"):
 print("four times:", ", ".join(target.index[target >= 4]) or "nowhere")
 
 # %% [markdown]
-# We had set ourselves a target: **four times at batch 32**. The last line says where it is
+# We had set ourselves a target, **four times at batch 32**, and the last line says where it is
 # reached. Where memory is kept, less is won than where it is fresh.
 #
-# Both are the same engine, so the difference is eager's. Section 1 says where it comes from.
-# The layers of a large batch have large results. Where memory is fresh, a result costs a page
-# fault for every 4 kB, on every call. ONNX Runtime keeps one arena and pays in neither case.
-# Keep eager's memory as well, and both spend their time multiplying: then there is less to win.
-# On one picture results are small, and much of a call is Python. That part the engine saves in
-# either case.
+# Both are the same engine, so the difference is eager's, and Section 1 says where it comes from.
+# The layers of a large batch have large results, and where memory is fresh, a result costs a page
+# fault for every 4 kB, on every call. ONNX Runtime keeps one arena and pays in neither case. If
+# eager's memory is kept as well, both spend their time multiplying, and then there is less to win.
+# On one picture results are small, and much of a call is Python, which the engine saves in either
+# case.
 #
-# So for a large batch, four lines in the environment do a good part of what a new engine does.
-# The study timed each engine alone, with fresh memory for both and with kept memory for both.
-# It agrees:
+# So for a large batch, four lines in the environment do a good part of what a new engine does. The
+# study, which timed each engine alone, with fresh memory for both and with kept memory for both,
+# agrees:
 
 # %%
 for memory_of in ("kept", "fresh"):
@@ -361,19 +363,20 @@ engine_cost = {m: p50("b0_224", "onnx", 32, m) for m in ("kept", "fresh")}
 assert engine_cost["fresh"] < 1.3 * engine_cost["kept"]  # the arena pays in neither
 
 # %% [markdown]
-# `OnnxNet` takes one step more. It cuts a large batch into pieces of a megabyte, which the
-# cores take one by one. What a piece leaves between two layers stays in the cache, and no core
-# waits for another after each layer.
+# `OnnxNet` takes one step more: it cuts a large batch into pieces of a megabyte, which the cores
+# take one by one. What a piece leaves between two layers stays in the cache, and no core waits for
+# another after each layer.
 #
 # ## 5 Eight bits
 #
-# A float has 32 bits. Eight bits are a quarter of the bytes, and integer units are fast. The
-# price is a grid: a number $v$ becomes a whole number of steps.
+# A float has 32 bits. With eight bits a net needs a quarter of the bytes, and processors are fast
+# at integer arithmetic. The price is that numbers have to lie on a grid: a number $v$ becomes a
+# whole number of steps.
 #
 # $$q = \mathrm{round}(v / s),\qquad \hat v = s\,q,\qquad s = \frac{\max |v|}{127}$$
 #
 # No number moves by more than half a step. But the step is set by the **largest** number that
-# shares it. One channel with large weights makes the grid coarse for all.
+# shares it, so one channel with large weights makes the grid coarse for all.
 
 
 # %%
@@ -397,8 +400,8 @@ assert (apart[0] - small[0]).abs().max() < 2e-4
 # The largest number is 1.27, so the common step is 0.01, and the small channel keeps one digit
 # of its two. With a step of its own, 0.026 / 127, it keeps both.
 #
-# Now the depthwise layers of our net, after folding. Each of their channels sees one picture
-# alone and has had its own batch norm melted in. So their sizes differ.
+# Now the depthwise layers of our net, after folding. Each of their channels sees one picture alone
+# and has had its own batch norm folded in, so the sizes of their weights differ.
 
 # %%
 layers = {
@@ -447,8 +450,8 @@ print(f"depthwise, mean error: one step a layer {np.mean(errors[0]):.1%}, "
 assert np.mean(errors[1]) < np.mean(errors[0])
 
 # %% [markdown]
-# Weights are half of it. **Activations** are rounded too. Their ranges are read off
-# {term}`calibration pictures`, which must not be among those that are compared.
+# Weights are only half of what is rounded, because **activations** are rounded too. Their ranges
+# are read off {term}`calibration pictures`, which must not be among those that are compared.
 # `make study STUDY=int8` rounded three nets in several ways, and compared each with its own float32
 # net: our small net on a thousand real windows, a B0 with drawn weights on the same, and Lite0 with
 # its ImageNet weights, which has neither swish nor gates, on crops of two photographs. It stored
@@ -470,9 +473,9 @@ micro.drop(columns="times_faster")
 # mean square change of an output, over the spread of all outputs. `bytes` are a share of the
 # float32 file.
 #
-# The gate asks for 98 %. What fails it is refused by an error, with the reason. So is a
-# reference that gives one answer to everything: agreement with it would say nothing. Nobody has
-# to remember to look.
+# The gate asks for 98 %. What fails it is refused by an error, with the reason. A reference that
+# gives one answer to everything is refused as well, because agreement with it would say nothing.
+# Since the check is in the code, nobody has to remember to look.
 
 # %%
 rows = [row for table in eights.values() for row in table["recipes"].values()]
@@ -509,15 +512,15 @@ ax.set(ylabel="decisions changed / %", xlabel="kind of layer rounded")
 plt.show()
 
 # %% [markdown]
-# The halves answer first: values cost more than weights, in all three nets. Weights can be given
-# a step for each channel. Values get one a layer.
+# The halves answer first: values cost more than weights, in all three nets. Weights can be given a
+# step for each channel, while values get only one a layer.
 #
-# The kinds differ. In the two nets with swish, most changes come from what lies between the
-# layers: swish and the products with gates. Swish has a long tail on the right and a shallow dip
-# to $-0.28$ on the left. A grid that reaches the tail has few steps left for the dip. But Lite0
-# has no swish and no gates, and loses more. There stem, depthwise and projecting layers each
-# turn about one decision in six, and all kinds together turn over half. So swish and gates are
-# not the whole cause: measure the net that you have.
+# The kinds of layer differ too. In the two nets with swish, most changes come from what lies
+# between the layers: swish and the products with gates. Swish has a long tail on the right and a
+# shallow dip to $-0.28$ on the left, so a grid that reaches the tail has few steps left for the
+# dip. But Lite0 has no swish and no gates, and yet it loses more: there stem, depthwise and
+# projecting layers each turn about one decision in six, and all kinds together turn over half. So
+# swish and gates are not the whole cause, and you have to measure the net that you have.
 
 # %%
 swish = torch.nn.functional.silu(torch.linspace(-8, 8, 10_001))
@@ -552,11 +555,11 @@ small_net = eights["micro_64"]["recipes"]["per_channel"]["by_margin"]
 assert small_net[0] < 0.98 < min(small_net[1:])
 
 # %% [markdown]
-# They are the unsure ones. The distance between the two largest outputs is small there, and a
-# small error is enough. That is why our net passes: it reads a rule that is really in the picture,
-# and is sure of most answers. B0 has drawn weights and is never sure; Lite0 has a thousand classes.
-# A net that was asked for the future is unsure nearly always, so its decisions would turn more
-# easily than the error suggests.
+# They are the unsure ones, where the distance between the two largest outputs is small and a small
+# error is enough to swap them. That is why our net passes: it reads a rule that is really in the
+# picture, and is sure of most answers. B0 has drawn weights and is never sure; Lite0 has a thousand
+# classes. A net that was asked for the future is unsure nearly always, so its decisions would turn
+# more easily than the error suggests.
 #
 # ### What mends it, and what it costs
 
@@ -569,12 +572,12 @@ shares[list(eights)].round(2)
 
 # %% [markdown]
 # - Sixteen bits for values, eight for weights: B0 and Lite0 keep many more decisions, though not
-#   enough for the gate. The file stays small. But on this processor there is no fast integer code
-#   for it, and the calls take over three times as long as in float32.
+#   enough for the gate. The file stays small, but on this processor there is no fast integer code
+#   for it, so the calls take over three times as long as in float32.
 # - A step a channel is worth much to Lite0, and a percentile that cuts outliers some more.
 # - The entropy method equals the range from least to greatest, to the last digit. As the library
-#   sets it, it sorts values into 128 bins and then looks for 128 steps: there is nothing to cut.
-# - Leaving gates or ends in float32 mends little: the layers that stay rounded turn enough.
+#   sets it, it sorts values into 128 bins and then looks for 128 steps, so there is nothing to cut.
+# - Leaving gates or ends in float32 helps little, because the layers that stay rounded turn enough.
 # - With ranges read at run time (`dynamic`) a call takes over four times as long as in float32.
 #
 # The last table says how many times faster a recipe is than ONNX Runtime in float32, both on one
@@ -593,15 +596,15 @@ assert speed.loc["per_channel", "lite0_224"] > 1.2
 speed.loc[["per_channel", "activations_16", "dynamic"], list(eights)].round(1)
 
 # %% [markdown]
-# So eight bits are no gift. They make a large net of plain layers faster, and our small one
-# slower: its swish is computed in float32 between two conversions.
+# So eight bits do not always pay. They make a large net of plain layers faster but our small one
+# slower, because its swish is computed in float32 between two conversions.
 #
 # ### Trained with the rounding inside
 #
-# The cure for a net that has to be in eight bits is to let it learn with them
-# {cite:p}`jacob2018`. Each forward pass rounds weights and values; the gradient passes as if
-# nothing had been rounded. So weights move to where rounding does little harm. The study let our
-# net go on like that, on synthetic markets, with no label but its own float32 answers. Then it
+# The remedy for a net that has to be in eight bits is to let it learn with them
+# {cite:p}`jacob2018`. Each forward pass rounds weights and values, while the gradient passes as if
+# nothing had been rounded, so that weights move to where rounding does little harm. The study let
+# our net go on like that, on synthetic markets, with no label but its own float32 answers. Then it
 # was rounded like the others, and compared with its old float32 self.
 
 # %%
@@ -616,8 +619,8 @@ print(f"{trained['epochs']} passes over {trained['pictures']:,} pictures;",
 cured.round(3)
 
 # %% [markdown]
-# The first line says whether that is enough for the gate. The net's own float32 answers moved
-# too: training changes more than the rounding.
+# The first line says whether that is enough for the gate. The net's own float32 answers moved too,
+# because training changes more than the rounding.
 
 # %%
 print(f"float32 before and after decide alike: {trained['float32']['agreement']:.1%}")
@@ -625,9 +628,9 @@ assert trained["float32"]["agreement"] > 0.9
 assert cured["trained with it"].max() > cured["rounded afterwards"].min()
 
 # %% [markdown]
-# This book keeps float32 and the faster engine for its small nets: eight bits save nothing that
-# it lacks. We repeat two recipes here, calibrated on the oldest charts: seven bits a weight, and
-# sixteen a value.
+# This book keeps float32 and the faster engine for its small nets, because eight bits would save
+# nothing that it is short of. We repeat two recipes here, calibrated on the oldest charts: seven
+# bits a weight, and sixteen a value.
 
 # %%
 first, _ = predictor.inputs(bars.iloc[:333], None)  # the oldest charts
@@ -673,8 +676,8 @@ print(f"on this cpu, eight bits a weight err {times:.1f} times as much as seven"
 # %% [markdown]
 # ## 6 Gates that are kept
 #
-# The squeeze looks at a whole window, and the next window shares all bars but one. So gates
-# move slowly, and a live net can keep them for a few bars. `CachedTrader` does.
+# The squeeze looks at a whole window, and the next window shares all bars but one. So gates move
+# slowly, and a live net can keep them for a few bars, as `CachedTrader` does.
 
 # %%
 many, _ = trader.inputs(bars, 400)
@@ -700,8 +703,9 @@ print(f"stored: a call with kept gates takes {1 / saving:.2f} of a whole one")
 #
 # ## 7 The table
 #
-# Quantiles, because the mean hides what hurts: the slow call misses the bar. `p99` is the call
-# in a hundred. Batch 1 is the live case.
+# The table gives quantiles, because the mean hides the slow calls, and it is a slow call that
+# misses the bar. `p99` is the time that only one call in a hundred exceeds, and batch 1 is the live
+# case.
 
 # %%
 def row(key, batch):
@@ -729,10 +733,10 @@ b0 = {e: p50("b0_224", e, 1) for e in ("eager", "compiled", "onnx")}
 assert b0["onnx"] < b0["eager"] < b0["compiled"]
 
 # %% [markdown]
-# `compiled` is the slowest line of B0 at 224 px. Under the Makefile's pins `torch.compile` finds
-# no vector instructions, so our engine has it write its own loops without them. Do not judge it
-# by this table.
-# `cached` has no share under `alike`: section 6 measured how far its answers move.
+# `compiled` is the slowest line of B0 at 224 px. Under the Makefile's pins `torch.compile` finds no
+# vector instructions, so our engine has it write its own loops without them, and this table is no
+# fair judgement of it. `cached` has no share under `alike`: section 6 measured how far its answers
+# move.
 #
 # Read the load average before the quantiles. On a machine that does other work, `p99` tells of
 # that work, and so does a median far from its neighbours. Each line is a process of its own,
@@ -757,15 +761,15 @@ for on in awake:
     assert (timed.loc[f"{on}, rested"] > timed.loc[f"{on}, at once"]).all()
 
 # %% [markdown]
-# After a rest both are slower. How much of the gain is left differs from processor to processor.
-# The answer to "how many times faster?" therefore begins with "called how, and on what?". A live
-# net is called after a rest; a replay of a year calls at once.
+# After a rest both are slower, and how much of the gain is left differs from processor to
+# processor. The answer to "how many times faster?" therefore begins with "called how, and on
+# what?". A live net is called after a rest; a replay of a year calls at once.
 #
 # ## What goes wrong
 #
-# A file comes from a colleague. The same net, the same weights, the same shapes. Her classes
-# run from buy to sell. Nothing fails: three numbers in, three numbers out. We read them in our
-# order.
+# A file comes from a colleague, with the same net, the same weights and the same shapes, but her
+# classes run from buy to sell. Nothing fails, because three numbers are three numbers in either
+# order, and we read them in ours.
 
 # %%
 p, _ = trader.answers(windows)
@@ -791,10 +795,11 @@ assert named == "classes"
 # ## Summary
 #
 # - Fresh memory costs a page fault for each 4 kB. Keep buffers, or tell the allocator to.
-# - A batch norm in eval mode is a line, and melts into the convolution before it.
+# - A batch norm in eval mode is a line, so it can be folded into the convolution before it.
 # - A checkpoint says how its net is fed and what it answers, and is refused if it contradicts.
-# - An engine first has to decide alike on real windows. Then it may be fast.
-# - Eight bits share one step among many numbers. They pass a gate, or they are refused.
+# - An engine first has to decide alike on real windows; only then does its speed count.
+# - Eight bits share one step among many numbers, so a rounded net has to pass a gate before it is
+#   used.
 # - Report quantiles, one engine a process, and the load of the machine.
 #
 # ## Exercises

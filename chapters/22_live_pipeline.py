@@ -53,9 +53,9 @@ SEED = 22
 # %% [markdown]
 # ## 1 From a bar to an order
 #
-# A backtest owns all bars and all the time in the world. A live program gets one bar at a time,
-# from a stream that breaks, and each answer of it moves money. So it is built as a line of
-# small **stages**, and each stage does one thing:
+# A backtest has all bars from the start and as much time as it needs. A live program gets one bar
+# at a time, from a stream that breaks, and each of its answers moves money. Such a program is
+# therefore built as a line of small **stages**, and each stage does one thing:
 #
 # | stage | gets | gives |
 # |---|---|---|
@@ -110,7 +110,7 @@ async def line():
 
 
 # %% [markdown]
-# A notebook has an event loop of its own, and it is busy with the notebook. We give ours a
+# A notebook has an event loop of its own, which is busy with the notebook, so we give ours a
 # thread.
 
 
@@ -125,10 +125,11 @@ by_hand = finish(line())
 print(len(by_hand), "positions, the last one:", by_hand[-1][1])
 
 # %% [markdown]
-# The queue has **eight places**. When the trader is slow, the queue fills, `put` waits, and so
-# does whoever decides. That is **back-pressure**: a line that is behind slows down at its
-# beginning and forgets nothing. A recording can wait. A market cannot: there the stream keeps a
-# bounded queue of its own, counts what that has to leave out, and closed bars come back by REST
+# The queue has **eight places**. When the trader is slow, the queue fills, `put` waits, and so does
+# the stage that decides. That is **back-pressure**: a line that is behind slows down at its
+# beginning and forgets nothing. A recording can wait, but a market cannot, so there the stream
+# keeps a bounded queue of its own, counts what that has to leave out, and closed bars come back by
+# REST
 # ({ref}`ch-bybit`).
 #
 # `setrade.live.Pipeline` is this line with everything that is still missing. Here is its plan.
@@ -157,9 +158,9 @@ plt.show()
 # %% [markdown]
 # ## 2 The same functions as the backtest
 #
-# Live code and backtest code tend to be written by two people in two years. Then the backtest
-# says one thing and the account another, and nobody knows which of them is wrong. Here both
-# call the **same compiled functions** for fills, fees, stops and limits
+# Live code and backtest code tend to be written by two people, years apart, and then the backtest
+# says one thing and the account another, and nobody knows which of them is wrong. Here both call
+# the **same compiled functions** for fills, fees, stops and limits
 # ({ref}`ch-backtesting`). The backtest calls them in a loop over all bars, and the live `Trader`
 # once a bar.
 #
@@ -213,10 +214,11 @@ assert np.allclose(equity, past.equity.iloc[WARM:], rtol=1e-9)
 print(f"{len(units)} bars, {len(past.trades)} trades: equal to nine digits")
 
 # %% [markdown]
-# Not similar: equal, bar by bar, fees and stops included. That rests on one rule about time. A
-# decision after a bar is filled at the **open of the next one**, here and there. On a real
-# exchange the order goes out at the close, and fills at about the price that will be the next
-# open. What lies between those two prices is slippage, and only the live account knows it.
+# The two accounts are not just similar but equal, bar by bar, fees and stops included. That rests
+# on one rule about time: a decision after a bar is filled at the **open of the next one**, here and
+# there. On a real exchange the order goes out at the close, and fills at about the price that will
+# be the next open. What lies between those two prices is slippage, and only the live account knows
+# it.
 #
 # ## 3 Written before it is acted on
 #
@@ -242,11 +244,11 @@ assert counts["bars"] == N_BARS and counts["signals"] == N_BARS - WARM
 assert counts["intents"] == counts["fills"] == sum(row.orders for row in rows)
 
 # %% [markdown]
-# The order of these lines is the point. The row of an order is on disk **before** the order is
-# sent. So whatever happens, there is never an order that the journal does not know. And its
-# name follows from the bar and its place within the bar alone. A program that died, starts
-# again and works through the same bar comes to the same name. It asks the broker for that name,
-# and sends only what is not there.
+# The order of these lines matters, because the row of an order is on disk **before** the order is
+# sent. So whatever happens, there is never an order that the journal does not know. And its name
+# follows from the bar and its place within the bar alone. A program that died, starts again and
+# works through the same bar comes to the same name, so it can ask the broker for that name and send
+# only what is not there.
 #
 # That is a promise about code, and code can be watched at work. Python tells whoever asks
 # (`sys.setprofile`) of each function that it enters. We hand the pipeline one bar at a time,
@@ -299,8 +301,8 @@ files = list(dict.fromkeys(file for file, _ in path))  # in the order of first e
 assert len(files) == 14 and 150 < len(path) < 350
 
 # %% [markdown]
-# A bar with two orders turns the position: what is held is sold, and then the other side is
-# taken. These are the steps of the plan above, by the names that they have in the code. The
+# A bar with two orders turns the position: what is held is sold, and then the other side is taken.
+# The table lists the steps of the plan above, by the names that they have in the code, and the
 # figure shows where on the way each of them lies.
 
 # %%
@@ -359,9 +361,10 @@ print(len(same), "bars in three pieces, as in one:", all(same))
 assert len(same) == 300 and all(same)
 
 # %% [markdown]
-# Stopping politely is easy. A power cut is not polite. In a study the pipeline trades at the
-# simulated exchange and is killed with `kill -9` at random moments, started again, and killed
-# again. Its orders are then compared with those of a run that nobody killed
+# A program that is asked to stop can finish its work first, but a power cut leaves it no time. In a
+# study the pipeline therefore trades at the simulated exchange and is killed with `kill -9` at
+# random moments, started again, and killed again. Its orders are then compared with those of a run
+# that nobody killed
 # (`make torture`; `torture_live.json`).
 
 # %%
@@ -396,7 +399,7 @@ assert float(lived["position"]) == 0 and lived["equity"] == 0
 # %% [markdown]
 # ## 4 Bars that cannot be true
 #
-# Everything that comes from outside is looked at before it is believed.
+# Everything that comes from outside is checked before it is used.
 #
 # | seen | what is done |
 # |---|---|
@@ -444,9 +447,8 @@ assert report.faults == {"malformed": 2, "duplicate": 1, "late": 1}
 assert hurt == seen  # not one figure of one bar is different
 
 # %% [markdown]
-# A jump is another matter: it may be true. Here the price rises by 2 % between two bars, twice
-# the limit of our `Risk`. The bar is taken. What may not happen is that something is *opened*
-# on it.
+# A jump is another matter, because it may be true. Here the price rises by 2 % between two bars,
+# twice the limit of our `Risk`. The bar is taken, but nothing may be *opened* on it.
 
 # %%
 jumped = clean[:101] + [b._replace(**{k: 1.02 * getattr(b, k) for k in
@@ -473,11 +475,11 @@ assert [row.units > 0 for row in after[:3]] == [False, False, True]
 #
 # ### When the broker refuses
 #
-# A broker may refuse any order, and the bad case is an order that **closes**. To open nothing
-# costs a chance. To close nothing leaves a position that nobody wants. So what was refused is
-# not forgotten. It is tried again at the next open, and its stop goes on working meanwhile. An
-# order that was refused is over: the next attempt has a name of its own, and the journal has
-# it before the broker does.
+# A broker may refuse any order, and the bad case is an order that **closes**. To open nothing costs
+# a chance, while to close nothing leaves a position that nobody wants. So what was refused is not
+# forgotten: it is tried again at the next open, and its stop goes on working meanwhile. An order
+# that was refused is over: the next attempt has a name of its own, and the journal has it before
+# the broker does.
 #
 # This broker refuses the first three orders that close. The model is long for five bars, then
 # it wants out.
@@ -517,20 +519,20 @@ assert refused.trader.closer.close_timeout == 600  # seconds, when the run has t
 
 # %% [markdown]
 # <!-- number: 15 from setrade/live/trader.py -->
-# When the run itself has to end, there is no next open. Then attempts follow each other, with
-# waits that double up to 15 seconds, for ten minutes (`--closing`). The same holds for an
-# exchange that does not answer. Each try is a line in the journal and a count in the metrics.
-# Only after that, or when a person presses Ctrl-C after a refusal, the program gives up, says that
-# a position is held, and leaves with an exit status of its own, 4. Started again, it goes on trying.
+# When the run itself has to end, there is no next open, so attempts follow each other, with waits
+# that double up to 15 seconds, for ten minutes (`--closing`). The same holds for an exchange that
+# does not answer. Each try is a line in the journal and a count in the metrics. Only after that, or
+# when a person presses Ctrl-C after a refusal, the program gives up, says that a position is held,
+# and leaves with an exit status of its own, 4. Started again, it goes on trying.
 #
 # ### When the disk is full
 #
 # <!-- number: 256 from setrade/live/journal.py -->
-# No order goes out that the journal does not have. What if the journal can take nothing more?
-# Then nothing may be opened, but what is held must still be closed. A reserve of 256 kB is
-# given back to the disk, which is room enough for the last order's line. If even that does not
-# help, the order goes out without its line: it can only close. Here SQLite itself is told, after
-# thirty bars, that its file may not grow any more, reserve or not.
+# No order goes out that the journal does not have. If the journal can take nothing more, nothing
+# may be opened, but what is held must still be closed. A reserve of 256 kB is given back to the
+# disk, which is room enough for the last order's line. If even that does not help, the order goes
+# out without its line, because it can only close. Here SQLite itself is told, after thirty bars,
+# that its file may not grow any more, reserve or not.
 
 
 # %%
@@ -569,16 +571,16 @@ assert before[-1] != 0 and broker.position("BTCUSDT") == 0.0  # and held until t
 # no longer knows what to do must not hold a position.
 #
 # <!-- number: 0.8 from setrade/live/failover.py -->
-# Going down is quick. A level that raises an error is left at once, and the next one answers
-# the same bar. A level that is **late**, three times in a row, is left too. (The command line
-# counts three times among sixty bars: its nets work only at the close of long bars, every
-# fifteenth minute, and answer in no time between them.) Coming up is slow.
-# Every fifth bar the better level is tried, while the other one goes on answering. It must be
-# good three times, with time to spare (0.8 of the budget). This asymmetry is **hysteresis**: a
-# level on the edge does not flap.
+# Going down is quick: a level that raises an error is left at once, and the next one answers the
+# same bar. A level that is **late**, three times in a row, is left too. (The command line counts
+# three times among sixty bars: its nets work only at the close of long bars, every fifteenth
+# minute, and answer in no time between them.) Coming up is slow: every fifth bar the better level
+# is tried, while the other one goes on answering. It must be good three times, with time to spare
+# (0.8 of the budget). This asymmetry is **hysteresis**, and it keeps a level whose time is close to
+# the budget from being left and taken up again every few bars.
 #
-# We break each level on purpose. The seconds are ours, too: a clock of our own makes the page
-# the same on every machine.
+# We break each level on purpose. The seconds are made up as well, because a clock of our own makes
+# the page the same on every machine.
 
 # %%
 now = [0.0]
@@ -649,30 +651,28 @@ assert [(old, new) for old, new, _ in changes[:2]] == [
 assert len(answered) == 160 and set(answered) == {0, 1, 2}
 
 # %% [markdown]
-# A model that never answers is worse than one that is late. It is asked on the event loop, and
-# while it computes, nobody looks at the clock or the kill file. So the command line puts each
-# level into a `TimeoutModel`, a thread that is waited for during five budgets at most, and then left.
-# With three levels that hang one after the other it can take fifteen budgets until the kill
+# A model that never answers is worse than one that is late, because it is asked on the event loop,
+# and while it computes, nobody looks at the clock or the kill file. So the command line puts each
+# level into a `TimeoutModel`, a thread that is waited for during five budgets at most, and then
+# left. With three levels that hang one after the other it can take fifteen budgets until the kill
 # file is seen: a quarter of a minute with the budget of one second that is the default. A
 # `Pipeline` that is given a bare function has no such bound.
 #
-# Every bar got an answer as long as one level worked. When none did, the position was closed.
-# Each change is also a line on the status page, and the command line writes it into the
-# journal.
+# Every bar got an answer as long as one level worked, and when none did, the position was closed.
+# Each change is also a line on the status page, and the command line writes it into the journal.
 #
 # ## 6 Has the world moved?
 #
-# A net has learned on one span of time. When its inputs look different from that span, its
-# answers rest on nothing, however sure they sound. So we compare the newest inputs with the
-# old ones. The usual measure is the **population stability index**. Cut the reference into ten
-# bins that hold a tenth each. Let $r_k$ be the shares of the reference and $s_k$ those of the
-# newest samples:
+# A net has learned on one span of time. When its inputs look different from that span, its answers
+# rest on nothing, however sure they sound. So we compare the newest inputs with the old ones. The
+# usual measure is the **population stability index**, for which the reference is cut into ten bins
+# that hold a tenth each. Let $r_k$ be the shares of the reference and $s_k$ those of the newest
+# samples:
 #
 # $$\text{PSI} = \sum_k (s_k - r_k) \ln \frac{s_k}{r_k}$$
 #
-# Nothing moved: zero. Custom says that 0.1 deserves a look and 0.25 an alarm
-# {cite:p}`siddiqi2006`. Half a sample is added to each bin, so that an empty one makes no
-# infinity.
+# If nothing moved, PSI is zero. Custom says that 0.1 deserves a look and 0.25 an alarm
+# {cite:p}`siddiqi2006`. Half a sample is added to each bin, so that an empty one makes no infinity.
 
 
 # %%
@@ -699,13 +699,12 @@ new = rng.normal(size=200)
 assert np.isclose(psi_by_hand(new, old), psi(new, old))  # the two agree
 
 # %% [markdown]
-# For a shift of $d$ spreads between two bell curves PSI is about $d^2$. So 0.25 is half a
-# spread.
+# For a shift of $d$ spreads between two bell curves PSI is about $d^2$, so 0.25 is half a spread.
 #
 # ### What chance does
 #
-# Now the same question with few samples. Nothing has moved here. How often does PSI say that
-# something did?
+# Now we ask the same question with few samples. Nothing has moved here, so how often does PSI say
+# that something did?
 
 # %%
 crossed = {}
@@ -725,10 +724,10 @@ assert crossed[50][0] > 0.6 and crossed[200][0] < 0.1 and crossed[1_000][0] == 0
 # line below it. Beside PSI, which says *how far*, it asks the **Kolmogorov-Smirnov test**, which
 # says *how surely* {cite:p}`massey1951`.
 #
-# And here is the trap of this section. Both count samples. Rows that are computed over
-# overlapping windows are not samples: two 14-bar averages, one bar apart, share thirteen bars.
-# `spacing` measures how many rows apart the rows of a reference forget each other, and `Drift`
-# keeps only so many.
+# Both tests, however, count independent samples, and that is the trap of this section. Rows that
+# are computed over overlapping windows are not independent: two 14-bar averages, one bar apart,
+# share thirteen bars. `spacing` measures how many rows apart the rows of a reference forget each
+# other, and `Drift` keeps only so many.
 
 # %%
 seen = inputs(bars)  # return, range and volume, each against its last 47 bars
@@ -737,9 +736,9 @@ print("rows:", {name: spacing(seen[[name]]) for name in seen})
 print("14-bar means:", {name: spacing(smooth[[name]]) for name in smooth})
 
 # %% [markdown]
-# Now a shift that we plant, in the first 4,500 rows of the sample. From row 3,000 on, the
-# ranges of the bars are half as large again. The watch compares the newest 60 samples, five rows apart,
-# with the first 1,500 rows. It tests after every 15 new samples.
+# Now a shift that we plant, in the first 4,500 rows of the sample. From row 3,000 on, the ranges of
+# the bars are half as large again. The watch compares the newest 60 samples, five rows apart, with
+# the first 1,500 rows, and it tests after every 15 new samples.
 
 # %%
 REFERENCE, PLANTED, END = 1_500, 3_000, 4_500
@@ -790,15 +789,15 @@ assert watch.lines[1] > 0.25
 
 # %% [markdown]
 # <!-- number: 0.8 from setrade/live/drift.py -->
-# First KS is sure that something moved: *watch*. Then PSI says that it moved far: *alarm*. Each
-# is told once, and not at every test. A state is left only at 0.8 of the line where it
-# was entered: hysteresis again. The alarm took about 300 bars, because the ring holds 60
-# samples, five rows apart. That is the price. A shorter ring is quicker and deafer, since chance needs a
-# higher line.
+# First KS is sure that something moved: *watch*. Then PSI says that it moved far: *alarm*. Each is
+# told once, and not at every test. A state is left only at 0.8 of the line where it was entered,
+# which is hysteresis again. The alarm took about 300 bars, because the ring holds 60 samples, five
+# rows apart. A shorter ring would be quicker but would miss smaller shifts, since with fewer
+# samples chance needs a higher line.
 #
-# An alarm **trades nothing**. It goes into the journal, to Prometheus and to the page, and a
-# person decides. The same watch looks at the gates of a squeeze-and-excitation net, which the
-# SE chapter wants watched: there each answer of the net is a row.
+# An alarm **trades nothing**: it goes into the journal, to Prometheus and to the page, and a person
+# decides. The same watch looks at the gates of a squeeze-and-excitation net, which the SE chapter
+# wants watched: there each answer of the net is a row.
 #
 # ## 7 A page to look at
 #
@@ -810,9 +809,9 @@ assert watch.lines[1] > 0.25
 #
 # `http://127.0.0.1:8000/metrics` is for Prometheus, and `http://127.0.0.1:8000/` for a person
 # (`/facts.json` tells a program of your own the same).
-# Nothing on the page is told by colour alone. And it has one line that most such pages lack:
-# when the process no longer answers, the page says so, in red, instead of showing the last
-# healthy picture for ever.
+# Nothing on the page is told by colour alone. It also does one thing that most such pages do not:
+# when the process no longer answers, the page says so, in red, instead of showing the last healthy
+# picture for ever.
 #
 # ```{figure} _static/live_status.png
 # :name: fig-live-status
@@ -843,9 +842,9 @@ assert f"setrade_bars_total {float(len(rows))}" in metrics
 # %% [markdown]
 # ## 8 Fast enough?
 #
-# A bar of a minute leaves a minute. That is a long time, and still three numbers matter: how
-# long an order takes to leave after its bar has closed, how fast a month can be replayed, and
-# whether the process grows. All three are measured in studies, on an idle machine
+# A bar of a minute leaves a minute for the answer. That is a long time, and still three numbers
+# matter: how long an order takes to leave after its bar has closed, how fast a month can be
+# replayed, and whether the process grows. All three are measured in studies, on an idle machine
 # (`live_speed.json`, `live_memory.json`).
 
 # %%
@@ -866,10 +865,10 @@ assert fast["rules"] > 1_000 and fast["SETrader in batches"] > 1_000
 assert fast["EfficientNet each minute"] > 200
 
 # %% [markdown]
-# One-minute bars, a paper broker, and each bar flushed to the disk before the next one. The
-# model "idle" costs nothing: what is left is the price of the line itself. "In batches" means
-# that the answers of a replay were worked out beforehand, each from bars that had closed by
-# then. The pipeline of this page keeps that pace, too.
+# One-minute bars, a paper broker, and each bar flushed to the disk before the next one. The model
+# "idle" costs nothing, so that what is left is the price of the line itself. "In batches" means
+# that the answers of a replay were worked out beforehand, each from bars that had closed by then.
+# The pipeline of this page keeps that pace, too.
 
 # %%
 begin = time.perf_counter()
@@ -879,11 +878,11 @@ assert 60 * (N_BARS - WARM) / seconds > 1_000  # times real time, were they minu
 
 # %% [markdown]
 # <!-- number: 1.3, 10 from studies/live_speed.py -->
-# Then the way from the close of a bar to the order, with an EfficientNet asked each minute,
-# against the bare call of the same net. What the broker takes to answer is left out: it is not
-# ours. Allowed are 1.3 times the bare p99 or 10 ms above it, whichever is more. In the
-# difference lie a picture, an account, and flushes to the disk, so that on a slow disk the
-# promise is the first thing that breaks.
+# Then the way from the close of a bar to the order, with an EfficientNet asked each minute, against
+# the bare call of the same net. What the broker takes to answer is left out, because it is not
+# ours. Allowed are 1.3 times the bare p99 or 10 ms above it, whichever is more. In the difference
+# lie a picture, an account, and flushes to the disk, so on a slow disk this limit is the first to
+# be missed.
 
 # %%
 delay = speed["latency"]
@@ -920,7 +919,8 @@ for name in ("quiet", "trading"):
 assert memory["flat"]
 
 # %% [markdown]
-# The process stays as it is. What grows is the journal on the disk, and that is its job.
+# The process stays as it is. What grows is the journal on the disk, and it is meant to grow, since
+# it keeps a row of everything.
 #
 # The same once more with everything that a night alone would have: an exchange on the other
 # side, its stream, the nets, signed orders; a month of 15-minute bars (`live_month.json`).
@@ -936,10 +936,10 @@ assert month["flat"] and share < 0.01
 # %% [markdown]
 # ## 9 Left alone overnight
 #
-# Who starts a run and goes to bed needs somebody who starts it again after a crash, and who ends
-# it politely. On Linux that is `systemd`; it reads a *unit*, a file that says what to run and
-# what to do when it ends. `--dry-run` first: it prints each order that would be sent, and sends
-# none.
+# A run that is left alone overnight needs something that starts it again after a crash, and that
+# ends it in good order. On Linux that is `systemd`, which reads a *unit*, a file that says what to
+# run and what to do when it ends. Begin with `--dry-run`, which prints each order that would be
+# sent, and sends none.
 
 # %%
 UNIT = r"""
@@ -963,12 +963,12 @@ RestartPreventExitStatus=2 5
 """
 
 # %% [markdown]
-# Four lines decide. `--minutes 0` has no end. `--on-exit keep` lets a restart of the machine go
-# on with the position, while a fault still closes it. `TimeoutStopSec` is longer than
-# `--closing`, or `systemd` would kill the run while it is still trying to close. And two exit
-# statuses are not tried again: 2, options that do not go together, and 5, another run already
-# holds this journal. Status 4 is: a position may be held, and the next start goes on trying. The
-# keys stand in a file that only root reads, never in the unit.
+# Four settings of the unit matter most. `--minutes 0` has no end. `--on-exit keep` lets a restart
+# of the machine go on with the position, while a fault still closes it. `TimeoutStopSec` is longer
+# than `--closing`, or `systemd` would kill the run while it is still trying to close. And after two
+# exit statuses the run is not started again: 2, options that do not go together, and 5, another run
+# already holds this journal. Status 4 means that a position may be held, so the next start goes on
+# trying. The keys stand in a file that only root reads, never in the unit.
 #
 # A container says the same in other words. The options are a list in brackets, so that the
 # program itself gets the signal, and not a shell that does not pass it on.
@@ -987,7 +987,7 @@ CMD ["--source", "bybit", "--minutes", "0", "--journal", "journal/paper.sqlite"]
 """
 
 # %% [markdown]
-# Both are only as good as the options in them. We let the command line itself read them.
+# Both work only if the options in them are right, so we let the command line itself read them.
 
 # %%
 import configparser
@@ -1021,9 +1021,9 @@ Config.read(json.loads(command.removeprefix("CMD "))).check()
 # has seen it live. So we let it run as a **shadow**: it is asked after the same bars, it gives
 # no orders, and what it says is a row in the journal beside what the old one said.
 #
-# A shadow may be broken in every way, for that is what we want to find out. So nobody waits for
-# it. If it is still busy when the next bar comes, that bar is skipped, with an event. If it
-# raises an error, that is an event too. On the command line (`--shadow new.safetensors`) it
+# A shadow may be broken in every way, for that is what we want to find out, and therefore nothing
+# waits for it. If it is still busy when the next bar comes, that bar is skipped, with an event, and
+# if it raises an error, that is an event too. On the command line (`--shadow new.safetensors`) it
 # works in a process of its own, of low priority, which may crash without harm. Here a function
 # stands for it that says what the rule says, and fails every tenth time.
 
@@ -1057,10 +1057,10 @@ assert (len(beside.journal.pairs(told)), n_failed) == (72, 8)
 # Eight failures out of eighty questions, and not one figure of the run has changed. (`wait` is
 # for recordings, which have time; a live run gives none.)
 #
-# What is worth comparing? How often both are on the same side of the market. How much each would
-# turn over, because that is what costs. And what one unit of money would have become after those
-# costs, by the same backtest for both, without stops. `python -m setrade.live compare JOURNAL`
-# prints it, also while the run goes on.
+# Three things are worth comparing: how often both are on the same side of the market; how much each
+# would turn over, because that is what costs; and what one unit of money would have become after
+# those costs, by the same backtest for both, without stops.
+# `python -m setrade.live compare JOURNAL` prints it, also while the run goes on.
 
 # %%
 beside.journal.keep("shadow", {
@@ -1094,9 +1094,9 @@ assert beside.journal.kept("promoted") is None
 # %% [markdown]
 # ## What goes wrong
 #
-# A trader keeps notes of what it did, so that it can go on after a crash. There are two places
-# for the note: after the deed, or before it. We try both on a tiny exchange whose plug can be
-# pulled: just before the third order arrives, or just after.
+# A trader keeps notes of what it did, so that it can go on after a crash. There are two places for
+# the note: after the order, or before it. We try both on a tiny exchange whose plug can be pulled:
+# just before the third order arrives, or just after.
 
 
 # %%
@@ -1169,12 +1169,12 @@ assert table_of(act_first, note_first).to_numpy().tolist() == [[5, 6], [4, 5]]
 # %% [markdown]
 # Five decisions, so five orders are right. Acting first **doubles** an order when the plug is
 # pulled after it arrived. Noting first **loses** one when it is pulled before. No place for the
-# note is right for both, because the note and the deed are in two places, and no power cut
-# strikes both at once.
+# note is right for both, because the note and the order are kept in two places, and a power cut can
+# always fall between the two.
 #
-# The way out is not a better place. It is a **name** that both sides know. Note first, with a
-# name made of the decision. After a restart do it again, under the same name: whoever has it
-# already takes it no second time.
+# The way out is not a better place but a **name** that both sides know. Write the note first, with
+# a name made of the decision. After a restart send the order again, under the same name, because an
+# exchange that has it already does not take it a second time.
 
 
 # %%
@@ -1190,9 +1190,9 @@ table_of(act_first, note_first, named)
 assert table_of(named).to_numpy().tolist() == [[5, 5]]
 
 # %% [markdown]
-# This is what the executor of `setrade.live` does. And it asks the broker for the name before
-# it sends, because some exchanges forget names after a while. Why the note at all, then?
-# Because without it nobody knows *which* names to ask for.
+# This is what the executor of `setrade.live` does. Besides, it asks the broker for the name before
+# it sends, because some exchanges forget names after a while. The note is still needed, because
+# without it the program does not know *which* names to ask for.
 #
 # ## Summary
 #
@@ -1200,14 +1200,15 @@ assert table_of(named).to_numpy().tolist() == [[5, 5]]
 #   before it wait, so that nothing is lost.
 # - Live and backtest call the same functions, so a replay is equal to nine digits, or one of
 #   them is wrong.
-# - Write first, then act, under a name that follows from the decision. Then a death at any
+# - Write first, then act, under a name that follows from the decision, so that a death at any
 #   moment loses nothing and doubles nothing.
 # - A bar that cannot be true changes nothing. Silence, and a source that sends only faults, end
 #   the run, flat.
-# - What a broker refuses to close is tried again, each time under a new name. A full disk opens
-#   nothing and still closes.
+# - What a broker refuses to close is tried again, each time under a new name. With a full disk
+#   nothing is opened, but positions are still closed.
 # - {term}`Failover <failover>` goes down at once and comes up slowly; its last level is flat and stop.
-# - PSI and KS count independent samples. Overlapping rows are none, and chance has its own line.
+# - PSI and KS count independent samples, which overlapping rows are not, and what chance alone does
+#   has a line of its own.
 #
 # ## Exercises
 #
