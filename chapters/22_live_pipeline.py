@@ -250,10 +250,10 @@ assert counts["intents"] == counts["fills"] == sum(row.orders for row in rows)
 # works through the same bar comes to the same name, so it can ask the broker for that name and send
 # only what is not there.
 #
-# That is a promise about code, and code can be watched at work. Python tells whoever asks
-# (`sys.setprofile`) of each function that it enters. We hand the pipeline one bar at a time,
-# wait until all is done about it, and note which functions of `setrade` were entered on the
-# way, in which file, and in which order.
+# That is a promise about code, and we can check it while the code runs, because Python reports each
+# function that it enters to a hook (`sys.setprofile`). We hand the pipeline one bar at a time, wait
+# until all is done about it, and note which functions of `setrade` were entered on the way, in
+# which file, and in which order.
 
 
 # %%
@@ -302,7 +302,7 @@ assert len(files) == 14 and 150 < len(path) < 350
 
 # %% [markdown]
 # A bar with two orders turns the position: what is held is sold, and then the other side is taken.
-# The table lists the steps of the plan above, by the names that they have in the code, and the
+# The list below holds the steps of the plan above, by the names that they have in the code, and the
 # figure shows where on the way each of them lies.
 
 # %%

@@ -43,13 +43,14 @@ DOLLARS = 0.04  # for one core and hour, an assumption: put your own
 # ## 1 A study is a list
 #
 # <!-- number: 480 by 6 · 10 · 8 -->
-# The verdict of this book rests on some hundreds of trainings. Six nets, ten seeds, eight stretches of
-# history: 480 of them for one question. A notebook loop over 480 trainings has three weak points.
-# A crash loses everything. A second machine cannot help. And nobody can say afterwards which
-# settings were tried.
+# The verdict of this book rests on some hundreds of trainings. Six nets, ten seeds, eight stretches
+# of history: 480 of them for one question. A notebook loop over 480 trainings has three weak
+# points: a crash loses everything, a second machine cannot help, and nobody can say afterwards
+# which settings were tried.
 #
-# The cure begins with the order of things. First write down *all* runs, as plain data. Then run
-# them. The **configuration** of a run is names and values, nothing else. `grid` spells them out.
+# The remedy is to separate the plan from the work: first write down *all* runs, as plain data, and
+# only then run them. The **configuration** of a run is names and values, nothing else, and `grid`
+# spells out all of them.
 
 # %%
 configs = grid(model=["none", "mean"], seed=range(3), fold=range(2))
@@ -58,8 +59,8 @@ print(configs[0])
 print(configs[-1])
 
 # %% [markdown]
-# A run needs a name that does not depend on when it ran or in which order its fields were
-# written. By hand: sort the names, write JSON, take the hash.
+# A run needs a name that does not depend on when it ran or in which order its fields were written.
+# By hand, we get one if we sort the names, write JSON and take the hash.
 
 # %%
 def name_of(config):
@@ -80,9 +81,9 @@ assert len({key(config) for config in configs}) == len(configs)
 # %% [markdown]
 # ## 2 One line a run
 #
-# A run is stored the moment it ends: one line of JSON, appended. An append of one line is the
-# safest write there is. It touches nothing that was there before, so a crash can lose the run
-# under way and no other.
+# A run is stored the moment it ends, as one line of JSON that is appended to a file. An append of
+# one line is the safest write there is, because it touches nothing that was there before, so a
+# crash can lose the run under way and no other.
 #
 # The first line of the file says which study it is, on which data, and what all runs share. By
 # hand, it is this much:
@@ -99,9 +100,9 @@ append(by_hand, {"key": key(configs[0]), "status": "ok", "measures": {"x": 1}})
 print(by_hand.read_text(encoding="utf-8"))
 
 # %% [markdown]
-# `Store` adds what experience adds. It flushes to the disk, undoes a line that the disk could not
-# take, refuses a file that belongs to other data or another setting, and lets one process write at a time. And it
-# answers the question that makes a study resumable: which runs are missing?
+# `Store` adds what is needed in daily use. It flushes to the disk, undoes a line that the disk
+# could not take, refuses a file that belongs to other data or another setting, and lets one process
+# write at a time. And it answers the question that makes a study resumable: which runs are missing?
 
 # %%
 store = Store(folder / "toy.jsonl", "toy", {"bars": "abc"})
@@ -126,11 +127,12 @@ row = store.rows()[0]
 print({name: row[name] for name in ("commit", "machine", "device", "seconds")})
 
 # %% [markdown]
-# The line before the others ran is the estimate: the first run goes alone, and its time tells how
-# long the rest will take. Every row carries what is needed to repeat it: the configuration,
-# the commit, the versions, the machine.
+# The line that was printed before the others ran is the estimate: the first run goes alone, and its
+# time tells how long the rest will take. Every row carries what is needed to repeat it: the
+# configuration, the commit, the versions, the machine.
 #
-# Call it again, and nothing happens. This is all there is to resuming.
+# If we call it again, nothing happens, because no run is missing, and this is all there is to
+# resuming.
 
 # %%
 again = run(drift, configs, store, say=print)
@@ -174,11 +176,11 @@ assert stored["worker_was_killed"]
 
 # %% [markdown]
 # The tables are equal to the last digit. Each net draws from its own seed and computes on one
-# thread, so it does not matter where or when it runs. The killed worker's runs went to the other
-# one.
+# thread, so it does not matter where or when it runs. The runs of the killed worker went to the
+# other one.
 #
 # Two workers were not twice as fast. Where did the time go? Each row says when its run began and
-# how long it took. So we know when no run was under way: then workers started, or stopped.
+# how long it took, so we know when no run was under way, because workers were starting or stopping.
 
 # %%
 def split(report, workers):
@@ -202,11 +204,11 @@ side_by_side = 2 * lost.loc["loky_2", "work a worker s"]
 assert side_by_side > lost.loc["loky_1", "work a worker s"]
 
 # %% [markdown]
-# Two things cost. Workers start, and the first run goes alone. And the work itself grew: two runs
-# side by side share one memory, so each takes longer than it would alone.
+# Two things cost time. Workers have to start and the first run goes alone, and the work itself grew
+# as well: two runs side by side share one memory, so each takes longer than it would alone.
 #
-# Seconds are much of a minute, and little of a long study. The one of chapter {ref}`ch-verdict` also
-# ran on two workers (`se_real.json`):
+# These seconds are a large part of a minute, and a small part of a long study. The study of chapter
+# {ref}`ch-verdict` also ran on two workers (`se_real.json`):
 
 # %%
 machinery = results.load("se_real")["results"]["machinery"]
@@ -225,7 +227,8 @@ assert idle < 0.05
 # $$T(n) = s + \frac{w}{n}.$$
 #
 # Here $w$ is the training, and $s$ is what the process in charge does alone: it hands out each run,
-# and appends and flushes each row. We timed that with a thousand runs that do nothing.
+# and appends and flushes each row. To find $s$ we timed that process with a thousand runs that do
+# nothing.
 
 # %%
 serial = stored["serial_milliseconds"] / 1e3
@@ -279,13 +282,14 @@ assert 200 < work / stored["runs"] / serial < 600  # workers, with half-second r
 assert measured[1] < measured[0]
 
 # %% [markdown]
-# The second dot lies above the line: workers take seconds to start, as the table above says, and a
-# study of one minute feels that. A long one does not.
+# The second dot lies above the line, because workers take seconds to start, as the table above
+# says. In a study of one minute that shows, while in a long one it does not.
 #
-# The bend at the right end is slight: milliseconds are little beside twenty seconds of training.
-# Yet a thousand workers wait for the one process that hands out runs, and that costs them what some
-# seventy of them do. The half-second runs of the table above would bend the curve at a few hundred
-# workers. Longer runs (a larger net, all folds of a seed in one run) push the bend to the right.
+# The bend at the right end is slight, because milliseconds are little beside twenty seconds of
+# training. Yet a thousand workers wait for the one process that hands out runs, and that costs them
+# what some seventy of them do. The half-second runs of the table above would bend the curve at a
+# few hundred workers. Longer runs (a larger net, all folds of a seed in one run) push the bend to
+# the right.
 #
 # What would it cost?
 
@@ -295,23 +299,24 @@ print(f"a run      {100 * seconds / 3600 * DOLLARS:.4f} cents")
 print(f"full grid  {hours * DOLLARS:.2f} dollars at {DOLLARS} a core hour")
 
 # %% [markdown]
-# Nets of this size are cheap to train. What is dear is the number of tries: each variant in the
-# grid raises the bar that the best one has to clear (chapter {ref}`ch-honest-evaluation`). The store
-# helps here too: `summary.tries` counts every run in it, also those that nobody asks for today. What
-# it cannot know is what was tried elsewhere on the same days. Chapter {ref}`ch-verdict` pools three
-# stores for that reason.
+# Nets of this size are cheap to train. What is expensive is the number of tries, because each
+# variant in the grid raises the bar that the best one has to clear (chapter
+# {ref}`ch-honest-evaluation`). The store helps here too: `summary.tries` counts every run in it,
+# also those that nobody asks for today. But it cannot know what was tried elsewhere on the same
+# days, and chapter {ref}`ch-verdict` pools three stores for that reason.
 
 # %% [markdown]
 # ## What goes wrong
 #
 # ### Failures that are dropped
 #
-# Trainings fail. A loss becomes infinite, memory runs out, a file is missing. The usual loop says
-# `except: continue`, and the table at the end is an average over the runs that lived.
+# Some trainings fail, because a loss becomes infinite, memory runs out, or a file is missing. The
+# usual loop says `except: continue`, and the table at the end is an average over the runs that
+# lived.
 #
 # <!-- number: 18 by 1 − 0.82, the bound in the code below -->
-# Our second toy fails for a reason, as real ones do: it cannot digest a crash. A run whose returns
-# fall by more than 18 % within a month raises an error.
+# Our second toy fails for a reason, as real ones do: it cannot handle a crash of the market. A run
+# whose returns fall by more than 18 % within a month raises an error.
 
 # %%
 def fragile(config):
@@ -354,11 +359,11 @@ assert np.median(total[~alive]) < np.median(total[alive])
 assert (total[alive] < -0.4).sum() == 1
 
 # %% [markdown]
-# Nobody cheated. The error was in the code, and the code fails where markets fall. That is
-# {term}`survivorship bias`, made at home.
+# Nobody cheated. But the code fails where markets fall, so the runs that are left are those in
+# which markets did better. That is {term}`survivorship bias`, and here our own code made it.
 #
-# Mended: a failed run is a row like any other, with its traceback. And a table over a study with
-# holes is refused.
+# The fix has two parts: a failed run is a row like any other, with its traceback, and a table over
+# a study with holes is refused.
 
 # %%
 toy = Store(folder / "fragile.jsonl", "fragile", {})
@@ -373,12 +378,12 @@ assert report.failed == (~alive).sum()
 # %% [markdown]
 # ### A run that takes its worker with it
 #
-# Some failures raise nothing. The system kills a process that wants too much memory, and no
-# `except` sees it. All we learn is that *a* worker died, not at which run. Started again, the study
-# dies at the same place.
+# Some failures raise no error. The system kills a process that wants too much memory, and no
+# `except` sees it. All we learn is that *a* worker died, not at which run, and when the study is
+# started again, it dies at the same place.
 #
-# Runs go out in order. So the guilty one is among the first that are not back. `run` repeats these
-# alone, each in a process of its own, and writes down the one that dies again.
+# Since runs go out in order, the guilty one is among the first that are not back. `run` therefore
+# repeats these alone, each in a process of its own, and writes down the one that dies again.
 
 # %%
 def hungry(config):
@@ -396,10 +401,11 @@ assert failed == [{"seed": 3}]
 # %% [markdown]
 # ### Data that change half-way
 #
-# A study takes a night. In the morning somebody updates the file of candles. The second half of
-# the runs then answers another question than the first, and no row looks wrong. So the store
-# remembers the sha256 of its data, and will not take a run on others. The same holds for the
-# setting, such as the number of epochs: one name in two tables must not mean two things.
+# Suppose that a study takes a night and that somebody updates the file of candles before all of its
+# runs are done. The rest of the runs then answers another question than the first, and no row looks
+# wrong. So the store remembers the sha256 of its data, and will not take a run on others. The same
+# holds for the setting, such as the number of epochs, because one name in two tables must not mean
+# two things.
 
 # %%
 try:
@@ -410,9 +416,9 @@ except StudyError as error:
 # %% [markdown]
 # ### A line that was cut short
 #
-# A full disk or a power cut can leave half a line. Guessing what it said would be invention, and
-# skipping it silently would be dropping. The store reports it; `--repair` moves it aside and the
-# run is repeated.
+# A full disk or a power cut can leave half a line. To guess what it said would be invention, and to
+# skip it silently would drop a run, so the store reports it; `--repair` moves it aside and the run
+# is repeated.
 
 # %%
 whole = store.path.read_bytes()
@@ -430,9 +436,11 @@ assert len(mended.missing(configs)) == 1
 #
 # - A study is a list of run configurations, written down before the first one runs.
 # - One appended line a run makes it resumable, and makes failures part of the record.
-# - Dropped failures are survivorship bias.
-# - One thread and one seed a run: the table is the same on one worker, on two, on a cluster.
-# - The serial part decides how far it scales; measure it with runs that do nothing.
+# - Dropped failures are survivorship bias, because the table then averages only the runs that
+#   lived.
+# - With one thread and one seed a run, the table is the same on one worker, on two, and on a
+#   cluster.
+# - The serial part decides how far a study scales; measure it with runs that do nothing.
 #
 # ## Exercises
 #

@@ -1,4 +1,4 @@
-"""How long the sentences are: `python tools/voice.py [CHAPTER ...]`, `--short` lists the short ones.
+"""How long the sentences are: `python tools/voice.py [CHAPTER ...]`; `--short` lists short ones.
 
 Short sentences are crisp on one page and tire over hours, because the reasons fall between them.
 Counted is prose: code, tables, lists, captions and headings are not, nor are formulas on their own.
@@ -18,7 +18,7 @@ FEW = 7  # a sentence of fewer words is short
 MEDIAN, SHARE = (14, 18), 0.10  # of the whole book: words of its middle sentence, short ones
 DROPPED = [  # what is no prose
     (r"^:::+\{figure-md\}.*?^:::+$", ""),
-    (r"^#+ .*$", ""),  # headings
+    (r"^#+ [^\n]*$", ""),  # headings
     (r"^(`{3,})\{([\w-]+)\}[^\n]*$", r"\1{\2}"),  # the title of a box
     (r"^\$\$(.*?)\$\$$", r"$\1$"),
     (r"\n\s*\n(?=\$)", "\n"),  # a formula on its own line goes on with the sentence before it
@@ -64,7 +64,8 @@ def length(texts: list[str]) -> Length:
 
 def pages() -> list[str]:
     """Return the chapters in the order of the book."""
-    return [n for names in reading.toc().values() for n in names if n[:1].isdigit() or n[:2] == "A1"]
+    every = [name for names in reading.toc().values() for name in names]
+    return [name for name in every if name[1].isdigit()]
 
 
 def main() -> int:
