@@ -7,7 +7,7 @@
 # ```{admonition} What you will do
 # :class: tip
 # - build one candle from trades by hand
-# - find six kinds of dirt in a real file, mend each by a stated rule, and meet five errors that
+# - find six kinds of dirt in a real file, fix each by a stated rule, and meet five errors that
 #   make no noise
 # - join short bars into long ones ({term}`resampling`), and cut a table into windows without copying it
 # - measure how returns differ from the bell curve
@@ -38,14 +38,16 @@ N_SYNTHETIC = 3_000  # bars of the market with a known truth
 # %% [markdown]
 # ## 1 Many trades, four prices
 #
-# A market is a stream of trades. Each has a time, a price and an amount. There are too many
-# to look at. So we cut time into equal stretches and keep five numbers of each: the first price, the highest, the lowest, the last, and the amount
-# traded. That is a **candle**, or **bar**:
+# A market is a stream of trades, and each of them has a time, a price and an amount. There are
+# too many to look at one by one, so we cut time into equal stretches and keep five numbers of
+# each: the first price, the highest, the lowest, the last, and the amount traded. That is a
+# **candle**, or **bar**:
 #
 # $$O = p_1, \qquad H = \max_i p_i, \qquad L = \min_i p_i, \qquad C = p_n,
 # \qquad V = \sum_i a_i.$$
 #
-# Here are seven trades of one quarter of an hour. Check the five numbers in your head.
+# Here are seven trades of one quarter of an hour, few enough to check the five numbers in your
+# head.
 
 # %%
 price = np.array([100, 103, 102, 99, 101, 104, 103])
@@ -57,12 +59,11 @@ print(dict(zip(candles.COLUMNS, map(int, one), strict=True)))
 assert one == [100, 104, 99, 103, 14]
 
 # %% [markdown]
-# The order of the trades inside the bar is lost. You cannot tell whether 104 came before or
-# after 99. Keep this in mind for the day when a stop at 99 and a target at 104 lie in the same
-# bar.
+# The order of the trades inside the bar is lost, so you cannot tell whether 104 came before or
+# after 99. This will matter on the day when a stop at 99 and a target at 104 lie in the same bar.
 #
-# Three conventions hold in the whole book. A bar is stamped with its **open**. All times are in
-# **UTC**. Only **closed** bars are in a table. They look like details. By the end of this
+# Three conventions hold in the whole book: a bar is stamped with its **open**, all times are in
+# **UTC**, and only **closed** bars are in a table. They look like details, but by the end of this
 # chapter you will have seen what each of them guards against.
 
 # %% [markdown]
@@ -79,8 +80,8 @@ print(f"{len(raw):,} rows, columns: {', '.join(raw.columns)}")
 raw[["Datetime", "Open", "Close", "Volume"]].head(3)
 
 # %% [markdown]
-# It looks tidy. Most people would now set the index and start to train. Let us ask one
-# question first. `candles.check` holds a frame against everything that a table of candles
+# It looks tidy, and most people would now set the index and start to train. Before that, let us
+# ask one question. `candles.check` holds a frame against everything that a table of candles
 # should be, and lists all that it is not.
 
 # %%
@@ -97,16 +98,16 @@ assert list(found) == ["name", "duplicates", "order", "grid", "gaps"]
 assert len(found["duplicates"]) == 32
 
 # %% [markdown]
-# Five faults in one small file. The name of the index is a trifle. The other four are worth a
-# look, for each has a story, and each story suggests its own mend.
+# There are five faults in one small file. The name of the index is a minor matter, but the other
+# four are worth a look, because each has its own cause, and each cause suggests its own fix.
 
 # %% [markdown]
 # ## 3 The dirt, piece by piece
 #
 # ### 3.1 The clock jumps back
 #
-# The column `Datetime` is text with an offset from UTC. London's summer is `+01:00`. Count the
-# offsets, and look where they change.
+# The column `Datetime` is text with an offset from UTC, which is `+01:00` in London's summer.
+# Count the offsets, and look where they change.
 
 # %%
 offset = raw["Datetime"].str[-6:]
@@ -116,9 +117,10 @@ print(f"the offset changes at row {seam}")
 raw.loc[seam - 3 : seam + 1, ["Datetime", "Open", "Close", "Volume"]]
 
 # %% [markdown]
-# London's clocks went back on 31 October, yet the offset changes on the 27th. So this is not a
-# change of clocks. Row 2881 says 14:46:02, row 2882 says 06:00 of the same day: time went back by
-# hours. Two downloads were glued together, one made on 27 October at 14:46, the other later.
+# London's clocks went back on 31 October, yet the offset changes on the 27th, so this is not a
+# change of clocks. Row 2881 says 14:46:02, and row 2882 says 06:00 of the same day: time went
+# back by hours. The reason is that two downloads were glued together, one made on 27 October at
+# 14:46, the other later.
 #
 # Turn everything into UTC, and the overlap becomes visible.
 
@@ -144,7 +146,8 @@ assert (np.diff(time.asi8) < 0).sum() == 1
 # %% [markdown]
 # ### 3.2 One bar, two versions
 #
-# 32 stamps appear twice. Are the two versions equal?
+# In this file 32 stamps appear twice, and the next question is whether their two versions are
+# equal.
 
 # %%
 bars = raw.rename(columns=str.lower).set_index(time)[list(candles.COLUMNS)]
@@ -161,16 +164,17 @@ last = pd.concat([first.iloc[[-1]], second.iloc[[-1]]])[prices]
 last.set_axis(["first", "second"], axis=0).round(1)
 
 # %% [markdown]
-# Ten differ in volume only. The eleventh is the one to remember. It is the bar of 13:45, the
-# last one of the first download. There its four prices are equal. In the second download they
-# span 276 dollars.
+# Ten differ in volume only, and the eleventh is the one to remember. It is the bar of 13:45, the
+# last one of the first download. There its four prices are equal, while in the second download
+# they span 276 dollars.
 #
-# The first download was made at 13:46 UTC, one minute into that bar. It shows a bar that was still
-# **forming**: its high is not yet the high, its close is not a close. The file does not say so.
+# The first download was made at 13:46 UTC, one minute into that bar. It shows a bar that was
+# still **forming**: its high is not yet the high, its close is not a close, and nothing in the
+# file says so.
 #
-# This gives us the rule. *Of two versions the later download wins, and it wins the whole row.*
-# Whole, because a row made of one version's prices and the other's volume describes no
-# market at all.
+# This gives us the rule that *of two versions the later download wins, and it wins the whole
+# row.* It has to be the whole row, because one made of one version's prices and the other's
+# volume describes no market at all.
 
 # %%
 late = second.iloc[-1]
@@ -181,15 +185,17 @@ assert round(late["high"] - late["low"], 1) == 276.2
 # %% [markdown]
 # ### 3.3 Off the grid
 #
-# Bars of 15 minutes open at :00, :15, :30 and :45. Three rows do not: they are {term}`off the grid`.
+# Bars of 15 minutes open at :00, :15, :30 and :45. Three rows do not, and are therefore called
+# {term}`off the grid`.
 
 # %%
 off = time != time.floor("15min")
 raw.loc[off, ["Datetime", "Open", "High", "Low", "Close", "Volume"]].round(1)
 
 # %% [markdown]
-# Open, high, low and close are equal, the volume is zero, the seconds are odd. These are not
-# bars. They are the price of the moment at which somebody pressed the button. *We drop them.*
+# Open, high, low and close are equal, the volume is zero, and the seconds are odd. These are not
+# bars, because each shows only the price of the moment at which somebody pressed the button, and
+# so *we drop them.*
 
 # %%
 assert off.sum() == 3
@@ -198,7 +204,8 @@ assert (raw.loc[off, "Open"] == raw.loc[off, "Close"]).all()
 # %% [markdown]
 # ### 3.4 Holes
 #
-# A {term}`hole` cannot be seen by looking at what is there. Lay the stamps on the full grid.
+# A {term}`hole` cannot be seen by looking at what is there, so lay the stamps on the full grid
+# and see which places stay empty.
 
 # %%
 once = bars[~off]
@@ -220,13 +227,13 @@ ax.axvspan(*kept, color=NEUTRAL, alpha=0.2, lw=0)
 plt.show()
 
 # %% [markdown]
-# One hole is 56 hours long. No rule can bring back two days. For holes there are three ways
+# One hole is 56 hours long, and no rule can bring back two days. For holes there are three ways
 # out: fetch the bars again, keep clear of the hole, or fill it. Filling invents data. One flat
-# bar at the last close invents little. 222 of them would teach a net that markets sometimes
+# bar at the last close invents little, but 222 of them would teach a net that markets sometimes
 # freeze for two days.
 #
-# So: *keep the longest stretch without a hole longer than one bar, fill the single missing
-# bars flat at the close before, with volume zero, and keep a list of them.*
+# The rule is therefore: *keep the longest stretch without a hole longer than one bar, fill the
+# single missing bars flat at the close before, with volume zero, and keep a list of them.*
 
 # %%
 hole = pd.Series(np.diff(once.index.asi8) > 2 * 900e6)
@@ -251,8 +258,8 @@ candles.check(clean, "15min")
 # ### 3.5 What stays dirty
 #
 # A quarter of the volumes is zero, while the price moves in those bars. The figures cannot be
-# true, and no rule can say what they should be. They stay. Every result of this book that leans
-# on this file's volume is weak, and later chapters say so.
+# true, but they stay, because no rule can say what they should be. Every result of this book that
+# leans on this file's volume is therefore weak, and later chapters say so.
 
 # %%
 silent = clean["volume"] == 0
@@ -268,7 +275,7 @@ assert moved.mean() > 0.99
 # %% [markdown]
 # ### 3.6 The same in one call
 #
-# `candles.sample()` does what we did by hand. The two must agree to the last digit.
+# `candles.sample()` does what we did by hand, so the two must agree to the last digit.
 
 # %%
 sample = candles.sample()
@@ -280,9 +287,9 @@ print(f"{len(sample):,} bars from {sample.index[0]} to {sample.index[-1]}")
 # ### 3.7 Five errors that make no noise
 #
 # Dirt that breaks a rule is found by checking the rule. Worse is a file in which every bar is
-# fine, and which is read as something that it is not: no error, no odd number, and a backtest
-# on top of it. Here are five such files of four bars each, cut to the layouts that exchanges
-# really hand out.
+# fine, and which is read as something that it is not, because then there is no error and no odd
+# number, only a backtest that rests on the mistake. Here are five such files of four bars each,
+# cut to the layouts that exchanges really hand out.
 
 # %%
 FIRST = 1_704_067_200  # midnight of 1 January 2024, in seconds since 1970
@@ -353,9 +360,9 @@ assert hasty("digits").index[0].year == 2034
 # - *The wrong unit.* `2024010100` is a date in digits. Taken as seconds since 1970 it is a day
 #   ten years later.
 #
-# Four of the five pass `candles.check`, for each of them obeys every rule of a candle. So the
-# question must be asked **earlier**, while the names of the columns are still there. That is the
-# work of `candles.read`.
+# Four of the five pass `candles.check`, because each of them obeys every rule of a candle. So the
+# question must be asked **earlier**, while the names of the columns are still there, and that is
+# the work of `candles.read`.
 
 # %%
 refused = {}
@@ -377,16 +384,16 @@ folder.cleanup()
 
 # %% [markdown]
 # Four are refused, each with the option that decides. The fifth has one right answer in its own
-# header: `open_time` says what it is, so it wins, and the first bar is that of 00:00. What
-# has one certain reading is read, what has two is asked for. {ref}`ch-bring-your-own` has the
-# line for each source.
+# header: `open_time` says what it is, so it wins, and the first bar is that of 00:00. In general,
+# `candles.read` reads what has one certain reading and asks about what has two.
+# {ref}`ch-bring-your-own` has the line for each source.
 
 # %% [markdown]
 # ## 4 Reading a candle
 #
-# The body spans open and close. The thin wicks reach to high and low. A hollow blue body rose,
-# a filled vermilion one fell. This is the afternoon of 6 October 2021, when the largest move of
-# the sample happened.
+# The body spans open and close, and the thin wicks reach to high and low. A hollow blue body
+# rose, a filled vermilion one fell. The figure shows the afternoon of 6 October 2021, when the
+# largest move of the sample happened.
 
 # %% mystnb={"figure": {"caption": "Real bars of 15 minutes, with volume below.", "name": "fig-candles-bars"}, "image": {"alt": "Candles of 6 October 2021: the price moves near 51 thousand dollars until noon, climbs, and in the bar of 13:00 UTC jumps from 52.8 to 55.2 thousand; the next bar opens 0.5 thousand lower. The two bars have by far the largest volumes."}}
 day = sample.loc["2021-10-06 06:00":"2021-10-06 20:45"]
@@ -399,8 +406,8 @@ top.set_xlabel("")
 plt.show()
 
 # %% [markdown]
-# Look at the seam after the tall bar. The next one opens 548 dollars below its close. On one
-# exchange the next trade is seldom far from the last. This file is an aggregate of many
+# Look at the seam after the tall bar, where the next one opens 548 dollars below its close. On
+# one exchange the next trade is seldom far from the last, but this file is an aggregate of many
 # exchanges, and such jumps between two bars are a mark of it.
 
 # %%
@@ -414,13 +421,13 @@ assert set(day["volume"].nlargest(2).index) == set(edge.index)
 # ### 4.1 Returns
 #
 # <!-- number: 50,000, 60,000 by example, prices of bitcoin -->
-# A price of 50,000 and one of 60,000 cannot be compared bar by bar. Returns can. The **log
-# return** of bar $t$ is
+# A price of 50,000 and one of 60,000 cannot be compared bar by bar, but their returns can. The
+# **log return** of bar $t$ is
 #
 # $$\ell_t = \ln \frac{c_t}{c_{t-1}}.$$
 #
-# It has two handy properties. Returns of neighbouring bars add up to the return of the
-# whole stretch. And for small moves it is the change in percent.
+# It is handy because returns of neighbouring bars add up to the return of the whole stretch, and
+# because for small moves it is the change in percent.
 
 # %%
 returns = np.log(sample["close"]).diff().dropna()
@@ -438,9 +445,10 @@ assert 2 * norm.sf(13) * bars_since_big_bang < 1e-20
 assert (returns.idxmax() - sample.index[0]).days == 8
 
 # %% [markdown]
-# Under a bell curve a move of 13 deviations would not happen once in the age of the universe.
-# Here it came on the ninth day. Returns have **fat tails**, and their size comes in **clusters**: wild
-# bars follow wild bars. Both are found in nearly every market {cite:p}`cont2001`.
+# Under a bell curve a move of 13 deviations would not happen once in the age of the universe, yet
+# here it came on the ninth day. Returns have **fat tails**, and their size comes in **clusters**,
+# which means that wild bars follow wild bars. Both are found in nearly every market
+# {cite:p}`cont2001`.
 
 # %% mystnb={"figure": {"caption": "Left: how often moves of a given size happen. Right: whether big moves follow big moves.", "name": "fig-candles-tails"}, "image": {"alt": "Two panels. On the left the real returns have far more moves beyond four standard deviations than a bell curve of the same width, which dies out there. On the right the autocorrelation of absolute returns starts at 0.19 and stays above zero for hours, while that of the returns themselves is near zero at every lag."}}
 z = returns / returns.std()
@@ -470,7 +478,7 @@ assert abs(returns.autocorr(1)) < 0.06
 #
 # Four bars of 15 minutes make one of an hour: first open, highest high, lowest low, last close,
 # summed volume. With a grid that has no holes it is a reshape. The first hour of the sample is
-# incomplete (it begins at 13:45), and so is the last one. Both are dropped.
+# incomplete, because it begins at 13:45, and so is the last one, and therefore both are dropped.
 
 # %%
 skip = 1  # bars before the first full hour
@@ -493,10 +501,10 @@ print(f"{len(hourly):,} hours from {hourly.index[0]} to {hourly.index[-1]}")
 # %% [markdown]
 # ## 6 Windows that cost nothing
 #
-# A net sees the last 60 bars at every bar. Written out, 5,469 such windows of 5 rows would
-# take nearly 60 times the memory of the table, for most bars would be stored 60 times. But window
-# $k+1$ is window $k$ moved by one bar. NumPy can describe all of them as **views**: the same
-# memory, walked through with other strides.
+# A net sees the last 60 bars at every bar. Written out, 5,469 such windows of 5 rows would take
+# nearly 60 times the memory of the table, because most bars would be stored 60 times. But window
+# $k+1$ is window $k$ moved by one bar, and so NumPy can describe all of them as **views**, which
+# means the same memory, walked through with other strides.
 
 # %%
 table = np.ascontiguousarray(sample.to_numpy().T)  # (5, bars)
@@ -512,19 +520,18 @@ assert np.shares_memory(windows[0], windows[LENGTH - 1])
 assert windows.shape == (len(sample) - LENGTH + 1, 5, LENGTH)
 
 # %% [markdown]
-# One step to the next window is 8 bytes, and so is one step to the next bar: that is the whole
-# trick. The view is read-only. Writing into one window would change sixty.
+# This works because one step to the next window is 8 bytes, and so is one step to the next bar.
+# The view is read-only, since writing into one window would change sixty.
 #
-# The axes are (window, channel, time), newest bar last. Every net in this book takes them in
+# The axes are (window, channel, time), newest bar last, and every net in this book takes them in
 # this order.
 
 # %% [markdown]
 # ## 7 A market with a known truth
 #
-# On real bars nobody knows which indicator matters when. A method that claims to find out
-# needs a test where the answer is known. `candles.synthetic` draws such a market. It
-# switches between three regimes, and in each of them one channel foretells the next bar, a
-# little.
+# On real bars nobody knows which indicator matters when, and so a method that claims to find out
+# needs a test where the answer is known. `candles.synthetic` draws such a market. It switches
+# between three regimes, and in each of them one channel foretells the next bar, a little.
 
 # %%
 market = candles.synthetic(N_SYNTHETIC, seed=0)
@@ -567,15 +574,15 @@ assert abs(rank["accumulating"]) < 0.05
 
 # %% [markdown]
 # The same channel foretells a rise in one regime and a fall in the other, and nothing in the
-# third. A net that weighs its channels the same at all times cannot use it. One that turns them
-# up and down could. Whether it does is the question of part II.
+# third. A net that weighs its channels the same at all times cannot use it, while one that turns
+# them up and down could. Whether it does is the question of part II.
 
 # %% [markdown]
 # ## What goes wrong
 #
-# *An hourly bar that knows the future.* We trade on 15 minutes and would like to see the hour
-# as well. Two lines of pandas join the hourly close to each quarter of an hour. Then we ask
-# a simple question: is the next return upwards when the hourly close lies above the price?
+# *An hourly bar that knows the future.* We trade on 15 minutes and would like to see the hour as
+# well, and two lines of pandas join the hourly close to each quarter of an hour. Then we ask a
+# simple question: is the next return upwards when the hourly close lies above the price?
 
 
 # %%
@@ -600,10 +607,10 @@ hours = pd.DataFrame({"close": sample["close"], "hourly close": careless})
 hours.loc["2021-10-20 12:00":"2021-10-20 12:45"].round(1)
 
 # %% [markdown]
-# At 12:00 the column already holds the close of 12:45. A bar is stamped with its open, so
-# the hour of 12:00 is *known* at 13:00. Carried forward from 12:00, it leaks up to 45 minutes of
-# future. The bar of 13:45 in our file was the opposite case of the same confusion: a bar
-# that was not yet closed, taken as closed.
+# At 12:00 the column already holds the close of 12:45. A bar is stamped with its open, so the
+# hour of 12:00 is *known* at 13:00, and when it is carried forward from 12:00, it leaks up to 45
+# minutes of future. The bar of 13:45 in our file was the opposite case of the same confusion: a
+# bar that was not yet closed, taken as closed.
 #
 # The fix is one shift: the hour of 12:00 becomes known together with its last quarter, the
 # bar stamped 12:45.
@@ -619,8 +626,8 @@ assert 0.80 < hit_rate(careless) < 0.82
 assert 0.50 < hit_rate(honest) < 0.55
 
 # %% [markdown]
-# The magic is gone. The few tenths above one half are no free lunch either: this is an
-# aggregate price whose closes wobble, and {ref}`ch-honest-evaluation` asks what such a
+# The advantage is gone. The few tenths above one half are no profit to count on either, because
+# this is an aggregate price whose closes wobble, and {ref}`ch-honest-evaluation` asks what such a
 # figure is worth.
 #
 # There is a test that finds every leak of this kind without any thought. **Cut the future off.
@@ -659,11 +666,11 @@ for join in (careless_join, honest_join):
 #
 # - A candle keeps five numbers of many trades. It is stamped with its open, in UTC, and counts
 #   only when it has closed.
-# - Real files are dirty. Ask `candles.check` first. It names all faults with their stamps and
-#   mends nothing.
+# - Real files are dirty, so ask `candles.check` first. It names all faults with their stamps and
+#   changes nothing.
 # - The worst errors pass every check: a bar that still forms, dollars for coins, the wrong clock,
 #   two symbols, a wrong unit. They are caught while reading, by asking.
-# - A mend is a rule that you can state: the later download wins the whole row, single holes are
+# - A fix is a rule that you can state: the later download wins the whole row, single holes are
 #   filled flat and listed, longer holes end the stretch.
 # - Returns have fat tails and come in clusters. Windows are views.
 # - A longer bar is known only when its last short bar has closed. Cutting off the future
@@ -690,8 +697,8 @@ print(f"{(gap != 0).sum()} close changes, by {gap.abs().max():.1f} USD")
 assert (gap != 0).sum() == 1
 
 # %% [markdown]
-# One close of 5,528, off by a quarter of a percent. No chart would show it.
-# A strategy that is tested on it would trade on a close that never was.
+# One close of 5,528 is off by a quarter of a percent, which no chart would show. Yet a strategy
+# that is tested on it would trade on a close that never was.
 #
 # ```{solution-end}
 # ```
@@ -743,8 +750,9 @@ with TemporaryDirectory() as folder:
 assert refused
 
 # %% [markdown]
-# London's clocks went back on the 31st. Each stamp from 01:00 to 01:45 names two moments, and
-# nothing in the file says which. Any answer would be a guess, so `read` refuses. Store UTC.
+# London's clocks went back on the 31st, so each stamp from 01:00 to 01:45 names two moments, and
+# nothing in the file says which. Any answer would be a guess, and therefore `read` refuses. To
+# avoid the question, store UTC.
 #
 # ```{solution-end}
 # ```
@@ -759,15 +767,15 @@ assert refused
 #
 # ```{solution} ex-candles-own
 # :class: dropdown
-# `candles.read` refuses the file and names all its faults at once; reindexing to the full grid
-# gives the stamps of the holes. Put beside each hole the size of the move across it, in typical
-# bars. Holes at quiet times are maintenance as a rule. Holes with a large move across them are
-# outages, which come when everybody wants to trade, and a backtest on such a file is too kind,
-# because it trades at prices that nobody could reach.
+# `candles.read` refuses the file and names all its faults at once, and reindexing to the full
+# grid gives the stamps of the holes. Put beside each hole the size of the move across it, in
+# typical bars. Holes at quiet times are maintenance as a rule. Holes with a large move across
+# them are outages, which come when everybody wants to trade, and a backtest on such a file is too
+# kind, because it trades at prices that nobody could reach.
 # ```
 #
 # ## Further reading
 #
-# {cite:t}`cont2001` collects the facts that returns of nearly all markets share.
+# {cite:t}`cont2001` collects the facts that returns of nearly all markets share, and
 # {cite:t}`lopezdeprado2018` (chapter 2) argues for bars cut by volume or by turnover instead of
 # by the clock. {ref}`ch-bring-your-own` takes your own file from here to a first result.

@@ -33,8 +33,8 @@ N_WALKS = 4_000  # random walks in "What goes wrong"
 # %% [markdown]
 # ## 1 Six questions to a market
 #
-# A picture has three channels: red, green and blue. What are the channels of a market? The
-# SE chapter names six groups. Each group asks one question.
+# A picture has three channels, red, green and blue, and so we may ask what the channels of a
+# market are. The SE chapter names six groups, and each group asks one question.
 #
 # | group | question |
 # |---|---|
@@ -45,7 +45,7 @@ N_WALKS = 4_000  # random walks in "What goes wrong"
 # | trend | which way, and for how long? |
 # | order flow | who is waiting to trade? |
 #
-# Five columns of candles answer the first five. The sixth needs an order book. One call
+# Five columns of candles answer the first five, while the sixth needs an order book. One call
 # computes them all, each from its own bar and older ones.
 
 # %%
@@ -61,10 +61,11 @@ assert sum(sizes.values()) == 34
 assert raw.index.equals(bars.index)
 
 # %% [markdown]
-# Look at three days of October 2021, one row a group. In the afternoon of the 20th the price
-# runs along its upper band, RSI passes 80, and +DI leaves −DI far behind. Three rows tell you
-# one thing: the price rose. Keep that in mind for section 7. ATR swells on the 20th, and
-# again on the 21st while the price falls. It does not ask which way.
+# Look at three days of October 2021, one row a group. In the afternoon of the 20th the price runs
+# along its upper band, RSI passes 80, and +DI leaves −DI far behind. These three rows tell you
+# one thing, that the price rose, and section 7 will ask how common such repetition is. ATR swells
+# on the 20th, and again on the 21st while the price falls, because it measures the size of a
+# movement and not its direction.
 
 # %% mystnb={"figure": {"caption": "Three days of real 15-minute bars, one row for each of five groups of channels.", "name": "fig-channels-days"}, "image": {"alt": "Five stacked line plots over three days in October 2021. The price climbs from about 61,000 to nearly 67,000 dollars on 20 October along its upper Bollinger band; there RSI passes 80 and +DI lies far above -DI. ATR rises on that day and again on the 21st, when the price falls."}}
 days = raw["2021-10-18 12:00":"2021-10-21 12:00"]
@@ -101,20 +102,21 @@ assert fall["close"] < run["close"]
 # ## 2 One channel by hand
 #
 # RSI, the relative strength index, asks which part of the recent movement went up
-# {cite:p}`wilder1978`. Split each change of the close into a gain $g_t = \max(\Delta_t, 0)$
-# and a loss $\ell_t = \max(-\Delta_t, 0)$. Average both. Then
+# {cite:p}`wilder1978`. Split each change of the close into a gain $g_t = \max(\Delta_t, 0)$ and a
+# loss $\ell_t = \max(-\Delta_t, 0)$, and average both. Then
 #
 # $$\mathrm{RSI}_t = 100\,\frac{\bar g_t}{\bar g_t + \bar\ell_t}.$$
 #
-# Try it with a pencil. A market goes up 2, down 1, up 2, down 1, for ever. The mean gain is
-# 1, the mean loss one half. RSI is $100 / 1.5 = 66.7$.
+# Try it with a pencil on a market that goes up 2, down 1, up 2, down 1, for ever. The mean gain
+# is 1 and the mean loss one half, so RSI is $100 / 1.5 = 66.7$.
 #
-# The averages are exponential. Wilder's moves a fourteenth of the way to each new value:
+# The averages are exponential: Wilder's moves a fourteenth of the way to each new value,
 #
 # $$\bar g_t = \bar g_{t-1} + \tfrac{1}{14}\,(g_t - \bar g_{t-1}).$$
 #
-# Where does it start? Not at zero: that would report a calm market that never was. It starts
-# with the plain mean of the first 14 changes. So there is no RSI for the first 14 bars.
+# Such an average needs a value to start from. That value is not zero, which would report a calm
+# market that never was, but the plain mean of the first 14 changes. So there is no RSI for the
+# first 14 bars.
 
 
 # %%
@@ -133,7 +135,8 @@ staircase = 100 + np.cumsum([2, -1] * 10)
 print(rsi_by_hand(staircase)[14].round(1))
 
 # %% [markdown]
-# `setrade` leaves this loop to TA-Lib, in compiled code. The two agree on every bar.
+# `setrade` leaves this loop to TA-Lib, which runs it in compiled code, and the two agree on every
+# bar.
 
 # %%
 np.testing.assert_allclose(raw["rsi"], rsi_by_hand(bars["close"]), rtol=1e-9)
@@ -143,8 +146,9 @@ assert raw["rsi"].isna().sum() == 14
 # ## 3 When is a channel known?
 #
 # <!-- number: 14, 50 from setrade/channels.py -->
-# RSI wants 14 changes, a 50-bar mean wants 50 bars. Before that the honest value is «not
-# known yet», which is NaN, and these first bars are the {term}`warm-up` of the channel. A zero would be a claim: RSI 0 says that the price only fell.
+# RSI wants 14 changes, a 50-bar mean wants 50 bars. Before that the honest value is «not known
+# yet», which is NaN, and these first bars are the {term}`warm-up` of the channel. A zero would be
+# a false claim, since an RSI of 0 says that the price only fell.
 #
 # The table shows the first bar, counted from 0, at which all channels of a group are known.
 
@@ -156,10 +160,10 @@ for group, names in channels.GROUPS.items():
         print(f"{group:10s} {first[list(names)].max():3d}")
 
 # %% [markdown]
-# The slowest is one of Ichimoku's lines, senkou B. It is the middle of the range of 52 bars,
-# *drawn 26 bars ahead*. The value that you see above bar $t$ was computed at bar $t - 26$:
-# $51 + 26 = 77$. Because it is old, it reacts late, and because it is
-# old, it cannot have seen a bar that comes after it.
+# The slowest is one of Ichimoku's lines, senkou B, which is the middle of the range of 52 bars,
+# *drawn 26 bars ahead*. The value that you see above bar $t$ was therefore computed at bar
+# $t - 26$, and the line is first known at bar $51 + 26 = 77$. Because it is old, it reacts late,
+# and because it is old, it cannot have seen a bar that comes after it.
 
 # %%
 middle = (bars["high"].rolling(52).max() + bars["low"].rolling(52).min()) / 2
@@ -167,9 +171,9 @@ np.testing.assert_allclose(raw["ichimoku_senkou_b"], middle.shift(26))
 assert first.max() == 77 == first["ichimoku_senkou_b"]
 
 # %% [markdown]
-# One channel never forgets its start. OBV, the on-balance volume, adds the volume of rising
-# bars and subtracts that of falling ones, from the first row on. Begin a week later and the
-# whole curve moves. Only its changes mean something.
+# One channel never forgets its start. OBV, the on-balance volume, adds the volume of rising bars
+# and subtracts that of falling ones, from the first row on. If you begin a week later, the whole
+# curve moves up or down by a constant, and therefore only its changes mean something.
 
 # %%
 week = 7 * 96
@@ -188,8 +192,8 @@ assert gap.std() < 1 < abs(gap.iloc[0])
 # $$\text{spread} = a - b, \qquad \text{imbalance} = \frac{\text{bid size} - \text{ask size}}
 # {\text{bid size} + \text{ask size}}.$$
 #
-# A bar may use the last snapshot *at or before its close*. Our first bar opens at 13:45, so
-# it closes at 14:00. Of these three snapshots it sees the first, and no other.
+# A bar may use the last snapshot *at or before its close*. Our first bar opens at 13:45 and
+# closes at 14:00, so of these three snapshots it sees the first, and no other.
 
 # %%
 hour = np.datetime64("2021-09-27T14:00:00", "ns")
@@ -205,12 +209,12 @@ assert flow["spread"].head(4).tolist() == [1, 2, 2, 3]
 assert flow["imbalance"].head(4).tolist() == [0.5, 0, 0, -0.6]
 
 # %% [markdown]
-# Real books come in {ref}`ch-order-book-images`. Here we go on without.
+# Real books come in {ref}`ch-order-book-images`, and until then we go on without them.
 #
 # ## 5 Raw units mislead
 #
-# Suppose that a strategy adds its channels up, and buys when the sum is large. The chapter we
-# started from does just that in its momentum strategy. What would the sum say?
+# Suppose that a strategy adds its channels up, and buys when the sum is large, as the chapter we
+# started from does in its momentum strategy. What would the sum say?
 
 # %%
 known = raw.dropna()
@@ -221,10 +225,11 @@ print(f"smallest RSI: {known['rsi'].min():.1f}")
 assert share["obv"] > 0.999 and len(share) == 31 + 1
 
 # %% [markdown]
-# OBV explains the sum to more than 99.9 %. The other 31 channels might as well be absent. And
-# RSI can never vote «sell»: it is always above zero.
+# OBV explains the sum to more than 99.9 %, so the other 31 channels might as well be absent. Nor
+# can RSI ever vote «sell», because it is always above zero.
 #
-# So a net gets **scale-free** forms. They follow four rules.
+# So a net gets **scale-free** forms, which do not depend on the unit of a price or a volume. They
+# follow four rules.
 #
 # | raw channel | scale-free form |
 # |---|---|
@@ -233,8 +238,8 @@ assert share["obv"] > 0.999 and len(share) == 31 + 1
 # | bounded: RSI, ADX, %B | a fraction; RSI and %B less one half |
 # | a volume | over its own average, less one |
 #
-# The close itself becomes its return. OBV becomes the signed share of the volume of the last
-# 20 bars, between −1 and 1, and forgets where the history began.
+# The close itself becomes its return. OBV becomes the signed share of the volume of the last 20
+# bars, which lies between −1 and 1 and forgets where the history began.
 
 # %%
 free = channels.compute(bars, scale_free=True)
@@ -277,10 +282,10 @@ assert moved.abs().max().max() < 1e-8
 # %% [markdown]
 # ```{admonition} Ties
 # :class: note
-# One library channel fails this test on some markets. ADX asks whether the high rose by more
-# than the low fell, and on a grid of ticks the two are sometimes *equal*. Multiply all prices
-# by a third: rounding makes them unequal, and a whole bar changes sides. `setrade` has its
-# own ADX, in which almost equal is equal. {ref}`ex-channels-3` shows the effect.
+# One library channel fails this test on some markets. ADX asks whether the high rose by more than
+# the low fell, and on a grid of ticks the two are sometimes *equal*. Multiply all prices by a
+# third, and rounding makes them unequal, so that a whole bar changes sides. `setrade` has its own
+# ADX, in which almost equal is equal, and {ref}`ex-channels-3` shows the effect.
 # ```
 #
 # ## 6 Standardise, with the past only
@@ -290,8 +295,9 @@ assert moved.abs().max().max() < 1e-8
 #
 # $$x' = \frac{x - \mu}{\sigma}.$$
 #
-# Which $\mu$ and $\sigma$? Those of the **training rows**. Later rows are scaled with the
-# same figures, whatever comes. `Standardizer` leaves rows with NaN out of the fit.
+# Here $\mu$ and $\sigma$ are those of the **training rows**, because later rows are not yet known
+# when the net is trained. They are scaled with the same figures, whatever comes. `Standardizer`
+# leaves rows with NaN out of the fit.
 
 # %%
 n_train = int(TRAIN_SHARE * len(free))
@@ -306,9 +312,9 @@ z = scaler.transform(test)
 print(z[["atr", "obv", "rsi", "roc"]].agg(["mean", "std"]).round(2))
 
 # %% [markdown]
-# On the training rows mean and deviation are 0 and 1, by construction. On the test rows they
-# are not. The ATR is higher there, and varies more, than before. That is no fault of the
-# scaling. It is news: the market became wilder, and the net is allowed to see it.
+# On the training rows mean and deviation are 0 and 1, by construction, but on the test rows they
+# are not. The ATR is higher there, and varies more, than before. That is no fault of the scaling:
+# the market became wilder, and this is information that the net is allowed to see.
 
 # %%
 assert scaler.rows == n_train - channels.WARM_UP
@@ -319,7 +325,8 @@ assert z["atr"].std() > 1.2
 # %% [markdown]
 # ## 7 How many channels are 32 channels?
 #
-# In the first figure three rows told the same story. How common is that? Correlate every pair.
+# In the first figure three rows told the same story. To see how common that is, correlate every
+# pair.
 
 # %% mystnb={"figure": {"caption": "Correlation of every pair of scale-free channels on real 15-minute bars. Lines separate the groups.", "name": "fig-channels-correlation"}, "image": {"alt": "A 32 by 32 heat map of correlations. Large dark blocks join the moving averages, bands, momentum and trend channels, mostly beyond plus or minus 0.7, while volume, ATR and ADX form narrow pale stripes that are correlated with almost nothing else."}}
 fig, ax = plt.subplots(figsize=(6.4, 5.8))
@@ -328,9 +335,9 @@ fig.colorbar(image, label="correlation", shrink=0.8)
 plt.show()
 
 # %% [markdown]
-# Dark blocks are copies, or mirror images. ROC and momentum are one number in two units. The
-# averages lie together, whatever their name or period. Every one of them is a distance from
-# the close, so when the close jumps, all of them do.
+# Dark blocks are copies, or mirror images. ROC and momentum, for example, are one number in two
+# units. The averages lie together, whatever their name or period, because every one of them is a
+# distance from the close, so when the close jumps, all of them do.
 
 # %%
 c = free.corr()
@@ -345,13 +352,13 @@ assert pairs["roc", "momentum"] > 0.95
 assert pairs["bollinger_middle", "keltner_middle"] > 0.95
 
 # %% [markdown]
-# One number sums it up. Take the eigenvalues $\lambda_i$ of the correlation matrix, divide by
-# their sum, and read them as probabilities $p_i$. The **effective rank** {cite:p}`roy2007`
-# is the exponential of their entropy:
+# One number summarises the whole table. Take the eigenvalues $\lambda_i$ of the correlation
+# matrix, divide by their sum, and read them as probabilities $p_i$. The **effective rank**
+# {cite:p}`roy2007` is the exponential of their entropy:
 #
 # $$\operatorname{erank} = \exp\Big(-\sum_i p_i \ln p_i\Big).$$
 #
-# For 32 independent channels it is 32. For 32 copies of one channel it is 1.
+# For 32 independent channels it is 32, and for 32 copies of one channel it is 1.
 
 
 # %%
@@ -373,14 +380,14 @@ assert 5.5 < effective_rank(free) < 6.2 < 31 < effective_rank(noise)
 assert effective_rank(raw) < effective_rank(free)
 
 # %% [markdown]
-# Our 32 channels are worth about six, and in raw units about four. That is a warning for what
-# follows. An SE block gives each channel a gate, and we shall want to read the gates. When
-# two channels say the same thing, a net can lean on either. A large gate on one of two copies
-# says nothing against the other. {ref}`ch-attention-by-regime` returns to this.
+# Our 32 channels are worth about six, and in raw units about four. That matters for what follows,
+# because an SE block gives each channel a gate, and we shall want to read the gates. When two
+# channels say the same thing, a net can lean on either, so a large gate on one of two copies says
+# nothing against the other. {ref}`ch-attention-by-regime` returns to this.
 #
 # ## What goes wrong
 #
-# Here is a line from many notebooks. It standardises the whole table at once.
+# Here is a line from many notebooks, which standardises the whole table at once.
 
 
 # %%
@@ -390,13 +397,13 @@ def standardise_all(bars):
 
 
 # %% [markdown]
-# It looks harmless, and every bar is treated alike. But the mean and the deviation know how
-# the story ends. If the price will rise, the whole-history mean lies high, and today's value
-# looks *low*. So low values are followed by rises. The net need not know anything about
-# markets to exploit that.
+# It looks harmless, and every bar is treated alike, but the mean and the deviation are computed
+# from bars that come later. If the price will rise, the whole-history mean lies high, and today's
+# value looks *low*, so that low values are followed by rises. The net need not know anything
+# about markets to exploit that.
 #
 # <!-- number: 100 by 600 − 500, the steps in the code below -->
-# Test it where nothing can be known: on random walks. Standardise the level at step 500, and
+# Test it where nothing can be known, on random walks: standardise the level at step 500, and
 # compare it with the move of the next 100 steps.
 
 # %%
@@ -425,11 +432,11 @@ assert np.corrcoef(leaking, future)[0, 1] < -0.4
 assert abs(np.corrcoef(honest, future)[0, 1]) < 3 / np.sqrt(N_WALKS)
 
 # %% [markdown]
-# The leaking column calls the next move of a random walk right about two times in three. No
-# model is that good; only the table knew.
+# The leaking column calls the next move of a random walk right about two times in three. No model
+# can do that on a random walk, so the knowledge came from the table.
 #
 # You need no random walks to catch such a column. **Cut off the future, compute again, and
-# compare.** Nothing at or before the cut may change.
+# compare**: nothing at or before the cut may change.
 
 
 # %%
@@ -448,9 +455,9 @@ print("whole history:", rows_that_change(standardise_all, bars, 2_999))
 print("past only:    ", rows_that_change(standardise_past, bars, 2_999))
 
 # %% [markdown]
-# All 3,000 rows of the first change, and none of the second. This is the **truncation test**.
-# It is the strongest test in the book, and it runs over every channel, in raw and scale-free
-# form, each time that the project is tested.
+# All 3,000 rows of the first change, and none of the second. This is the **truncation test**, the
+# strongest test in the book, and it runs over every channel, in raw and scale-free form, each
+# time that the project is tested.
 
 # %%
 assert rows_that_change(standardise_all, bars, 2_999) == 3_000
@@ -466,17 +473,19 @@ for scale_free in (False, True):
 # - Candles give 32 channels in five groups; a book adds two more.
 # - A channel that is not known yet is NaN. The slowest needs 77 older bars in raw units, and
 #   99 in scale-free form.
-# - In raw units the largest channel drowns the rest. Scale-free forms are ratios: no change
-#   of currency or lot moves them.
+# - In raw units the largest channel drowns the rest. Scale-free forms are ratios, so no change of
+#   currency or lot moves them.
 # - Mean and deviation come from the training rows. Statistics of the whole history let a
 #   model predict a random walk.
-# - The 32 channels are worth about six independent ones. Remember that when gates are read.
+# - The 32 channels are worth about six independent ones, which matters when gates are read.
 #
 # ## Exercises
 #
 # ```{exercise} ATR by hand ★
 # :label: ex-channels-1
-# The true range of a bar is the largest of high − low, |high − close before| and
+# The true range of a bar is the largest of high − low, |high − close before| and |low − close
+# before|. ATR is its Wilder average over 14 bars, seeded with the mean of the true ranges of bars
+# 1 to 14. Compute it and compare with `raw["atr"]`.
 # |low − close before|. ATR is its Wilder average over 14 bars, seeded with the mean of the
 # true ranges of bars 1 to 14. Compute it and compare with `raw["atr"]`.
 # ```
@@ -500,16 +509,16 @@ np.testing.assert_allclose(raw["atr"], average)
 #
 # ```{exercise} The fifth line of Ichimoku ★
 # :label: ex-channels-2
-# Charts draw a fifth Ichimoku line, the chikou span: the close, drawn 26 bars *back*. Why is
-# it not among our channels? Run the truncation test on it, and correlate chikou / close − 1
-# with the return of the next bar.
+# Charts draw a fifth Ichimoku line, the chikou span, which is the close, drawn 26 bars *back*.
+# Why is it not among our channels? Run the truncation test on it, and correlate chikou / close −
+# 1 with the return of the next bar.
 # ```
 #
 # ```{solution-start} ex-channels-2
 # :class: dropdown
 # ```
 #
-# The value drawn above bar $t$ is the close of bar $t + 26$. At bar $t$ nobody knows it. The
+# The value drawn above bar $t$ is the close of bar $t + 26$, which nobody knows at bar $t$. The
 # truncation test finds the 26 rows whose value comes from behind the cut.
 
 # %%
@@ -528,8 +537,8 @@ assert r > 0.1
 # <!-- number: 0.25 by the exercise -->
 # ```{exercise} A tie ★★
 # :label: ex-channels-3
-# Make bars on a tick grid of 0.25. Compute TA-Lib's ADX on the prices, and on the prices
-# divided by three. By how many points do they differ at most? And `setrade`'s?
+# Make bars on a tick grid of 0.25. Compute TA-Lib's ADX on the prices, and on the prices divided
+# by three. By how many points do they differ at most, and by how many does `setrade`'s?
 # ```
 #
 # ```{solution-start} ex-channels-3
@@ -556,9 +565,9 @@ assert ours.abs().max() < 1e-6
 #
 # ```{exercise} Fewer channels ★★
 # :label: ex-channels-4
-# Go through the scale-free channels in order. Keep one only if its correlation with every
-# channel kept so far is below 0.9 in size. How many are left, and what is their effective
-# rank? Use the training rows for the choice.
+# Go through the scale-free channels in order, and keep one only if its correlation with every
+# channel kept so far is below 0.9 in size. How many are left, and what is their effective rank?
+# Use the training rows for the choice.
 # ```
 #
 # ```{solution-start} ex-channels-4
@@ -589,14 +598,14 @@ assert effective_rank(test[kept]) > effective_rank(test)
 #
 # ```{solution} ex-channels-own
 # :class: dropdown
-# Use the training rows only, as section 6 does. Most copies are copies by formula: ROC and
-# momentum, the averages, the bands. These stay copies on any market, so expect a number that is not
-# far from ours. Where it differs, look which block of the correlation figure became paler: a market
-# with hours, such as shares, has volumes that say something new each morning.
+# Use the training rows only, as section 6 does. Most copies are copies by formula, such as ROC
+# and momentum, the averages, and the bands. These stay copies on any market, so expect a number
+# that is not far from ours. Where it differs, look which block of the correlation figure became
+# paler: a market with hours, such as shares, has volumes that say something new each morning.
 # ```
 #
 # ## Further reading
 #
-# RSI, ATR and ADX are Wilder's {cite:p}`wilder1978`. The effective rank is due to Roy and
+# RSI, ATR and ADX are Wilder's {cite:p}`wilder1978`, and the effective rank is due to Roy and
 # Vetterli {cite:p}`roy2007`. What an imbalance of the queues says about the next move of the
 # price is measured by Gould and Bonart {cite:p}`gould2016`.

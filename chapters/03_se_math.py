@@ -10,7 +10,7 @@
 # - derive its gradient and check it
 # - count its parameters and read what the reduction ratio costs in time
 # - draw gates over time on real bars, and say what they do not mean
-# - break the block with a normalisation that looks harmless, and mend it
+# - break the block with a normalisation that looks harmless, and fix it
 # ```
 #
 # *You need* {ref}`ch-candles` and {ref}`ch-channels`. *Runs* in under 30 s on two cores.
@@ -36,12 +36,12 @@ N_DAYS = 10  # days in the figure of gates over time
 # %% [markdown]
 # ## 1 One fader for each channel
 #
-# Think of a mixing desk. Each channel of the market has a fader: one for RSI, one for
-# volume, one for ATR. In a steady trend you may want to hear momentum and little else. In a
-# range, the Bollinger position may say more. Somebody has to move the faders.
+# Think of a mixing desk on which each channel of the market has a fader: one for RSI, one for
+# volume, one for ATR. In a steady trend you may want to hear momentum and little else, while in a
+# range the Bollinger position may say more. Somebody has to move the faders.
 #
-# A squeeze-and-excitation block {cite:p}`hu2018` lets a small net move them. It works in
-# three steps on a window $X$ with $C$ channels and $T$ bars.
+# A squeeze-and-excitation block {cite:p}`hu2018` lets a small net move them. It works in three
+# steps on a window $X$ with $C$ channels and $T$ bars.
 #
 # 1. **Squeeze.** Summarise each channel by one number, its mean over the window.
 # 2. **Excite.** Send the $C$ summaries through two small layers, and the result through a
@@ -69,15 +69,14 @@ N_DAYS = 10  # days in the figure of gates over time
 #
 # Here $\delta(a) = \max(a, 0)$ is the rectifier and $\sigma(a) = 1 / (1 + e^{-a})$ the sigmoid.
 #
-# The numbers $s_c$ are the **gates**. The sigmoid keeps them between 0 and 1. The first layer
-# narrows $C$ numbers to $C/r$, the second widens them again; $r$ is the **reduction ratio**.
-# All channels meet in the narrow layer, so the gate of RSI may depend on the volume.
+# The numbers $s_c$ are the **gates**, and the sigmoid keeps them between 0 and 1. The first layer
+# narrows $C$ numbers to $C/r$, the second widens them again; $r$ is the **reduction ratio**. All
+# channels meet in the narrow layer, so the gate of RSI may depend on the volume.
 
 # %% [markdown]
 # ## 2 With a pencil
 #
-# Take four channels, three bars and $r = 2$. The numbers are chosen so that you can follow
-# on paper.
+# Take four channels, three bars and $r = 2$, with numbers chosen so that you can follow on paper.
 
 # %%
 names = ["return", "volume", "range", "rsi"]
@@ -86,8 +85,10 @@ W1 = np.array([[1, -1, 0, 0], [0, 0, -1, 1]], float)  # (C/r, C)
 W2 = np.array([[1, 0], [-1, 0], [0, 1], [0, 2]], float)  # (C, C/r)
 
 # %% [markdown]
-# The means are $z = (2, 1, 2, 0)$. The first hidden unit compares return with volume:
-# $2 - 1 = 1$. The second compares RSI with range: $-2 + 0 = -2$, and $\delta$ turns it into
+# The means are $z = (2, 1, 2, 0)$. The first hidden unit compares return with volume, which gives
+# $2 - 1 = 1$. The second compares RSI with range, which gives $-2 + 0 = -2$, and $\delta$ turns
+# it into 0. So the logits are $(1, -1, 0, 0)$: return is turned up, volume down, and the other
+# two stay at a half, because the unit that drives them is silent.
 # 0. So the logits are $(1, -1, 0, 0)$: return is turned up, volume down, and the other two
 # stay at a half, because the unit that drives them is silent.
 
@@ -138,8 +139,8 @@ np.testing.assert_allclose(X_tilde[2], 1.0)  # 2 times a half
 # %% [markdown]
 # ## 3 In PyTorch
 #
-# A net sees many windows at once, so the tensor is `(batch, channels, time)`, newest bar
-# last. Two linear layers on the squeezed vector are all there is to learn.
+# A net sees many windows at once, so the tensor is `(batch, channels, time)`, newest bar last.
+# Two linear layers on the squeezed vector are all there is to learn.
 
 
 # %%
@@ -157,7 +158,7 @@ class SmallSE(nn.Module):
 
 # %% [markdown]
 # We copy the pencil's weights into it, and into the block that the rest of the book uses,
-# `setrade.se.SEBlock`. All three agree.
+# `setrade.se.SEBlock`, and all three agree.
 
 # %%
 small, block = SmallSE(4, reduction=2), se.SEBlock(4, reduction=2)
@@ -171,9 +172,10 @@ for net in (small, block):
 
 # %% [markdown]
 # Two details of `SEBlock` are worth knowing. Its hidden layer never has fewer than one unit,
-# whatever the ratio. And its weights start from numbers on both sides of zero, with standard
-# deviation $\sqrt{2/(n_\text{in} + n_\text{out})}$ {cite:p}`glorot2010`. {ref}`ex-se-2`
-# shows what happens otherwise.
+# whatever the ratio, because without a unit no summary would reach the gates. And its weights
+# start from numbers on both sides of zero, with standard deviation
+# $\sqrt{2/(n_\text{in} + n_\text{out})}$ {cite:p}`glorot2010`. {ref}`ex-se-2` shows what happens
+# otherwise.
 
 # %%
 assert se.SEBlock(4, reduction=100).excite.hidden == 1
@@ -188,8 +190,8 @@ print(block.gates(x).detach().numpy().round(3))
 # $$\frac{\partial L}{\partial s_c} = \sum_t g_{ct}\, x_{ct}, \qquad
 # d_c = s_c (1 - s_c)\, \frac{\partial L}{\partial s_c}.$$
 #
-# It reaches a bar on two paths. One is the multiplication itself. The other goes through the
-# squeeze, and there it is the same for all bars of a channel:
+# It reaches a bar on two paths. One is the multiplication itself, while the other goes through
+# the squeeze, and there it is the same for all bars of a channel:
 #
 # $$\frac{\partial L}{\partial x_{ct}} = \underbrace{s_c\, g_{ct}}_{\text{scale}} \;+\;
 # \underbrace{\frac{1}{T} \Big[ W_1^\top \big( \mathbb 1[W_1 z + b_1 > 0] \odot W_2^\top d \big)
@@ -208,10 +210,10 @@ block(x).backward(torch.tensor(g, dtype=torch.float32)[None])
 np.testing.assert_allclose(x.grad[0], by_hand, rtol=1e-5, atol=1e-7)
 
 # %% [markdown]
-# Two facts follow from the formula. The factor $s(1-s)$ is at most a quarter, and close to 0
-# when a gate is nearly shut or fully open: such a gate learns slowly. And a hidden unit that
-# is silent for a window passes nothing back. The pencil block has such a unit, the second
-# one, and its weights receive a gradient of exactly zero.
+# Two facts follow from the formula. The factor $s(1-s)$ is at most a quarter, and close to 0 when
+# a gate is nearly shut or fully open, so that such a gate learns slowly. And a hidden unit that
+# is silent for a window passes nothing back. The pencil block has such a unit, the second one,
+# and its weights receive a gradient of exactly zero.
 
 # %%
 print(block.excite.reduce.weight.grad.numpy().round(3) + 0)  # + 0: no -0
@@ -221,10 +223,10 @@ assert (block.excite.reduce.weight.grad[0, :3].abs() > 0.1).all()
 # %% [markdown]
 # ## 5 What the reduction ratio costs
 #
-# The weights number $C \cdot C/r + C/r \cdot C = 2C^2/r$, and the biases $C + C/r$. The
-# SE chapter says: a smaller $r$ gives more capacity at a higher cost, and for
-# 10 to 50 channels $r = 4$ or $r = 2$ is recommended. The first half is a formula. We can
-# count it, and we can measure its price in time.
+# The weights number $C \cdot C/r + C/r \cdot C = 2C^2/r$, and the biases $C + C/r$. The SE
+# chapter says that a smaller $r$ gives more capacity at a higher cost, and recommends $r = 4$ or
+# $r = 2$ for 10 to 50 channels. The first half is a formula, so we can count it, and we can
+# measure its price in time.
 
 # %%
 ratios = (1, 2, 4, 8, 16)
@@ -281,13 +283,13 @@ assert relative[32].max() / relative[32].min() < 1.5  # nothing that a trader wo
 assert relative[512]["r1"] > relative[512]["r16"]
 
 # %% [markdown]
-# With 32 channels the ratio hardly changes the time: reading and writing the window costs
-# more than the two tiny layers. With 512 channels, as deep inside a picture net, it does.
-# So for a handful of indicators the cost is no reason to choose $r = 4$ over $r = 1$.
+# With 32 channels the ratio hardly changes the time, because reading and writing the window costs
+# more than the two tiny layers. With 512 channels, as deep inside a picture net, it does. So for
+# a handful of indicators the cost is no reason to choose $r = 4$ over $r = 1$.
 #
-# What is left is capacity. All gates are functions of $C/r$ numbers. Over many windows the
-# logits therefore span no more than $C/r$ dimensions: with $r = 8$ and 16 channels, two.
-# Sixteen faders hang on two strings.
+# What is left is capacity. All gates are functions of $C/r$ numbers, and over many windows the
+# logits therefore span no more than $C/r$ dimensions: with $r = 8$ and 16 channels, two. The
+# sixteen faders then cannot move independently, because only two numbers move them all.
 
 # %%
 torch.manual_seed(0)
@@ -301,15 +303,15 @@ for r in (1, 2, 4, 8):
 
 # %% [markdown]
 # <!-- number: 50 from book/claims.yml -->
-# Whether $r = 4$ or $r = 2$ *predicts* better on 10 to 50 channels is a claim about markets.
-# Nothing in this chapter can decide it. Its evidence, or the lack of it, is listed in the
+# Whether $r = 4$ or $r = 2$ *predicts* better on 10 to 50 channels is a claim about markets,
+# which nothing in this chapter can decide. Its evidence, or the lack of it, is listed in the
 # claims ledger, after the tools of {ref}`ch-honest-evaluation` are in place.
 
 # %% [markdown]
 # ## 6 Gates over time on real bars
 #
-# Now real candles. We take the eight channels that the SE chapter names in its
-# table of regimes, without units, and standardise them with the first 70 % of the bars.
+# Now we turn to real candles. We take the eight channels that the SE chapter names in its table
+# of regimes, without units, and standardise them with the first 70 % of the bars.
 
 # %%
 eight = ["rsi", "macd", "adx", "volume", "atr"]
@@ -320,7 +322,7 @@ n_train = int(0.7 * len(features))
 scaled = channels.Standardizer().fit(features[:n_train]).transform(features)
 
 # %% [markdown]
-# One window ends at each bar. `unfold` cuts them as views, `(N, 8, 60)`.
+# One window ends at each bar, and `unfold` cuts them as views, `(N, 8, 60)`.
 
 # %%
 values = torch.tensor(scaled.to_numpy(), dtype=torch.float32)
@@ -340,10 +342,10 @@ plots.gates_over_time(bars.close[shown.index], shown)
 plt.show()
 
 # %% [markdown]
-# It looks like insight. The strip reacts to the market, some channels brighten as others
+# It looks like insight, because the strip reacts to the market, some channels brighten as others
 # darken, and one could tell a story about each hour. But nothing was trained. The gates move
-# because their input moves; which channel they favour was decided by the random numbers that
-# we drew.
+# because their input moves; which channel they favour was decided by the random numbers that we
+# drew.
 
 # %%
 assert shown.std().min() > 0  # every gate moves
@@ -351,7 +353,7 @@ assert (G > 0).all(axis=None)
 assert (G < 1).all(axis=None)
 
 # %% [markdown]
-# To see it, draw the block many times. For each draw, take the mean gate of each channel.
+# To see it, draw the block many times, and for each draw take the mean gate of each channel.
 
 
 # %%
@@ -384,16 +386,16 @@ assert winner.max() < 0.30
 assert abs(agreement.mean()) < 0.05
 
 # %% [markdown]
-# Every channel wins sometimes, and two draws agree no better than chance. Untrained gates
-# are not importance. {ref}`ch-attention-by-regime` asks what *trained* gates are worth, and
-# uses markets with a planted truth to find out.
+# Every channel wins sometimes, and two draws agree no better than chance, so untrained gates do
+# not tell which channel is important. {ref}`ch-attention-by-regime` asks what *trained* gates are
+# worth, and uses markets with a planted truth to find out.
 
 # %% [markdown]
 # ## What goes wrong
 #
 # A popular recipe scales each window by itself: subtract its mean, divide by its standard
-# deviation. Nothing from the future leaks in, every window looks alike to the net. Then the
-# mean squeeze takes the mean of each channel, and that is zero, by construction.
+# deviation. Nothing from the future leaks in, and every window looks alike to the net. But then
+# the mean squeeze takes the mean of each channel, and that is zero, by construction.
 
 # %%
 raw = torch.tensor(features.to_numpy(), dtype=torch.float32).unfold(0, LENGTH, 1)[::10]
@@ -404,12 +406,13 @@ print(f"gates from {dead.min():.3f} to {dead.max():.3f}")
 assert (dead - 0.5).abs().max() < 1e-4
 
 # %% [markdown]
-# Every gate of every window is one half. The block has become a division by two. Training
-# does not help much: only the biases can still move the gates, so they end as constants.
-# No error is raised, the loss goes down, and the block does nothing.
+# Every gate of every window is one half, so the block has become a division by two. Training does
+# not help much: only the biases can still move the gates, so they end as constants. No error is
+# raised, the loss goes down, and the block does nothing.
 #
-# The cure is to scale with statistics of the *training bars*, the same for every window, as
-# section 6 did. Then a window in which volume is high has a high mean, and the gate can know.
+# The fix is to scale with statistics of the *training bars*, the same for every window, as
+# section 6 did. Then a window in which volume is high has a high mean, and the gate can respond
+# to it.
 
 # %%
 with torch.no_grad():
@@ -426,22 +429,24 @@ assert alive.std(0).max() > 100 * dead.std(0).max()
 #   hidden units and saturated gates pass little or nothing.
 # - The block has $2C^2/r + C + C/r$ parameters. For tens of channels the ratio costs next to
 #   no time; it limits how independently the gates can move.
-# - Gates that were never trained follow the market too, and mean nothing.
-# - Scaling each window by itself silences the mean squeeze.
+# - Gates that were never trained follow the market too, because their input does, and mean
+#   nothing.
+# - Scaling each window by itself makes every mean zero, and so the mean squeeze passes nothing
+#   on.
 #
 # ## Exercises
 #
 # ```{exercise} The same bars in another order ★
 # :label: ex-se-1
-# In the pencil example the returns are 1, 2, 3. Let them be 3, 2, 1 instead. Which gates
+# In the pencil example the returns are 1, 2, 3. If they were 3, 2, 1 instead, which gates would
 # change? Answer before you compute.
 # ```
 #
 # ```{solution-start} ex-se-1
 # :class: dropdown
 # ```
-# None. The mean of the row is still 2, so $z$, the hidden units and the gates are the same:
-# the mean squeeze does not know the order of bars. {ref}`ch-squeeze-variants` looks for
+# No gate changes. The mean of the row is still 2, so $z$, the hidden units and the gates are the
+# same: the mean squeeze does not know the order of bars. {ref}`ch-squeeze-variants` looks for
 # squeezes that do.
 
 # %%
@@ -482,17 +487,17 @@ assert (both < 0.5).float().mean() > 0.2
 #
 # ```{exercise} A budget of parameters ★★
 # :label: ex-se-3
-# You have 50 channels and may spend 1,000 parameters on the block, biases included. Which
-# whole number is the smallest $r$ that fits? Work it out, then count. Mind that the hidden
-# layer has $\lfloor C/r \rfloor$ units.
+# You have 50 channels and may spend 1,000 parameters on the block, biases included. Which whole
+# number is the smallest $r$ that fits? Work it out, then count, and mind that the hidden layer
+# has $\lfloor C/r \rfloor$ units.
 # ```
 #
 # ```{solution-start} ex-se-3
 # :class: dropdown
 # ```
-# With $h$ hidden units the block has $2 \cdot 50\,h + 50 + h = 101\,h + 50$ parameters. At
-# most 1,000 means $h \le 9$. The first $r$ with $\lfloor 50/r \rfloor \le 9$ is 6, which
-# gives $h = 8$ and 858 parameters. No $r$ gives 9.
+# With $h$ hidden units the block has $2 \cdot 50\,h + 50 + h = 101\,h + 50$ parameters, and at
+# most 1,000 of them means $h \le 9$. The first $r$ with $\lfloor 50/r \rfloor \le 9$ is 6, which
+# gives $h = 8$ and 858 parameters, while no $r$ gives 9.
 
 # %%
 assert n_parameters(50, 5) == 1060
@@ -508,7 +513,8 @@ assert 9 not in [50 // r for r in range(1, 51)]
 # :label: ex-se-own
 # Compute channels of your own bars, standardise them on the first 70 %, and draw an untrained
 # block over them, as section 6 did. Write down which channel it favours and a sentence that
-# explains why it should. Then draw nineteen more blocks. How many of them support your sentence?
+# explains why it should. Then draw nineteen more blocks, and count how many of them support your
+# sentence.
 # ```
 #
 # ```{solution} ex-se-own
@@ -522,5 +528,6 @@ assert 9 not in [50 // r for r in range(1, 51)]
 #
 # ## Further reading
 #
-# The block and its ablations: {cite:t}`hu2018`; the version on arXiv
-# also varies the squeeze, the excitation and the place of the block. How to draw weights: {cite:t}`glorot2010`.
+# The block and its ablations are by {cite:t}`hu2018`; the version on arXiv also varies the
+# squeeze, the excitation and the place of the block. How to draw weights is the subject of
+# {cite:t}`glorot2010`.

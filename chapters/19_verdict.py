@@ -47,11 +47,11 @@ NUM_EPOCHS = 3  # of the small recomputation
 # | EfficientNet-B3 | 41.7 % | 1.68 | −15.7 % |
 # | buy and hold | 18.4 % | 0.73 | −42.1 % |
 #
-# Nobody can check the first row: no weights, no code that ran, no fees are given. The second row
-# anybody can check. Buying needs no model.
+# Nobody can check the first row, because no weights, no code that ran and no fees are given. The
+# second row can be checked by anybody, since buying needs no model.
 #
-# So begin there. Two prices are enough for the return. The bar of 2022-01-01 00:00 opened at
-# 46,200.5, the last one of 2024 closed at 93,530.
+# So we begin with the second row, where two prices are enough for the return. The bar of 2022-01-01
+# 00:00 opened at 46,200.5, the last one of 2024 closed at 93,530.
 
 # %%
 by_hand = (93_530 / 46_200.5) ** (1 / 3) - 1
@@ -65,13 +65,15 @@ print(f"drawdown on hourly closes  {hold['max_drawdown']:.1%}")
 assert abs(by_hand - hold["annual_return"]) < 0.01
 
 # %% [markdown]
-# Not the 18.4 % that is claimed, and not −42.1 %. Who bought and held went through a fall of two thirds. A table whose
-# simplest row is wrong deserves to be measured row by row.
+# The return is not the 18.4 % that is claimed, and the drawdown is not −42.1 %: buying and holding
+# meant a fall of two thirds. A table whose simplest row is wrong deserves to be measured row by
+# row.
 #
 # ## 2 What makes a verdict
 #
-# A claim is a number, or a direction. What we measure is a number with an interval. Holding one
-# against the other gives three answers, and it takes five lines to write them down.
+# A claim is a number, or a direction. What we measure is a number with an interval. When one is
+# held against the other, there are three possible answers, and it takes five lines to write them
+# down.
 
 # %%
 def judge(claimed, low, high, precise):
@@ -83,10 +85,10 @@ def judge(claimed, low, high, precise):
 print(judge(1.84, -0.9, 1.1, 0.4), "|", judge(0.1, -0.9, 1.1, 0.4))
 
 # %% [markdown]
-# The third answer matters. An interval from −0.9 to 1.1 contains almost everything one could
-# claim. To call that «holds» would be a gift; so a claimed number holds only when it lies inside an
-# interval narrow enough to say something. Otherwise the verdict is **undecided**: the data do not
-# tell.
+# The third answer matters, because an interval from −0.9 to 1.1 contains almost everything one
+# could claim. To call that «holds» would prove nothing, so a claimed number holds only when it lies
+# inside an interval narrow enough to say something. Otherwise the verdict is **undecided**, which
+# means that the data do not tell.
 #
 # A direction («SE is better») is simpler. It holds when the whole interval of the difference
 # lies above zero, fails when it lies below, and is undecided when zero is inside.
@@ -132,14 +134,14 @@ assert (edges[1:] - edges[:-1]).max() < pd.Timedelta("138D")
 # %% [markdown]
 # <!-- number: 5.5, 1 from setrade/costs.py -->
 # <!-- number: 2,000 from setrade/study/summary.py -->
-# Six nets, ten seeds, eight folds: 480 trainings. The nets differ in the SE block only: none, or
-# one of five squeezes. All settings were fixed on synthetic markets, in chapter
-# {ref}`ch-se-trader`; nothing was tuned on these bars. Fees are a taker's 5.5 basis points a side, slippage
-# is 1, and each position pays or earns the funding of its hours.
+# Six nets, ten seeds and eight folds make 480 trainings. The nets differ in the SE block only:
+# none, or one of five squeezes. All settings were fixed on synthetic markets, in chapter
+# {ref}`ch-se-trader`; nothing was tuned on these bars. Fees are a taker's 5.5 basis points a side,
+# slippage is 1, and each position pays or earns the funding of its hours.
 #
-# An interval has to hold two kinds of luck. Another seed would have drawn other weights. Other days
-# would have been another market. So 2,000 histories are redrawn, each with seeds taken with
-# replacement, the same for all nets. The days are redrawn in one of two ways.
+# An interval has to hold two kinds of luck, because another seed would have drawn other weights,
+# and other days would have been another market. So 2,000 histories are redrawn, each with seeds
+# taken with replacement, the same for all nets. The days are redrawn in one of two ways.
 #
 # - Return, Sharpe ratio and drawdown follow from daily returns. They redraw stretches of days, ten
 #   on average.
@@ -148,10 +150,10 @@ assert (edges[1:] - edges[:-1]).max() < pd.Timedelta("138D")
 #
 # ### Few folds
 #
-# The second way is the weaker one. Eight folds, redrawn, spread less than eight new folds would, and
-# the interval comes out too narrow. How much? Make worlds in which the truth is zero, and in which
-# folds, and seeds within a fold, differ as the accuracies of this study do. Then count how often
-# the interval holds the zero.
+# The second way is the weaker one, because eight folds, redrawn, spread less than eight new folds
+# would, and the interval comes out too narrow. To see by how much, make worlds in which the truth
+# is zero, and in which folds, and seeds within a fold, differ as the accuracies of this study do.
+# Then count how often the interval holds the zero.
 
 # %%
 spread = stored["accuracy_spread"]  # standard deviations
@@ -180,9 +182,9 @@ assert 0.77 < three < 0.84
 
 # %% [markdown]
 # <!-- number: 95 by the level of the intervals -->
-# Called 95 %, and it holds the truth in nine worlds of ten with eight folds. With three folds and two
-# seeds, as for the pictures of section 6, in four of five. Keep that in mind where a claim lies just
-# outside such an interval.
+# An interval that is called 95 % holds the truth in nine worlds of ten with eight folds, and with
+# three folds and two seeds, as for the pictures of section 6, in four of five. Keep that in mind
+# where a claim lies just outside such an interval.
 #
 # ### The table
 
@@ -220,8 +222,8 @@ for name in claimed:
 assert table["sharpe"]["mean"]["high"] < 1.84
 
 # %% [markdown]
-# The dots nearly coincide. The claim, though, is about the difference. Here it is, paired: the same seeds, the
-# same days.
+# The dots nearly coincide, but the claim is about the difference. Here it is, paired, which means
+# over the same seeds and the same days.
 
 # %%
 margin = {}
@@ -237,16 +239,16 @@ assert max(margin, key=margin.get) == "sharpe"
 # %% [markdown]
 # All five intervals contain zero, so whether SE is better at all stays undecided. The last number
 # compares two distances from our estimate: to the claimed gain, and to the upper end of the
-# interval. Beyond 1 the claim lies outside, and our five lines of code say «fails». The Sharpe ratio lies
-# outside by far, the other four lie near the end. Before that decides anything, three questions
-# have to be asked of the *instrument*.
+# interval. Beyond 1 the claim lies outside, and our five lines of code say «fails». The Sharpe
+# ratio lies outside by far, while the other four lie near the end. Before that decides anything,
+# three questions have to be asked about the *measurement* itself.
 #
 # ### Is the interval as wide as it should be?
 #
 # **Few folds.** The win rate and the profit factor have intervals from eight folds. For a mean of
-# eight numbers, redrawing them spreads $\sqrt{7/8}$ as widely as it should. And an interval takes not
-# 1.96 standard errors to each side but $t_7$ of them, from Student's $t$ with seven degrees of
-# freedom.
+# eight numbers, redrawing them spreads $\sqrt{7/8}$ as widely as it should. Besides, an interval
+# takes not 1.96 standard errors to each side but $t_7$ of them, from Student's $t$ with seven
+# degrees of freedom.
 #
 # **Many questions.** This table is asked twenty of them: five figures without SE, with SE, the gain, and
 # whether there is one. If all twenty claims were true, one false «fails» would be expected, because
@@ -278,13 +280,13 @@ for name in claimed:
 # ### Could we have seen it?
 #
 # <!-- number: 16, 48 from studies/se_seen.py -->
-# «Nothing was found» is news only where something would have been. So plant what was claimed, in the
-# *real* bars, and send the same pipeline to look for it. What is planted is a signal that every
-# net can read: whether volume over the last 16 bars lies above that of the last 48. It
-# foretells each next bar, as weakly as it takes for somebody who always follows it to earn just the
-# claimed figure, after all costs. Volatility, tails and volume stay those of the real bars
-# (`evidence.plant`). Then come eight folds and two seeds, each judged alone (`se_seen.json`).
-# **Seen** means that both seeds' intervals lie above what no skill earns.
+# «Nothing was found» tells us something only where an effect would have been found if it had been
+# there. So plant what was claimed, in the *real* bars, and let the same pipeline look for it. What
+# is planted is a signal that every net can read: whether volume over the last 16 bars lies above
+# that of the last 48. It foretells each next bar, as weakly as it takes for somebody who always
+# follows it to earn just the claimed figure, after all costs. Volatility, tails and volume stay
+# those of the real bars (`evidence.plant`). Then come eight folds and two seeds, each judged alone
+# (`se_seen.json`). **Seen** means that both seeds' intervals lie above what no skill earns.
 
 # %%
 planted = results.load("se_seen")["results"]
@@ -303,9 +305,9 @@ assert not any(one["found"] for one in sharpes["mean"]["tries"])
 assert all(row["word"] == "learned" for row in planted["learned"].values())
 
 # %% [markdown]
-# In a market where a Sharpe ratio of 1.84 was there for the taking, nets with SE took less than half of
-# it, and neither seed can be told from no skill. They did learn: on validation each set lost less than
-# the class shares. But an effect as weak as that drowns in three years of this market's noise.
+# In a market where a Sharpe ratio of 1.84 could be had, nets with SE took less than half of it, and
+# neither seed can be told from no skill. They did learn, since on validation each set lost less
+# than the class shares, but an effect as weak as that drowns in three years of this market's noise.
 #
 # So our own result has to shrink. An interval that would have missed 1.84 when it was there cannot say
 # that it is not. Where the claimed size was not seen, the ledger turns «fails» into **undecided**:
@@ -322,7 +324,7 @@ assert "holds" not in verdicts
 
 # %% [markdown]
 # That is less than the figure above seems to promise, and it is what three years of one market can
-# carry. The claims are not confirmed by it either: no row of this table holds.
+# carry. The claims are not confirmed by it either, since no row of this table holds.
 #
 # The other four squeezes do no better:
 
@@ -345,9 +347,10 @@ assert not clear
 
 # %% [markdown]
 # <!-- number: 16 from book/results/se_real.json -->
-# The last column says why. The **rank correlation** asks whether a higher score of the net goes with
-# a higher return over the next 16 hours; money and costs play no part in it. It is 0.015 or so, with zero
-# inside. A block that reweights channels cannot bring out what the channels do not hold.
+# The last column says why, because the **rank correlation** asks whether a higher score of the net
+# goes with a higher return over the next 16 hours, and money and costs play no part in it. It is
+# 0.015 or so, with zero inside. A block that reweights channels cannot bring out what the channels
+# do not hold.
 #
 # ### Did the nets learn?
 #
@@ -375,22 +378,23 @@ for model, row in stored["learned"].items():
 
 # %% [markdown]
 # <!-- number: 0.0005 from setrade/study/experiment.py -->
-# They learned, a little. Of the direction it was hardly anything, as the rank correlation above says; so
-# what they learned may be how *much* the price will move, which tells «hold» from the rest. That is a
-# guess, which we did not test. Two cautions. The best epoch was chosen on the very bars that judge it here, so the gain is a little too
-# kind. And the runs share bars, so the interval is too narrow.
+# They learned a little. Of the direction it was hardly anything, as the rank correlation above
+# says, so what they learned may be how *much* the price will move, which tells «hold» from the
+# rest. That is a guess, which we did not test. Two things make this result look better than it is:
+# the best epoch was chosen on the very bars that judge it here, so the gain is a little too large,
+# and the runs share bars, so the interval is too narrow.
 #
-# The **gates** are another matter. Each run stored its mean gates before training and after it, and
-# their order is the one they were drawn in: the rank correlation of start and end is 0.95 and more. At
-# 0.0005, the rate that lost least on planted markets, a gate stays near the random weight that it began
-# with. Section 5 tries a rate at which gates move.
+# The **gates** are another matter, for they hardly moved. Each run stored its mean gates before
+# training and after it, and their order is the one they were drawn in: the rank correlation of
+# start and end is 0.95 and more. At 0.0005, the rate that lost least on planted markets, a gate
+# stays near the random weight that it began with. Section 5 tries a rate at which gates move.
 #
 # ### Against something strong
 #
-# What would plain tools have found in the same windows? Each of them gets the newest value, the mean
-# and the spread of every channel over the window of the nets; the same folds; the same threshold and
-# costs. What they have to choose, they choose on validation. Two rules bet with the last move and
-# against it, one holds all the time, and the class shares never trade.
+# What would plain tools have found in the same windows? Each of them gets the newest value, the
+# mean and the spread of every channel over the window of the nets; the same folds; the same
+# threshold and costs. What these tools have to choose, they choose on validation. Two rules bet
+# with the last move and against it, one holds all the time, and the class shares never trade.
 
 # %%
 beside = stored["baselines"]
@@ -415,13 +419,13 @@ for model in ("ridge", "logistic", "boosted"):
 
 # %% [markdown]
 # A linear model and trees are simpler than nets, and no net ranks the next hours better than the
-# trees' interval allows. Whatever these nets found in the channels, no net is needed to find it. And none of the forecasts pays: whoever bought and held did better than each model on
-# numbers.
+# trees' interval allows. Whatever these nets found in the channels, no net is needed to find it.
+# And none of the forecasts pays, since buying and holding did better than each model on numbers.
 #
-# Chapter {ref}`ch-transfer-learning` has a stronger row. On the bars of 2024, trees on plain numbers
-# ranked the next twelve hours with a correlation well above zero, and pictures with features from
-# ImageNet did worse than those numbers. So **numbers beat pictures** there. Is it a discovery? Ask
-# the same kind of model, on the same symbol, in other years:
+# Chapter {ref}`ch-transfer-learning` has a stronger row: on the bars of 2024, trees on plain
+# numbers ranked the next twelve hours with a correlation well above zero, and pictures with
+# features from ImageNet did worse than those numbers. So **numbers beat pictures** there. To see
+# whether this is a discovery, ask the same kind of model, on the same symbol, in other years:
 
 # %%
 moved = results.load("transfer")["results"]["real"]["candles"]
@@ -447,8 +451,8 @@ assert max(others.values()) < then["estimate"] / 2
 #
 # ### A small part, again
 #
-# A stored result asks for trust. So here is one run of the same experiment, by the same functions, on
-# the embedded sample: the net without SE and with it, one fold.
+# A stored result asks for trust, so here is one run of the same experiment, by the same functions,
+# on the embedded sample: the net without SE and with it, one fold.
 
 # %%
 import tempfile
@@ -480,11 +484,11 @@ assert pairs["least"] - 0.02 <= gap <= pairs["largest"] + 0.02
 # ## 4 The price of having searched
 #
 # Six nets and ten seeds are sixty tries. Two more studies looked at the same three years: three
-# reduction ratios, and the pictures of section 6. The best of so many looks good by chance alone. Two
-# tools of chapter {ref}`ch-honest-evaluation` take that into account. The {term}`deflated Sharpe ratio` asks
-# whether the best run beats what the best of so many coins would show. It takes one pool of tries;
-# a run that two studies share counts once (`se_real.json`, `reductions_real.json`,
-# `pictures_real.json`).
+# reduction ratios, and the pictures of section 6. The best of so many looks good by chance alone,
+# and two tools of chapter {ref}`ch-honest-evaluation` take that into account. The
+# {term}`deflated Sharpe ratio` asks whether the best run beats what the best of so many coins would
+# show. It takes one pool of tries; a run that two studies share counts once (`se_real.json`,
+# `reductions_real.json`, `pictures_real.json`).
 
 # %%
 def deflate(names):
@@ -512,18 +516,18 @@ scatter = {name: np.std(list(sharpes.values())) for name, sharpes in found.items
 assert scatter["pictures_real"] > scatter["se_real"]
 
 # %% [markdown]
-# A Sharpe ratio that would please anybody; and the best of so many skill-less runs is expected to look
-# about as good, or better. Neither pool comes near the 0.95 that one would ask for; coins give
-# about one half. (The number is one minus a p-value, not a probability that the run has skill.) The
-# second is the lower one for two reasons: there are more tries, and the nets on pictures scatter
-# more widely than those on channels.
+# This Sharpe ratio looks good, and yet the best of so many runs without skill is expected to look
+# about as good, or better. Neither pool comes near the 0.95 that one would ask for, while coins
+# give about one half. (The number is one minus a p-value, not a probability that the run has
+# skill.) The second is the lower one for two reasons: there are more tries, and the nets on
+# pictures scatter more widely than those on channels.
 #
-# The count is still too kind. Chapters 13 to 16 looked at 2024 as well, and their nets are not in the
-# pool.
+# The count is still too low, because chapters 13 to 16 looked at 2024 as well, and their nets are
+# not in the pool.
 #
-# The run held against the bar is a single one, as the tries are. An average over seeds must not be:
-# it was not among the tries, and there are far fewer averages than runs. Below, **What goes wrong**
-# shows the harm.
+# The run held against the bar is a single one, as the tries are. An average over seeds must not be
+# held against it, because it was not among the tries, and there are far fewer averages than runs.
+# Below, **What goes wrong** shows the harm.
 #
 # Hansen's test asks whether any of the nets beats a benchmark: cash, or the net without SE. Each net's
 # advantage is divided by its own standard error, so that a quiet net with some skill does not hide
@@ -559,16 +563,16 @@ for name, cost in even.items():
 assert max(before_costs.values()) < 0
 
 # %% [markdown]
-# Some bars end a little beyond the line. It helps them nothing. The bars add up daily returns; who
-# trades compounds them, and lost money with every net *before* any cost. Returns that swing widely
-# compound to less than they add up to (chapter {ref}`ch-backtesting`).
+# Some bars end a little beyond the line, but that is of no use. The bars add up daily returns,
+# while an account compounds them, and it lost money with every net *before* any cost. Returns that
+# swing widely compound to less than they add up to (chapter {ref}`ch-backtesting`).
 
 # %% [markdown]
 # ### Gross first, then each cost
 #
 # All figures above are after fees, slippage and **funding**, each settlement at the rate that Bybit
-# published ({ref}`ch-backtesting`). What did each of them take? Means of daily returns, times 365,
-# over seeds and days:
+# published ({ref}`ch-backtesting`). How much did each of them take? The answer is given in means of
+# daily returns, times 365, over seeds and days:
 
 # %% mystnb={"figure": {"caption": "From gross to net: the mean return a year without SE, with SE, and of momentum and buy and hold, and what fees, slippage and funding took.", "name": "fig-verdict-waterfall"}, "image": {"alt": "Four panels of hanging bars, each from a gross to a net return. Fees and funding take like parts from both nets and leave less than nothing; from buy and hold it is funding that takes most."}}
 falls = stored["baselines"]["waterfall"]
@@ -591,9 +595,9 @@ for name in ("none", "mean"):
     assert falls[name]["gross"] > 0 > falls[name]["net"]
 
 # %% [markdown]
-# Does it matter for the verdicts? Take the twelve money rows of the table: what was claimed without SE
-# and with it, the gain, and whether SE is better at all; for return, Sharpe ratio and drawdown. Judge
-# them four times, by the plain rule of section 2:
+# To see whether this matters for the verdicts, take the twelve money rows of the table: what was
+# claimed without SE and with it, the gain, and whether SE is better at all, for return, Sharpe
+# ratio and drawdown. Judge them four times, by the plain rule of section 2:
 
 # %%
 charged = stored["after_each_cost"]
@@ -606,8 +610,8 @@ assert charged["changed"]["net"] == 0
 
 # %% [markdown]
 # A verdict can only change where a claim lies near the end of an interval, and these intervals are
-# wide. That is no licence to leave costs out: they decide whether a *strategy* lives, and this table
-# decides whether a *sentence* stands.
+# wide. Costs must not be left out for that reason, because they decide whether a *strategy* earns
+# anything, while this table decides only whether a *sentence* holds.
 #
 # ### The chapter's own protocol
 #
@@ -637,8 +641,8 @@ wide = [
 assert len(wide) == 9
 
 # %% [markdown]
-# Nine ways to run the same idea on one half-year. Whoever reports the best of them reports their
-# number too.
+# These are nine ways to run the same idea on one half-year, so a report of the best of them has to
+# say that there were nine.
 
 # %% [markdown]
 # ## 5 The gates
@@ -660,9 +664,9 @@ assert [found["read"] for found in gates["rates"].values()] == [False, True]
 assert gates["rate"] == 0.005
 
 # %% [markdown]
-# At the lower rate the order of the gates is still the one they were drawn in; to read them would be to
-# read a random number generator. At ten times the rate validation loss falls further, and the gates
-# move. So these are read:
+# At the lower rate the order of the gates is still the one they were drawn in; to read them would
+# be to read a random number generator. At ten times the rate validation loss falls further, and the
+# gates move, so these are the gates that we read:
 
 # %%
 chance = gates["chance_top3"]
@@ -678,12 +682,13 @@ print(f"two seeds agree on the order: {agree:+.2f}")
 assert abs(agree) < 0.1
 
 # %% [markdown]
-# Two nets that differ in their seed only, which learned and whose gates moved, put the fourteen channels
-# in orders that have nothing to do with each other. A table of weights from one net is a table of
-# that net's luck.
+# Two nets that differ in their seed only, which learned and whose gates moved, put the fourteen
+# channels in orders that have nothing to do with each other. A table of weights from one net
+# therefore shows mostly which seed that net was given.
 #
-# Do the rows on gates fail, then? Not by our own rule. {ref}`ch-attention-by-regime` plants an effect as
-# strong as the claimed Sharpe ratio in these bars, and neither the gate nor its rank shows it:
+# Do the rows on gates fail, then? By our own rule they do not, because
+# {ref}`ch-attention-by-regime` plants an effect as strong as the claimed Sharpe ratio in these
+# bars, and neither the gate nor its rank shows it:
 
 # %%
 of_gates = [row for row in ledger.values() if "gates_real#ranking" in row.evidence]
@@ -694,9 +699,9 @@ assert all(planted_there["size"] is None for planted_there in found.values())
 
 # %% [markdown]
 # <!-- number: 16 from studies/gates_real.py -->
-# The *reason* given for SE blocks is another matter. It says that features matter more in some regimes
-# than in others. That needs no net: take the rank correlation of a channel with the next 16 hours, inside
-# a regime and outside.
+# The *reason* given for SE blocks is another matter. It says that features matter more in some
+# regimes than in others, and that can be tested without a net: take the rank correlation of a
+# channel with the next 16 hours, inside a regime and outside.
 
 # %%
 said = {
@@ -725,10 +730,10 @@ print(f"wild less calm, where regimes are shifted {null:+.3f}")
 # ## 6 Pictures
 #
 # <!-- number: 64 from studies/pictures_real.py -->
-# The EfficientNet chapter puts an EfficientNet in front of pictures. Its B0, B3 and B5 at
-# 224 pixels want a GPU for a walk forward, and none was at hand. A small sister stands in: «micro», 64
-# pixels. What it cannot do, a larger one might. Five encoders before it, three folds, two seeds
-# (`pictures_real.json`):
+# The EfficientNet chapter puts an EfficientNet in front of pictures. Its B0, B3 and B5 at 224
+# pixels want a GPU for a walk forward, and none was at hand. A small version stands in, «micro»
+# with 64 pixels, and what it cannot do, a larger one might. It was trained behind five encoders, in
+# three folds, with two seeds (`pictures_real.json`):
 
 # %%
 pictures = results.load("pictures_real")["results"]
@@ -744,9 +749,10 @@ assert best < pictures["majority"] + 0.05
 assert pictures["table"]["max_drawdown"]["gasf"]["low"] < -0.99
 
 # %% [markdown]
-# No encoder answers better than «always the commonest class». Did the nets learn at all? Two looks
-# say so. The mean recall over three classes: who guesses, or always gives one answer, has a third. And
-# the validation loss beside that of a constant forecast:
+# No encoder answers better than «always the commonest class». Whether the nets learned at all can
+# be seen in two figures. One is the mean recall over three classes, which is a third for guesses,
+# or for one answer to everything. The other is the validation loss beside that of a constant
+# forecast:
 
 # %%
 recall = {view: row["estimate"] for view, row in pictures["table"]["recall"].items()}
@@ -758,23 +764,24 @@ for view, row in pictures["learned"].items():
     assert abs(recall[view] - 1 / 3) < 0.01
 
 # %% [markdown]
-# They did not: each forgot more about the class shares than it learned from pictures, and most were best
-# after one epoch. So these nets say nothing about what B0 would find. In the ledger the rows of B0
-# show the numbers of the small net, marked as a stand-in, and their verdict is **not testable**.
+# They did not learn: each lost more on the class shares than it gained from the pictures, and most
+# were best after one epoch. So these nets say nothing about what B0 would find. In the ledger the
+# rows of B0 show the numbers of the small net, marked as a stand-in, and their verdict is **not
+# testable**.
 #
-# One of the thirty runs sold short, held on while the
-# price more than doubled, and lost everything. Our study machine broke on it, because a return from zero is not
-# a number; it is mended, and the ruin is in the table.
+# One of the thirty runs sold short, held on while the price more than doubled, and lost everything.
+# Our study code broke on it, because a return from zero is not a number; the code is fixed, and the
+# ruin is in the table.
 
 # %% [markdown]
 # ## 7 The ledger
 #
-# All claims lie in one file, `book/claims.yml`, each with its source, the number claimed, the number
-# measured with its interval, its rule, and the path of its evidence. Numbers and verdict are checked
-# against the evidence whenever the file is read.
-# Two verdicts need a word. A claim is «not learned» if it was tested on a net that, by the rules of
-# section 6, had not learned anything: such a test decides nothing, whatever its numbers say. A claim is
-# «quoted» if it is a fact of the literature that nothing here could measure again.
+# All claims lie in one file, `book/claims.yml`, each with its source, the number claimed, the
+# number measured with its interval, its rule, and the path of its evidence. Numbers and verdict are
+# checked against the evidence whenever the file is read. Two verdicts have to be explained. A claim
+# is «not learned» if it was tested on a net that, by the rules of section 6, had not learned
+# anything, because such a test decides nothing, whatever its numbers say. A claim is «quoted» if it
+# is a fact of the literature that nothing here could measure again.
 
 # %%
 rows = claims.ledger()
@@ -824,7 +831,7 @@ assert count["holds"] < len(rows) / 2
 # %% [markdown]
 # A dot is a **stand-in**: what was measured is not quite what the claim is about. A small net
 # stands in for a large one, a day of one book for years, a planted market for a real one. Such a
-# verdict is about the stand-in first, so these are counted apart.
+# verdict is about the stand-in first, so verdicts on stand-ins are counted apart.
 
 # %%
 for word in style:
@@ -846,8 +853,9 @@ assert len(counted) > len(plain) / 2
 #
 # ## What goes wrong
 #
-# One fold, one seed, one figure: that is how tables like the one above come about. Here is how easy it is. Among all
-# the runs of this chapter there are ten seeds a net. Take for each net the best seed, and look.
+# Tables like the one above come about from one fold, one seed and one figure, and it is easy to
+# make one. Among all the runs of this chapter there are ten seeds a net. Take for each net the best
+# seed, and look.
 
 # %%
 best_of = stored["best_seed_sharpe"]
@@ -857,14 +865,14 @@ for name in ("none", "mean"):
 assert all(best_of[name] > mean_of[name] for name in best_of)
 
 # %% [markdown]
-# Nothing was made up to get the right-hand column, and it means nothing: the seed was chosen after the test was
-# seen. Mended: all seeds count, their spread is in the interval, and the number of tries is in the deflated
-# Sharpe ratio.
+# Nothing was made up to get the right-hand column, and it means nothing, because the seed was
+# chosen after the test was seen. In the fix all seeds count, their spread is in the interval, and
+# the number of tries is in the deflated Sharpe ratio.
 #
-# The opposite mistake is as easy; an earlier version of this chapter made it. It held the best *average*
-# of ten seeds against the best of sixty *single* runs. Here are coins, six nets of ten seeds, and none
-# has skill. The best of them then looks as good as the best is expected to look, and a fair test
-# answers about one half.
+# The opposite mistake is as easy, and an earlier version of this chapter made it. It held the best
+# *average* of ten seeds against the best of sixty *single* runs. Here are coins, six nets of ten
+# seeds, and none has skill. The best of them then looks as good as the best is expected to look,
+# and a fair test answers about one half.
 
 # %%
 def chance(daily, tries):
@@ -889,19 +897,19 @@ print(f"best average among averages         {mended:.1f}")
 assert wrong < 0.25 < min(fair, mended)
 
 # %% [markdown]
-# The average looks worse than luck, because six averages are six tries and the bar was that of sixty.
-# Mended: single runs against single runs, or averages against averages.
+# The average looks worse than luck, because six averages are six tries and the bar was that of
+# sixty. The fix is to hold single runs against single runs, or averages against averages.
 #
 # ## Summary
 #
-# - A claim that cannot fail is not a claim; a verdict needs an interval.
+# - A claim has to be one that can fail, and a verdict on it needs an interval.
 # - «Undecided» is honest: three years of one market say little about a Sharpe ratio.
 # - Ask of every net whether it learned, and set linear models, trees and plain rules beside it.
 # - Charge fees, slippage and funding one by one, gross first.
 # - Between SE and no SE no difference was found that could be told from luck.
 # - An interval from few folds is too narrow; say so, and measure by how much.
 # - The best of many tries is not evidence until the tries are counted, like with like.
-# - A verdict on a stand-in is a verdict on the stand-in.
+# - A verdict on a stand-in is about the stand-in, and not yet about what was claimed.
 # - The ledger is checked each time it is read.
 #
 # ## Exercises

@@ -68,11 +68,12 @@ print(f"under a hundred when kept: {kept < 100}")
 assert fresh >= pages and kept < 100
 
 # %% [markdown]
-# There are two cures. The first is to keep buffers and write into them, as the `out=` of our image
-# encoders does, but inside a net we cannot do that. The second tells the allocator never to give
-# large blocks back, which takes three lines in the environment. A fourth asks for larger pages, so
-# that fewer of them have to be faulted in. The Makefile of this book sets all four: look for
-# `MALLOC_` and `THP_` in it. A process that you start by yourself does not have them.
+# There are two ways to avoid these faults. The first is to keep buffers and write into them, as the
+# `out=` of our image encoders does, but inside a net we cannot do that. The second tells the
+# allocator never to give large blocks back, which takes three lines in the environment. A fourth
+# asks for larger pages, so that fewer of them have to be faulted in. The Makefile of this book sets
+# all four: look for `MALLOC_` and `THP_` in it. A process that you start by yourself does not have
+# them.
 #
 # How much is that for a whole net? `make study STUDY=latency` timed every engine of this chapter in
 # a process of its own, with and without the four lines. A third run lifts the Makefile's other
@@ -242,7 +243,7 @@ assert list(gates) == list(trader.spec.preprocessing["columns"])
 # %% [markdown]
 # ## 4 Another engine, the same decisions
 #
-# PyTorch runs a net one layer at a time, from Python. Three things make it faster.
+# PyTorch runs a net one layer at a time, from Python. Three things make the same net faster.
 #
 # - **Batching**: one call for many pictures pays the fixed cost of a call once.
 # - **Layout**: `channels_last` stores a picture pixel by pixel, as depthwise kernels like it.
@@ -251,9 +252,9 @@ assert list(gates) == list(trader.spec.preprocessing["columns"])
 #
 # `torch.compile` writes and compiles code for the net on this machine, for which it needs a
 # compiler and a minute. On a GPU there is more to win: bfloat16 halves the traffic
-# (`runtime="bf16"`), and TensorRT stands behind ONNX Runtime but has to be asked for by name
-# (`runtime="tensorrt"`), because it takes minutes to build an engine for a net before it answers
-# once.
+# (`runtime="bf16"`), and ONNX Runtime can hand the net to TensorRT, which has to be asked for by
+# name (`runtime="tensorrt"`), because it takes minutes to build an engine for a net before it
+# answers once.
 #
 # A faster engine is of use only if it answers as the old one does, so before we measure its speed
 # we ask for equal answers on real charts.
@@ -515,7 +516,7 @@ plt.show()
 # The halves answer first: values cost more than weights, in all three nets. Weights can be given a
 # step for each channel, while values get only one a layer.
 #
-# The kinds of layer differ too. In the two nets with swish, most changes come from what lies
+# The kinds of layer differ too: in the two nets with swish, most changes come from what lies
 # between the layers: swish and the products with gates. Swish has a long tail on the right and a
 # shallow dip to $-0.28$ on the left, so a grid that reaches the tail has few steps left for the
 # dip. But Lite0 has no swish and no gates, and yet it loses more: there stem, depthwise and
@@ -534,7 +535,7 @@ assert sixth.between(0.12, 0.22).all()
 assert 1 - recipes.loc[("lite0_224", "per_channel"), "agreement"] > 0.5
 
 # %% [markdown]
-# How can one rounded layer turn a decision? Look at which decisions turn.
+# How can one rounded layer turn a decision? To find out, look at which decisions turn.
 
 # %% mystnb={"figure": {"caption": "Agreement with float32 by how sure float32 was, in quarters of the examples, one step a channel.", "name": "fig-inference-margin"}, "image": {"alt": "Three lines rise from the least sure to the most sure quarter of examples; the trained micro net agrees above the dotted 98 % line in all but the first quarter."}}
 fig, ax = plt.subplots()
@@ -561,7 +562,7 @@ assert small_net[0] < 0.98 < min(small_net[1:])
 # classes. A net that was asked for the future is unsure nearly always, so its decisions would turn
 # more easily than the error suggests.
 #
-# ### What mends it, and what it costs
+# ### What helps, and what it costs
 
 # %%
 wide = recipes.xs("activations_16", level=1)
@@ -650,7 +651,7 @@ for recipe in ("reduce_range", "activations_16"):
 # For `per_channel`, eight bits a weight, no upper bound is checked, and this has a reason that
 # you can follow on paper. The integer code multiplies a value of eight bits, at most 255, with a
 # weight of eight bits, at most 127, and adds two such products. Newer processors (those with
-# VNNI, instructions for nets) have room for the sum. Others keep it in 16 bits, which end at
+# VNNI, instructions for nets) have room for the sum. Others keep it in sixteen bits, which end at
 # 32,767, and cut off what lies above. With seven bits the sum always fits.
 
 # %%

@@ -72,7 +72,7 @@ shuffled = dict(reversed(configs[0].items()))
 print(name_of(configs[0]), name_of(shuffled))
 
 # %% [markdown]
-# The package does the same.
+# The package computes the name in the same way.
 
 # %%
 assert [name_of(config) for config in configs] == [key(config) for config in configs]
@@ -142,16 +142,16 @@ assert again.ran == 0
 # %% [markdown]
 # ## 3 The same table from one worker, two, and a cluster
 #
-# `run` has two backends. One is loky, with joblib {cite:p}`joblib` around it: it starts processes on
-# this machine. The other is Dask {cite:p}`rocklin2015`, which reaches a cluster. The study does not
-# change:
+# `run` has two backends. One is loky, with joblib {cite:p}`joblib` around it, which starts
+# processes on this machine. The other is Dask {cite:p}`rocklin2015`, which reaches a cluster. The
+# study does not change:
 #
 # ```bash
 # make study STUDY=se_real                                    # all cores of this machine
 # python studies/se_real.py --backend dask --address tcp://scheduler:8786 --jobs 1000
 # ```
 #
-# Two workers here, on the toy:
+# Here is the toy study once more, on two workers:
 
 # %%
 two = Store(folder / "two.jsonl", "toy", {})
@@ -204,8 +204,8 @@ side_by_side = 2 * lost.loc["loky_2", "work a worker s"]
 assert side_by_side > lost.loc["loky_1", "work a worker s"]
 
 # %% [markdown]
-# Two things cost time. Workers have to start and the first run goes alone, and the work itself grew
-# as well: two runs side by side share one memory, so each takes longer than it would alone.
+# Two things cost time: workers have to start and the first run goes alone, and the work itself grew
+# as well, because two runs side by side share one memory, so each takes longer than it would alone.
 #
 # These seconds are a large part of a minute, and a small part of a long study. The study of chapter
 # {ref}`ch-verdict` also ran on two workers (`se_real.json`):
@@ -221,8 +221,8 @@ assert idle < 0.05
 # %% [markdown]
 # ## 4 A thousand cores, on paper
 #
-# How far does this go? Amdahl's law {cite:p}`amdahl1967` splits the time into a part that divides
-# among $n$ workers and a part that does not:
+# Amdahl's law {cite:p}`amdahl1967` says how far this goes. It splits the time into a part that
+# divides among $n$ workers and a part that does not:
 #
 # $$T(n) = s + \frac{w}{n}.$$
 #
@@ -359,7 +359,7 @@ assert np.median(total[~alive]) < np.median(total[alive])
 assert (total[alive] < -0.4).sum() == 1
 
 # %% [markdown]
-# Nobody cheated. But the code fails where markets fall, so the runs that are left are those in
+# Nobody cheated, but the code fails where markets fall, so the runs that are left are those in
 # which markets did better. That is {term}`survivorship bias`, and here our own code made it.
 #
 # The fix has two parts: a failed run is a row like any other, with its traceback, and a table over
@@ -378,7 +378,7 @@ assert report.failed == (~alive).sum()
 # %% [markdown]
 # ### A run that takes its worker with it
 #
-# Some failures raise no error. The system kills a process that wants too much memory, and no
+# Some failures raise no error: the system kills a process that wants too much memory, and no
 # `except` sees it. All we learn is that *a* worker died, not at which run, and when the study is
 # started again, it dies at the same place.
 #
@@ -522,5 +522,5 @@ assert drift({"seed": 7}) != drift({"seed": 8})
 #
 # ## Further reading
 #
-# {cite:t}`amdahl1967` is two pages long. The joblib documentation {cite:p}`joblib` describes
-# loky; {cite:t}`rocklin2015` is the paper on Dask.
+# The paper of {cite:t}`amdahl1967` is only two pages long. The joblib documentation
+# {cite:p}`joblib` describes loky; {cite:t}`rocklin2015` is the paper on Dask.

@@ -38,10 +38,10 @@ EPOCHS = 100
 # %% [markdown]
 # ## 1 Three gates with a pencil
 #
-# So far gates multiplied channels of one market. Now let each "channel" be an **asset**, and let the
-# gates say how much of it to hold. A gate $s_i$ lies between 0 and 1. A **weight** $w_i$ is a share
-# of the account. Two recipes lead from one to the other. Both begin at a base $b$, weights that
-# we would hold without any net; here $b_i = 1/3$.
+# So far gates multiplied channels of one market. Now let each "channel" be an **asset**, and let
+# the gates say how much of it to hold. A gate $s_i$ lies between 0 and 1. A **weight** $w_i$ is a
+# share of the account. Two recipes lead from one to the other, and both begin at a base $b$,
+# weights that we would hold without any net; here $b_i = 1/3$.
 #
 # **Long only**: scale the base by the gates, as SE scales channels, and make it sum to 1.
 # **Long-short**: hold what a gate lies above the mean gate.
@@ -49,8 +49,8 @@ EPOCHS = 100
 # $$w_i = \frac{b_i s_i}{\sum_j b_j s_j}, \qquad
 #   w_i = 2\, b_i \Big(s_i - \sum_j b_j s_j\Big).$$
 #
-# Take the gates 0.8, 0.5 and 0.2. Their mean is 0.5. Long only they become 0.8 / 1.5 and so on; long-short
-# they become $\frac23 \cdot 0.3$, nothing, and $-\frac23 \cdot 0.3$.
+# Take the gates 0.8, 0.5 and 0.2, whose mean is 0.5. Long only they become 0.8 / 1.5 and so on;
+# long-short they become $\frac23 \cdot 0.3$, nothing, and $-\frac23 \cdot 0.3$.
 
 # %%
 gates = np.array([[0.8, 0.5, 0.2]])
@@ -95,9 +95,9 @@ assert np.allclose(bought[[0, 2]], [533.33, 133.33], atol=0.01)
 assert np.isclose(account.equity.iloc[1], 1030)
 
 # %% [markdown]
-# On the next bar nothing was decided anew, and yet something is traded. The first asset has grown, so it
-# is now more than 8/15 of the account. Weights **drift**, and to hold them still costs trades. The
-# value traded over the equity is the **turnover**.
+# On the next bar nothing was decided anew, and yet something is traded, because the first asset has
+# grown and is now more than 8/15 of the account. Weights **drift**, and to hold them still costs
+# trades. The value traded over the equity is the **turnover**.
 
 # %%
 drifted = long * np.array([1.1, 1.0, 0.9])  # values, over 1,000
@@ -117,9 +117,10 @@ assert np.isclose(account.turnover.iloc[2], trade)
 # :::
 #
 # Nothing in the block changes. Its window $X$ has one row an asset: returns, divided by the asset's
-# volatility so that a wild coin does not drown a calm one. Squeeze: the mean of each row. Excite: two
-# layers through which every asset can speak to every other. By hand, with $z = (1, 0.2, -0.6)$ and one
-# hidden unit that subtracts the third from the first:
+# volatility so that a coin that moves much does not drown one that moves little. The squeeze is the
+# mean of each row. The excitation consists of two layers, through which the gate of each asset can
+# depend on every other asset. By hand, with $z = (1, 0.2, -0.6)$ and one hidden unit that subtracts
+# the third from the first:
 
 # %%
 z = np.array([1.0, 0.2, -0.6])
@@ -138,16 +139,16 @@ with torch.no_grad():
 assert np.allclose(found, by_hand, atol=1e-6)
 
 # %% [markdown]
-# The gate of the first asset knows what the third did. That is what this block has to offer, and nothing
-# else: a rule for each asset alone needs no SE.
+# The gate of the first asset depends on what the third did. That is what this block has to offer,
+# and nothing else, since a rule for each asset alone needs no SE.
 #
 # ## 3 The plain ways
 #
-# Four ways need no net and no forecast of returns. **1/N** divides equally. **Inverse volatility**
-# gives each asset $1/\sigma_i$. **Minimum variance** {cite:p}`markowitz1952` solves for the weights
-# whose sum moves least: $w \propto C^{-1} \mathbf 1$, with the covariance $C$. **Hierarchical risk
-# parity** {cite:p}`lopezdeprado2016` sorts assets into a tree of alike ones and splits the account
-# from the top, each side by the inverse of its variance.
+# Four ways need no net and no forecast of returns. **1/N** divides equally, and **inverse
+# volatility** gives each asset $1/\sigma_i$. **Minimum variance** {cite:p}`markowitz1952` solves
+# for the weights whose sum moves least: $w \propto C^{-1} \mathbf 1$, with the covariance $C$.
+# **Hierarchical risk parity** {cite:p}`lopezdeprado2016` sorts assets into a tree of alike ones and
+# splits the account from the top, each side by the inverse of its variance.
 #
 # Three assets that don't move together, with volatilities of 10, 20 and 40 %: inverse volatility gives
 # 4 : 2 : 1, least variance gives $1/\sigma^2$, so 16 : 4 : 1.
@@ -160,8 +161,8 @@ assert np.allclose(portfolio.minimum_variance(C), np.array([16, 4, 1]) / 21)
 assert np.allclose(portfolio.hierarchical_risk_parity(C), np.array([16, 4, 1]) / 21)
 
 # %% [markdown]
-# With equal volatilities of 20 % and the first two moving together (correlation 0.8) the first way sees no
-# difference. The other two do: what moves alike shares one part.
+# With equal volatilities of 20 % and the first two moving together (correlation 0.8) the first way
+# sees no difference. The other two do see it, and what moves alike shares one part.
 
 # %%
 C = 0.04 * np.array([[1, 0.8, 0], [0.8, 1, 0], [0, 0, 1]])
@@ -172,9 +173,9 @@ assert np.allclose(portfolio.minimum_variance(C), np.array([5, 5, 9]) / 19)
 # %% [markdown]
 # ### A covariance must be shrunk
 #
-# All of this takes $C$ as known. It is estimated, and 119 assets have 7,140 variances and covariances.
-# From 90 bars, 119 assets even seem to have combinations that never move. A solver would
-# put everything there. Our function refuses:
+# All of this takes $C$ as known, but it is estimated, and 119 assets have 7,140 variances and
+# covariances. From 90 bars, 119 assets even seem to have combinations that never move, and a solver
+# would put everything there, so our function refuses:
 
 # %%
 rng = np.random.default_rng(1)
@@ -208,15 +209,16 @@ assert real["as estimated"] > 1.7 * real["known"]
 assert excess["shrunk"] < 0.5 * excess["as estimated"]
 
 # %% [markdown]
-# What is estimated from few bars is believed to be calm, and moves almost twice as much as the best that can be had.
-# Shrinkage takes more than half of that excess away. Every covariance below is shrunk.
+# The portfolio that is estimated from few bars is believed to be calm, and moves almost twice as
+# much as the best that can be had. Shrinkage takes more than half of that excess away, so every
+# covariance below is shrunk.
 #
 # ## 4 A market with something to find
 #
-# Now a truth for the gates. Twelve assets, two halves, and a **lead** that changes hands once in 60 bars on
-# average. The half that leads rises a little each bar, the other falls. On one asset the drift drowns in
-# noise. Over six and six it shows. The assets' names don't say to which half they belong: the net must find
-# out.
+# Now we plant something for the gates to find: twelve assets in two halves, and a **lead** that
+# changes hands once in 60 bars on average. The half that leads rises a little each bar, while the
+# other falls. On one asset the drift drowns in noise, but over six and six it shows. The assets'
+# names don't say to which half they belong, so the net must find out.
 
 # %%
 rng = np.random.default_rng(0)
@@ -241,7 +243,7 @@ windows[20:] = shown / 0.022 * np.sqrt(21)  # so that their means spread by 1
 x, y = torch.from_numpy(windows), torch.from_numpy(ahead).float()
 
 # %% [markdown]
-# What should a net maximise? What the account earns: the mean return after costs, less a charge for
+# A net should maximise what the account earns: the mean return after costs, less a charge for
 # variance. Costs need the drifted weights of the bar before, so the loss takes bars in their order.
 # (The exchange's `RATE` is a taker's fee and 1 bp of slippage.)
 
@@ -260,8 +262,9 @@ def loss(weights, returns, rate):
 
 
 # %% [markdown]
-# The hero is an `SEBlock` over the twelve assets. Its opponent has no view across: one small net, shared by
-# all assets, that sees an asset's own mean. Both are trained on the first half.
+# The net on trial is an `SEBlock` over the twelve assets. Its opponent has no view across the
+# assets: it is one small net, shared by all of them, that sees an asset's own mean. Both are
+# trained on the first half.
 
 
 # %%
@@ -338,18 +341,20 @@ print(f"correlation of the tilt with the lead of the next bar: {follows:.1f}")
 assert follows > 0.4
 
 # %% [markdown]
-# The net was told neither the halves nor the lead, and found both. It earns more than what looks at each asset
-# alone, and less than who knows the lead, since a change of hands can be seen only some bars later.
-# So the method works where there is something to find, although costs take a part of what it earns. This is the
-# **control**: without it a zero on real bars would say nothing.
+# The net was told neither the halves nor the lead, and found both. It earns more than the net that
+# looks at each asset alone, and less than a trader who knows the lead, since a change of hands can
+# be seen only some bars later. So the method works where there is something to find, although costs
+# take a part of what it earns. This is the **control**, without which a zero on real bars would say
+# nothing.
 #
 # ## 5 Real bars
 #
-# Two markets (`portfolio_real.json`). The **panel**: the 119 coins against the dollar that Binance listed on
-# 1 January 2024 and still in September, tested from May on. The **perpetuals**: BTC, ETH and SOL on Bybit,
-# tested from July 2022 on, with funding. Bars of eight hours, walked forward; gates start at one half, so that
-# training starts at the base (inverse volatility), and a validation stretch may keep it there. Two nets: *joint*,
-# SE over all assets, and *shared*, one excitation for all that sees an asset and the mean of all. Five seeds.
+# Two markets (`portfolio_real.json`). The **panel**: the 119 coins against the dollar that Binance
+# listed on 1 January 2024 and still in September, tested from May on. The **perpetuals**: BTC, ETH
+# and SOL on Bybit, tested from July 2022 on, with funding. The bars are of eight hours, walked
+# forward, and gates start at one half, so that training starts at the base (inverse volatility),
+# and a validation stretch may keep it there. Two nets are trained with five seeds: *joint*, SE over
+# all assets, and *shared*, one excitation for all that sees an asset and the mean of all.
 
 # %%
 study = results.load("portfolio_real")["results"]  # make study STUDY=portfolio_real
@@ -381,12 +386,13 @@ for market in (panel, perps):
         assert gap["low"] < 0 < gap["high"] and gap["p_corrected"] > 0.5
 
 # %% [markdown]
-# "Gap" is the 95 % interval of the difference in Sharpe ratio to 1/N, from redrawn histories and seeds.
-# **Every one of them holds zero**: the nets', and those of a century of theory. Dividing by N has been hard to beat
-# before: of fourteen plain models on shares none did so reliably {cite:p}`demiguel2009`. The widest gap belongs to
-# least variance, long only: while 1/N fell by half from its peak, it moved a bit more than half as much,
-# and even earned. Four months with one fall in them are no proof. Without the bound, least variance goes short and
-# pays for it:
+# "Gap" is the 95 % interval of the difference in Sharpe ratio to 1/N, from redrawn histories and
+# seeds. **Every one of them holds zero**: those of the nets, and those of the ways from theory.
+# Dividing by N has been hard to beat before: of fourteen plain models on shares none did so
+# reliably {cite:p}`demiguel2009`. The widest gap belongs to least variance, long only: while 1/N
+# fell by half from its peak, it moved a bit more than half as much, and even earned. But four
+# months with one fall in them are no proof. Without the bound, least variance goes short and pays
+# for it:
 
 # %%
 short = panel["rows"]["minimum variance"]
@@ -415,14 +421,15 @@ ratios = [m["rows"][n]["gap"]["p_corrected"] for m in (panel, perps) for n in BO
 assert min(ratios) > 0.5  # corrected for all rows of both tables
 
 # %% [markdown]
-# Nothing can be told from cash. One interval (trees on the perpetuals) lies above zero by itself. Among
-# so many rows one does so by luck, and corrected for their number it does not.
+# Nothing can be told from cash. One interval (trees on the perpetuals) lies above zero by itself,
+# but among so many rows one does so by luck, and corrected for their number it does not.
 #
 # ### Did the nets learn?
 #
-# On the planted market all did. On real bars the question has a twist. Each net keeps its best epoch *on validation*, and
-# the best of a hundred epochs looks good by luck alone. So the same nets were trained where what followed was
-# shuffled in time. What they "gain" there is chance.
+# On the planted market all did. On real bars the question is harder, because each net keeps its
+# best epoch *on validation*, and the best of a hundred epochs looks good by luck alone. So the same
+# nets were also trained where what followed was shuffled in time, and what they "gain" there is
+# chance.
 
 # %% mystnb={"figure": {"caption": "Gain on validation over equal gates, in utility a year, of nets on real bars and of the same nets where what followed was shuffled.", "name": "fig-portfolios-learned"}, "image": {"alt": "Eight pairs of bars. In most pairs the gain on real bars is about as large as by chance or smaller; for the joint net, long only, on the panel chance gains several times as much."}}
 pairs = [(f"{title}: {name}", told["gain"], told["chance"])
@@ -463,14 +470,16 @@ for kind, effect in study["seen"].items():
     assert effect["size"] == 0.05
 
 # %% [markdown]
-# What both nets find in eight of ten tries would have earned who knew it a Sharpe ratio above 10. Half of that
-# size was missed, and it is still enormous. Four months of 119 coins can see a miracle, and no more. So the word for
-# gates over assets on these bars is **undecided**, and for everything that was ever said of such portfolios on
-# four months of data as well.
+# An effect that both nets find in eight of ten tries would have earned a trader who knew it a
+# Sharpe ratio above 10. Half of that size was missed, although it is still enormous. Four months of
+# 119 coins can therefore show only an effect far larger than anybody should expect. So the word for
+# gates over assets on these bars is **undecided**, and for everything that was ever said of such
+# portfolios on four months of data as well.
 #
 # ### Turnover, and who pays for it
 #
-# The nets' loss charges what trading costs. What if it charges nothing, or five times as much?
+# The nets' loss charges what trading costs, but what happens if it charges nothing, or five times
+# as much?
 
 # %%
 for title, market in (("panel", panel), ("perpetuals", perps)):
@@ -489,8 +498,9 @@ for market in (panel, perps):
 assert panel["rows"]["joint, long, costs x 0"]["fees"] > 0.7
 
 # %% [markdown]
-# On the panel, without a charge, the joint net trades twice the account's value each day and would pay most of the
-# account in a year. The penalty does what it should: at five times the costs the net trades hardly more than its base.
+# On the panel, without a charge, the joint net trades twice the account's value each day and would
+# pay most of the account in a year. The penalty does what it should, since at five times the costs
+# the net trades hardly more than its base.
 #
 # ## 6 How much money it can carry
 #
@@ -514,14 +524,15 @@ ratio = panel["rows"]["1/N"]["impact"]
 assert np.isclose(ratio["10000000"] / ratio["100000"], 10, rtol=1e-4)
 
 # %% [markdown]
-# 1/N carries millions, since it hardly trades. Least variance puts much into few calm coins and carries much
-# less. The joint net, as trained on the panel, carries lunch money.
+# 1/N carries millions, since it hardly trades. Least variance puts much into few calm coins and
+# carries much less. The joint net, as trained on the panel, carries next to nothing.
 #
 # ## What goes wrong
 #
-# Here is a portfolio that more than triples in two years. It is 1/N, rebalanced daily, no net, no rule. The
-# market is planted: **no coin has a drift**. Each coin's expected return is zero at every bar. When a coin has lost 80 %,
-# the exchange announces that it will be delisted; it trades for two more days.
+# Here is a portfolio that more than triples in two years. It is 1/N, rebalanced daily, with no net
+# and no rule. The market is planted so that **no coin has a drift**, which means that each coin's
+# expected return is zero at every bar. When a coin has lost 80 %, the exchange announces that it
+# will be delisted; it trades for two more days.
 
 # %%
 n, m, spread = 730, 200, 0.06
@@ -564,10 +575,11 @@ print(f"listed today {ends[0]:.2f}, listed at each day {ends[1]:.2f}")
 assert ends[0] > 3 and 0.8 < ends[1] < 1.2 and lived.sum() < m / 2
 
 # %% [markdown]
-# The first curve asked today's exchange for its list of coins and went back two years with it. Whoever had died was
-# not on the list. That is **survivorship bias**, and our own panel has it: its coins are those that were still listed in
-# September 2024. We can't mend that, we can only say it. Within the panel one more step can be measured. Choose 20 coins
-# by what was traded, and hold 1/N:
+# The first curve asked today's exchange for its list of coins and went back two years with it, so
+# coins that had been delisted since were not on it. That is **survivorship bias**, and our own
+# panel has it, because its coins are those that were still listed in September 2024. We can't
+# repair that, we can only say it. Within the panel one more step can be measured, if we choose 20
+# coins by what was traded, and hold 1/N:
 
 # %%
 late = study["hindsight"]
@@ -584,13 +596,16 @@ assert low > 0 > late["traded before"]["mean"]
 # ## Summary
 #
 # - Gates become weights: base times gate, scaled to 1; or the excess over the mean gate, 0 in sum.
-# - Gates that are all alike give the base, or nothing. What a net adds is what it moves from there.
-# - A covariance from few bars lies. Shrink it before it is inverted.
+# - Gates that are all alike give the base, or nothing, so what a net adds is what it moves from
+#   there.
+# - A covariance from few bars makes some combinations look far too calm, so shrink it before it is
+#   inverted.
 # - On a planted market SE over assets finds who leads; a net that sees each asset alone earns less.
 # - On 119 coins and on three perpetuals no way, plain or learned, can be told from 1/N, or from cash.
-# - Validation picks a lucky epoch. Hold its gain against the same nets on shuffled bars.
+# - Validation picks a lucky epoch, so hold its gain against the same nets on shuffled bars.
 # - A net that trades more than the account's value each day can carry next to nothing.
-# - The list of coins is a forecast too: write it on the first day.
+# - A list of coins that is written later knows which of them survived, so write it on the first
+#   day.
 #
 # ## Exercises
 #
@@ -664,9 +679,9 @@ assert np.allclose(alone, told["each alone"][test][:, order], atol=1e-5)
 assert np.abs(across - told["SE over assets"][test][:, order]).mean() > 0.1
 
 # %% [markdown]
-# The shared net does not care for places: its gates move with the coins, and a coin that is new gets a gate at once. The SE
-# block has learned places by heart. Whoever adds a coin has to train it anew, and in the study its coins had to be
-# listed on the first day.
+# The shared net does not care for places: its gates move with the coins, and a coin that is new
+# gets a gate at once. The SE block has learned places by heart, so it has to be trained anew when a
+# coin is added, and in the study its coins had to be listed on the first day.
 #
 # ```{solution-end}
 # ```
@@ -681,9 +696,10 @@ assert np.abs(across - told["SE over assets"][test][:, order]).mean() > 0.1
 # ```{solution} ex-portfolios-own
 # :class: dropdown
 # Compare the three on the same days and give an interval of their differences in returns, paired by
-# day; with five coins that move together it will be wide. The second half is the point. A list made
-# today holds the survivors, and all three methods profit from that, the one that buys what fell
-# most. Without prices of delisted coins, say so beside the result, as this chapter does.
+# day; with five coins that move together it will be wide. The second half of the exercise matters
+# most, because a list made today holds the survivors, and all three methods profit from that, the
+# one that buys what fell most. Without prices of delisted coins, say so beside the result, as this
+# chapter does.
 # ```
 #
 # ## Further reading

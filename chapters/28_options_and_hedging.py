@@ -39,15 +39,15 @@ UPDATES = 250  # of the nets that hedge
 # ## 1 A price that cannot be otherwise
 #
 # A **call** is the right to buy at a fixed price, the **strike**, on a fixed day, the **expiry**.
-# Its owner uses that right when the market stands above the strike. So at expiry it pays
-# $\max(F - K, 0)$. A **put** is the right to sell, and pays $\max(K - F, 0)$. The owner of a
-# coin and a put on it cannot lose more than the way down to the strike, and what the put cost. That
-# is insurance, and the price of the option is its **premium**.
+# Its owner uses that right when the market stands above the strike, so at expiry it pays
+# $\max(F - K, 0)$. A **put** is the right to sell, and pays $\max(K - F, 0)$. The owner of a coin
+# and a put on it cannot lose more than the way down to the strike, and what the put cost. This is
+# an insurance, and the price of the option is its **premium**.
 #
-# What should a call at 100 cost, if the future stands at 100 now and will stand at 120 or at 90?
-# We are not told how likely each is. Astonishingly, we don't need to be. Sell the call, and buy
-# $\Delta$ futures. We owe 20 in one case and nothing in the other. Choose $\Delta$ so that both
-# cases leave the same.
+# What should a call at 100 cost, if the future stands at 100 now and will stand at 120 or at 90? We
+# are not told how likely each is, and, surprisingly, we don't need to be. Sell the call, and buy
+# $\Delta$ futures. We owe 20 in one case and nothing in the other, and we choose $\Delta$ so that
+# both cases leave the same.
 #
 # $$\text{premium} + 20\,\Delta - 20 = \text{premium} - 10\,\Delta
 #   \quad\Rightarrow\quad \Delta = \tfrac{20}{30}, \qquad \text{premium} = 10\,\Delta.$$
@@ -63,22 +63,23 @@ for end in (120.0, 90.0):
 print(f"premium {premium:.2f}")
 
 # %% [markdown]
-# At a premium of 6.67 nothing is left, whatever happens. At any other, somebody earns money
-# for nothing. The number $\Delta$, **delta**, is the **{term}`hedge <delta hedge>`**: how many futures cover one call.
+# At a premium of 6.67 nothing is left, whatever happens, while at any other premium somebody earns
+# money for nothing. The number $\Delta$, **delta**, is the **{term}`hedge <delta hedge>`**: how
+# many futures cover one call.
 #
 # ## 2 Black's formula
 #
-# A market that moves twice a month is a toy. Let it move all the time, in small steps whose
+# A market with only two outcomes is a toy, so let the price move all the time, in small steps whose
 # spread over a year is the **volatility** $\sigma$. The same argument, step by step, gives the
 # formula of Black {cite:p}`black1976`, who took the argument of Black and Scholes
-# {cite:p}`black1973` from shares to futures. With $s = \sigma\sqrt{T}$, $T$ in years, and $N$
-# the normal distribution,
+# {cite:p}`black1973` from shares to futures. With $s = \sigma\sqrt{T}$, $T$ in years, and $N$ the
+# normal distribution,
 #
 # $$C = F\,N(d_1) - K\,N(d_2), \qquad
 #   d_1 = \frac{\ln(F/K)}{s} + \frac{s}{2}, \qquad d_2 = d_1 - s.$$
 #
-# (A premium paid in advance is worth a little less at an interest rate; `rate` says which. Coins
-# pay none here.) Written out, on a call struck a tenth above the future:
+# (A premium paid in advance is worth a little less at an interest rate; `rate` says which, and
+# coins pay none here.) Written out, on a call struck a tenth above the future:
 
 # %%
 F, K = 100.0, 110.0
@@ -89,14 +90,14 @@ assert np.isclose(by_hand, options.price("call", F, K, YEARS, SIGMA), rtol=1e-13
 print(f"a call of 30 days at 110 costs {by_hand:.2f}, a put {by_hand - (F - K):.2f}")
 
 # %% [markdown]
-# The second figure needed no second formula. A call owned and a put sold pay $F - K$ in every
-# case, so their prices differ by just that: **put–call parity**. It holds whatever the model.
+# The second figure needed no second formula. A call owned and a put sold pay $F - K$ in every case,
+# so their prices differ by just that: this is **put–call parity**, and it holds whatever the model.
 #
 # ### Digits
 #
 # Far from the money the formula subtracts two numbers that are almost equal, and what is left has
-# lost its digits. The package computes the *time value* through a scaled error function
-# {cite:p}`jaeckel2015`. Fifty digits of arithmetic decide who is right.
+# lost its digits. The package therefore computes the *time value* through a scaled error function
+# {cite:p}`jaeckel2015`, and arithmetic with fifty digits decides which of the two is right.
 
 # %%
 mpmath.mp.dps = 50
@@ -125,14 +126,15 @@ for strike in (110.0, 150.0, 160.0):
     print(f"strike {strike:.0f}: price {float(true):.0e}")
 
 # %% [markdown]
-# The further out, the more digits does the textbook lose; ours stay. In the tests a thousand contracts agree with QuantLib to ten digits, and a grid from at the money
-# to hopeless with fifty-digit arithmetic.
+# The further out the strike lies, the more digits the textbook's formula loses, while ours keeps
+# them. In the tests a thousand contracts agree with QuantLib to ten digits, and a grid from at the
+# money to hopeless with fifty-digit arithmetic.
 #
 # ### The Greeks
 #
-# The derivatives of a price have names. **Delta** by the forward, **gamma** by the forward twice,
-# **vega** by volatility, **theta** by the passing of time. Formulas exist for all of them. Torch
-# can also find them: write the price once, and ask for gradients.
+# The derivatives of a price have names: **delta** by the forward, **gamma** by the forward twice,
+# **vega** by volatility, **theta** by the passing of time. Formulas exist for all of them, but
+# torch can also find them, if we write the price once and ask for gradients.
 
 # %%
 inputs = torch.tensor([F, YEARS, SIGMA], dtype=torch.float64)
@@ -151,7 +153,7 @@ for name, value in found.items():
     print(f"{name:6}{value.item():9.4f}")
 
 # %% [markdown]
-# Theta is per year: divided by 365 it is what the call loses in a day in which nothing happens.
+# Theta is per year, so divided by 365 it is what the call loses in a day in which nothing happens.
 # Gamma says how fast delta moves, and so how soon a hedge is out of date.
 
 # %% mystnb={"figure": {"caption": "Price, delta and gamma of a call, at three times before expiry.", "name": "fig-options-greeks"}, "image": {"alt": "Three panels over forwards from 60 to 140 for a call struck at 100. The price bends up ever more sharply at the strike as expiry nears; delta turns from a gentle slope into a step; gamma turns from a low hill into a high peak at the strike."}}
@@ -175,9 +177,10 @@ assert peaks[0] < peaks[1] < peaks[2]
 # %% [markdown]
 # ## 3 From price to volatility
 #
-# Everything in the formula can be looked up, but for $\sigma$. So turn it around: which volatility
-# gives the price that is asked? That is the **implied volatility**. No formula exists. But the
-# price rises with $\sigma$, from the {term}`intrinsic value` $\max(F - K, 0)$ up to $F$. So halve.
+# Everything in the formula can be looked up, but for $\sigma$. So turn it around: the volatility
+# that gives the price that is asked is the **implied volatility**. No formula exists for it. But
+# the price rises with $\sigma$, from the {term}`intrinsic value` $\max(F - K, 0)$ up to $F$, so we
+# can halve an interval of volatilities until it is small enough.
 
 
 # %%
@@ -198,9 +201,9 @@ assert np.isclose(found, options.implied_volatility("call", by_hand, F, K, YEARS
 print(f"{found:.4f}")
 
 # %% [markdown]
-# Sixty steps are a lot. The package takes Newton's steps on a quantity that is nearly a straight
-# line, keeps the bracket, and halves where Newton leaves it. So it always ends; tests hold it to
-# a hundred thousand volatilities in a fifth of a second.
+# Sixty steps are a lot, so the package takes Newton's steps on a quantity that is nearly a straight
+# line, keeps the bracket, and halves where Newton leaves it. So it always ends, and tests hold it
+# to a hundred thousand volatilities in a fifth of a second.
 #
 # At the edges there is no answer, and inventing one would be worse than none:
 
@@ -218,8 +221,8 @@ assert np.isnan(list(answers.values())).all()
 print("NaN:", ", ".join(answers))
 
 # %% [markdown]
-# Far in or out of the money, vega is next to nothing: many volatilities give the same price. A
-# price rounded to cents then says little. Of the same call at three strikes:
+# Far in or out of the money, vega is next to nothing, so many volatilities give the same price, and
+# a price rounded to cents then says little. Here is the same call at three strikes:
 
 # %%
 for strike in (100.0, 150.0, 200.0):
@@ -235,8 +238,8 @@ assert rounded == 0 and implied == 0  # as good as lost
 # ## 4 A real chain
 #
 # A **chain** is the list of all options on one coin. Ours is Deribit's, of one afternoon in
-# February 2021. It can't be printed here; `studies/chain_real.py` measured it
-# (`chain_real.json`). Deribit quotes in bitcoin: the price over the forward.
+# February 2021. It can't be printed here, but `studies/chain_real.py` measured it
+# (`chain_real.json`). Deribit quotes in bitcoin, which means the price over the forward.
 
 # %%
 chain = results.load("chain_real")["results"]  # make study STUDY=chain_real
@@ -252,7 +255,7 @@ assert again["price_gap_median"] < 1e-5 and again["near"] == 1
 
 # %% [markdown]
 # So the exchange uses Black's formula, as we do. The prices without a volatility are rounded below
-# their intrinsic value. Now what must hold without any model:
+# their intrinsic value. Now we check what must hold without any model:
 #
 # - **parity**: call less put is $1 - K/F$ in coins;
 # - **butterflies**: the price of a call is convex in the strike. Buy the two outer strikes, sell
@@ -273,10 +276,11 @@ assert far["median"] > 10 * near["median"]
 assert bent["marks"] > 40 and bent["quotes"] == 0
 
 # %% [markdown]
-# Two lessons. A chain is no snapshot: each row has its own second, and the forward moves in
-# between. A call paired with a put of another minute shows free money that was never there.
-# And a fifth of the butterflies can be had for less than nothing, at *marks*, and none at
-# *quotes*. A mark is not a price at which anybody trades. *What goes wrong* looks at one kind of mark.
+# There are two lessons in this. The first is that a chain is no snapshot, because each row has its
+# own second, and the forward moves in between. A call paired with a put of another minute shows
+# free money that was never there. The second is that a fifth of the butterflies can be had for less
+# than nothing, at *marks*, and none at *quotes*, because a mark is not a price at which anybody
+# trades. *What goes wrong* looks at one kind of mark.
 #
 # ## 5 The hedge, where the truth is planted
 #
@@ -312,15 +316,15 @@ assert np.isclose(rows[30][0] / rows[480][0], 4, rtol=0.15)  # the root of 16
 assert rows[480][2] > 2 * rows[30][2]
 
 # %% [markdown]
-# All figures are shares of the premium. Without costs, four times the steps halve the error: the
-# law of the square root {cite:p}`boyle1980`. The costs grow the other way. Correct every
-# hour or two and the hedge is tight, but it has eaten 0.08 of the premium.
+# All figures are shares of the premium. Without costs, four times the steps halve the error, which
+# is the law of the square root {cite:p}`boyle1980`. The costs grow the other way: corrected every
+# hour or two the hedge is tight, but it has cost 0.08 of the premium.
 #
 # ### Delta–gamma
 #
 # Delta is right at one price only, and gamma says how fast it goes wrong. A perpetual has no gamma,
-# but another option has. Buy as many calls of twice the life as cancel gamma, then correct delta
-# for both. We do it once a day, and let each trade in options cost 2 % of its price.
+# but another option has some, so we buy as many calls of twice the life as cancel gamma, and then
+# correct delta for both. We do it once a day, and let each trade in options cost 2 % of its price.
 
 # %%
 STEPS = 30
@@ -372,16 +376,16 @@ assert np.mean(ways["nothing"] < -3 * premium) > 0.01 > np.mean(plain < -3 * pre
 
 # %% [markdown]
 # "Worst 5 %" is the mean of the worst twentieth of outcomes, the **expected shortfall** or CVaR.
-# Each step buys a narrower spread and pays for it with the mean. Delta and gamma pays so much that its
-# worst outcomes are no better than delta's: at 2 % a trade it only changed what one loses by. There is
-# no free hedge.
+# Each step buys a narrower spread and pays for it with the mean. Delta and gamma pays so much that
+# its worst outcomes are no better than delta's: at 2 % a trade it only changed what one loses by.
+# None of these hedges is free.
 #
 # ## 6 The hedge on real bars
 #
-# Now 208 weeks of hourly BTC bars, 2021 to 2024, with the perpetual's own fills, fees, slippage
-# and funding. Each Monday a call of one week is sold at the money. We have no history of quotes, so
-# it is sold at the volatility that a plain forecast gave that morning: **a model's price, not a
-# market's**. What the hedge then costs is real (`hedge_real.json`).
+# Now we hedge over 208 weeks of hourly BTC bars, 2021 to 2024, with the perpetual's own fills,
+# fees, slippage and funding. Each Monday a call of one week is sold at the money. We have no
+# history of quotes, so it is sold at the volatility that a plain forecast gave that morning: **a
+# model's price, not a market's**. What the hedge then costs is real (`hedge_real.json`).
 
 # %%
 real = results.load("hedge_real")["results"]  # make study STUDY=hedge_real
@@ -416,10 +420,11 @@ assert cover["delta, gamma"]["mean"]["interval"][1] < -0.1
 
 # %% [markdown]
 # Every hedge cuts the worst weeks to a third of what they were or less, and no interval of that
-# difference comes near zero. What it costs is the other column. Corrected each hour, the seller
-# would have earned before costs and lost after them. Delta and gamma is the tightest of all, and
-# the dearest. A **{term}`band <no-trade band>`**, which leaves delta alone until it is off by 0.05, keeps
-# most of the protection and saves much of the cost: its mean cannot be told from zero.
+# difference comes near zero. What the protection costs is the other column. Corrected each hour,
+# the seller would have earned before costs and lost after them. Delta and gamma is the tightest of
+# all hedges, and the most expensive. A **{term}`band <no-trade band>`**, which leaves delta alone
+# until it is off by 0.05, keeps most of the protection and saves much of the cost: its mean cannot
+# be told from zero.
 #
 # A small part can be repeated on the bars that come with the book: eight weeks, hourly.
 
@@ -450,11 +455,11 @@ assert stored / 3 < weekly[0].std() < 3 * stored
 #
 # A signal of chapter {ref}`ch-backtesting` holds a perpetual, long or short. A put would insure the
 # long position (a call the short one), 5 % away. Without a market of options one can *copy* it:
-# hold the position plus the delta of the put. As the price falls, delta goes to −1 and the
-# position is let go. Portfolio insurers did just this in the 1980s.
+# hold the position plus the delta of the put. As the price falls, delta goes to −1 and the position
+# is closed step by step, as portfolio insurers did it in the 1980s.
 # <!-- number: 1980 by history -->
 #
-# The baseline must be as serious as the hero. One way to lose less is to **hold less**,
+# The baseline must be as serious as the method on trial. One way to lose less is to **hold less**,
 # and so the smaller position is scaled to the same expected shortfall as the insured one.
 
 # %%
@@ -479,16 +484,17 @@ assert dear[1] < 0
 # a tenth above the model's price took a measurable part of the mean. And the insured position can't
 # be told from the smaller one: at the same expected shortfall their means differ by nothing that
 # four years of weeks can see. The study asks 208 weeks a question that would need many more. Until
-# then the plain answer wins: hold less.
+# there are more, the plain answer is the better one: hold less, since it needs no option and no
+# copy of one.
 #
 # ## 7 A net that hedges
 #
-# Delta is the answer to a question without costs. With costs nobody has a formula, but anybody
-# can write down the loss. **Deep hedging** {cite:p}`buehler2019` lets a net choose the units and
-# trains it on the final result. Ours proposes a centre and a half-width; what is held moves to
-# the nearer edge of that band {cite:p}`imaki2021`.
+# Delta is the answer to a question without costs. With costs there is no formula as simple as
+# delta, but the loss can still be written down. **Deep hedging** {cite:p}`buehler2019` lets a net
+# choose the units and trains it on the final result. Ours proposes a centre and a half-width; what
+# is held moves to the nearer edge of that band {cite:p}`imaki2021`.
 #
-# First a question whose answer we know. Without costs, the least variance is delta's.
+# We begin with a question whose answer we know: without costs, the least variance is delta's.
 
 # %%
 seed_everything(0)
@@ -509,9 +515,10 @@ assert np.abs(learned - short.delta).mean() < 0.04
 assert by_net.std() < 1.2 * by_delta.std()
 
 # %% [markdown]
-# Nobody told the net the formula, and it found delta. Now costs: half a per cent a side, as for a
-# small coin. The loss is the mean of the worst twentieth, in the form that has a gradient
-# {cite:p}`rockafellar2000`: $\min_w\; w + \operatorname{mean}(\max(\text{loss} - w, 0)) / 0.05$.
+# Nobody told the net the formula, and yet it found delta. Now we add costs of half a per cent a
+# side, as for a small coin. The loss is the mean of the worst twentieth, in the form that has a
+# gradient {cite:p}`rockafellar2000`:
+# $\min_w\; w + \operatorname{mean}(\max(\text{loss} - w, 0)) / 0.05$.
 
 # %%
 RATE = 0.005
@@ -535,9 +542,9 @@ print(f"worst 5 %, in premiums: delta {worst[0]:.2f}, net {worst[1]:.2f}")
 assert worst[1] < worst[0] - 0.06
 
 # %% [markdown]
-# The net wins. But is delta once a day a serious opponent? Two things could be at work: the net
-# saves fees, and it cares for the worst outcomes, while delta cares for the variance. So we give
-# delta two knobs, another volatility and a band, and turn them on paths of their own.
+# The net wins, but is delta once a day a serious opponent? Two things could be at work, because the
+# net saves fees, and it cares for the worst outcomes, while delta cares for the variance. So we
+# give delta two knobs, another volatility and a band, and turn them on paths of their own.
 
 
 # %%
@@ -572,8 +579,9 @@ print(f"net less tuned delta: {worst[1] - tuned:+.2f} premiums")
 assert abs(worst[1] - tuned) < 0.08
 
 # %% [markdown]
-# One training is an anecdote. Five seeds, three levels of costs, more settings of the knobs
-# (`deep_hedge.json`), with Student's interval over the seeds, on one set of fresh paths:
+# One training says little, because another seed would give another net. So the study takes five
+# seeds, three levels of costs and more settings of the knobs (`deep_hedge.json`), with Student's
+# interval over the seeds, on one set of fresh paths:
 
 # %%
 deep = results.load("deep_hedge")["results"]  # make study STUDY=deep_hedge
@@ -593,17 +601,18 @@ assert gains["50"]["tuned"][2] < 0.25 * gains["50"]["delta"][0]
 assert max(deep["delta"]["mean_gap"]) < 0.04
 
 # %% [markdown]
-# All nets beat plain delta at every level of costs. Against the two knobs the picture is another. At
-# 50 bps the nets are still better, by less than a quarter of what they gain on delta. At the 6.5 bps
-# that a perpetual costs they are worse. Their win over delta is real, and most of it is not depth: it
-# comes from hedging with a larger volatility, which covers the worst outcomes better. Where the
-# problem grows (several assets, jumps, costs that depend on size) nobody has such knobs, and there
-# the net's way may pay. Here the serious baseline is nearly all of it.
+# All nets beat plain delta at every level of costs, but against the two knobs the result is
+# another. At 50 bps the nets are still better, by less than a quarter of what they gain on delta.
+# At the 6.5 bps that a perpetual costs they are worse. Their win over delta is real, and most of it
+# is not depth: it comes from hedging with a larger volatility, which covers the worst outcomes
+# better. Where the problem grows (several assets, jumps, costs that depend on size) nobody has such
+# knobs, and there the net's way may pay. Here the serious baseline is nearly all of it.
 #
 # ## What goes wrong
 #
 # Here is the smile of the real chain: implied volatility by strike, eight days before expiry, as
-# most programs draw it, from the exchange's **marks**. It falls off a cliff at the money.
+# most programs draw it, from the exchange's **marks**. At the money it falls abruptly, as if over a
+# cliff.
 
 # %% mystnb={"figure": {"caption": "A smile with a cliff: the exchange's marks between bid and ask, eight days before expiry. Where nobody bids, the bid is drawn at zero.", "name": "fig-options-smile"}, "image": {"alt": "Implied volatility over log moneyness. Left of zero marks fall from above two to about one, in the middle of bids near one and asks far above. At zero the marks drop to about one half and stay there; asks stand near one and the bids are zero."}}
 smile = chain["smiles"]["2021-02-19"]
@@ -628,13 +637,14 @@ assert (np.array(smile["bid"])[right] == 0).all()
 assert np.allclose(np.array(smile["mark"])[right], middle, rtol=0.01)
 
 # %% [markdown]
-# Two neighbouring strikes, and one volatility is more than twice the other. The market did not
-# believe that. Look right of zero: the mark is **half the ask**, to within a hundredth. Nobody bids
-# there, the missing bid counts as 0, and the "middle" of 0 and the ask is half the ask. The cliff is
-# a hole in the quotes, and a net trained on this surface would learn the hole.
+# Of two neighbouring strikes, one has a volatility more than twice that of the other. The market
+# did not believe that, as the quotes show. Look right of zero: the mark is **half the ask**, to
+# within a hundredth. Nobody bids there, the missing bid counts as 0, and the "middle" of 0 and the
+# ask is half the ask. The cliff is a hole in the quotes, and a net trained on this surface would
+# learn the hole.
 #
-# Planted, the fault is easy to make and to mend. Let the true volatility be 80 % at every strike,
-# let nobody bid for calls, and let the ask be a quarter above the truth.
+# When we plant it, the fault is easy to make and to fix. Let the true volatility be 80 % at every
+# strike, let nobody bid for calls, and let the ask be a quarter above the truth.
 
 # %%
 strikes = np.linspace(80, 130, 11)
@@ -652,15 +662,16 @@ assert wrong[strikes >= 100].max() < 0.76 < 0.79 < wrong[strikes < 100].min()
 assert np.isnan(mended[strikes >= 100]).all() and (mended[strikes < 100] < 0.9).all()
 
 # %% [markdown]
-# The filtered smile has fewer points, and all of them were quoted on both sides. A missing quote stays
-# missing, and NaN tells the code that comes next.
+# The filtered smile has fewer points, and all of them were quoted on both sides. A missing quote
+# stays missing, and NaN says so to the code that comes next.
 #
 # ## Summary
 #
-# - An option's price is the cost of its hedge. Black's formula sums that hedge up.
-# - Implied volatility is a price in other units. Where no volatility fits, the answer is NaN.
+# - An option's price is the cost of its hedge, and Black's formula sums that hedge up.
+# - Implied volatility is a price in other units, and where no volatility fits, the answer is NaN.
 # - Parity, butterflies and calendars need no model, but rows of one moment and prices to trade at.
-# - Hedge errors shrink with the root of the steps, costs grow with them: a band is between.
+# - Hedge errors shrink with the root of the steps, while costs grow with them, and a band lies
+#   between the two.
 # - On real bars every hedge cut the worst weeks; hourly delta paid more in costs than it earned.
 # - An insured position was no better than a smaller one that falls as far, as far as 208 weeks show.
 # - A net finds delta where delta is right, beats it where costs are high, and hardly beats two knobs.
