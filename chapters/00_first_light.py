@@ -32,9 +32,9 @@ LENGTH = 48  # bars that the average looks back: twelve hours
 # An astronomer who has built a telescope points it at the sky for the first time and takes a
 # picture. It is never a good picture, but it is a *whole* one: light goes in at one end and
 # something comes out at the other, and from then on every improvement can be seen. Astronomers
-# call it *first light*. This chapter does the same with a trading system. It loses money. It is
-# short enough to read in one go, and each of its lines stands for a part of the book that will take
-# the line apart.
+# call it *first light*. This chapter does the same with a trading system. The system loses money,
+# but it is short enough to read in one go, and each of its lines stands for a part of the book
+# that will take the line apart.
 #
 # ## 1 From trades to bars
 #
@@ -71,8 +71,8 @@ assert 42_000 < close.iloc[0] < 44_000
 #
 # <!-- number: 4.0 by the closes 101 and 105 -->
 # An old rule says: go with the trend. As long as the price lies above its own average of the last
-# twelve hours, hold bitcoin; otherwise hold dollars. How does a rule become a curve of money? Take six
-# bars, an average of three, and a pencil.
+# twelve hours, hold bitcoin; otherwise hold dollars. To see how a rule becomes a curve of money,
+# take six bars, an average of three, and a pencil.
 #
 # | bar | close | mean of 3 | above? | held during the bar | return | money |
 # |---|---|---|---|---|---|---|
@@ -83,10 +83,11 @@ assert 42_000 < close.iloc[0] < 44_000
 # | 5 | 107 | 105.3 | yes | 1 | +2.9 % | 1.019 |
 # | 6 | 103 | 104.7 | no | 1 | −3.7 % | 0.981 |
 #
-# Look at bar 3. At its end the price lies above the mean for the first time, so the rule says «hold».
-# But the jump from 101 to 105 is over by then. What can still be earned is the move of bar 4. **A
-# decision is paid by the bar that follows it**, so the column «held» is the column «above» moved down by one
-# row. At the end of bar 6 the rule says «sell», and the fall that told it so has already been paid for.
+# Look at bar 3. At its end the price lies above the mean for the first time, so the rule says
+# «hold». But the jump from 101 to 105 is over by then, and what can still be earned is the move
+# of bar 4. **A decision is paid by the bar that follows it**, so the column «held» is the column
+# «above» moved down by one row. At the end of bar 6 the rule says «sell», and the fall that told
+# it so has already been paid for.
 
 # %%
 six = pd.Series([100.0, 101, 105, 104, 107, 103], range(1, 7))
@@ -101,8 +102,8 @@ assert held.tolist() == [0, 0, 0, 1, 1, 1]
 assert money.round(3).tolist() == [1, 1, 1, 0.99, 1.019, 0.981]
 
 # %% [markdown]
-# Now the whole system. Each line has a comment, and the comment is a question that you need not
-# answer yet.
+# Now follows the whole system. Each line has a comment, and the comment is a question that you
+# need not answer yet.
 
 # %%
 def system(close, length, fee):
@@ -121,8 +122,8 @@ def system(close, length, fee):
 
 
 # %% [markdown]
-# A **fee** has to be paid to the exchange for each purchase and each sale: on Bybit, for somebody who
-# takes the price that is there, 0.055 % of the amount. Let us first pretend that it is zero.
+# A **fee** has to be paid to the exchange for each purchase and each sale: on Bybit, for somebody
+# who takes the price that is there, 0.055 % of the amount. Let us first pretend that it is zero.
 
 # %%
 free, turned = system(close, LENGTH, fee=0.0)
@@ -148,14 +149,16 @@ assert -0.35 < paid.iloc[-1] - 1 < -0.25
 assert int(turned.sum()) > 500
 
 # %% [markdown]
-# That is our first light. The market rose, and the rule, which was made for rising markets, lost a little
-# before any cost. It changed its mind more than 500 times in 58 days. Each change is cheap, and together they
-# took about a quarter of the money. A rule that sounds sensible may end like that, and a published curve
-# that ends otherwise may only have left a line out; the rest of the book is about finding out which.
+# That is our first light. The market rose, and the rule, which was made for rising markets, lost
+# a little before any cost. It changed its mind more than 500 times in 58 days. Although each
+# change is cheap, together they took about a quarter of the money. A rule that sounds sensible
+# may end like that, and a published curve that ends otherwise may only have left a line out; the
+# rest of the book is about finding out which.
 #
 # ## 3 Which line is the weak one?
 #
-# All of them. That is the plan of the book:
+# All of them are weak, each in its own way, and so the plan of the book is to question them one
+# after another:
 #
 # | the line asks | the part that answers |
 # |---|---|
@@ -168,9 +171,9 @@ assert int(turned.sum()) > 500
 # | What is the curve worth? | V {ref}`ch-honest-evaluation` and {ref}`ch-verdict` |
 #
 # <!-- number: 400 by the range of lengths -->
-# The last question is the hardest. To see why, improve the rule. Twelve hours was a number out of the
-# air, so try every length from 10 to 400 bars, on the first half of the bars, and keep the best. Then
-# run it on the second half, which nobody has looked at.
+# The last question is the hardest, and improving the rule shows why. The twelve hours were chosen
+# without a reason, so try every length from 10 to 400 bars, on the first half of the bars, and
+# keep the best. Then run it on the second half, which nobody has looked at.
 
 # %%
 half = len(close) // 2
@@ -188,9 +191,9 @@ assert tried[best] > 0.1 > later
 assert tried[best] > np.median(list(tried.values())) + 0.1
 
 # %% [markdown]
-# The best of forty looks like a discovery on the bars that chose it, and is none on the bars that did
-# not. Somebody had to be the best of forty, with or without skill. A whole chapter,
-# {ref}`ch-honest-evaluation`, is about telling the one from the other.
+# The best of forty looks like a discovery on the bars that chose it, and is none on the bars that
+# did not. The reason is that one of the forty had to be the best, with or without skill. A whole
+# chapter, {ref}`ch-honest-evaluation`, is about telling the one from the other.
 #
 # ## What goes wrong
 #
@@ -209,9 +212,10 @@ print(f"decided first, paid by the next:  {free.iloc[-1] - 1:+.0%}")
 assert dream.iloc[-1] > 6 > free.iloc[-1]
 
 # %% [markdown]
-# No error, no warning, a steady climb, and a profit of six times the stake in two months. When a curve looks
-# like that, look for the missing word. This book tests for it everywhere: cut off the future, and
-# nothing that was computed before the cut may change. Here is that test, on four lines:
+# There is no error and no warning, only a steady climb, and a profit of six times the stake in
+# two months. When a curve looks like that, look for the missing word. This book tests for it
+# everywhere: cut off the future, and nothing that was computed before the cut may change. Here is
+# that test, on four lines:
 
 # %%
 cut = 3_000
@@ -224,15 +228,15 @@ assert np.allclose(again.iloc[:cut], free.iloc[:cut])
 print("the first", cut, "values do not depend on what came after")
 
 # %% [markdown]
-# The dream passes this test too. It uses no *later* bar; it is only paid by the wrong one. So one test is not
-# enough, and {ref}`ch-backtesting` builds an account that cannot be paid for a decision before it
-# was made.
+# The system without its `shift` passes this test too, because it uses no *later* bar and is only
+# paid by the wrong one. So one test is not enough, and {ref}`ch-backtesting` builds an account
+# that cannot be paid for a decision before it was made.
 #
 # ## Summary
 #
 # - A system is a chain: bars, a view of them, a decision, a position, costs, money.
-# - A decision is paid by the bar after it. Forget that, and anything earns.
-# - Costs are small each time and large together, because changing one's mind is a habit.
+# - A decision is paid by the bar after it. If you forget that, almost any rule seems to earn.
+# - Costs are small each time and large together, because the rule changes its mind so often.
 # - The best of many tries looks good on the bars that chose it.
 # - Each link of the chain is a part of this book.
 #
@@ -294,8 +298,9 @@ assert abs(left) < 0.01
 # ```{solution-start} ex-first-light-3
 # :class: dropdown
 # ```
-# It makes things worse. Each change now goes from +1 to −1, which sells twice the amount, so the fees
-# double; and in a market that rose on the whole there was less fall than rise to be had.
+# It makes things worse, for two reasons. Each change now goes from +1 to −1, which sells twice
+# the amount, so the fees double. And in a market that rose on the whole there was less fall than
+# rise to be had.
 
 # %%
 both = (2 * (close > close.rolling(LENGTH).mean()) - 1.0).shift(1, fill_value=0.0)

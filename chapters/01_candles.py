@@ -59,8 +59,9 @@ print(dict(zip(candles.COLUMNS, map(int, one), strict=True)))
 assert one == [100, 104, 99, 103, 14]
 
 # %% [markdown]
-# The order of the trades inside the bar is lost, so you cannot tell whether 104 came before or
-# after 99. This will matter on the day when a stop at 99 and a target at 104 lie in the same bar.
+# The order of the trades inside the bar is lost. You therefore cannot tell whether 104 came
+# before or after 99. This will matter on the day when a stop at 99 and a target at 104 lie in the
+# same bar.
 #
 # Three conventions hold in the whole book: a bar is stamped with its **open**, all times are in
 # **UTC**, and only **closed** bars are in a table. They look like details, but by the end of this
@@ -478,7 +479,7 @@ assert abs(returns.autocorr(1)) < 0.06
 #
 # Four bars of 15 minutes make one of an hour: first open, highest high, lowest low, last close,
 # summed volume. With a grid that has no holes it is a reshape. The first hour of the sample is
-# incomplete, because it begins at 13:45, and so is the last one, and therefore both are dropped.
+# incomplete, because it begins at 13:45, and so is the last one. Both are therefore dropped.
 
 # %%
 skip = 1  # bars before the first full hour
@@ -503,8 +504,8 @@ print(f"{len(hourly):,} hours from {hourly.index[0]} to {hourly.index[-1]}")
 #
 # A net sees the last 60 bars at every bar. Written out, 5,469 such windows of 5 rows would take
 # nearly 60 times the memory of the table, because most bars would be stored 60 times. But window
-# $k+1$ is window $k$ moved by one bar, and so NumPy can describe all of them as **views**, which
-# means the same memory, walked through with other strides.
+# $k+1$ is window $k$ moved by one bar. NumPy can therefore describe all of them as **views**,
+# which means the same memory, walked through with other strides.
 
 # %%
 table = np.ascontiguousarray(sample.to_numpy().T)  # (5, bars)
@@ -581,8 +582,8 @@ assert abs(rank["accumulating"]) < 0.05
 # ## What goes wrong
 #
 # *An hourly bar that knows the future.* We trade on 15 minutes and would like to see the hour as
-# well, and two lines of pandas join the hourly close to each quarter of an hour. Then we ask a
-# simple question: is the next return upwards when the hourly close lies above the price?
+# well. Two lines of pandas join the hourly close to each quarter of an hour. Then we ask a simple
+# question: is the next return upwards when the hourly close lies above the price?
 
 
 # %%
@@ -750,7 +751,7 @@ with TemporaryDirectory() as folder:
 assert refused
 
 # %% [markdown]
-# London's clocks went back on the 31st, so each stamp from 01:00 to 01:45 names two moments, and
+# London's clocks went back on the 31st. Each stamp from 01:00 to 01:45 names two moments, and
 # nothing in the file says which. Any answer would be a guess, and therefore `read` refuses. To
 # avoid the question, store UTC.
 #

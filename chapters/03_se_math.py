@@ -210,10 +210,10 @@ block(x).backward(torch.tensor(g, dtype=torch.float32)[None])
 np.testing.assert_allclose(x.grad[0], by_hand, rtol=1e-5, atol=1e-7)
 
 # %% [markdown]
-# Two facts follow from the formula. The factor $s(1-s)$ is at most a quarter, and close to 0 when
-# a gate is nearly shut or fully open, so that such a gate learns slowly. And a hidden unit that
-# is silent for a window passes nothing back. The pencil block has such a unit, the second one,
-# and its weights receive a gradient of exactly zero.
+# Two facts about learning follow from the formula. The factor $s(1-s)$ is at most a quarter, and
+# close to 0 when a gate is nearly shut or fully open, so that such a gate learns slowly. And a
+# hidden unit that is silent for a window passes nothing back. The pencil block has such a unit,
+# the second one, and its weights receive a gradient of exactly zero.
 
 # %%
 print(block.excite.reduce.weight.grad.numpy().round(3) + 0)  # + 0: no -0
@@ -287,9 +287,10 @@ assert relative[512]["r1"] > relative[512]["r16"]
 # more than the two tiny layers. With 512 channels, as deep inside a picture net, it does. So for
 # a handful of indicators the cost is no reason to choose $r = 4$ over $r = 1$.
 #
-# What is left is capacity. All gates are functions of $C/r$ numbers, and over many windows the
-# logits therefore span no more than $C/r$ dimensions: with $r = 8$ and 16 channels, two. The
-# sixteen faders then cannot move independently, because only two numbers move them all.
+# What is left is capacity, and there the ratio does set a limit. All gates are functions of $C/r$
+# numbers, and over many windows the logits therefore span no more than $C/r$ dimensions: with
+# $r = 8$ and 16 channels, two. The sixteen faders then cannot move independently, because only
+# two numbers move them all.
 
 # %%
 torch.manual_seed(0)
@@ -310,8 +311,8 @@ for r in (1, 2, 4, 8):
 # %% [markdown]
 # ## 6 Gates over time on real bars
 #
-# Now we turn to real candles. We take the eight channels that the SE chapter names in its table
-# of regimes, without units, and standardise them with the first 70 % of the bars.
+# Now we turn to real candles, and take the eight channels that the SE chapter names in its table
+# of regimes, without units, standardised with the first 70 % of the bars.
 
 # %%
 eight = ["rsi", "macd", "adx", "volume", "atr"]
@@ -439,15 +440,15 @@ assert alive.std(0).max() > 100 * dead.std(0).max()
 # ```{exercise} The same bars in another order ★
 # :label: ex-se-1
 # In the pencil example the returns are 1, 2, 3. If they were 3, 2, 1 instead, which gates would
-# change? Answer before you compute.
+# change? Write down your answer before you compute.
 # ```
 #
 # ```{solution-start} ex-se-1
 # :class: dropdown
 # ```
-# No gate changes. The mean of the row is still 2, so $z$, the hidden units and the gates are the
-# same: the mean squeeze does not know the order of bars. {ref}`ch-squeeze-variants` looks for
-# squeezes that do.
+# No gate changes, because the mean of the row is still 2, so $z$, the hidden units and the gates
+# are the same: the mean squeeze does not know the order of bars. {ref}`ch-squeeze-variants` looks
+# for squeezes that do.
 
 # %%
 X_turned = X.copy()

@@ -8,7 +8,7 @@
 # :class: tip
 # - read the files of many sources by one line each
 # - let a messy file be refused, with all its faults named at once
-# - mend it by rules that you can state
+# - fix it by rules that you can state
 # - compute channels, windows and a first gate
 # - run a first backtest with costs, put an interval around it, and judge a file on one page
 # ```
@@ -39,8 +39,9 @@ LENGTH = 60  # bars in a window
 #
 # `candles.read` finds columns by their names, and units by their size. It reads CSV, JSON,
 # parquet and feather, also compressed. Where a file has two readings it refuses, shows the
-# header, and names the option that decides. So you need not learn the options: read
-# plainly, and do what the error says. This is where it ends for the files that people bring.
+# header, and names the option that decides. So you need not learn the options, because it is
+# enough to read plainly and do what the error says. The table below shows where this ends for the
+# files that people bring.
 
 # %%
 OHLCV = "time open high low close volume"
@@ -81,8 +82,8 @@ OHLCV = "time open high low close volume"
 # | pandas, parquet | `candles.read(path)` |
 # | German Excel | `candles.read(path, tz="UTC")` |
 #
-# Each line of the table is a test, on a small file with exactly that layout. What the options
-# say, once:
+# Each line of the table is a test, on a small file with exactly that layout. The second table
+# says once what the options mean:
 #
 # | option | says | asked for when |
 # |---|---|---|
@@ -97,17 +98,17 @@ OHLCV = "time open high low close volume"
 # | `until` | the moment of the download | the last bar has not closed yet |
 #
 # Two things no file can tell. A time column that is called `timestamp` may hold the end of each
-# bar, as BitMEX writes it. And a zone is a claim of yours: MetaTrader's is that of your broker.
-# Compare one large move with another source.
+# bar, as BitMEX writes it. And a zone is a claim of yours, because the times do not carry it:
+# MetaTrader's is that of your broker. To check both, compare one large move with another source.
 #
-# Two kinds of bars are out of scope. The length of a bar must divide a day, and a week does not: bring days. Stock days have
-# weekends and holidays, and every «per year» of this book counts 365 days, so their gaps are
-# named and refused. The way round is an array of windows that you cut yourself: pictures and
-# nets take it, backtests do not.
+# Two kinds of bars are out of scope. The length of a bar must divide a day, and a week does not,
+# so bring days instead. Stock days have weekends and holidays, and every «per year» of this book
+# counts 365 days, so their gaps are named and refused. The way round is an array of windows that
+# you cut yourself: pictures and nets take it, backtests do not.
 #
 # **Units.** Prices are in quote currency (dollars a coin), volume is in **base** (coins). A
-# volume in dollars is one of the errors that make no noise ({ref}`ch-candles` shows five).
-# Watch three at work. Here is what OKX hands out: newest first, the newest bar still forming,
+# volume in dollars is one of the errors that make no noise ({ref}`ch-candles` shows five). To
+# watch three at work, here is what OKX hands out: newest first, the newest bar still forming,
 # three columns of volume.
 
 # %%
@@ -146,15 +147,16 @@ assert "newest" in said[2]
 assert said[3] == "3 bars, volume 12 coins"
 
 # %% [markdown]
-# Three questions, three answers, and the {term}`forming bar` is gone. Nothing was guessed.
+# Each of the three questions got its answer, and the {term}`forming bar` is gone, without
+# anything being guessed.
 
 # %% [markdown]
 # ## 2 The file
 #
-# In your own copy, put your path into `path`, the moment of your download into `downloaded`,
-# and leave the rest of this section out. Here we write a file first, so that the page runs
-# anywhere. It is what exchanges hand out: newest bar first, times in milliseconds. We spoil it
-# in five places.
+# In your own copy, put your path into `path`, the moment of your download into `downloaded`, and
+# leave the rest of this section out. Here we write a file first, so that the page runs anywhere.
+# It is what exchanges hand out, with the newest bar first and times in milliseconds, and we spoil
+# it in five places.
 
 # %%
 good = candles.sample().iloc[:N_BARS]
@@ -176,7 +178,8 @@ print(*path.read_text(encoding="utf-8").splitlines()[:3], sep="\n")
 # %% [markdown]
 # ## 3 Refused
 #
-# `candles.read` never mends. First it says that the file is upside down.
+# `candles.read` never repairs a file but says what is wrong with it, and first of all that this
+# file is upside down.
 
 # %%
 try:
@@ -198,10 +201,10 @@ except candles.CandleError as error:
 assert kinds == ["duplicates", "gaps", "nan", "price"]
 
 # %% [markdown]
-# Four faults of the five. The fifth cannot be seen in the file: the newest bar looks like any
-# other, and no flag marks it. Only you know that the download happened four minutes into it.
-# `until=downloaded` would say so to `read`. On the day itself `read` sees it alone, for no
-# bar can close in the future.
+# These are four faults of the five. The fifth cannot be seen in the file, because the newest bar
+# looks like any other, and no flag marks it. Only you know that the download happened four
+# minutes into it, and `until=downloaded` would say so to `read`. On the day itself `read` sees it
+# alone, because no bar can close in the future.
 
 # %% [markdown]
 # ## 4 Mended
@@ -238,8 +241,8 @@ bars = bars.apply(lambda column: column.fillna(bars["close"]))
 print(f"{len(bars):,} bars, filled: {', '.join(lost.strftime('%d %b %H:%M'))}")
 
 # %% [markdown]
-# Write the result down as parquet and read it again with the same strict function. From here
-# on the messy file is history.
+# Write the result down as parquet and read it again with the same strict function. From here on
+# the messy file is no longer needed.
 
 # %%
 clean = path.with_suffix(".parquet")
@@ -254,14 +257,14 @@ assert len(mine) == N_BARS - 1
 assert len(lost) == 3
 
 # %% [markdown]
-# Three bars are not what they were in the market, and we know which. All others are equal to
-# the source.
+# Three bars are not what they were in the market, and we know which, while all others are equal
+# to the source.
 
 # %% [markdown]
 # ## 5 Channels, windows, a gate
 #
-# Channels come next ({ref}`ch-channels`), in scale-free form. Their mean and deviation come
-# from the first 70 percent of the bars only.
+# Channels come next ({ref}`ch-channels`), in scale-free form. Their mean and deviation come from
+# the first 70 percent of the bars only.
 
 # %%
 names = ["roc", "rsi", "bollinger_percent_b", "atr", "volume_ma"]
@@ -284,16 +287,15 @@ assert gates.shape == (32, len(names))
 assert ((gates > 0) & (gates < 1)).all()
 
 # %% [markdown]
-# The block takes your data and gives gates. They mean **nothing** yet: nobody has trained them.
-# {ref}`ch-se-trader` does.
+# The block takes your data and gives gates, but they mean **nothing** yet, because nobody has
+# trained them. {ref}`ch-se-trader` does.
 
 # %% [markdown]
 # ## 6 A first backtest
 #
-# Before any net, try the simplest rule: be long while the price is above where it was a week
-# ago (672 bars), else flat. Decisions use the bar that has closed and fill at the next open;
-# fees and slippage are charged. Beside it: buy and hold, and the same rule deciding on ten
-# bars.
+# Before any net, try the simplest rule: be long while the price is above where it was a week ago
+# (672 bars), else flat. Decisions use the bar that has closed and fill at the next open, and fees
+# and slippage are charged. Beside it stand buy and hold, and the same rule deciding on ten bars.
 
 
 # %%
@@ -324,16 +326,17 @@ print({name: round(value, 2) for name, value in final.items()})
 assert final["10 bars"] < final["672 bars"] < final["hold"]
 
 # %% [markdown]
-# The quick rule pays its way into ruin: it turns its money over hundreds of times. The slow
-# rule earns, but holding earned more. In a rising market any rule that is sometimes flat looks
-# like skill at one time and like cowardice at another. So ask for an interval.
+# The quick rule loses because of its costs, since it turns its money over hundreds of times. The
+# slow rule earns, but holding earned more. In a rising market any rule that is sometimes flat
+# looks like skill at one time, when the price falls meanwhile, and like too much caution at
+# another. One curve cannot decide between the two, so ask for an interval.
 
 # %% [markdown]
 # ## 7 How sure are you?
 #
 # <!-- number: 52 by 5,000 bars of 96 a day -->
-# 52 days are one history. Reshuffling its days and hours in blocks gives other histories that
-# might have been ({ref}`ch-honest-evaluation` explains how). Here is the annual Sharpe ratio
+# These 52 days are one history. Reshuffling its days and hours in blocks gives other histories
+# that might have been ({ref}`ch-honest-evaluation` explains how). Here is the annual Sharpe ratio
 # with its 95 % interval.
 
 
@@ -357,18 +360,18 @@ assert sure["672 bars"].low < 0 < sure["672 bars"].high
 assert sure["hold"].low < 0 < sure["hold"].high
 
 # %% [markdown]
-# A Sharpe ratio of 2 sounds fine. Its interval holds everything from disaster to
-# miracle. The one thing that these bars do prove is that the quick rule loses. That is a first
-# result that you may believe, and it cost you no money to learn.
+# A Sharpe ratio of 2 sounds fine, but its interval contains zero and is so wide that the rule may
+# be very bad or very good. The one thing that these bars do prove is that the quick rule loses.
+# That is a first result that you may believe, and it cost you no money to learn.
 
 # %% [markdown]
 # ## 8 The whole on one page
 #
-# From the file to the verdict, in three functions that you can keep. They say the units, which
-# no file holds, so you name them, and what «per year» means: a year of 365 days, for this
-# market never closes. Our sample's volume is in dollars: a thousand million coins in fifteen
-# minutes do not exist. Nothing on the page multiplies it. The verdict is not
-# about profit alone. It asks whether the rule was **better than holding**, on the same reshuffled
+# Three functions that you can keep lead from the file to the verdict. They say the units, which
+# no file holds, so you name them, and what «per year» means: a year of 365 days, because this
+# market never closes. Our sample's volume is in dollars, since a thousand million coins in
+# fifteen minutes do not exist, but nothing on the page multiplies it. The verdict is not about
+# profit alone. It asks whether the rule was **better than holding**, on the same reshuffled
 # histories, so that what moves both cancels.
 
 
@@ -437,18 +440,17 @@ assert quick[-1].endswith("worse than holding")
 assert pages[672].endswith("not shown to differ from holding")
 
 # %% [markdown]
-# Read each from below. The quick rule is worse than holding, and the file is long enough to
-# say so. The slow rule earned less than holding, and the file is **not** long enough to call that
-# more than chance. «Not shown» is the usual verdict on a few weeks of bars. It is no fault of
-# the page.
+# Read each page from its last line upwards. The quick rule is worse than holding, and the file is
+# long enough to say so. The slow rule earned less than holding, and the file is **not** long
+# enough to call that more than chance. «Not shown» is the usual verdict on a few weeks of bars,
+# and it is no fault of the page.
 
 # %% [markdown]
 # ## What goes wrong
 #
-# *A mend that looks ahead.* Filling a hole flat looks crude. A straight line between the
-# neighbours looks smoother, and pandas offers it in one word. Hide every tenth close of the
-# clean file, mend it both ways, and ask on each mended bar: does the last move foretell the
-# next one?
+# *A fix that looks ahead.* Filling a hole flat looks crude, while a straight line between the
+# neighbours looks smoother, and pandas offers it in one word. Hide every tenth close of the clean
+# file, fill it both ways, and ask on each filled bar: does the last move foretell the next one?
 
 
 # %%
@@ -474,16 +476,19 @@ assert hit_rate(pd.Series.interpolate)[1] == 1.0
 assert hit_rate(pd.Series.ffill)[0] == 0
 
 # %% [markdown]
-# Always right. The line to the next close has used the next close. The flat bar says nothing,
-# and that is all that was known at the time. The same goes for `bfill`, for means of the whole
-# column, and for any library call whose name says *smooth*.
+# The guess from the line is always right, because the line to the next close has used the next
+# close. The flat bar allows no guess, because it holds only what was known at the time. What was
+# said of the line goes for `bfill`, for means of the whole column, and for any library call whose
+# name says *smooth*.
 
 # %% [markdown]
 # ## Summary
 #
-# - Read plainly and do what the error says. What is ambiguous is asked for, never guessed.
-# - Let the file be refused, read the list, mend by rules, write it down, read it again.
-# - A forming bar without a flag cannot be seen in a file. Note when you downloaded it.
+# - Read plainly and do what the error says, because what is ambiguous is asked for, never
+#   guessed.
+# - Let the file be refused, read the list, fix the faults by rules, write the result down, read
+#   it again.
+# - A forming bar without a flag cannot be seen in a file, so note when you downloaded it.
 # - Fill with what was known at the time, and keep the list of what you filled.
 # - Run the simplest rule first, with costs, beside holding, and with an interval. Then let one
 #   page say what is known, in which units, and per which year.
@@ -493,8 +498,8 @@ assert hit_rate(pd.Series.ffill)[0] == 0
 #
 # ```{exercise} More bars, more certainty? ★★
 # :label: ex-own-hours
-# Resample the file to one hour and run the weekly rule there (168 bars). It has a quarter of the
-# bars. Is the interval of its Sharpe ratio twice as wide?
+# Resample the file to one hour and run the weekly rule there (168 bars). The file now has a
+# quarter of the bars, so is the interval of its Sharpe ratio twice as wide?
 # ```
 #
 # ```{solution-start} ex-own-hours
@@ -514,16 +519,16 @@ print(f"from {slow.low:.1f} to {slow.high:.1f}: {ratio:.1f} times as wide")
 assert 0.7 < ratio < 1.4
 
 # %% [markdown]
-# No. How well a Sharpe ratio is known depends on the years that you have seen, hardly on
-# how finely you cut them.
+# It is not, because how well a Sharpe ratio is known depends on the years that you have seen,
+# hardly on how finely you cut them.
 #
 # ```{solution-end}
 # ```
 #
 # ```{exercise} Stamps without a zone ★
 # :label: ex-own-zone
-# Many files carry times such as `2021-10-04 20:45:00` and no zone. Write the first ten bars
-# that way. What does `candles.read` say, and what if you answer wrongly?
+# Many files carry times such as `2021-10-04 20:45:00` and no zone. Write the first ten bars that
+# way, and see what `candles.read` says. What happens if you answer wrongly?
 # ```
 #
 # ```{solution-start} ex-own-zone
@@ -543,8 +548,9 @@ print(f"nine hours early: {tokyo.index[0] - mine.index[0] == -pd.Timedelta('9h')
 assert tokyo.index[0] == mine.index[0] - pd.Timedelta("9h")
 
 # %% [markdown]
-# It asks. A wrong answer passes every check, for the bars are fine and merely at the wrong
-# hours. Compare one well-known move of your file with another source before you go on.
+# It asks for the zone, and a wrong answer passes every check, because the bars are fine and
+# merely at the wrong hours. Compare one well-known move of your file with another source before
+# you go on.
 #
 # ```{solution-end}
 # ```
@@ -566,4 +572,4 @@ assert tokyo.index[0] == mine.index[0] - pd.Timedelta("9h")
 # ## Further reading
 #
 # {cite:t}`lopezdeprado2018` spends a chapter on data structures before the first model, and with
-# reason. {cite:t}`politis1994` is the bootstrap behind the intervals.
+# reason, while {cite:t}`politis1994` is the bootstrap behind the intervals.
