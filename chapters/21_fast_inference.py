@@ -630,8 +630,8 @@ assert cured["trained with it"].max() > cured["rounded afterwards"].min()
 
 # %% [markdown]
 # This book keeps float32 and the faster engine for its small nets, because eight bits would save
-# nothing that it is short of. We repeat two recipes here, calibrated on the oldest charts: seven
-# bits a weight, and sixteen a value.
+# nothing that it is short of. We repeat three recipes here, calibrated on the oldest charts: seven
+# bits a weight, sixteen a value, and eight of both.
 
 # %%
 first, _ = predictor.inputs(bars.iloc[:333], None)  # the oldest charts

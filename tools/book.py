@@ -100,7 +100,8 @@ def command_notebooks(names: list[str], environment: str, moved: Path | None) ->
     books = [str(BOOK / f"{source.stem}.ipynb") for source in sources(names)]
     flags = ["-n", "2", "--dist", "loadfile", "-q", "-p", "no:cacheprovider", "--nbval"]
     flags += ["--nbval-current-env", *(["--moved", str(moved)] if moved else [])]
-    print(f"{len(books)} notebooks, environment: {environment}", flush=True)
+    set_by = "the caller's" if ENVIRONMENTS[environment] is None else environment
+    print(f"{len(books)} notebooks, environment: {set_by}", flush=True)
     command = [sys.executable, "-m", "pytest", *flags, *books]
     return subprocess.run(command, cwd=ROOT, env=variables(environment)).returncode
 

@@ -108,11 +108,14 @@ def placed(notebook: dict[str, Any], name: str, numbers: set[int]) -> dict[str, 
 
 def _place(app: Any, docname: str, source: list[str]) -> None:
     """Put a chapter's questions into its text as Sphinx reads it."""
-    questions = load(Path(docname).name)
-    if questions and app.env.doc2path(docname).endswith(".ipynb"):
-        app.env.note_dependency(str(FOLDER / f"{Path(docname).name}.yml"))
-        notebook = placed(json.loads(source[0]), Path(docname).name, set(questions))
-        source[0] = json.dumps(notebook)
+    if not app.env.doc2path(docname).endswith(".ipynb"):
+        return
+    name = Path(docname).name
+    # Also where there is none yet: a page whose dependency is missing is read again.
+    app.env.note_dependency(str(FOLDER / f"{name}.yml"))
+    questions = load(name)
+    if questions:
+        source[0] = json.dumps(placed(json.loads(source[0]), name, set(questions)))
 
 
 def _html(text: str) -> nodes.raw:

@@ -9,6 +9,7 @@ import pytest
 import quiz
 from provenance import BOOK, CHAPTERS
 from test_browser import CHROMIUM, browser, settle, site, tab  # noqa: F401
+from test_site import page
 
 NAMES = sorted(p.stem for p in CHAPTERS.glob("*.py"))
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -102,11 +103,23 @@ def test_questions_stand_at_the_end_of_their_section():
     assert first.count("{quiz}") == end.count("{quiz}") == 1
 
 
-def opened(page, address: str, name: str):
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_a_chapter_asks_in_every_section(name):
+    boxes = page(f"book/{name}.html").select("details.quiz")
+    homes = [
+        next(h for s in box.find_parents("section") if (h := s.find("h2", recursive=False)))
+        for box in boxes
+    ]
+    numbers = sorted(quiz.load(name))
+    assert [int(home.text.split()[0]) for home in homes] == numbers
+    assert [len(box.select(".quiz-question")) for box in boxes] == [3] * len(numbers)
+
+
+def opened(tab, address: str, name: str):  # noqa: F811
     """Return the first questions of a chapter's page, unfolded."""
-    page.goto(f"{address}/book/{name}.html")
-    settle(page)
-    box = page.locator("details.quiz").first
+    tab.goto(f"{address}/book/{name}.html")
+    settle(tab)
+    box = tab.locator("details.quiz").first
     box.locator("summary").first.click()
     return box.locator(".quiz-question").first
 
@@ -134,10 +147,10 @@ def test_an_answer_is_chosen_by_keys_and_says_why(tab, site):  # noqa: F811
 @pytest.mark.enable_socket
 def test_with_scripts_off_the_answer_is_behind_a_fold(browser, site):  # noqa: F811
     context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{site}/book/03_se_math.html")
-    page.locator("details.quiz > summary").first.click()
-    question = page.locator(".quiz-question").first
+    silent = context.new_page()
+    silent.goto(f"{site}/book/03_se_math.html")
+    silent.locator("details.quiz > summary").first.click()
+    question = silent.locator(".quiz-question").first
     _, because = quiz.load("03_se_math")[1][0].answers[0]
     assert not question.get_by_text(because[:20]).last.is_visible()
     question.locator("details > summary").click()
