@@ -130,6 +130,29 @@ NO_NEED = {"setrade/files.py", "setrade/live/journal.py", "setrade/live/shadow.p
            "studies/b0_to_b7.py", "studies/fuzz.py"}  # fmt: skip
 
 
+def drawn_by_axes(tree: ast.Module) -> list[str]:
+    """Return the draws of correlated numbers whose axes each processor chooses for itself.
+
+    NumPy's default takes them from a singular value decomposition, in which axes of one length may
+    be turned at will: the same seed then gives other numbers. Cholesky's factor is unique.
+    """
+    return [
+        f"line {node.lineno}: {ast.unparse(node)[:70]}"
+        for node, name, words in calls(tree)
+        if name == "multivariate_normal"
+        and isinstance(node.func, ast.Attribute)
+        and getattr(words.get("method"), "value", None) != "cholesky"
+    ]
+
+
+def test_the_same_seed_draws_the_same_numbers_on_every_processor():
+    found = {name: drawn_by_axes(tree) for name, tree in trees(*FOLDERS).items()}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+    default = "rng.multivariate_normal(m, c, 9)"
+    assert len(drawn_by_axes(ast.parse(default))) == 1
+    assert drawn_by_axes(ast.parse(default.replace("9", "9, method='cholesky'"))) == []
+
+
 def test_there_is_one_way_to_write_a_file():
     """Whole or not at all: `setrade.files`."""
     writes = {
