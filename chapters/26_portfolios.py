@@ -180,7 +180,7 @@ assert np.allclose(portfolio.minimum_variance(C), np.array([5, 5, 9]) / 19)
 # %%
 rng = np.random.default_rng(1)
 truth = 0.0004 * (0.5 + 0.5 * np.eye(119))  # all correlate by one half
-# The default way has 118 axes of one length to choose from, and processors choose differently.
+# By default NumPy turns 118 axes of one length, on each processor in another way.
 seen = rng.multivariate_normal(np.zeros(119), truth, 90, method="cholesky")
 assert 119 * 120 // 2 == 7_140
 try:
