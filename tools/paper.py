@@ -22,6 +22,7 @@ STYLE = """
 .bd-footer, .copybtn, .headerlink, .move-controls, .toggle-button, #pst-back-to-top,
 .quiz-status { display: none !important; }
 .bd-article .highlight pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+.bd-article pre { break-inside: auto !important; }
 figure, img, svg, tr { break-inside: avoid; }
 h1, h2, h3 { break-after: avoid; }
 """
@@ -47,6 +48,8 @@ def printed(browser: Any, source: Path, target: Path) -> list[str]:
     """Print one page; return what would be cut, in which case nothing is written."""
     page = browser.new_page(viewport={"width": WIDTH, "height": 1000})
     try:
+        # Without its script a quiz shows each question with its answer.
+        page.route("**/js/quiz.js*", lambda route: route.abort())
         page.emulate_media(media="print", color_scheme="light")
         page.goto(source.resolve().as_uri())
         page.evaluate("() => window.MathJax?.startup?.promise")
