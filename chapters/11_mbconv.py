@@ -72,7 +72,7 @@ ratio = 10_080 / 82_944
 assert abs(ratio - (1 / 96 + 1 / 9)) < 1e-12  # in general 1 / C_out + 1 / k²
 
 # %% [markdown]
-# That is an eighth of the weights, and an eighth of the work, for each weight is used once at
+# That is an eighth of the weights and an eighth of the work, because each weight is used once at
 # every pixel. Look at the split too: the part that looks around is an eleventh of the part that
 # mixes. In this kind of net most of the work goes into mixing the channels, and little into
 # looking at neighbouring pixels.
@@ -152,7 +152,7 @@ assert (slope[grid < -0.1] != 0).all()  # and never quite silent
 # %% [markdown]
 # ## 3 The block by hand
 #
-# A **mobile inverted bottleneck**, {term}`MBConv` for short, strings four steps together
+# A **mobile inverted bottleneck**, {term}`MBConv` for short, takes four steps in a row
 # {cite:p}`sandler2018`.
 #
 # 1. **Expand**: a $1 \times 1$ convolution makes $e$ times as many channels.
@@ -341,7 +341,7 @@ stages = table.groupby("stage").agg(
 stages.round(1)
 
 # %% [markdown]
-# Now we add the two ends of the net to its blocks.
+# The blocks are not yet the whole net, so we add its two ends to them.
 
 # %%
 stem = 9 * 3 * 32 + 2 * 32
@@ -457,7 +457,7 @@ assert tensorflow_way.flatten().tolist() == centres["TensorFlow"].tolist()
 # timm is the library from which most people take an EfficientNet, and it has both forms.
 # `from_timm` translates its names into ours, and names the first tensor that does not fit.
 # Pretrained weights are {ref}`ch-transfer-learning`'s subject, and this check does not need them:
-# random weights, with batch norms made busy, must give equal answers too.
+# random weights, with batch norms that do something, must give equal answers too.
 
 # %%
 timm = compat.import_timm()
@@ -522,8 +522,8 @@ assert gates > 0.4 * size
 
 # %% [markdown]
 # It has 8.4 million parameters where 5.3 were published. Nearly half of the net is now gates, and
-# no published weights fit. The fix is one argument, `c_in // 4`. What keeps it fixed is an
-# `assert` on the published count, 5,288,548.
+# no published weights fit. The fix is one argument, `c_in // 4`, and an `assert` on the published
+# count, 5,288,548, keeps it fixed.
 #
 # **A `squeeze` too many.** The mean over pixels leaves two axes of length 1, and `.squeeze()`
 # removes them. But it removes *every* axis of length 1, so with a batch of one, which is what a
@@ -545,7 +545,8 @@ with torch.no_grad():
 assert alone.shape == (1, 3)
 
 # %% [markdown]
-# Here it raised an error, which is the kind case, because where shapes broadcast the mistake stays
+# Here it raised an error, which is the harmless case, because where shapes broadcast the mistake
+# stays
 # silent. Name the axes that you mean: `x.mean((2, 3))` or `flatten(1)`.
 #
 # ## Summary
@@ -599,7 +600,8 @@ print([f"{r:.0%}" for r in relative])
 # ```{solution-start} ex-mbconv-2
 # :class: dropdown
 # ```
-# The depthwise part grows 96 times; the other parts stay.
+# The depthwise part grows 96 times, because each channel now reads all of them and not only itself,
+# while the other parts stay.
 
 # %%
 work_now = second[1]
