@@ -63,7 +63,7 @@ assert plot[1, 2] == 1
 
 # %% [markdown]
 # Without `eps`, `recurrence` returns the distances, a picture in shades; with it, 0 and 1. The
-# diagonal is always 1, for every state is close to itself. The square is symmetric, because a
+# diagonal is always 1, since every state is close to itself, and the square is symmetric, because a
 # distance is the same in both directions.
 #
 # ## 2 States, not prices
@@ -81,7 +81,8 @@ assert plot[1, 2] == 1
 # Two states of a series, their distance, and the pixel that stands for both.
 # :::
 #
-# A series of $n$ bars has $m = n - (d-1)\tau$ states.
+# A series of $n$ bars has $m = n - (d-1)\tau$ states, because the last bars begin none that is
+# complete.
 
 
 # %%
@@ -244,11 +245,11 @@ assert det["noise"] < 0.3 < 0.45 < det["random walk"] < det["sine"]
 assert det["random walk"] > 2 * det["noise"]
 
 # %% [markdown]
-# The names promise too much. A random walk has no rule that could be found in it, and yet its
+# The names promise too much: a random walk has no rule that could be found in it, and yet its
 # «determinism» is more than twice that of noise. The reason is that a walk moves slowly, so states
 # that are neighbours in time are also neighbours in space, and their pixels join into lines. DET
-# therefore measures smoothness first. A DET as high as the walk's on a price chart is no evidence
-# of a pattern.
+# therefore measures smoothness first, and a DET as high as the walk's on a price chart is no
+# evidence of a pattern.
 #
 # ## 6 Is there anything in real bars?
 #
@@ -428,7 +429,7 @@ assert rank_fixed < -0.55
 assert abs(rank_nearest) < 0.35
 
 # %% [markdown]
-# With a fixed threshold, RR and DET are volatility in disguise: the wilder the window, the fewer
+# With a fixed threshold, RR and DET mostly measure volatility: the wilder the window, the fewer
 # states lie within 0.4 %. A net or a rule fed these numbers rediscovers volatility and calls it
 # regime. With a quantile RR is the same everywhere, so DET no longer follows from it, and what is
 # left of DET depends on the shape of the path.
