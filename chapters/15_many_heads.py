@@ -59,7 +59,7 @@ assert [title[0] for title, _ in plots.WAYS] == list("1234")
 # The part that is shared is the **trunk**. What reads its features is a **head**, so these are nets
 # of {term}`trunk and heads`. Strategy 2 has its own chapter, {ref}`ch-transfer-learning`, so here
 # we build the other three, and set all four on one table at the end. On real bars nobody knows how
-# good a net could have been, and therefore each of them is first built where that can be computed.
+# good a net could have been. Each of the three is therefore built on planted windows first.
 #
 # ## 2 A market with a known best answer
 #
