@@ -94,10 +94,8 @@ print(page[0] if not LIVE else "the newest bar of the real exchange")
 
 # %% [markdown]
 # There are three things to see in this answer, and a fourth that does not show. All figures are
-# **strings**,
-# because a decimal number would lose
-# digits on its way. The first string is the bar's open time in milliseconds. And the **newest bar
-# comes first**, although our frames have it last.
+# **strings**, because a decimal number would lose digits on its way. The first string is the bar's
+# open time in milliseconds. And the **newest bar comes first**, although our frames have it last.
 #
 # The fourth thing is that the newest bar is not a bar yet. It opened five minutes ago and has ten
 # more to run, so its high, low, close and volume will still change.
@@ -215,9 +213,8 @@ assert off.mean() > 20
 # %% [markdown]
 # The straight paths inside the bars are the simulator's invention, because a bar does not say how
 # its price went, and only its ends are true. The grey band is the range so far, which can only
-# grow,
-# while the close can go either way. So a push that is taken for a bar has the right open, but its
-# high, low, close and volume are those of a part.
+# grow, while the close can go either way. So a push that is taken for a bar has the right open, but
+# its high, low, close and volume are those of a part.
 #
 # ## 3 Ten ways to lose an answer
 #
@@ -339,10 +336,9 @@ print("tick", listed["tick_size"], "step", listed["qty_step"])
 #
 # A request that failed can be made again, because each answer is complete in itself. An order book
 # does not come in such answers, because it is too large to be sent at each change. The stream
-# therefore sends
-# it whole once, as
-# a **snapshot**, and then sends **deltas**: the levels that changed, with their new sizes. A size
-# of zero deletes a level. Each message carries a number $u$ that counts up.
+# therefore sends it whole once, as a **snapshot**, and then sends **deltas**: the levels that
+# changed, with their new sizes. A size of zero deletes a level. Each message carries a number $u$
+# that counts up.
 #
 # Written by hand, such a book is one dictionary a side.
 
