@@ -77,8 +77,14 @@ def _example(_app: Any, what: str, name: str, _obj: Any, _options: Any, lines: l
         lines += found[name].lines()
 
 
+def _skip(_app: Any, _what: str, _name: str, obj: Any, _skips: bool, _options: Any) -> bool | None:
+    """Leave out the fields of a named tuple that only say their number: its signature has them."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field") else None
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx; the example comes after napoleon (500) has read the docstring."""
     app.connect("autodoc-process-docstring", _example, priority=900)
+    app.connect("autodoc-skip-member", _skip)
     app.connect("html-page-context", _link)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -30,10 +30,11 @@ class Example:
     file: str
 
     @property
-    def cost(self) -> tuple[bool, bool, int]:
-        """Return what makes an example worse: a test, a figure, length."""
+    def cost(self) -> tuple[bool, bool, bool, int]:
+        """Return what makes an example worse: a test, a figure, nothing but checks, length."""
         drawing = any(word in self.code for word in PLOTTING)
-        return not self.page, drawing, len(self.code.splitlines())
+        checks = self.code.startswith(("assert ", "np.testing."))
+        return not self.page, drawing, checks, len(self.code.splitlines())
 
     @property
     def fits(self) -> bool:

@@ -69,7 +69,7 @@ def test_the_best_example_is_of_a_chapter_without_a_figure_and_short():
     cost = [
         examples.Example(code, page, "tests/test_x.py").cost
         for code, page in (("f(1)", "book/01"), ("f(1)\nf(2)", "book/01"),
-                           ("plt.plot(f(1))", "book/01"), ("f(1)", ""))
+                           ("assert f(1)", "book/01"), ("plt.plot(f(1))", "book/01"), ("f(1)", ""))
     ]  # fmt: skip
     assert cost == sorted(cost)
     assert not examples.Example("x\n" * (examples.LINES + 1), "", "").fits
