@@ -153,7 +153,7 @@ assert seen.loc["ewm"].all()
 # bar moves it little, because the weight of a bar falls with its age.
 #
 # Max has one more property to know about. On a channel with mean 0 and deviation 1, its value is
-# never near 0, because the largest of 16 normal numbers is about 1.77 on average. The layers behind
+# practically never near 0, because the largest of 16 normal numbers is about 1.77 on average. The layers behind
 # it therefore start with an input that is off centre.
 
 # %%
@@ -553,9 +553,10 @@ assert torch.equal(careful(other, 11, "ETHUSDT"), right)
 assert torch.equal(careful(other, 11, "ETHUSDT"), careful(other, 12, "ETHUSDT"))
 
 # %% [markdown]
-# The change of symbol is wrong in any language. A second run that starts over makes it worse: after step
-# 1,000 of one market, begin another at step 0. The difference `0 - 1000` is below 5, and it stays below 5 until step 1,005, so
-# that many steps are gated with what the first market last looked like.
+# The change of symbol is wrong in any language. A second run that starts over makes it worse: after
+# step 1,000 of one market, begin another at step 0. The difference `0 - 1000` is below 5, and it
+# stays below 5 until step 1,005, so that many steps are gated with what the first market last
+# looked like.
 
 # %%
 naive(bitcoin, 1000), careful(bitcoin, 1000, "BTCUSDT")

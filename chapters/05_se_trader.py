@@ -453,8 +453,8 @@ for arm in ("input", "encoded"):
 
 # %% [markdown]
 # Of these eight, three intervals leave out zero: both SE nets trade a little less, and the net with
-# the encoded gate is right 0.2 % less often. Neither makes a difference to the Sharpe ratio that
-# could be seen. So the twin without a block has lost nothing that matters. Two reasons for that
+# the encoded gate is right 0.2 percentage points less often. Neither makes a difference to the
+# Sharpe ratio that could be seen. So the twin without a block has lost nothing that matters. Two reasons for that
 # come to mind: the gate has to guess the regime from a window that hardly shows it, and the
 # convolutions that follow can already combine channels, non-linearly, on their own.
 #
@@ -612,8 +612,9 @@ assert set(stored["table"]) - set(inside) == {"max_drawdown"}
 # wrong side of it, and a net closes about three trades in that time. An annual return extrapolated
 # from so little has an interval from losing everything to multiplying the account more than two
 # hundred times. Every interval of a difference contains zero, and all but one contain the claim as
-# well. The drawdown alone excludes it, because in one falling week all nets fall together. So the
-# claims are neither supported nor refuted: **on this sample there is no verdict**.
+# well. The drawdown alone excludes it, because in one falling week all nets fall together, and a
+# single week cannot carry that against the claim. So four claims are neither supported nor
+# refuted, the fifth is doubted by one week, and **on this sample there is no verdict**.
 # {ref}`ch-verdict` asks again with almost five years of bars.
 #
 # What can be said is how the table should have looked: with a period, with costs, with seeds, with an
