@@ -570,8 +570,8 @@ assert shares[1] > 5 * shares[0]
 # series, so that rise and fall look different, fails.
 #
 # *Measured here.* On planted drifts small nets guessed from GASF, and came close to the rule from
-# GADF or from a GASF of the range from zero to one. In the stored race
-# the fields were made at a rate comparable with that of filling memory.
+# GADF or from a GASF of the range from zero to one. In the stored
+# race the fields were made at a rate comparable with that of filling memory.
 #
 # *Open.* Whether either field helps to forecast a real market was not asked.
 # ```
