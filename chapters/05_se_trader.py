@@ -661,6 +661,25 @@ assert np.isclose(stats.spearmanr(right, ahead).statistic, here["input"]["ic"])
 print("sell, hold, buy =", labels.SELL, labels.HOLD, labels.BUY)
 
 # %% [markdown]
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* A gate that knows the regime, opens one channel and closes another, is the story that
+# is told for the block. It is plausible, and says neither that a window shows the regime nor that
+# the rest of the net needs help.
+#
+# *Proved.* At which move a trade breaks even follows from fee and slippage, and purged windows
+# share no bar between two sets. A head that only adds cannot form the product of a channel and a
+# regime.
+#
+# *Measured here.* On synthetic markets with a planted truth the nets found something with the block
+# and without it, and the difference could not be told from zero. Where the regime was made visible
+# and the encoder weak, the block helped. On a short real sample the claimed table is undecided: of
+# the claimed differences the intervals exclude that of the drawdown alone.
+#
+# *Open.* Nobody has shown that windows of real bars show what a gate would need. What years of bars
+# say this chapter could not see.
+# ```
+#
 # ## Summary
 #
 # - A decision after bar $t$ fills at the open of $t+1$; labels measure from there, and know that a
