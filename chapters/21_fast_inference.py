@@ -834,10 +834,10 @@ assert named == "classes"
 # *Proved.* Folding changes nothing in exact arithmetic ({prf:ref}`prop-fold`), and
 # {prf:ref}`prop-half-step` bounds what rounding moves. Neither says how many decisions turn.
 #
-# *Measured here.* On several processors another engine gave the same decisions on real windows, and
-# was faster by a ratio that depends on memory and on rest. That eight bits are faster holds for one
-# large net with fixed ranges, and fails where ranges are read at run time. That keeping gates saves
-# time holds. Small nets on a CPU stand in for those of the claims.
+# *Measured here.* Another engine gave the same decisions on real windows, and was faster on every
+# processor that raced it, by a ratio that depends on memory and on rest. That eight bits are faster
+# holds for one large net with fixed ranges, and fails where ranges are read at run time. That
+# keeping gates saves time holds. Small nets on a CPU stand in for those of the claims.
 #
 # *Open.* Libtorch, TensorRT and the milliseconds of the large nets could not be tested. Which
 # decisions turn on other processors, and for other nets, has to be measured there.
