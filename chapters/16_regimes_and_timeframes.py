@@ -764,9 +764,9 @@ print("of 120 cuts moved:", changed)
 # %% [markdown]
 # ```{admonition} Intuition, and what is established
 # :class: established
-# *Intuition.* Regimes are the market's weather, and a filter is a forecaster who has the barometer but
-# not the weather of tomorrow. The pictures suggest that regimes exist and can be named, which they do
-# not show.
+# *Intuition.* Regimes are the market's weather, and a filter is a forecaster who has the barometer
+# but not the weather of tomorrow. The pictures suggest that regimes exist and can be named, which
+# they do not show.
 #
 # *Proved.* For a Markov chain the mean spell is {prf:ref}`prop-spell`, and {prf:ref}`prop-forward`
 # gives the filtered chances without a later bar. Both say nothing of a market that is no such

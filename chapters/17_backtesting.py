@@ -505,8 +505,8 @@ print(f"growth {growth:.4f}, mean {r.mean():.3f}, spread {r.std(ddof=1):.4f}")
 # :label: def-figures
 #
 # Let $r_1, \dots, r_n$ be the returns of $n \ge 2$ bars, none below a total loss, with mean
-# $\bar r$ and sample standard deviation $s$. Let $E_0 > 0$ and $E_t = (1 + r_t)\,E_{t-1}$ be the equity,
-# and $G = E_n / E_0$.
+# $\bar r$ and sample standard deviation $s$. Let $E_0 > 0$ and $E_t = (1 + r_t)\,E_{t-1}$ be the
+# equity, and $G = E_n / E_0$.
 #
 # - **Annual return**: the yearly rate that compounds to the same end, $G^{P/n} - 1$.
 # - **Volatility**: $s \sqrt{P}$.

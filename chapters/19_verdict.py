@@ -257,9 +257,10 @@ assert max(margin, key=margin.get) == "sharpe"
 # ```{prf:proposition} Redrawing few numbers
 # :label: prop-few-folds
 #
-# Let $x_1, \dots, x_n$ with $n \ge 2$ be independent draws with variance $\sigma^2 < \infty$, and
-# let $n$ of them be redrawn with replacement. Given the numbers, the variance of the redrawn mean
-# is on average $\frac{n-1}{n}$ of $\sigma^2 / n$, the variance that it should have.
+# Let $x_1, \dots, x_n$ with $n \ge 2$ be independent draws from one distribution with variance
+# $\sigma^2 < \infty$, and let $n$ of them be redrawn with replacement. Given the numbers, the
+# variance of the redrawn mean is on average $\frac{n-1}{n}$ of $\sigma^2 / n$, the variance that it
+# should have.
 # ```
 #
 # ```{prf:proof}

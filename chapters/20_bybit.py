@@ -383,8 +383,8 @@ print("best bid", local.best_bid, "best ask", local.best_ask)
 # :label: prop-lost-delta
 #
 # Let a local book equal the true one, let one delta that changes it be lost, and let all later ones
-# arrive in order. At any later time the local book is wrong at exactly those levels that the lost
-# delta changed and that no later message has named.
+# arrive in order. Until the next snapshot the local book is wrong at exactly those levels that the
+# lost delta changed and that no later delta has named.
 # ```
 #
 # ```{prf:proof}
