@@ -395,8 +395,8 @@ print("best bid", local.best_bid, "best ask", local.best_ask)
 # delta did not change was never wrong. The rest keep their old size.
 # ```
 #
-# So a book after a lost delta is wrong, and yet **nothing looks wrong**, because prices still make
-# sense and sizes still change.
+# So a book stays wrong after a lost delta until those levels are sent again, and yet **nothing
+# looks wrong**, because prices still make sense and sizes still change.
 #
 # We let the simulator lose eight deltas of two hundred and listen twice: with pybit, and
 # with `setrade.bybit.stream.Stream`. After each update we count the levels that the local book
