@@ -584,10 +584,10 @@ assert torch.equal(careful(other, 0, "ETHUSDT"), right)
 #
 # *Measured here.* On synthetic windows with a planted switch each squeeze solved what it can see,
 # though max and attention not from every start. Half-life and scale came out as they were planted.
-# On real bars kept gates of an untrained block lagged, and keeping them saved little.
+# On real bars kept gates lagged, and in the stored race keeping them saved little.
 #
-# *Open.* Which squeeze suits a real market is open, because there nobody knows what would show the
-# switch. What a block adds to an encoder this chapter left out.
+# *Open.* Nobody knows in what a real market would show its switch, so that this chapter cannot say
+# which squeeze suits one. What a block adds to an encoder it left out.
 # ```
 #
 # ## Summary

@@ -1096,8 +1096,8 @@ for levels in (1, 4):
 # telling spoofs fails in synthetic books. Whether walls hold is undecided beyond a minute, and so
 # is what order flow adds to minute bars.
 #
-# *Open.* It is open whether pictures hold more than the numbers that they are made of, whether any
-# flagged episode of the real book was a spoof, and what a maker could earn.
+# *Open.* Nobody has shown whether pictures hold more than the numbers that they are made of,
+# whether any flagged episode of the real book was a spoof, and what a maker could earn.
 # ```
 #
 # ## Summary
