@@ -459,31 +459,44 @@ def recurring(x: Examples, seed: int) -> tuple[Examples, np.ndarray]:
     return replace(x, windows=windows, move=x.move + shift), kind
 
 
-def twin(x: Examples, flat: np.ndarray, usable: np.ndarray, seed: int) -> np.ndarray:
-    """Train a Siamese net on the seen time: alike is what was followed by a like move; embed all.
+def pairs(x: Examples, rows: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw n pairs of ``rows`` of like next moves and n of opposite ones.
 
-    Pairs lie a day and more apart, so that no two windows share hours, of whatever coin.
+    They lie a day and more apart, so that no two windows share hours, of whatever coin.
+    """
+    row, coin = np.nonzero(x.at)
+    moves = x.move[row, coin] / np.exp(x.past[row, coin, 2])
+    state = np.digitize(moves, np.quantile(moves[rows], [1 / 3, 2 / 3]))
+    drawn = rng.choice(rows, (15 * n, 2))
+    apart = np.abs(np.diff(x.ends[row[drawn]], axis=1))[:, 0] >= LOOKBACK + HORIZON
+    drawn = drawn[apart]
+    differ = np.abs(np.diff(state[drawn], axis=1))[:, 0]
+    return np.concatenate([drawn[differ == 0][:n], drawn[differ == 2][:n]])
+
+
+def twin(x: Examples, flat: np.ndarray, usable: np.ndarray, seed: int) -> tuple[np.ndarray, float]:
+    """Train a Siamese net on the seen time: alike is what was followed by a like move.
+
+    Returns:
+        What it makes of all windows, and what its loss on the last weeks of that time is below
+        the best constant distance's, 1/8.
     """
     torch.set_num_threads(1)
     rng = np.random.default_rng(seed)
-    row, coin = np.nonzero(x.at)
-    moves = x.move[row, coin] / np.exp(x.past[row, coin, 2])
-    cuts = np.quantile(moves[usable], [1 / 3, 2 / 3])
-    state = np.digitize(moves, cuts)
-    seen = np.flatnonzero(usable)
-    drawn = rng.choice(seen, (60_000, 2))
-    drawn = drawn[np.abs(x.ends[row[drawn[:, 0]]] - x.ends[row[drawn[:, 1]]]) >= LOOKBACK + HORIZON]
-    alike = state[drawn[:, 0]] == state[drawn[:, 1]]
-    other = np.abs(state[drawn[:, 0]] - state[drawn[:, 1]]) == 2
-    pairs = np.concatenate([drawn[alike][:3_000], drawn[other][:3_000]])
+    late = x.stamps[np.nonzero(x.at)[0]] >= NEW_TIME - pd.Timedelta("35D")
     source = training.TensorSet(torch.from_numpy(flat), torch.zeros(len(flat)))
-    same = np.repeat([1, 0], [len(pairs) - 3_000, 3_000])
+    sets = []
+    for mask, n in ((usable & ~late, 3_000), (usable & late, 1_000)):
+        drawn = pairs(x, np.flatnonzero(mask), n, rng)
+        sets.append(PairSet(source, drawn, np.repeat([1, 0], n)))
     training.seed_everything(seed)
     net = Twin()
-    training.fit(net, PairSet(source, pairs, same), loss=ContrastiveLoss(), num_epochs=6, lr=3e-3,
-                 batch_size=256, seed=seed, device="cpu", progress=False)  # fmt: skip
+    history = training.fit(
+        net, *sets, loss=ContrastiveLoss(), num_epochs=8, lr=3e-3, batch_size=256, seed=seed,
+        device="cpu", progress=False,
+    )  # fmt: skip
     with torch.no_grad():
-        return net.embed(torch.from_numpy(flat)).numpy()
+        return net.embed(torch.from_numpy(flat)).numpy(), 1 / 8 - min(history.val_loss)
 
 
 def agreement(
@@ -502,7 +515,8 @@ def agreement(
     found = panel.neighbours(space[ask], space[pool], asked=ends[ask], known=known, k=k)
     told = (sign[pool][found]).mean(1)  # (q,)
     mine = sign[ask]
-    share = float(((1 + told * mine) / 2).mean())
+    each = (1 + told * mine) / 2
+    share = float(each.mean())
     week = WEEK // STRIDE if kind is None else 1
     shifts = range(week, len(ask) - week)
     chance = np.array([((1 + told * np.roll(mine, s)) / 2).mean() for s in shifts])
@@ -511,6 +525,7 @@ def agreement(
     return {
         "share": share, "chance": float(chance.mean()), "p": p, "queries": len(ask),
         "high": float(np.quantile(chance, 0.95)), "same_hours": same,
+        "each": each, "week": ends[ask] // WEEK,
     }  # fmt: skip
 
 
@@ -531,7 +546,9 @@ def pattern_part(x: Examples, seed: int) -> dict[str, Any]:
         shape = shape / np.maximum(shape.std(1, keepdims=True), 1e-6)
         flat = ((flat - mean) / spread).astype(np.float32)
         flat[:, 0] = shape
-        spaces = {"shape": shape, "siamese": twin(y, flat, np.asarray(usable), seed)}
+        space, gain = twin(y, flat, np.asarray(usable), seed)
+        spaces = {"shape": shape, "siamese": space}
+        out[f"{name}, gain"] = gain
         for how, space in spaces.items():
             out[f"{name}, {how}"] = agreement(y, space, True, kind)
             out[f"{name}, {how}, same hours"] = agreement(y, space, False, kind)
@@ -641,10 +658,9 @@ def main(argv: Sequence[str] | None = None) -> None:
             searched.append(remembered(store / f"pattern-{s}.json", lambda s=s: pattern_part(x, s)))
             bar.update()
         cells = panel_part(x, store, bar)
-    pairs = x.at.sum()
     stored = {
-        "panel": cells, "lead": lead, "patterns": searched,
-        "setting": {"coins": len(x.symbols), "examples": int(pairs), "times": len(x.ends),
+        "panel": cells, "lead": lead, "claims": claims(searched), "patterns": searched,
+        "setting": {"coins": len(x.symbols), "examples": int(x.at.sum()), "times": len(x.ends),
                     "first": str(x.stamps[0]), "last": str(x.stamps[-1]), "new": str(NEW_TIME),
                     "lookback": LOOKBACK, "horizon": HORIZON, "folds": FOLDS, "plant": PLANT,
                     "correlation": correlation(x)},
@@ -654,6 +670,29 @@ def main(argv: Sequence[str] | None = None) -> None:
         command="SETRADE_DATA=<folder> make study STUDY=cross_market",
         seconds=time.perf_counter() - start,
     )  # fmt: skip
+
+
+def claims(searched: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how often neighbours agree, over all seeds, and whether the net learned.
+
+    The lists of single queries are dropped.
+    """
+    out: dict[str, Any] = {}
+    for how in ("shape", "siamese"):
+        for kind in ("real", "planted"):
+            found = [s[f"{kind}, {how}"] for s in searched]
+            each = np.concatenate([f["each"] for f in found])
+            told = panel.clustered_mean(each, np.concatenate([f["week"] for f in found]))
+            low, high = told.interval()
+            out[f"{kind}_{how}"] = {"measured": told.mean, "low": low, "high": high}
+    for kind in ("real", "planted"):
+        gain, low, high = evidence.t_interval([s[f"{kind}, gain"] for s in searched])
+        out[f"learned_{kind}"] = {"measured": gain, "low": low, "high": high}
+    for s in searched:
+        for x in s.values():
+            if isinstance(x, dict):
+                del x["each"], x["week"]
+    return out
 
 
 def correlation(x: Examples) -> float:
