@@ -252,6 +252,7 @@ def plain(x: Examples, kind: str, fold: panel.PanelFold, seed: int) -> dict[str,
             rows = x.at[:, c] & fold.seen_time
             own = Ridge(10.0).fit(z[rows, c], y[rows, c])
             alone[x.at[:, c], c] = own.predict(z[x.at[:, c], c])
+        alone[:, fold.new_coins] = np.nan  # a coin with a fit of its own is not new
         return {"last day": np.where(x.at, x.past[..., 1], np.nan), "each coin alone": alone,
                 "ridge": everywhere(ridge.predict), "trees": everywhere(trees.predict)}  # fmt: skip
     fits = [LogisticRegression(C=1 / p, max_iter=200).fit(z[train], y[train]) for p in PENALTIES]
@@ -281,11 +282,17 @@ def score(x: Examples, kind: str, said: np.ndarray, base: float) -> np.ndarray:
 
 
 def common(x: Examples) -> tuple[np.ndarray, np.ndarray]:
-    """Return the market's next move (n, m), of the other coins, and what a coin moves beyond it."""
+    """Return the mean next move of the other coins (n, m), and a coin's beyond the median's.
+
+    The median, since of moves with a long tail more than half lie below their mean, and whoever
+    always says "down" would be right too often.
+    """
     y = np.where(x.at, x.move / np.exp(x.past[..., 2]), np.nan)
     total, count = np.nansum(y, 1, keepdims=True), x.at.sum(1, keepdims=True)
     others = (total - np.nan_to_num(y)) / np.maximum(count - 1, 1)
-    return others, y - total / np.maximum(count, 1)
+    middle = pd.DataFrame(y).median(axis=1).to_numpy()
+    own = y - middle[:, None]
+    return others, np.where(own == 0, np.nan, own)
 
 
 def table(
@@ -312,6 +319,7 @@ def table(
                 s = s if less is None else s - score(x, kind, less[k], base)
             else:
                 s = np.where(np.isnan(said), np.nan, ((said > 0) == (to > 0)) - 0.5)
+                s = np.where(np.isnan(to), np.nan, s)
             mask = fold.cell(coins, when) & x.at & np.isfinite(s)
             if mask.any():
                 each.append(float(s[mask].mean()))
@@ -347,11 +355,11 @@ def leads(r: pd.DataFrame) -> list[dict[str, Any]]:
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
             found = panel.lead_lag(r[a], r[b], LAGS)
-            for lag, value in found.items():
+            for lag, value in zip(range(-LAGS, LAGS + 1), found.to_numpy(), strict=True):
                 if lag:
-                    error = lag_error(r[a].to_numpy(), r[b].to_numpy(), int(lag))
+                    error = lag_error(r[a].to_numpy(), r[b].to_numpy(), lag)
                     p = float(2 * (1 - norm.cdf(abs(value) / error)))
-                    rows.append({"first": a, "second": b, "lag": int(lag), "value": value,
+                    rows.append({"first": a, "second": b, "lag": lag, "value": float(value),
                                  "error": error, "p": p})  # fmt: skip
     for row, p in zip(rows, evidence.holm([row["p"] for row in rows]), strict=True):
         row["p_corrected"] = float(p)
@@ -381,7 +389,7 @@ def rule(first: pd.Series, second: pd.Series, lag: int, sign: float) -> dict[str
 def lead_part(data: Path) -> dict[str, Any]:
     """Return the table of leads, its controls, and what unaligned closes find."""
     close = closes(data, "15min")
-    r = np.log(close).diff().iloc[1:]
+    r = close.apply(np.log).diff().iloc[1:]
     rows = leads(r)
     zero = {f"{a}-{b}": float(r[a].corr(r[b])) for a, b in combinations(r, 2)}
     out: dict[str, Any] = {"rows": rows, "zero": zero, "bars": len(r), "first": str(r.index[0]),
