@@ -42,6 +42,7 @@ from setrade import (
     metrics,
     options,
     orderbook,
+    panel,
     patterns,
     pictures,
     portfolio,
@@ -114,6 +115,9 @@ EXEMPT = {
     "orderbook.Heatmap": "a record of arrays, made by heatmap",
     "orderbook.Rebuilt": "a record, made by rebuild",
     "orderbook.SyntheticBook": "a record, made by synthetic",
+    "panel.ClusteredMean": "a record, made by clustered_mean",
+    "panel.PanelFold": "a record, made by leave_out; its cells are tested in test_panel",
+    "panel.aligned": "a dictionary of candles: test_panel",
     "patterns.Drawn": "its law is tested below",
     "patterns.Found": "a record of arrays, made by find",
     "patterns.Shape": "the module's own constants",
@@ -548,6 +552,23 @@ BASE: dict[str, tuple[Any, dict[str, Any]]] = {
             completeness=1.0,
             after=4,
         ),
+    ),
+    "panel.lead_lag": (
+        panel.lead_lag,
+        dict(first=EQUITY.diff().fillna(0.0), second=EQUITY.diff(2).fillna(0.0), max_lag=3),
+    ),
+    "panel.leave_out": (
+        panel.leave_out,
+        dict(symbols=["A", "B", "C"], n_bars=50, folds=3, start=30, gap=5, seed=1),
+    ),
+    "panel.clustered_mean": (
+        panel.clustered_mean,
+        dict(values=GAINS, clusters=np.arange(400) // 10),
+    ),
+    "panel.neighbours": (
+        panel.neighbours,
+        dict(query=MODELS[9:12], reference=MODELS, asked=np.array([9, 10, 11]),
+             known=np.arange(400), k=2),
     ),
     "pictures.to_input": (pictures.to_input, dict(pictures=PICTURES)),
     "pictures.volume_profile": (
