@@ -18,6 +18,8 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,8 @@ import torch.nn.functional as F
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from setrade import evidence, results, toys
 from setrade import efficientnet as en
+from setrade import evidence, results, toys
 from setrade.charts import candlesticks
 from setrade.training import seed_everything
 
@@ -176,7 +178,7 @@ def race(job: Job) -> dict[str, Any]:
         rows = slice(i * BATCH, (i + 1) * BATCH)
         model.dropout.p = phase.dropout
         optimizer.param_groups[0]["lr"] = job.lr * min(1, (i + 1) / WARM)
-        spent += seconds(lambda r=rows, s=phase.side: learn(model, optimizer, charts[r], y[r], s))
+        spent += seconds(partial(learn, model, optimizer, charts[rows], y[rows], phase.side))
         if (i + 1) % EVERY == 0:
             curve.append([i + 1, *accuracy(model, full, truth), spent])
             if reached(curve):
@@ -196,7 +198,7 @@ def learn(
 
 def reached(curve: list[list[float]]) -> int | None:
     """Return the step at which two checks in a row were right for the goal in the mean, or None."""
-    for before, now in zip(curve, curve[1:], strict=False):
+    for before, now in pairwise(curve):
         if (before[1] + now[1]) / 2 >= GOAL:
             return int(now[0])
     return None
@@ -229,8 +231,7 @@ def prices(variant: str, rounds: int) -> dict[str, dict[str, float]]:
         model = net(kind, variant)
         optimizer = torch.optim.AdamW(model.parameters())
         for side in sides if kind == "v2" else [SIDE]:
-            work = lambda m=model, o=optimizer, s=side: learn(m, o, charts, y, s)
-            ways[f"{kind} {side}"] = work
+            ways[f"{kind} {side}"] = partial(learn, model, optimizer, charts, y, side)
             out[f"{kind} {side}"] = {"multiply_adds": 3 * BATCH * en.multiply_adds(model, side)}
     for name, each in clocked(ways, rounds).items():
         out[name]["seconds"] = float(np.median(each))
