@@ -277,7 +277,7 @@ def table(variant: str, runs: list[dict[str, Any]], rounds: int) -> dict[str, An
             "multiply_adds": [paid(r, price, "multiply_adds") for r in mine],
         }  # fmt: skip
     faster = {
-        f"{a} over {b}": {w: ratio(arms[a][w], arms[b][w])
+        f"{a} over {b}".replace(" ", "_"): {w: ratio(arms[a][w], arms[b][w])
                           for w in ("steps", "multiply_adds", "seconds")}
         for a, b in (("v1", "v2"), ("v2", "v2 growing"), ("v2", "v2 growing sooner"))
     }  # fmt: skip
