@@ -40,7 +40,7 @@ WINDOWS = 4_000  # drawn for the trap at the end
 # ## 1 Operations and bytes
 #
 # In {ref}`ch-compound-scaling` a ResNet did far more work than an EfficientNet and was not slower in
-# proportion. The reason lies in single layers. To compute, a processor must first fetch numbers from
+# proportion. To see why, look at a single layer. To compute it, a processor must first fetch numbers from
 # memory, and afterwards it must write the results back. If a layer does little with each number,
 # the arithmetic waits for the memory.
 #
@@ -70,7 +70,7 @@ assert en.multiply_adds(conv, 28, 64) == layers.loc["depthwise", "multiply-adds"
 
 # %% [markdown]
 # The last column is the {term}`arithmetic intensity`: multiply-adds for each byte that is moved. It
-# is about 1 for the depthwise layer and above 50 for the full one. The **roofline**
+# is about 1 for the depthwise layer and above 50 for the full one. The {term}`roofline`
 # {cite:p}`williams2009` turns that into a limit on speed. A processor has two ceilings, one for
 # arithmetic and one for memory, and a layer cannot pass the lower one:
 #
@@ -115,7 +115,8 @@ assert ceiling["full"] == PEAK
 #
 # {term}`MBConv` expands the channels with a $1 \times 1$ convolution, looks around with a depthwise
 # one, and projects back {cite:p}`sandler2018`. The {term}`fused MBConv` joins the first two: one full
-# $3 \times 3$ convolution expands *and* looks around {cite:p}`gupta2020`. In V2 it has no gate.
+# $3 \times 3$ convolution expands *and* looks around {cite:p}`gupta2020`. In V2 the fused block has no
+# gate.
 
 # %%
 seed_everything(0)
@@ -139,7 +140,7 @@ with torch.no_grad():
 print(tuple(wide.shape), "->", tuple(by_hand.shape))
 
 # %% [markdown]
-# What does that cost? With $c$ channels, expanded four times, MBConv does $4c^2$ multiply-adds a
+# The cost can be counted for one pixel. With $c$ channels, expanded four times, MBConv does $4c^2$ multiply-adds a
 # pixel to expand, $9 \cdot 4c$ to look around and $4c^2$ to project, together $8c^2 + 36c$. The
 # fused block does $9 \cdot 4c^2$ and $4c^2$, together $40c^2$. With 24 channels that's 5,472 against
 # 23,040.
@@ -155,8 +156,8 @@ assert counted == plain * pixels + gate
 assert en.multiply_adds(en.FusedMBConv(c, c), 28, c) == fused * pixels
 
 # %% [markdown]
-# The ratio tends to 5 as the channels grow, since $36c$ then disappears beside $8c^2$. It is the
-# price. Whether it is worth paying depends on how much faster these operations run.
+# The ratio tends to 5 as the channels grow, since $36c$ then disappears beside $8c^2$. This is the price
+# of fusing, and whether it is worth paying depends on how much faster these operations run.
 #
 # ## 3 The family
 #
@@ -217,7 +218,8 @@ assert (b3.round(16), en.round_channels(16, b3.width)) == (16, 24)
 #
 # The study `efficientnet_v2.json` (`make study STUDY=efficientnet_v2`) timed both blocks on maps
 # of twenty sizes, forward and backward, with two pictures. It counts the seconds of one thread's
-# own work, so other programs on the machine disturb it little. (They still share the caches.)
+# own work, so other programs on the machine disturb it little, though they still share its caches. (The
+# machine was shared while the study ran.)
 
 # %%
 stored = results.load("efficientnet_v2")
@@ -273,8 +275,9 @@ STUDY_NETS
 # %% [markdown]
 # TEXT_NETS
 #
-# Your processor has other ceilings. This cell times two of the maps on it, and asks nothing of the
+# Since your processor has other ceilings, this cell times two of the maps on it. It asks nothing of the
 # answer.
+
 
 # %% tags=["nbval-ignore-output"]
 def clock(net, x):
@@ -296,7 +299,7 @@ for c, side in ((16, 56), (256, 7)):
 # %% [markdown]
 # ## 5 Pictures that grow
 #
-# The second idea of V2 has nothing to do with blocks. A picture of half the side costs a quarter of
+# The second idea of V2 has nothing to do with blocks: it is {term}`progressive resizing`. A picture of half the side costs a quarter of
 # the operations, and early in training a net learns what is coarse anyway. So training begins with
 # small pictures and ends with large ones. {cite:t}`tan2021` found that this alone loses
 # accuracy, and that it doesn't if the **regularisation** (dropout, and pictures altered by chance)
@@ -333,7 +336,7 @@ assert round(saving, 1) == 0.6
 # given accuracy?
 #
 # The task has a known answer, so that every net can learn it: are the last five closes of a chart
-# with twenty candles higher, in the mean, than all twenty? Here are four charts.
+# with twenty candles higher, in the mean, than all twenty? The figure shows four such charts.
 
 # %%
 windows, _ = toys.draw_formations(4, seed=3)
@@ -361,8 +364,9 @@ assert 0 < answers.sum() < 4
 # net trains until two neighbouring checks, on 256 other charts of full size, are right for 90 % in the
 # mean. Learning rates were chosen for V1 and V2 separately, each from two, on a seed that does not race.
 #
-# The last arm was not planned. It was added when the first three had been seen, because 160 steps turned
-# out to be far more than the other nets needed.
+# Not all of this was planned. Five seeds of the first three arms had raced when the last arm was
+# added, because 160 steps turned out to be far more than the other nets needed. Five more seeds were
+# added as well (except to the third arm), because the intervals of the first five decided nothing.
 
 # %%
 race = found["races"]["mini"]
@@ -456,12 +460,12 @@ assert np.mean(losses[-10:]) < np.log(2) - 0.1
 
 # %% [markdown]
 # At 40 pixels forty steps are enough to beat $\ln 2 = 0.69$, the loss of a net that knows nothing. The
-# coarse form of a chart suffices for this rule. That isn't so for every rule.
+# coarse form of a chart suffices for this rule, which isn't so for every rule.
 #
 # ## What goes wrong
 #
-# **Small pictures that hide the answer.** Photographs stay recognisable when they shrink. A chart can lose the
-# one row of pixels on which its class depends. Take a **breakout**: the last bar's high is above
+# **Small pictures that hide the answer.** Photographs stay recognisable when they shrink, but a chart can
+# lose the one row of pixels on which its class depends. Take a **breakout**: the last bar's high is above
 # all earlier highs. Windows in which that was a close call, within a tenth of the chart's height, are
 # drawn at several sides:
 
@@ -481,8 +485,8 @@ def tops(windows, side):
     ground = charts.palette("safe")[0][None, :, None, None]
     ink = (drawn != ground).any(1)
     edges = np.arange(21) * side // 20
-    pairs = zip(edges[:-1], edges[1:], strict=True)
-    return np.stack([ink[:, :, a:b].any(2).argmax(1) for a, b in pairs], 1)
+    parts = np.split(ink, edges[1:-1], axis=2)
+    return np.stack([part.any(2).argmax(1) for part in parts], 1)
 
 
 # %% [markdown]
@@ -500,8 +504,8 @@ for side in (20, 40, 60, 80, 160):
     assert (says[~tied] == breakout[~tied]).all()
     guess = breakout[tied].mean() > 0.5
     right = np.where(tied, breakout == guess, says == breakout)
-    bounds[side] = {"tied": tied.mean(), "at best": right.mean(),
-                    "breakouts seen": (says & breakout).sum() / breakout.sum()}  # fmt: skip
+    seen = says[breakout].mean()
+    bounds[side] = {"tied": tied.mean(), "at best": right.mean(), "seen": seen}
 pd.DataFrame(bounds).T.rename_axis("side").round(2)
 
 # %%
@@ -510,7 +514,7 @@ assert at_best.is_monotonic_increasing
 assert round(at_best[20], 2) == 0.88
 assert round(at_best[40], 2) == 0.95
 assert bounds[20]["tied"] > 0.25
-assert 1 - bounds[20]["breakouts seen"] > 0.3
+assert 1 - bounds[20]["seen"] > 0.3
 
 # %% [markdown]
 # At 20 pixels more than a quarter of these charts show both highs in one row, and nearly a third of the
@@ -576,7 +580,7 @@ assert en.multiply_adds(flat, 8, c) == 9 * c**2 * 64
 # ```{exercise}
 # :label: ex-v2-saving
 # ★★ How large a share of the operations does growth from 32 to 64 pixels save with two phases instead
-# of four? And with very many?
+# of four, and how large a share with very many?
 # ```
 
 # %% [markdown]

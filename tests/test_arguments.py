@@ -96,8 +96,6 @@ EXEMPT = {
     "efficientnet.same_pad": "three counts of a layer: test_efficientnet",
     "efficientnet.Stage": "a row of the paper's table",
     "efficientnet.Variant": "a row of the paper's table",
-    "efficientnet.EfficientNetV2": "a net: test_efficientnet_v2",
-    "efficientnet.FusedMBConv": "a block: test_efficientnet_v2",
     "efficientnet.Phase": "a record, made by progressive",
     "efficientnet.StageV2": "a row of the paper's table",
     "efficientnet.VariantV2": "a row of the paper's table",
