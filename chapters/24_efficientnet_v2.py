@@ -65,6 +65,7 @@ layers.round(1)
 # %%
 assert layers["multiply-adds"].tolist() == [451_584, 28_901_376]
 assert layers["bytes"].tolist() == [403_712, 548_864]
+assert layers.loc["full", "per byte"] > 50
 conv = nn.Conv2d(64, 64, 3, padding=1, groups=64, bias=False)
 assert en.multiply_adds(conv, 28, 64) == layers.loc["depthwise", "multiply-adds"]
 
@@ -211,6 +212,7 @@ with torch.no_grad():
 # %%
 b3 = en.VARIANTS_V2["b3"]
 print(f"V2's rule: {b3.round(16)}, V1's: {en.round_channels(16, b3.width)}")
+assert round(16 * b3.width, 1) == 19.2
 assert (b3.round(16), en.round_channels(16, b3.width)) == (16, 24)
 
 # %% [markdown]
@@ -314,6 +316,7 @@ sides = np.round(128 + share * (300 - 128)).astype(int)
 phases = en.progressive(100, 4, sides=(128, 300), dropouts=(0.1, 0.3))
 print(pd.DataFrame(phases).round(3).to_string(index=False))
 assert [p.side for p in phases] == sides.tolist() == [128, 185, 243, 300]
+assert (round(172 / 3, 1), round(0.2 / 3, 3)) == (57.3, 0.067)
 
 # %% [markdown]
 # In the race below sides rise from 32 to 64 pixels, in multiples of 8. Operations grow with the
@@ -330,7 +333,7 @@ assert round(saving, 1) == 0.6
 # ## 6 Faster training?
 #
 # The paper says that V2 "trains 5 to 11 times faster" and is "up to 6.8 times smaller" than earlier
-# nets of equal accuracy {cite:p}`tan2021`. <!-- number: 5 to 11 and 6.8 from the abstract of the paper -->
+# nets of equal accuracy {cite:p}`tan2021`.
 # That was measured on ImageNet with accelerators, and we can only quote it. What can be measured here is
 # a smaller question: on *one core*, with *small charts*, how many seconds does a net take to reach a
 # given accuracy?
@@ -372,6 +375,7 @@ assert 0 < answers.sum() < 4
 race = found["races"]["mini"]
 assert found["setting"]["goal"] == 0.9
 assert found["setting"]["checked"] == 256
+assert found["setting"]["steps"] == 160 == 2 * 80
 table = pd.DataFrame(
     {
         arm: {"lr": row["lr"], "learned": row["learned"]["word"],
@@ -456,6 +460,7 @@ for i, rows in enumerate(torch.arange(len(y)).split(32)):
 print(f"loss of the last ten steps: {np.mean(losses[-10:]):.1f}")
 
 # %%
+assert round(np.log(2), 2) == 0.69
 assert np.mean(losses[-10:]) < np.log(2) - 0.1
 
 # %% [markdown]
@@ -628,7 +633,7 @@ assert cost[1] < 0.66 * cost[0]
 # :label: ex-v2-own
 # ★★★ *On your own data.* Take a rule that you know (a moving average that is crossed, a candle that
 # engulfs the one before) and your own bars. At which side does a reader of the pixels see the
-# rule in 98 % of the windows? Which schedule of sides would you allow?
+# rule in nearly all windows? Which schedule of sides would you allow?
 # ```
 
 # %% [markdown]
