@@ -40,7 +40,7 @@ GROWING = (32, 64)  # sides of the net whose pictures grow
 RATES = (0.001, 0.003)
 TUNING, CHECKING = 1000, 2000  # seeds that do not race
 # Five seeds of three arms were planned. When they had raced, the last arm was added, since pictures
-# grew too slowly over 160 steps, and five more seeds of the other arms, since intervals were wide.
+# grew too slowly over 160 steps, and three more seeds of the other arms, since intervals were wide.
 PLANNED = 5
 ARMS = ("v1", "v2", "v2 growing", "v2 growing sooner")
 SIDES, CHANNELS = (56, 28, 14, 7), (16, 32, 64, 128, 256)  # maps of a block
@@ -294,7 +294,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--seeds", type=int, default=10, help="of the small nets (%(default)s)")
+    add("--seeds", type=int, default=8, help="of the small nets (%(default)s)")
     add("--full-seeds", type=int, default=0, help="of B0 and V2-B0, minutes each (%(default)s)")
     add("--rounds", type=int, default=5, help="of the clocks (%(default)s)")
     add("--jobs", type=int, default=1, help="nets at a time (%(default)s); 1 for clean clocks")
