@@ -319,6 +319,15 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
         efficientnet.MBConv,
         dict(c_in=8, c_out=8, expand=4, kernel=3, stride=1, drop_connect=0.1, same_padding=True),
     ),
+    "efficientnet.EfficientNetV2": (
+        efficientnet.EfficientNetV2,
+        dict(variant="mini", num_classes=3, in_channels=3,
+             drop_connect=0.2, same_padding=False),
+    ),
+    "efficientnet.FusedMBConv": (
+        efficientnet.FusedMBConv,
+        dict(c_in=8, c_out=8, expand=4, kernel=3, stride=1, drop_connect=0.1, same_padding=True),
+    ),
     "efficientnet.DropConnect": (efficientnet.DropConnect, dict(rate=0.2)),
     "efficientnet.SqueezeExcite2d": (efficientnet.SqueezeExcite2d, dict(channels=8, reduced=2)),
     "pictures.PriceTrends": (pictures.PriceTrends, dict(num_classes=2, dropout=0.5)),

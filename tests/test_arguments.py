@@ -97,7 +97,11 @@ EXEMPT = {
     "efficientnet.same_pad": "three counts of a layer: test_efficientnet",
     "efficientnet.Stage": "a row of the paper's table",
     "efficientnet.Variant": "a row of the paper's table",
+    "efficientnet.Phase": "a record, made by progressive",
+    "efficientnet.StageV2": "a row of the paper's table",
+    "efficientnet.VariantV2": "a row of the paper's table",
     "efficientnet.WeightError": "an error",
+    "efficientnet.from_timm_v2": "takes a net's weights: test_efficientnet_v2",
     "efficientnet.from_timm": "takes a net's weights: test_efficientnet",
     "evidence.ConfidenceInterval": "a record, made by interval",
     "evidence.Detectable": "a record, made by detectable",
@@ -667,6 +671,10 @@ BASE: dict[str, tuple[Any, dict[str, Any]]] = {
     "Snapshots.at": (BOOKS.at, dict(times=SHORT.index)),
     "Snapshots.join": (BOOKS.join, dict(values=BOOKS.mid(), times=SHORT.index)),
     "Snapshots.imbalance": (BOOKS.imbalance, dict(levels=3)),
+    "efficientnet.progressive": (
+        efficientnet.progressive,
+        dict(steps=8, phases=2, sides=(32, 64), dropouts=(0.1, 0.2), multiple=8),
+    ),
     "efficientnet.Scale": (efficientnet.Scale, dict(depth=1.0, width=1.0, resolution=1.0)),
     "timeframes.known_at": (
         timeframes.known_at,
