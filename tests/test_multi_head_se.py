@@ -39,7 +39,7 @@ def test_two_heads_with_a_pencil():
     )
     fused = [(up + 0.5) / 2, 0.75 * (1 - up) + 0.125]
     np.testing.assert_allclose(block.gates(x)[0].detach(), fused, rtol=1e-6)
-    np.testing.assert_allclose(block(x).detach(), x * np.array(fused)[None, :, None], rtol=1e-6)
+    np.testing.assert_allclose(block(x).detach(), x.numpy() * np.array(fused)[None, :, None], rtol=1e-6)
     np.testing.assert_allclose(block.views(x)[0, 1].detach(), x[0] / 2, rtol=1e-6)
 
 
