@@ -39,7 +39,8 @@ def test_two_heads_with_a_pencil():
     )
     fused = [(up + 0.5) / 2, 0.75 * (1 - up) + 0.125]
     np.testing.assert_allclose(block.gates(x)[0].detach(), fused, rtol=1e-6)
-    np.testing.assert_allclose(block(x).detach(), x.numpy() * np.array(fused)[None, :, None], rtol=1e-6)
+    scaled = x.numpy() * np.array(fused)[None, :, None]
+    np.testing.assert_allclose(block(x).detach(), scaled, rtol=1e-6)
     np.testing.assert_allclose(block.views(x)[0, 1].detach(), x[0] / 2, rtol=1e-6)
 
 
