@@ -393,7 +393,7 @@ def work(job: tuple, data: Path, store: Path) -> None:
         forecast(job, data, store)
 
 
-def regimes(data: Path, store: Path, seeds: int) -> dict[str, Any]:
+def regimes(store: Path, seeds: int) -> dict[str, Any]:
     """Return what each design reached on each planted task."""
     out: dict[str, Any] = {}
     for task, name in designs():
@@ -404,6 +404,21 @@ def regimes(data: Path, store: Path, seeds: int) -> dict[str, Any]:
             "r2": mean, "low": low, "high": high, "by_seed": x[:, 0],
             "diversity": x[:, 1].mean(), "weights": int(x[0, 2]),
         }  # fmt: skip
+    return out
+
+
+def claims(planted_rows: dict[str, Any], tables: dict[str, Any]) -> dict[str, Any]:
+    """Return what the ledger asks: SE inside less none, by target; two heads less the best one."""
+    pair = ("SE inside", "transformer")
+    out: dict[str, Any] = {}
+    for target, told in tables.items():
+        same = [g for g in told["gaps"] if (g["first"], g["second"]) == pair]
+        out[target] = next(g for g in same if g["coin"] == "all")
+    rows = planted_rows["apart"]
+    ones = [row for name, row in rows.items() if name.startswith("one head")]
+    best = max(ones, key=lambda row: row["r2"])
+    gain = np.subtract(rows["two heads, mean and last"]["by_seed"], best["by_seed"])
+    out["heads"] = dict(zip(("estimate", "low", "high"), evidence.t_interval(gain), strict=True))
     return out
 
 
@@ -433,8 +448,10 @@ def main(argv: Sequence[str] | None = None) -> None:
                                tries=args.tries, needed=args.tries, seed=1)  # fmt: skip
     tables = {t: table(t, data, store, args.seeds) for t in TARGETS}
     corrected(tables)
+    planted_rows = regimes(store, args.seeds)
     stored = {
-        "planted": regimes(data, store, args.seeds), "real": tables, "seen": vars(seen),
+        "planted": planted_rows, "real": tables, "seen": vars(seen),
+        "claims": claims(planted_rows, tables),
         "setting": {"lookback": LOOKBACK, "ahead": AHEAD, "unit": UNIT, "stride": STRIDE,
                     "every": EVERY, "years": YEARS, "seeds": args.seeds, "pairs": len(PAIRS)},
     }  # fmt: skip
