@@ -142,7 +142,7 @@ def planted(task: str, name: str, seed: int) -> np.ndarray:
 def channels(bars: pd.DataFrame) -> pd.DataFrame:
     """Return eight channels (n, 8) that know no later bar; the first week is not whole."""
     close, high, low = (bars[k] for k in ("close", "high", "low"))
-    moved = np.log(close).diff()
+    moved = pd.Series(np.log(close)).diff()
     span = np.log(high / low + 1e-4)
     volume = np.log(bars["volume"] + 1)
     hour = np.asarray(pd.DatetimeIndex(bars.index).hour) * np.pi / 12
@@ -172,7 +172,7 @@ def log_volatility(moved: pd.Series, bars: int) -> pd.Series:
 
 def targets(bars: pd.DataFrame, target: str) -> tuple[pd.Series, pd.Series]:
     """Return what follows each bar, and the last value of the same that is known at it."""
-    moved = np.log(bars["close"]).diff()
+    moved = pd.Series(np.log(bars["close"])).diff()
     known = unit(moved) if target == "return" else log_volatility(moved, AHEAD)
     return known.shift(-TARGETS[target]), known
 
@@ -282,8 +282,9 @@ def _fitted(p: Panel, name: str) -> tuple[np.ndarray, np.ndarray]:
     if name == "ridge":
         made = [Ridge(alpha=a).fit(x[fit], p.change[fit]) for a in PENALTIES]
     else:
-        made = [HistGradientBoostingRegressor(max_iter=n, learning_rate=0.05, max_leaf_nodes=8,
-                early_stopping=False, random_state=0).fit(x[fit], p.change[fit])
+        size: dict[str, Any] = {"learning_rate": 0.05, "max_leaf_nodes": 8, "random_state": 0}
+        size["early_stopping"] = False
+        made = [HistGradientBoostingRegressor(max_iter=n, **size).fit(x[fit], p.change[fit])
                 for n in (25, 50, 100, 200)]  # fmt: skip
     late = [m.predict(x[val]) + p.base[val] for m in made]
     best = int(np.argmin([np.mean((z - p.y[val]) ** 2) for z in late]))

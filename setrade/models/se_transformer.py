@@ -9,7 +9,8 @@ Time Series Forecasting? (2023), for `DLinear`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -184,7 +185,7 @@ class SETransformer(nn.Module):
         x = (x if self.se is None else self.se(x)).transpose(1, 2)
         x = self.embed(x) + positions(x.shape[1], self.width).to(x)
         mask = later_bars(x.shape[1]).to(x.device) if self.causal else None
-        for layer in self.layers:
+        for layer in cast(Iterable[EncoderLayer], self.layers):
             if weights is not None:
                 h = layer.norm1(x)
                 weights.append(layer.attention(h, h, h, attn_mask=mask)[1])
