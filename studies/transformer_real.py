@@ -8,9 +8,10 @@ bar: none, one head, and several of the same weights; then whole nets. Fresh win
 *Real*: hourly bars of three perpetuals, one net for all of them, a window of 48 bars. Two targets:
 the volatility of the next 24 bars (its logarithm, where something can be learned) and the return
 of the next bar in units of its own volatility. Trained up to half a year before each tested year
-(2023 and 2024, returns 2024), stopped on that half-year. Beside the nets: the mean, repeating the last value, ridge
-and boosted trees on newest value, mean and spread of each channel, DLinear and `SETrader`. Losses
-are squared errors, compared by `evidence.diebold_mariano`, corrected for all comparisons (Holm).
+(2023 and 2024; of returns 2024), stopped on that half-year. Beside the nets: the mean, repeating
+the last value, ridge and boosted trees on newest value, mean and spread of each channel, DLinear
+and `SETrader`. Losses are squared errors, compared by `evidence.diebold_mariano`, corrected for all
+comparisons (Holm).
 Control: effects of known size planted in the returns of the same bars.
 
 Five seeds. Nothing was tuned on a tested bar. Every fit is kept under ``--store``: a study that was
