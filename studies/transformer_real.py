@@ -7,7 +7,8 @@ bar: none, one head, and several of the same weights; then whole nets. Fresh win
 
 *Real*: hourly bars of three perpetuals, one net for all of them, a window of 48 bars. Two targets:
 the volatility of the next 24 bars (its logarithm, where something can be learned) and the return
-of the next bar in units of its own volatility. Trained up to half a year before the tested year, 2024,
+of the next bar in units of its own volatility. Trained up to half a year before 2024, the tested
+year,
 stopped on that half-year. Beside the nets: the mean, repeating the last value, ridge and boosted
 trees on newest value, mean and spread of each channel, DLinear and `SETrader`. Losses are squared
 errors, compared by `evidence.diebold_mariano`, corrected for all comparisons (Holm).
