@@ -107,7 +107,8 @@ assert causal[mask].abs().max() == 0
 
 # %% mystnb={"figure": {"caption": "Who looks at whom among four bars, without a mask and with a causal one. A row is the bar that asks.", "name": "fig-attention-mask"}, "image": {"alt": "Two four by four grids of weights. In the left one all cells hold weight. In the right one the cells above the diagonal are empty, the first row has its whole weight on the first bar, and the last rows of both grids are equal."}}
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.9))
-for ax, table, name in zip(axes, (by_hand, causal), ("no mask", "causal mask")):
+titles = ("no mask", "causal mask")
+for ax, table, name in zip(axes, (by_hand, causal), titles, strict=True):
     ax.imshow(table, cmap="Greys", vmin=0, vmax=1)
     for i, j in np.ndindex(4, 4):
         dark = table[i, j] > 0.6
@@ -202,8 +203,9 @@ for name, gap in leaks.items():
 
 # %% mystnb={"figure": {"caption": "How much each bar's state moves when the bars from 20 on are replaced by others, on a logarithmic scale; zero is drawn at its lower end.", "name": "fig-attention-leaks"}, "image": {"alt": "Three lines over 32 bars. Before bar 20 the line of the net without a mask and that of the net with a mask but a squeeze of the whole window lie well above the lower end; the line of the net with a running squeeze lies at the lower end and jumps at bar 20."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.8))
-for (name, gap), color, style in zip(leaks.items(), (DOWN, NEUTRAL, UP), ("--", ":", "-")):
-    ax.semilogy(gap.clip(1e-6), style, color=color, label=name)
+colors = dict(zip(leaks, (DOWN, NEUTRAL, UP), strict=True))
+for (name, gap), style in zip(leaks.items(), ("--", ":", "-"), strict=True):
+    ax.semilogy(gap.clip(1e-6), style, color=colors[name], label=name)
 ax.axvline(19.5, color="0.7", lw=0.8)
 ax.set(xlabel="bar", ylabel="mean change")
 ax.legend()
@@ -322,10 +324,12 @@ def heads(*squeezes, views=False, seed=0):
     return Gated(se.MultiHeadSE(8, count, reduction=count, squeeze=squeezes), views)
 
 
+single = trained(heads("mean"), "apart")
+alike = trained(heads("mean", "mean"), "apart")
 mixed = trained(heads("mean", "last"), "apart")
 reached = {
-    "one head, mean": explained(trained(heads("mean"), "apart"), "apart"),
-    "two heads, mean and mean": explained(trained(heads("mean", "mean"), "apart"), "apart"),
+    "one head, mean": explained(single, "apart"),
+    "two heads, mean and mean": explained(alike, "apart"),
     "two heads, mean and last": explained(mixed, "apart"),
 }
 
@@ -353,7 +357,7 @@ follows = np.array(
 )
 
 # %% tolerance={"decimals": 0.25, "effect": 0.3}
-for name, row in zip(("mean", "last"), follows):
+for name, row in zip(("mean", "last"), follows, strict=True):
     print(f"head that squeezes by {name:4} first {row[0]:.1f}, second {row[1]:.1f}")
 
 # %%
@@ -392,3 +396,346 @@ for task, rows in planted.items():
     for name, row in rows.items():
         bounds = f"[{row['low']:.2f}, {row['high']:.2f}]"
         print(f"  {name:29} {row['weights']:5} weights  {row['r2']:.2f} {bounds}")
+
+# %%
+both, apart, sign = (planted[t] for t in toys.REGIME_TASKS)
+two, same = "two heads, mean and last", "two heads, mean and mean"
+assert both["one head, mean"]["low"] > 0.95  # regimes alike: one head is enough
+singles = [row["high"] for name, row in apart.items() if name.startswith("one head")]
+assert apart[two]["low"] > max(*singles, apart[same]["high"]) + 0.05
+assert sign["their views"]["low"] > sign[two]["high"] + 0.1
+weights = [both[name]["weights"] for name in ("one head, mean", two)]
+assert abs(weights[0] / weights[1] - 1) < 0.15
+
+# %% mystnb={"figure": {"caption": "Share of the variance explained on fresh windows where two regimes are planted at once; five seeds, 95 % intervals.", "name": "fig-attention-planted"}, "image": {"alt": "Three groups of bars, one a task. On the task alike all gated designs explain nearly everything. On the task apart only two heads with different squeezes and their views do. On the task sign only the views do."}}
+kinds = ["one head, mean", "one head, last", "one head, attention"]
+kinds += [same, two, "their views"]
+fig, axes = plt.subplots(1, 3, figsize=(8.4, 3.0), sharey=True)
+for ax, (task, rows) in zip(axes, planted.items(), strict=True):
+    r2 = [rows[name]["r2"] for name in kinds]
+    error = [[rows[n]["r2"] - rows[n]["low"] for n in kinds],
+             [rows[n]["high"] - rows[n]["r2"] for n in kinds]]  # fmt: skip
+    colors = [NEUTRAL] * 4 + [UP, DOWN]
+    ax.barh(range(6), r2, xerr=error, color=colors)
+    ax.set(title=task, xlabel="explained", xlim=(0, 1.05), yticks=range(6))
+axes[0].set_yticks(range(6), kinds)
+axes[0].invert_yaxis()
+plt.show()
+
+# %% [markdown]
+# The thinking of section 4 was right in all three tasks. Where both regimes show in means, one head is as good as two. Where they show in different
+# bars, two heads that squeeze differently explain nearly everything, and neither one head of any squeeze nor two heads of the same
+# squeeze come near. Where a sign must turn, fused gates fail, and only the views can do it.
+#
+# Whole transformers stand in the second task as well. Their own layers can do what gates do, so SE inside has less to add:
+
+# %%
+for name in ("transformer", "transformer, SE inside", "transformer, two heads of SE"):
+    row = apart[name]
+    print(f"{name:29} {row['r2']:.2f} [{row['low']:.2f}, {row['high']:.2f}]")
+
+# %% [markdown]
+# TRANSFORMERS
+#
+# ## 6 Three real markets
+#
+# Now to real bars: BTC, ETH and SOL, hourly, on Bybit. One net serves all three, with a window of 48 bars and eight channels (return, place of the
+# close, range, volume, volatility of a day and of a week, hour of the day). There are two targets, and the choice of
+# the first matters. The **volatility** of the next day can be forecast, as everybody knows; where a net does not
+# learn even that, the fault is the net's. The **return** of the next bar is what one would like to know.
+#
+# All ways are trained on everything up to half a year before the tested year, and stop, or choose their size, on that half-year. The tested year
+# is 2024. Beside the transformers stand the mean, **repeating the last value**, ridge, boosted trees, `SETrader`, and **DLinear**
+# {cite:p}`zeng2023`, a single linear layer on the trend and one on the rest, whose authors asked whether transformers
+# are any good for series, and answered that their linear layers were better.
+
+# %%
+real = study["real"]
+for target, table in real.items():
+    print(target)
+    for name, row in table["rows"].items():
+        words = [t["word"] for t in row["learned"] if t["word"]]
+        half = np.ptp(row["r2_by_seed"]) / 2
+        print(f"  {name:14} R2 {row['r2']:6.3f} (seeds +-{half:.3f})", *words)
+
+# %% mystnb={"figure": {"caption": "Share of the variance of 2024 that each way explains beyond the training's mean. A dot a seed.", "name": "fig-attention-real"}, "image": {"alt": "ALTREAL"}}
+fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.2), sharey=True)
+for ax, (target, table) in zip(axes, real.items(), strict=True):
+    names = [name for name in table["rows"] if name not in ("mean", "repeat")]
+    for at, name in enumerate(names):
+        row = table["rows"][name]
+        color = UP if "SE" in name and name != "SETrader" else NEUTRAL
+        ax.barh(at, row["r2"], color=color, alpha=0.6)
+        ax.plot(row["r2_by_seed"], [at] * len(row["r2_by_seed"]), ".", color="black")
+    if target == "volatility":
+        ax.axvline(table["rows"]["repeat"]["r2"], color=DOWN, ls="--", label="repeat")
+        ax.legend(loc="lower right")
+    ax.axvline(0, color="0.5", lw=0.8)
+    ax.set(title=target, xlabel="explained", yticks=range(len(names)))
+axes[0].set_yticks(range(len(names)), names)
+axes[0].invert_yaxis()
+plt.show()
+
+# %%
+wild, calm = (real[t]["rows"] for t in ("volatility", "return"))
+REALASSERT
+
+# %% [markdown]
+# REALTEXT1
+#
+# ### Is the difference more than luck?
+#
+# Two forecasts of the same bars are compared by their losses. The test of Diebold and Mariano {cite:p}`diebold1995` takes the
+# difference of the two losses at each bar, its mean, and a standard error of that mean. With a pencil: eight
+# differences, 1 and 0 in turn, have the mean 1/2 and the variance 1/4. If they were independent, the variance of the mean would be 1/4 over 8, and the
+# correction for few forecasts {cite:p}`harvey1997` makes that 8/7 times as much.
+
+# %%
+first, second = np.array([2.0, 1] * 4), np.ones(8)
+told = diebold_mariano(first, second, lags=0)
+half = np.sqrt(0.25 / 8 * 8 / 7) * 2.365  # Student's t with 7 degrees of freedom
+print(told)
+assert np.isclose(told.estimate, 0.5)
+assert np.isclose(told.high - told.estimate, half, rtol=1e-3)
+
+# %% [markdown]
+# Losses are not independent. Forecasts of the next 24 hours that are made eight hours apart share most of what they
+# forecast, so their errors resemble each other, and the standard error has to count that {cite:p}`newey1987`. An
+# exercise shows what happens to those who forget it. Here are the differences on all three markets together, hour by hour, as a share of the second way's
+# loss, with p-values that are corrected for all comparisons.
+
+# %%
+gaps = {}
+for target, table in real.items():
+    print(target)
+    for g in table["gaps"]:
+        if g["coin"] != "all":
+            continue
+        base = g["estimate"] / g["share"]
+        g["bounds"] = g["low"] / base, g["high"] / base
+        gaps[target, g["first"], g["second"]] = g
+        words = "{:6.1%} [{:6.1%}, {:6.1%}]".format(g["share"], *g["bounds"])
+        pair = f"{g['first']} less {g['second']}"
+        print(f"  {pair:32} {words}  p {g['p_corrected']:.2f}")
+
+# %% mystnb={"figure": {"caption": "Loss of the transformer with SE inside less that of each other way, as a share of the other's loss, with 95 % intervals. Left of zero the transformer with SE is better.", "name": "fig-attention-gaps"}, "image": {"alt": "ALTGAPS"}}
+others = ["repeat", "mean", "DLinear", "SETrader", "ridge", "trees", "transformer"]
+fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.0), sharey=True)
+for ax, target in zip(axes, real, strict=True):
+    for at, name in enumerate(others):
+        g = gaps[target, "SE inside", name]
+        ax.plot(g["bounds"], [at, at], color=UP)
+        ax.plot(g["share"], at, "o", color=UP, ms=4)
+    ax.axvline(0, color="0.5", lw=0.8)
+    ax.set(title=target, xlabel="difference of losses")
+axes[0].set_yticks(range(len(others)), others)
+axes[0].invert_yaxis()
+axes[1].set_xscale("symlog", linthresh=0.02)
+plt.show()
+
+# %%
+GAPSASSERT
+
+# %% [markdown]
+# REALTEXT2
+
+# %%
+seen = study["seen"]
+for size in sorted(seen["runs"], key=float):
+    print(f"planted {size:>4}: found {seen['hits'][size]} of {seen['runs'][size]}")
+SEENASSERT
+
+# %% [markdown]
+# SEENTEXT
+
+# %% [markdown]
+# ## What goes wrong
+#
+# Here is a way to build four heads that is seen in real code: draw *one* head, and copy it. It even looks thrifty, and torch itself
+# copies the layer that it is given when it stacks an encoder. Let us train such a block on the task *alike*, which one head solves, and look at nothing
+# but what it explains.
+
+
+# %%
+def penalised(net, task, weight):
+    """Train as `trained` does, with the penalty against collapse in the loss."""
+    x, y, _ = tasks[task]
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.03, weight_decay=0)
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(x)).split(256):
+            optimizer.zero_grad()
+            loss = (net(x[rows]) - y[rows]).square().mean()
+            (loss + weight * net.block.penalty(x[rows])).backward()
+            optimizer.step()
+    return net
+
+
+# %%
+def copies(seed=0):
+    """Return four heads that are copies of the first."""
+    net = heads(*["mean"] * 4, seed=seed)
+    for head in net.block.blocks[1:]:
+        head.load_state_dict(copy.deepcopy(net.block.blocks[0].state_dict()))
+    return net
+
+
+collapsed = {
+    "copies": trained(copies(), "alike"),
+    "copies, with penalty": penalised(copies(), "alike", 0.3),
+    "drawn by themselves": trained(heads(*["mean"] * 4), "alike"),
+    "the same, with penalty": penalised(heads(*["mean"] * 4), "alike", 0.3),
+}
+
+# %% tolerance={"decimals": 0.25, "effect": 0.3}
+diverse = {}
+for name, net in collapsed.items():
+    with torch.no_grad():
+        diverse[name] = float(net.block.diversity(fresh["alike"][0]))
+    share = explained(net, "alike")
+    print(f"{name:23} explains {share:.1f}, diversity {diverse[name]:.1f}")
+
+# %%
+assert min(explained(net, "alike") for net in collapsed.values()) > 0.9
+assert diverse["copies"] < 0.01 and diverse["copies, with penalty"] < 0.01
+assert diverse["drawn by themselves"] > 0.3
+assert diverse["the same, with penalty"] > 0.8
+
+# %% mystnb={"figure": {"caption": "Gate of channel 0 by two heads, in windows where it informs and where it does not: heads that are copies, and heads drawn by themselves under a penalty.", "name": "fig-attention-collapse"}, "image": {"alt": "Two scatter plots of the gate by one head against the gate by another. For copies all points lie on the diagonal. For heads drawn by themselves the points form a cloud."}}
+fig, axes = plt.subplots(1, 2, figsize=(6.8, 3.0), sharex=True, sharey=True)
+x, _, on = fresh["alike"]
+shown = ("copies", "the same, with penalty")
+for ax, name in zip(axes, shown, strict=True):
+    with torch.no_grad():
+        gates = collapsed[name].block.head_gates(x[:400])[:, :2, 0]
+    for state, color, marker in ((True, UP, "o"), (False, DOWN, "x")):
+        rows = gates[on[:400, 0] == state]
+        label = "informs" if state else "does not"
+        ax.scatter(*rows.T, s=8, color=color, marker=marker, label=label)
+    ax.set(title=name, xlabel="gate by the first head")
+axes[0].set_ylabel("gate by the second head")
+axes[0].legend()
+plt.show()
+
+# %%
+with torch.no_grad():
+    pairs = collapsed["copies"].block.head_gates(x)[:, :2, 0]
+    apart_pairs = collapsed["the same, with penalty"].block.head_gates(x)[:, :2, 0]
+assert (pairs[:, 0] - pairs[:, 1]).abs().max() < 1e-4
+assert (apart_pairs[:, 0] - apart_pairs[:, 1]).abs().mean() > 0.02
+
+# %% [markdown]
+# What is explained looks perfect in all four cases, and so the loss tells nobody that four heads have become one. Copies start alike,
+# get the same gradient, take the same step, and stay alike for ever. The penalty, which is the mean squared cosine, does **not** help
+# them: where two heads are exactly alike, their cosine is at its largest, and the slope at a summit is zero. Heads that were drawn by themselves
+# differ from the start, and only then does the penalty have something to push. So draw each head anew, give heads different
+# squeezes where you can, and print the diversity beside the loss.
+#
+# A second trap is near. The weights of attention and the gates of a head are easily read as *reasons*. They say what the net
+# multiplied, and {ref}`ch-attention-by-regime` showed how little of the reasons that has to be
+# {cite:p}`jain2019`. Our heads could be read because we had planted what they should find.
+#
+# ## Summary
+#
+# - Attention mixes bars by weights that the bars themselves set: score, softmax, mixture.
+# - A causal mask hides later bars; the newest bar's answer does not need it.
+# - SE that squeezes the whole window leaks through any mask, so in a net that answers at every bar its squeeze has to run.
+# - SE stands on the second branch of an encoder's layer; with gates of 1 the layer is torch's.
+# - Several heads of SE that squeeze alike add nothing; heads that squeeze differently see more than any one, and views that are not fused can turn signs.
+SUMMARY
+# - Heads that are copies stay copies, and no loss shows it: measure their diversity.
+#
+# ## Exercises
+#
+# ```{exercise} Nobody asks ★
+# :label: ex-attention-zero
+# Show that attention with a query of zero is the mean squeeze, whatever the keys are. What does it become if the
+# query grows without bound?
+# ```
+#
+# ```{solution-start} ex-attention-zero
+# :class: dropdown
+# ```
+# All scores are 0, their exponentials 1, and the weights $1/T$. With a growing query the largest score outgrows all
+# others, and the whole weight falls on the bar whose key fits best.
+
+
+# %%
+def answer_of(query):
+    """Return what attention says for a query, with the keys and values of section 1."""
+    e = np.exp(query * keys - (query * keys).max())
+    return e / e.sum() @ values
+
+
+assert np.isclose(answer_of(0), values.mean())
+assert np.isclose(answer_of(100), values[3])
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} A head for each regime ★★
+# :label: ex-attention-third
+# Add a third head, which squeezes by the maximum, to the two heads of section 4, and train it on the task *apart*. What
+# does it add, and what does its diversity say?
+# ```
+#
+# ```{solution-start} ex-attention-third
+# :class: dropdown
+# ```
+
+# %% tolerance={"decimals": 0.04, "effect": 0.15}
+three = trained(heads("mean", "last", "max"), "apart")
+print(f"explains {explained(three, 'apart'):.2f}")
+assert abs(explained(three, "apart") - reached["two heads, mean and last"]) < 0.05
+
+# %% [markdown]
+# It adds nothing, since both regimes are seen already. Its gates differ from those of the other two, because nothing in the task tells them
+# what to be. A large diversity therefore says that heads differ, and not that they are useful.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Equal forecasts ★★★
+# :label: ex-attention-size
+# Draw two series of losses of forecasts twelve bars ahead that are equally good: squares of moving sums of 12 normal numbers. Test
+# them 200 times at 5 %, once with `lags=0` and once with `horizon=12`. How often does each test find a difference?
+# ```
+#
+# ```{solution-start} ex-attention-size
+# :class: dropdown
+# ```
+
+# %%
+rng, found = np.random.default_rng(0), np.zeros(2, int)
+for _ in range(200):
+    a, b = (np.convolve(rng.normal(size=611), np.ones(12), "valid") ** 2 for _ in "ab")
+    found += [diebold_mariano(a, b, lags=0).p < 0.05,
+              diebold_mariano(a, b, horizon=12).p < 0.05]  # fmt: skip
+print("a difference was found in", found, "of 200")
+assert found[0] > 80 and found[1] < 30
+
+# %% [markdown]
+# Without lags the test takes 600 losses that resemble their neighbours for 600 facts, and finds a difference that isn't there in
+# about half of all tries. With lags it errs about as often as it promised.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} A market of your own ★★★
+# :label: ex-attention-own
+# Take hourly bars of your own, forecast the volatility of the next day by repeating the last one, by ridge and by `SETransformer`, and
+# compare them on a year that none has seen. Which difference has an interval without zero?
+# ```
+#
+# ```{solution} ex-attention-own
+# :class: dropdown
+# Use `decision="value"`, forecast the *change* against the last value, stop on half a year before the test, and train five seeds.
+# Compare the losses by `diebold_mariano` with `horizon=24`, if you forecast at every hour. If the interval of ridge less
+# transformer lies below zero, ridge is what you should use; if it holds zero, use ridge too, because it is simpler.
+# ```
+#
+# ## Further reading
+#
+# Attention and the encoder {cite:p}`vaswani2017`; the block {cite:p}`hu2018`; linear layers that beat transformers on series
+# {cite:p}`zeng2023`; the test {cite:p}`diebold1995`, its correction for few forecasts {cite:p}`harvey1997` and the error of a mean of
+# losses that resemble their neighbours {cite:p}`newey1987`; why weights of attention are no explanation {cite:p}`jain2019`.

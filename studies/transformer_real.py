@@ -46,10 +46,10 @@ LOOKBACK, AHEAD, UNIT = 48, 24, 48  # bars of a window, of the volatility, of a 
 FIRST = 169  # bars before this one are not judged: the slowest channel needs a week
 TARGETS = {"volatility": AHEAD, "return": 1}  # and the bars that each looks ahead
 STRIDE = {"volatility": 24, "return": 16}  # bars between training windows
-EVERY = {"volatility": 8, "return": 2}  # bars between tested windows
+EVERY = {"volatility": 8, "return": 4}  # bars between tested windows
 YEARS = ("2024",)  # tested; validation is the half-year before each
 SEEDS = 5
-SIZES = (0.05, 0.1, 0.2)  # planted: correlation of a volume signal with the next return
+SIZES = (0.1, 0.2)  # planted: correlation of a volume signal with the next return
 BOTH = ("mean", "last")
 SMALL: dict[str, Any] = {"width": 16, "layers": 1, "heads": 2, "decision": "value"}
 NETS: dict[str, Callable[[int], nn.Module]] = {
@@ -122,7 +122,7 @@ def planted(task: str, name: str, seed: int) -> np.ndarray:
     training.seed_everything(seed)
     net = PLANTED[name]()
     whole = name.startswith("transformer")
-    plan = training.Plan(num_epochs=10 if whole else 25, lr=0.005 if whole else 0.03, seed=seed,
+    plan = training.Plan(num_epochs=8 if whole else 20, lr=0.005 if whole else 0.03, seed=seed,
                          batch_size=64 if whole else 256, patience=40)  # fmt: skip
     data = training.TensorSet(x, y)
     training.fit(net, data, plan=plan, loss=nn.MSELoss(), device="cpu", progress=False)
@@ -252,7 +252,7 @@ def trained(p: Panel, name: str, seed: int) -> np.ndarray:
     net = NETS[name](p.x.shape[1])
     train, val = p.examples("train"), p.examples("validation")
     small = name in ("DLinear", "SETrader")
-    plan = training.Plan(num_epochs=30 if small else 12, lr=3e-3, batch_size=128, seed=seed,
+    plan = training.Plan(num_epochs=30 if small else 9, lr=3e-3, batch_size=128, seed=seed,
                          weight_decay=0.01, patience=4 if small else 2)  # fmt: skip
     past = training.fit(net, train, val, plan=plan, loss=nn.MSELoss(), device="cpu",
                         progress=False)  # fmt: skip
