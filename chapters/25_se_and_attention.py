@@ -58,6 +58,7 @@ weights = e / e.sum()
 print("weights", weights, "answer", round(weights @ values, 3))
 assert np.allclose(weights, np.array([1, 2, 1, 4]) / 8)
 assert np.isclose(weights @ values, (2 - 2 + 4 + 4) / 8)
+assert values.mean() == 1.5
 
 # %% [markdown]
 # Half of the answer comes from the newest bar, because its key fits the query best. With a query of 0 all scores would be
@@ -93,7 +94,7 @@ print(by_hand.numpy().round(2))
 #
 # Row 1 of that table gives weight to bars 2, 3 and 4, which at bar 1 have not happened. That does no harm as long as
 # we only read the *newest* row, for which every bar of the window lies in the past. It does harm as soon as the net answers at every
-# bar, as it does when all bars of a window are trained at once. The cure is a **causal mask**: scores of later
+# bar, as it does when all bars of a window are trained at once. The cure is a {term}`causal mask`: scores of later
 # bars become $-\infty$, so that their weights are 0.
 
 # %%
@@ -369,7 +370,7 @@ assert follows[1, 1] > follows[1, 0] + 0.3  # the newest bar shows the second
 #
 # ### How different are the heads?
 #
-# Heads that say the same thing are one head, paid for several times. So their **diversity** should be measured. What a head says of a
+# Heads that say the same thing are one head, paid for several times. So their {term}`diversity <diversity of heads>` should be measured. What a head says of a
 # window is how far its gates lie from their mean over a batch. Two heads are alike if these
 # deviations point the same way, which the cosine between them tells. Diversity is 1 less the mean size of that cosine over all
 # pairs of heads (this measure is ours), and a head that says the *opposite* counts as alike, because it knows nothing else.
@@ -451,6 +452,7 @@ for name in ("transformer", "transformer, SE inside", "transformer, two heads of
 
 # %%
 real = study["real"]
+assert study["setting"]["lookback"] == 48
 for target, table in real.items():
     print(target)
     for name, row in table["rows"].items():
@@ -485,7 +487,7 @@ REALASSERT
 #
 # ### Is the difference more than luck?
 #
-# Two forecasts of the same bars are compared by their losses. The test of Diebold and Mariano {cite:p}`diebold1995` takes the
+# Two forecasts of the same bars are compared by their losses. The {term}`Diebold–Mariano test` {cite:p}`diebold1995` takes the
 # difference of the two losses at each bar, its mean, and a standard error of that mean. With a pencil: eight
 # differences, 1 and 0 in turn, have the mean 1/2 and the variance 1/4. If they were independent, the variance of the mean would be 1/4 over 8, and the
 # correction for few forecasts {cite:p}`harvey1997` makes that 8/7 times as much.
@@ -712,6 +714,7 @@ for _ in range(200):
     found += [diebold_mariano(a, b, lags=0).p < 0.05,
               diebold_mariano(a, b, horizon=12).p < 0.05]  # fmt: skip
 print("a difference was found in", found, "of 200")
+assert len(a) == 600
 assert found[0] > 80 and found[1] < 30
 
 # %% [markdown]
