@@ -484,3 +484,42 @@ def train_hedge(
         optimizer.step()
         schedule.step()
     return net
+
+
+# ---- Two regimes at once (chapter 25): each decides about channels of its own, and shows itself
+# where one squeeze looks and another does not.
+
+REGIME_TASKS = ("alike", "apart", "sign")
+LEVEL, NEWEST = 4, 5  # the channels that show the regimes
+
+
+def draw_regimes(task: str, n: int, time: int = 16, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw windows of eight channels in which two regimes are on or off by themselves.
+
+    The first shows in the mean of channel 4, +0.8 or -0.8. While it is on, channel 0 informs, else
+    channel 1. The second chooses between channels 2 and 3 in the same way. It shows
+
+    - ``alike``: in the mean of channel 5,
+    - ``apart``: in the sign of the newest bar of channel 5 alone,
+    - ``sign``: as apart; and while the first is off, channel 0 informs turned upside down.
+
+    Channels 6 and 7 are noise. The target is the sum of the two newest bars that inform.
+
+    Returns:
+        ``X`` float32 ``(n, 8, time)``, ``y`` float32 ``(n,)`` with variance 2, and the regimes
+        bool ``(n, 2)``.
+    """
+    choice("task", task, REGIME_TASKS)
+    shape = (integer("n", n, 1), 8, integer("time", time, 2))
+    rng = torch.Generator().manual_seed(integer("seed", seed, 0))
+    x = torch.randn(shape, generator=rng)
+    on = torch.rand(n, 2, generator=rng) < 0.5
+    x[:, LEVEL] += torch.where(on[:, 0], 0.8, -0.8)[:, None]
+    if task == "alike":
+        x[:, NEWEST] += torch.where(on[:, 1], 0.8, -0.8)[:, None]
+    else:
+        on[:, 1] = x[:, NEWEST, -1] > 0
+    now = x[..., -1]
+    other = -now[:, 0] if task == "sign" else now[:, 1]
+    first = torch.where(on[:, 0], now[:, 0], other)
+    return x, first + torch.where(on[:, 1], now[:, 2], now[:, 3]), on

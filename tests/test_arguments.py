@@ -106,6 +106,7 @@ EXEMPT = {
     "evidence.ConfidenceInterval": "a record, made by interval",
     "evidence.Detectable": "a record, made by detectable",
     "evidence.Learned": "a record, made by learned",
+    "evidence.LossDifference": "a record, made by diebold_mariano",
     "evidence.Overfitting": "a record, made by overfitting",
     "metrics.scaled": "a helper of the ratios, of checked returns",
     "metrics.spread": "a helper of the ratios, of checked returns",
