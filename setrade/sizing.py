@@ -17,6 +17,7 @@ import gymnasium
 import numpy as np
 import pandas as pd
 from gymnasium import spaces
+from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -139,7 +140,7 @@ def observations(
         raise ArgumentError("scales", scales, "a tuple of bars, at least one")
     steps = [integer("scales", s, 1, len(candles)) for s in scales]
     halflife = number("halflife", halflife, 0.0, above=True)
-    price = np.log(candles["close"].astype(float))
+    price = pd.Series(np.log(candles["close"].to_numpy(np.float64)), candles.index)
     square = price.diff() ** 2
     v, slow = (square.ewm(halflife=h).mean() ** 0.5 for h in (halflife, 8 * halflife))
     out = {f"move_{k}": price.diff(k) / (v.where(v > 1e-12, math.inf) * k**0.5) for k in steps}
@@ -277,7 +278,7 @@ def _seen(features: Any, index: pd.Index) -> tuple[np.ndarray, int]:
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or len(x) != len(index):
         raise ArgumentError("features", features, f"{len(index)} rows, one a bar")
-    known = np.isfinite(x).all(1)
+    known = np.asarray(np.isfinite(x).all(axis=1))
     first = int(known.argmax()) if known.any() else len(x)
     if not known[first:].all():
         bad = first + int(known[first:].argmin())
@@ -381,7 +382,7 @@ class SizingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode in every account; ``options={"start": bar}`` says where."""
         if seed is not None:
-            self._np_random, self._np_random_seed = gymnasium.utils.seeding.np_random(seed)
+            self._np_random, self._np_random_seed = seeding.np_random(seed)
         self.desk.begin(np.arange(self.num_envs), self.np_random, options)
         self.running = True
         return self.desk.seen.copy(), self.desk.info()

@@ -36,9 +36,9 @@ FILES = [
     for coin in sa.COINS
     for name in (f"bybit_{coin}usdt_perp_1h.parquet", f"bybit_{coin}usdt_funding_8h.parquet")
 ]
-SEEDS, FEWER = 10, 5  # of the agents that are judged; of those on shuffled bars
+SEEDS, FEWER = 10, 3  # of the agents that are judged; of those on shuffled bars
 STEPS, LONGER = 65_536, 393_216  # of training on real bars; on the planted market
-SIZES = (0.05, 0.1, 0.2, 0.4)  # planted: correlation of volume's sign with the next return
+SIZES = (0.1, 0.2, 0.4)  # planted: correlation of volume's sign with the next return
 TRIES, NEEDED = 5, 4
 DRAWS = 2_000
 BASE = "volatility"  # what all are held against
@@ -50,7 +50,7 @@ def jobs(seeds: int, fewer: int) -> list[Job]:
     """Return the agents to train; a market's name with «shuffled» is in random order."""
     real = [(coin, fold, s) for coin in sa.COINS for fold in (0, 1) for s in range(seeds)]
     null = [(f"{c}-shuffled", f, s) for c in sa.COINS for f in (0, 1) for s in range(fewer)]
-    return [("planted", 0, s) for s in range(fewer)] + real + null
+    return real + [("planted", 0, s) for s in range(fewer)] + null
 
 
 def market(name: str, fold: int, seed: int, data: Path) -> tuple[sa.Market, int]:
@@ -178,19 +178,24 @@ def told(group: list[sa.Fit]) -> dict[str, Any]:
             "kept_at": [f.kept_at for f in group]}  # fmt: skip
 
 
+def expected(position: np.ndarray, up: np.ndarray) -> float:
+    """Return the log growth a bar, before costs, that positions (n,) expect in states (n,)."""
+    made = sa.two_states(2, seed=0)
+    mean = np.where(up, made.mean[1], made.mean[0])
+    sides = [np.log1p(position * (mean + way * made.spread)) for way in (-1, 1)]
+    return float(np.mean(sides))
+
+
 def by_state(fits: list[sa.Fit]) -> dict[str, Any]:
     """Return what agents hold in each state of the planted market, and what that grows."""
     m, best = sa.planted()
     span = m.spans(0)[2]
-    state, part = m.features.iloc[span, 0].to_numpy()[:-1], m.part(span.start, span.stop)
-    held = [[float(f.positions[:-1][state == s].mean()) for s in (-1, 1)] for f in fits]
-    same = np.full(2, sa.fixed(m.part(0, span.start)))
+    up = m.features.iloc[span, 0].to_numpy()[:-1] > 0
+    held = [[float(f.positions[:-1][up == s].mean()) for s in (False, True)] for f in fits]
+    same = np.full(2, sa.fixed(m.part(0, m.folds[0][0])))
     known = {"Kelly": best, "half Kelly": best / 2, "fixed": same}
-    grows = {}
-    for name, pair in known.items():
-        wanted = np.where(m.features.iloc[span, 0] > 0, pair[1], pair[0])
-        grows[name] = sa.growth(sa.played(wanted, part))
-    agents = [sa.growth(sa.played(f.positions, part)) for f in fits]
+    grows = {k: expected(np.where(up, p[1], p[0]), up) for k, p in known.items()}
+    agents = [expected(f.positions[:-1], up) for f in fits]
     return {"best": best, "held": held, "growth": grows | {"PPO": agents}, "learned": told(fits)}
 
 
