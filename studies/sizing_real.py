@@ -12,7 +12,7 @@ fixed size, buy and hold, and nothing. Ten seeds. Nothing was tuned on these bar
 Controls: a planted market of two states whose best sizes are known; the same agent on bars in
 random order; and effects planted in redrawn bars, of which the smallest that is found in 4 of 5
 tries is said (`evidence.detectable`). Every run is kept under ``--store``: a study that was killed
-goes on. About ten minutes on one idle core; with ``--jobs`` on several, less.
+goes on. About six minutes of one core, fewer on several (``--jobs``).
 """
 
 from __future__ import annotations
@@ -172,8 +172,13 @@ def tables(by_market: dict[str, dict[str, tuple[np.ndarray, ...]]]) -> dict[str,
 
 
 def told(group: list[sa.Fit]) -> dict[str, Any]:
-    """Return whether seeds beat the best constant position on validation, in growth a year."""
-    found = evidence.learned([-f.growth * sa.YEAR for f in group], -group[0].constant * sa.YEAR)
+    """Return whether seeds beat constant positions on validation, in growth a year.
+
+    To hold nothing is a constant position too, so that it is the better of nothing and of the
+    position that was best in training.
+    """
+    still = max(group[0].constant, 0.0) * sa.YEAR
+    found = evidence.learned([-f.growth * sa.YEAR for f in group], -still)
     return {"word": found.word, "gain": found.gain, "scatter": found.scatter,
             "kept_at": [f.kept_at for f in group]}  # fmt: skip
 
@@ -196,7 +201,11 @@ def by_state(fits: list[sa.Fit]) -> dict[str, Any]:
     known = {"Kelly": best, "half Kelly": best / 2, "fixed": same}
     grows = {k: expected(np.where(up, p[1], p[0]), up) for k, p in known.items()}
     agents = [expected(f.positions[:-1], up) for f in fits]
-    return {"best": best, "held": held, "growth": grows | {"PPO": agents}, "learned": told(fits)}
+    share = evidence.t_interval(np.array(agents) / grows["Kelly"])
+    return {"best": best, "held": held, "growth": grows | {"PPO": agents},
+            "learned": told(fits),
+            "share": {"estimate": share.estimate, "low": share.low,
+                      "high": share.high}}  # fmt: skip
 
 
 # ---- What the study could have seen.
@@ -259,8 +268,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     chance = {c: [told(group(f"{c}-shuffled", f)) for f in (0, 1)] for c in sa.COINS}
     stored = {
         "rows": rows, "learned": learned, "chance": chance,
-        "planted": by_state(group("planted", 0)), "seen": seen(data, store, args.steps),
-        "claims": {"sizing": rows["all"]["PPO"]["gap"]["growth"]},
+        "planted": (known := by_state(group("planted", 0))), "seen": seen(data, store, args.steps),
+        "claims": {"sizing": rows["all"]["PPO"]["gap"]["growth"], "planted": known["share"]},
         "setting": setting | {"seeds": args.seeds, "fewer": fewer, "folds": sa.FOLDS, "base": BASE,
                               "target": sa.TARGET, "past": sa.PAST},
     }  # fmt: skip
