@@ -201,11 +201,10 @@ def by_state(fits: list[sa.Fit]) -> dict[str, Any]:
     known = {"Kelly": best, "half Kelly": best / 2, "fixed": same}
     grows = {k: expected(np.where(up, p[1], p[0]), up) for k, p in known.items()}
     agents = [expected(f.positions[:-1], up) for f in fits]
-    share = evidence.t_interval(np.array(agents) / grows["Kelly"])
+    share, low, high = evidence.t_interval(np.array(agents) / grows["Kelly"])
     return {"best": best, "held": held, "growth": grows | {"PPO": agents},
             "learned": told(fits),
-            "share": {"estimate": share.estimate, "low": share.low,
-                      "high": share.high}}  # fmt: skip
+            "share": {"estimate": share, "low": low, "high": high}}  # fmt: skip
 
 
 # ---- What the study could have seen.
