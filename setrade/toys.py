@@ -2,7 +2,8 @@
 
 `draw_switch`: when is channel 0 to be trusted (chapter 04)? `draw_pictures` and `SmallNet`: more
 pixels, channels or layers (chapter 12)? `planted`: windows of four market states (chapter 15).
-`HedgeNet`: how many units cover a call (chapter 28)?
+`two_states`: how much to hold in a market of two states (chapter 27)? `HedgeNet`: how many units
+cover a call (chapter 28)?
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from scipy.special import ndtr
@@ -401,6 +403,57 @@ def planted(
     windows = np.stack([first, high, low_price, close, volume], axis=1)
     threshold = 0.43 * float(np.sqrt(horizon * (sigma**2).mean()))  # about a third is hold
     return Planted(windows, state, r[:, length:], mean, sigma, threshold)
+
+
+# ---- Two states: a bar moves by ``spread`` up or down, with equal chance, around the mean of the
+# state that was seen before it. What to hold is then known to the last digit.
+
+
+class TwoStates(NamedTuple):
+    """Candles of n bars, the state 0 or 1 (n,) known after each, and what rules the next bar."""
+
+    candles: pd.DataFrame
+    state: pd.Series
+    mean: tuple[float, float]
+    spread: float
+
+    def best(self) -> np.ndarray:
+        """Return the two positions at which the account grows fastest, without costs.
+
+        ½ log(1 + f(m + s)) + ½ log(1 + f(m − s)) is largest at f = m / (s² − m²).
+        """
+        m = np.array(self.mean)
+        return m / (self.spread**2 - m**2)
+
+
+def two_states(
+    n: int, *, seed: int | np.random.Generator, mean: tuple[float, float] = (-0.004, 0.008),
+    spread: float = 0.1, stay: float = 0.95,
+) -> TwoStates:  # fmt: skip
+    """Draw a market whose two states can be seen, each with its own mean return of the next bar.
+
+    Args:
+        n: bars of eight hours, at least 2; a bar opens at the close before it.
+        seed: seed or generator.
+        mean: simple return of the next bar, on average, in states 0 and 1.
+        spread: what a bar moves around it, up or down; above both means, below 1 less them.
+        stay: chance that a state lasts for one bar more.
+    """
+    n, rng = integer("n", n, 2), generator(seed)
+    m = array("mean", mean, ndim=1)
+    if m.shape != (2,):
+        raise ArgumentError("mean", mean, "two mean returns, one a state")
+    most = float(np.abs(m).max())
+    spread = number("spread", spread, most, 1 - most, above=True)
+    leaves = rng.random(n) >= number("stay", stay, 0.0, 1.0)
+    state = np.cumsum(leaves) % 2
+    move = m[np.r_[state[0], state[:-1]]] + spread * rng.choice([-1.0, 1.0], n)
+    close = PRICE * np.exp(np.log1p(move).cumsum())
+    first = np.r_[PRICE, close[:-1]]
+    time = pd.date_range("2000-01-01", periods=n, freq="8h", tz="UTC", name="time")
+    columns = {"open": first, "high": np.maximum(first, close), "low": np.minimum(first, close)}
+    frame = pd.DataFrame(columns | {"close": close, "volume": 1.0}, time)
+    return TwoStates(frame, pd.Series(state, time, name="state"), (m[0], m[1]), spread)
 
 
 # ---- Hedges: a call was sold, and a net decides step by step how many units cover it. Without

@@ -51,6 +51,8 @@ from setrade import (
     results,
     risk,
     signals,
+    sizing,
+    toys,
 )
 from setrade.bybit import archives
 from setrade.candles import CandleError
@@ -142,6 +144,7 @@ EXEMPT = {
     "se.MeanSqueeze": "likewise",
     "se.Squeeze": "what the squeezes share",
     "toys.Planted": "a record, made by planted",
+    "toys.TwoStates": "a record, made by two_states",
     "toys.Trial": "a record, made by run_trial",
     "toys.draw_formations": "takes two numbers; 30 s a table on two cores",
     "toys.draw_pictures": "likewise",
@@ -603,6 +606,46 @@ BASE: dict[str, tuple[Any, dict[str, Any]]] = {
     "portfolio.run": (
         portfolio.run,
         dict(weights=SHARES, opens=SHARES * 3, closes=SHARES * 4, funding=SHARES / 1e4, equity=1.0),
+    ),
+    "sizing.kelly_binary": (sizing.kelly_binary, dict(chance=0.6, odds=1.0)),
+    "sizing.kelly": (
+        sizing.kelly,
+        dict(mean=np.array([0.01, -0.02]), variance=np.array([0.04, 0.05]), cost=0.001),
+    ),
+    "sizing.rolling_kelly": (
+        sizing.rolling_kelly,
+        dict(close=SHORT["close"], lookback=20, fraction=0.5, limit=1.0),
+    ),
+    "sizing.observations": (
+        sizing.observations,
+        dict(candles=SHORT, scales=(1, 3), halflife=9.0),
+    ),
+    "sizing.SizingEnv": (
+        sizing.SizingEnv,
+        dict(
+            candles=SHORT,
+            features=POSITION,
+            funding=FUNDING,
+            short=True,
+            rebalance=True,
+            length=20,
+        ),
+    ),
+    "sizing.SizingVectorEnv": (
+        sizing.SizingVectorEnv,
+        dict(
+            num_envs=3,
+            candles=SHORT,
+            features=POSITION,
+            funding=FUNDING,
+            short=True,
+            rebalance=True,
+            length=20,
+        ),
+    ),
+    "toys.two_states": (
+        toys.two_states,
+        dict(n=50, seed=1, mean=(-0.01, 0.02), spread=0.1, stay=0.9),
     ),
     "recurrence.embed": (recurrence.embed, dict(x=SERIES, dim=2, delay=1)),
     "recurrence.recurrence": (recurrence.recurrence, dict(x=SERIES, dim=2, delay=1, eps=0.1)),
@@ -1078,7 +1121,7 @@ BOUNDED = tuple(
         {"backtest", "candles", "channels", "Standardizer", "costs", "evidence", "gramian",
          "labels", "risk"},
         {"charts", "options", "orderbook", "portfolio", "Snapshots", "patterns", "pictures",
-         "recurrence", "regimes", "signals", "book_net", "multitask", "archives"},
+         "recurrence", "regimes", "signals", "sizing", "book_net", "multitask", "archives"},
     )
 )  # fmt: skip
 
