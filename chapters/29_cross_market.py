@@ -21,10 +21,11 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.spatial.distance import cdist
+from scipy.stats import t as student
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from setrade import backtest, candles, panel, results
+from setrade import backtest, candles, evidence, panel, results
 from setrade.costs import FREE, Costs
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 from setrade.training import seed_everything
@@ -476,15 +477,31 @@ assert max(cells["nets"]["way, stopped by time"]["epoch"]) <= 2
 # bars, and the same net finds it: the interval in new time lies above zero.
 # <!-- number: 0.15 from studies/cross_market.py -->
 
-# %%
-for name in ("trees", "nearest window"):
-    row(f"{name}: market", cells["common"][name], "{:.1%}".format)
-    row(f"{name}: own", cells["own"][name], "{:.1%}".format)
-
-# %% [markdown]
 # What did those who knew the hours know? For each forecast we ask two questions. Does it have the sign of the **market**,
 # the mean move of the other coins? And does it have the sign of the coin's **own** part, what it moves beyond the
-# median coin? Nearly all of what the nearest window knows of new coins in seen time is the market.
+# median coin?
+
+# %%
+for name in ("trees", "nearest window", "logistic", "way, stopped by coins"):
+    row(f"{name[-16:]}: market", cells["common"][name], "{:.1%}".format)
+    row(f"{name[-16:]}: own", cells["own"][name], "{:.1%}".format)
+
+# %%
+near = [cells[part]["nearest window"]["new coins, seen time"]["mean"]
+        for part in ("common", "own")]  # fmt: skip
+assert near[0] > 0.2 and near[1] < 0.05
+
+# %%
+each = [table["new coins, new time"] for table in cells["own"].values()]
+t = [x["mean"] / (x["interval"][1] - x["mean"]) * student.ppf(0.975, 9) for x in each]
+p = evidence.holm(2 * student.sf(np.abs(t), 9))
+print(f"own part, new coins, new time: least p after Holm {p.min():.2f}")
+assert {x["weeks"] for x in each} == {10} and p.min() > 0.05
+
+# %% [markdown]
+# What the nearest window knows of new coins in seen time is the market, nearly all of it. Of the coins' *own* parts
+# something of up to one per cent may be left in new time. Corrected for five forecasters it can't be told from zero, and a
+# share that small wouldn't pay for trading a hundred small coins three times a day.
 
 # %%
 shown = cells["plain"]["way: logistic"]["new coins, new time"]
@@ -698,9 +715,21 @@ for how in ("shape", "siamese"):
     assert mean[f"real, {how}"]["share"] < mean[f"real, {how}"]["high"]
 assert mean["real, shape, same hours"]["share"] > 0.65
 
+# %%
+for kind in ("planted", "real"):
+    gain = study["claims"][f"learned_{kind}"]
+    print(f"{kind}: the net's loss below the best constant's: {gain['measured']:+.4f}"
+          f" ({gain['low']:+.4f} to {gain['high']:+.4f})")  # fmt: skip
+shape = study["claims"]["real_shape"]
+assert shape["low"] < 0.47 and shape["high"] > 0.51
+assert study["claims"]["learned_planted"]["low"] > 0
+assert study["claims"]["learned_real"]["high"] < 0
+
 # %% [markdown]
 # The planted pattern is found by both. On real bars neither finds more than chance, as long as neighbours' outcomes had to be
-# known. If other coins of the same hours may answer, the agreement by shape jumps to seven of ten, and seven of ten of
+# known. The net did **not learn** there: on later pairs it does worse than one distance for all. So its row says nothing, and the
+# search by shape is undecided, since its interval holds one half and reaches several per cent to both sides. If
+# other coins of the same hours may answer, the agreement by shape jumps to seven of ten, and seven of ten of
 # its neighbours are then from the query's own hours. Chance does not help against it, since the turned outcomes destroy the common factor as
 # well: the permutation says that something is there, and it is right, but it is nothing that could have been known.
 #
