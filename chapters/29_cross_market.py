@@ -618,7 +618,7 @@ assert lead["detectable"]["0.03"] >= 16
 # at least 16 of 20 tries. A lead as small as that would explain less than a thousandth of a bar's variance. At 15
 # minutes the three markets have read the same news within the same bar.
 #
-# The three intervals are honest about time, since they sum the products within each day first, as in section 3.
+# These intervals are honest about time, since they sum the products within each day first, as in section 3.
 # The best of the 96 could be played, to see what it is worth: hold the second coin by the sign of the first, so
 # many bars before.
 
