@@ -21,10 +21,11 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.spatial.distance import cdist
+from scipy.stats import t as student
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from setrade import backtest, candles, panel, results
+from setrade import backtest, candles, evidence, panel, results
 from setrade.costs import FREE, Costs
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 from setrade.training import seed_everything
@@ -56,6 +57,8 @@ coins = factor + own
 print("correlations:", np.corrcoef(coins).round(2)[0])
 assert np.allclose(np.corrcoef(coins)[0], [1, 0.8, 0.8])
 agree = (np.sign(coins[0]) == np.sign(coins[1])).mean()
+
+# %%
 assert agree == 1  # the market outvotes every coin of its own
 
 # %% [markdown]
@@ -85,7 +88,7 @@ print(fold.seen_time.astype(int), fold.new_time.astype(int))
 # new time, as the purge of {ref}`ch-honest-evaluation` has it. With more coins the split looks like
 # this:
 
-# %% mystnb={"figure": {"caption": "One fold of a panel of 20 coins: the four cells, and the gap between seen and new time.", "name": "fig-cross-cells"}, "image": {"alt": "A grid of bars by coins in four colours. Most columns are seen coins, some scattered ones are new. A thin white stripe, the gap, separates the seen time on the left from the new time on the right."}}
+# %% mystnb={"figure": {"caption": "One fold of a panel of 20 coins: the four cells, and the gap between seen and new time.", "name": "fig-cross-cells"}, "image": {"alt": "A grid of bars by coins in four colours. Most rows are seen coins, four scattered ones are new. A thin white stripe, the gap, separates the seen time on the left from the new time on the right."}}
 names = [f"C{i:02}" for i in range(20)]
 fold = panel.leave_out(names, 100, folds=5, start=70, gap=4, seed=1)[0]
 cells = [(c, t) for t in ("seen", "new") for c in ("seen", "new")]
@@ -94,7 +97,8 @@ for number, cell in enumerate(cells):
     picture[fold.cell(*cell)] = number
 fig, ax = plt.subplots(figsize=(7.2, 2.8))
 image = ax.imshow(picture.T, aspect="auto", cmap="viridis", interpolation="nearest")
-ax.set(xlabel="bar", ylabel="coin")
+ax.set(xlabel="bar", ylabel="coin", yticks=range(0, 20, 5))
+ax.grid(False)
 bar = fig.colorbar(image, ticks=range(4))
 bar.ax.set_yticklabels([f"{c} coin, {t} time" for c, t in cells])
 plt.show()
@@ -229,6 +233,8 @@ effect = 1 + (m - 1) * rho
 naive = np.sqrt(0.25 / (136 * 600))
 print(f"design effect {effect:.0f}, so {m / effect:.1f} coins an hour, not {m}")
 print(f"error {naive:.2%} if independent, {naive * np.sqrt(effect):.2%} if not")
+
+# %%
 assert effect == 55 and 0.02 / naive > 11
 assert 0.02 / (naive * np.sqrt(effect)) < 1.96
 
@@ -369,6 +375,8 @@ fall = [t["new coins, seen time"]["mean"] - t["new coins, new time"]["mean"]
         for t in (net, cells["plain"]["volatility: last day"])]  # fmt: skip
 assert 0.1 < fall[1] < fall[0] < 0.2
 low, high = gap["volatility less volatility: ridge"]["new coins, new time"]["interval"]
+
+# %%
 assert low < 0 < high < 0.03
 assert tree["seen coins, seen time"]["mean"] > tree[order[1]]["mean"] + 0.03
 assert abs(tree[order[3]]["mean"] - net[order[3]]["mean"]) < 0.015
@@ -398,6 +406,8 @@ for cell in order[2:]:
     low, high = gap["volatility, own vector less volatility"][cell]["interval"]
     assert -0.01 < low < 0 < high < 0.01
 learned_by_heart = gap["volatility, own vector less volatility"][order[0]]
+
+# %%
 assert learned_by_heart["interval"][0] > 0 and 0.003 < learned_by_heart["mean"] < 0.01
 
 # %% [markdown]
@@ -440,6 +450,8 @@ for name in ("net, stopped by coins", "trees", "nearest window"):
 for name in list(rows)[:-1]:
     low, high = rows[name]["new coins, new time"]["interval"]
     assert low < 0 < high
+
+# %%
 assert rows["net, planted"]["new coins, new time"]["interval"][0] > 0.02
 assert cells["plain"]["way: nearest window"]["new coins, seen time"]["mean"] > 0.17
 
@@ -465,15 +477,31 @@ assert max(cells["nets"]["way, stopped by time"]["epoch"]) <= 2
 # bars, and the same net finds it: the interval in new time lies above zero.
 # <!-- number: 0.15 from studies/cross_market.py -->
 
-# %%
-for name in ("trees", "nearest window"):
-    row(f"{name}: market", cells["common"][name], "{:.1%}".format)
-    row(f"{name}: own", cells["own"][name], "{:.1%}".format)
-
-# %% [markdown]
 # What did those who knew the hours know? For each forecast we ask two questions. Does it have the sign of the **market**,
 # the mean move of the other coins? And does it have the sign of the coin's **own** part, what it moves beyond the
-# median coin? Nearly all of what the nearest window knows of new coins in seen time is the market.
+# median coin?
+
+# %%
+for name in ("trees", "nearest window", "logistic", "way, stopped by coins"):
+    row(f"{name[-16:]}: market", cells["common"][name], "{:.1%}".format)
+    row(f"{name[-16:]}: own", cells["own"][name], "{:.1%}".format)
+
+# %%
+near = [cells[part]["nearest window"]["new coins, seen time"]["mean"]
+        for part in ("common", "own")]  # fmt: skip
+assert near[0] > 0.2 and near[1] < 0.05
+
+# %%
+each = [table["new coins, new time"] for table in cells["own"].values()]
+t = [x["mean"] / (x["interval"][1] - x["mean"]) * student.ppf(0.975, 9) for x in each]
+p = evidence.holm(2 * student.sf(np.abs(t), 9))
+print(f"own part, new coins, new time: least p after Holm {p.min():.2f}")
+assert {x["weeks"] for x in each} == {10} and p.min() > 0.05
+
+# %% [markdown]
+# What the nearest window knows of new coins in seen time is the market, nearly all of it. Of the coins' *own* parts
+# something of up to one per cent may be left in new time. Corrected for five forecasters it can't be told from zero, and a
+# share that small wouldn't pay for trading a hundred small coins three times a day.
 
 # %%
 shown = cells["plain"]["way: logistic"]["new coins, new time"]
@@ -502,6 +530,8 @@ second = pd.Series([-1.0, 1, 1, -1, -1, 1, 1, -1], stamps)
 by_hand = (first.to_numpy()[:-1] * second.to_numpy()[1:]).sum() / 8
 found = panel.lead_lag(first, second, 2)
 print(found.round(2).to_dict())
+
+# %%
 assert np.isclose(found[1], by_hand) and by_hand == 7 / 8
 
 # %% [markdown]
@@ -539,6 +569,7 @@ ax.plot(list(lags), [x[0] for x in lags.values()], "o-", color=UP, label="same b
 ax.plot(list(lags), [x[1] for x in lags.values()], "s--", color=DOWN, label="one later")
 ax.set_xscale("log")
 ax.set_xticks(list(lags), list(map(str, lags)))
+ax.minorticks_off()
 ax.set(xlabel="length of a bar in minutes", ylabel="correlation")
 ax.legend()
 plt.show()
@@ -587,7 +618,7 @@ assert lead["detectable"]["0.03"] >= 16
 # at least 16 of 20 tries. A lead as small as that would explain less than a thousandth of a bar's variance. At 15
 # minutes the three markets have read the same news within the same bar.
 #
-# The three intervals are honest about time, since they sum the products within each day first, as in section 3.
+# These intervals are honest about time, since they sum the products within each day first, as in section 3.
 # The best of the 96 could be played, to see what it is worth: hold the second coin by the sign of the first, so
 # many bars before.
 
@@ -684,9 +715,21 @@ for how in ("shape", "siamese"):
     assert mean[f"real, {how}"]["share"] < mean[f"real, {how}"]["high"]
 assert mean["real, shape, same hours"]["share"] > 0.65
 
+# %%
+for kind in ("planted", "real"):
+    gain = study["claims"][f"learned_{kind}"]
+    print(f"{kind}: the net's loss below the best constant's: {gain['measured']:+.4f}"
+          f" ({gain['low']:+.4f} to {gain['high']:+.4f})")  # fmt: skip
+shape = study["claims"]["real_shape"]
+assert shape["low"] < 0.47 and shape["high"] > 0.51
+assert study["claims"]["learned_planted"]["low"] > 0
+assert study["claims"]["learned_real"]["high"] < 0
+
 # %% [markdown]
 # The planted pattern is found by both. On real bars neither finds more than chance, as long as neighbours' outcomes had to be
-# known. If other coins of the same hours may answer, the agreement by shape jumps to seven of ten, and seven of ten of
+# known. The net did **not learn** there: on later pairs it does worse than one distance for all. So its row says nothing, and the
+# search by shape is undecided, since its interval holds one half and reaches several per cent to both sides. If
+# other coins of the same hours may answer, the agreement by shape jumps to seven of ten, and seven of ten of
 # its neighbours are then from the query's own hours. Chance does not help against it, since the turned outcomes destroy the common factor as
 # well: the permutation says that something is there, and it is right, but it is nothing that could have been known.
 #
@@ -738,6 +781,8 @@ for name, second in (("stamped by close", late_stamp), ("aligned", other)):
     print(f"{name:17} {found}, Sharpe {before:.0f}, after costs {after_costs:.0f}")
     if name == "stamped by close":
         assert before > 100 and after_costs > 50
+
+# %%
 assert abs(before) < 8 and after_costs < -20
 
 # %% mystnb={"figure": {"caption": "Correlation of BTC with the second coin by lag: with stamps of two kinds the peak of lag 0 sits at lag 1.", "name": "fig-cross-unaligned"}, "image": {"alt": "Two rows of thin bars over lags from minus 4 to 4. Aligned closes have one tall bar at lag 0; unaligned ones have the same tall bar at lag 1 and nothing at lag 0."}}
@@ -850,6 +895,8 @@ on_time = pd.Series(busy[ends_at] - busy[ends_at - 15], index)
 five_late = pd.Series(sleepy[ends_at + 5] - sleepy[ends_at - 10], index)
 found = panel.lead_lag(on_time, five_late, 1)
 print(found.round(2).to_dict())
+
+# %%
 assert np.allclose(found, [0.8 / 3, 0.8 * 2 / 3, 0], atol=0.06)
 
 # %% [markdown]

@@ -575,8 +575,13 @@ BASE: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "panel.neighbours": (
         panel.neighbours,
-        dict(query=MODELS[9:12], reference=MODELS, asked=np.array([9, 10, 11]),
-             known=np.arange(400), k=2),
+        dict(
+            query=MODELS[9:12],
+            reference=MODELS,
+            asked=np.array([9, 10, 11]),
+            known=np.arange(400),
+            k=2,
+        ),
     ),
     "pictures.to_input": (pictures.to_input, dict(pictures=PICTURES)),
     "pictures.volume_profile": (
