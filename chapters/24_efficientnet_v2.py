@@ -677,7 +677,7 @@ assert 7 / 12 < saving < 5 / 8
 # ```{solution} ex-v2-stages
 # :class: dropdown
 # A variant is a table, so one field of each row changes. Parameters hardly differ, because early
-# stages have few channels. Operations fall by more than a third, because early maps are large.
+# stages have few channels. Operations fall by almost a third, because early maps are large.
 # ```
 
 # %%
@@ -690,7 +690,7 @@ size = [en.count_parameters(net) / 1e6 for net in nets]
 cost = [en.multiply_adds(net, 224) / 1e9 for net in nets]
 print(f"{size[1]:.2f} M of {size[0]:.2f}, {cost[1]:.2f} G of {cost[0]:.2f}")
 assert size[1] > 0.97 * size[0]
-assert cost[1] < 0.66 * cost[0]
+assert 0.66 < cost[1] / cost[0] < 0.72
 
 # %% [markdown]
 # ```{exercise}
