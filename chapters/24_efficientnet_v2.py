@@ -101,6 +101,9 @@ for name, colour, marker in looks:
     at = layers.loc[name, "per byte"], ceiling[name] / 1e9
     ax.plot(*at, marker, color=colour)
     ax.annotate(name, at, xytext=(6, -14), textcoords="offset points")
+ax.set_xticks([1, 10, 100], ["1", "10", "100"])
+ax.set_yticks([3, 10, 30], ["3", "10", "30"])
+ax.set_yticks([], minor=True)
 ax.set(xlabel="multiply-adds a byte", ylabel="billion multiply-adds a second")
 plt.show()
 
@@ -172,17 +175,16 @@ pd.DataFrame(en.VARIANTS_V2["b0"].stages).rename_axis("stage")
 
 # %% [markdown]
 # B1 to B3 are wider and deeper by the factors of B1 to B3 in {ref}`ch-compound-scaling`. S, M, L and XL
-# have tables of their own. We count all eight on the `meta` device, beside the older nets.
+# have tables of their own. We count all of them on the `meta` device.
 
 # %%
 rows = {}
 for name, variant in en.VARIANTS_V2.items():
     with torch.device("meta"):
         net = en.EfficientNetV2(variant)
-    side = variant.resolution
-    work = en.multiply_adds(net, side) / 1e9
-    rows[name] = {"side": side, "blocks": len(net.blocks), "work, G": work}
-    rows[name]["params, M"] = en.count_parameters(net) / 1e6
+    millions = en.count_parameters(net) / 1e6
+    rows[name] = {"side": variant.resolution, "blocks": len(net.blocks)}
+    rows[name]["params, M"] = millions
 family = pd.DataFrame(rows).T
 family.round(2)
 
@@ -245,6 +247,7 @@ ax.plot(part["channels"], part["work"], "--", color=NEUTRAL, label="multiply-add
 ax.axhline(1, color="black", lw=0.8)
 ax.set(xscale="log", xlabel="channels", ylabel="fused over MBConv")
 ax.set_xticks(part["channels"], part["channels"].astype(str), minor=False)
+ax.set_xticks([], minor=True)
 ax.legend(loc="upper left", fontsize="small")
 plt.show()
 
@@ -469,7 +472,7 @@ assert race["faster"]["v2_over_v2_growing_sooner"]["seconds"]["high"] < 0.95
 assert round(first["seconds"]["estimate"], 1) == 1.5
 
 # %% [markdown]
-# On this task V1 takes about 1.5 times V2's seconds, and the interval lies above 1. It does so with *fewer* operations, so
+# On this task V1 takes about 1.5 times V2's seconds, and the interval lies above 1. Each of its steps has *fewer* operations, so
 # the opening question has its answer: a net with more multiply-adds can train faster, if they are of a kind
 # that the machine does quickly. Pictures that grow made training slower, under both schedules. That verdict belongs
 # to this task, in which every net is done within half a minute, and to sides that
@@ -592,7 +595,8 @@ for sides in ((20, 80), (40, 80)):
     share = np.mean(np.square(grown)) / 80**2
     print(f"{grown}: {share:.0%} of the operations, bound {at_best[sides[0]]:.0%}")
 assert round(share, 2) == 0.60
-#
+
+# %% [markdown]
 # ## Summary
 #
 # - A depthwise layer does few operations and waits for memory. Operations are not seconds, and the
@@ -602,23 +606,23 @@ assert round(share, 2) == 0.60
 # - All eight nets of V2 have timm's parameters and, with its weights, its outputs. V2's rounding differs
 #   from V1's in one stage of B3.
 # - To equal accuracy on a planted rule the small V2 took fewer seconds than the small V1, with more
-#   operations. The paper's factors were measured on other machines and other data and stay quoted.
+#   operations a step. The paper's factors were measured on other machines and other data and stay quoted.
 # - Pictures that grow did not pay here. Before they are tried, measure at which side the answer can be seen.
 #
 # ## Exercises
 #
-# ```{exercise}
+# ```{exercise} A layer between ★
 # :label: ex-v2-intensity
-# ★ How many multiply-adds a byte does a $1 \times 1$ convolution from 64 to 64 channels do on a map
+# How many multiply-adds a byte does a $1 \times 1$ convolution from 64 to 64 channels do on a map
 # of $28 \times 28$? Which ceiling of the supposed core holds it up?
 # ```
 
 # %% [markdown]
-# ```{solution} ex-v2-intensity
+# ```{solution-start} ex-v2-intensity
 # :class: dropdown
+# ```
 # It does 64 multiply-adds for each value that it writes, and moves the same maps and 4,096 weights. With
 # nearly 8 a byte it lies above 5, on the flat part, where arithmetic holds it up.
-# ```
 
 # %%
 pointwise = 64 * values, moved + 4 * 64 * 64
@@ -626,18 +630,22 @@ print(f"{pointwise[0] / pointwise[1]:.1f} multiply-adds a byte")
 assert 5 < pointwise[0] / pointwise[1] < 8
 
 # %% [markdown]
-# ```{exercise}
+# ```{solution-end}
+# ```
+
+# %% [markdown]
+# ```{exercise} Expanded by one ★
 # :label: ex-v2-expand
-# ★ The first stage of V2 expands by 1. What does its fused block cost a pixel with $c$ channels, and
+# The first stage of V2 expands by 1. What does its fused block cost a pixel with $c$ channels, and
 # how many times as much as an MBConv that expands by 1?
 # ```
 
 # %% [markdown]
-# ```{solution} ex-v2-expand
+# ```{solution-start} ex-v2-expand
 # :class: dropdown
+# ```
 # It consists of one $3 \times 3$ convolution, $9c^2$. MBConv without expansion looks around with $9c$
 # and projects with $c^2$. With 16 channels that is 2,304 against 400.
-# ```
 
 # %%
 c = 16
@@ -646,19 +654,23 @@ flat = en.FusedMBConv(c, c, expand=1)
 assert en.multiply_adds(flat, 8, c) == 9 * c**2 * 64
 
 # %% [markdown]
-# ```{exercise}
+# ```{solution-end}
+# ```
+
+# %% [markdown]
+# ```{exercise} More phases ★★
 # :label: ex-v2-saving
-# ★★ If work grows with the square of the side, how large a share of it does growth from 32 to 64 pixels save with two phases instead
+# If work grows with the square of the side, how large a share of it does growth from 32 to 64 pixels save with two phases instead
 # of four, and how large a share with very many?
 # ```
 
 # %% [markdown]
-# ```{solution} ex-v2-saving
+# ```{solution-start} ex-v2-saving
 # :class: dropdown
+# ```
 # Two phases cost $(1 + 1/4)/2 = 5/8$ of the full size and save 3/8. With very many phases the mean of
 # $s^2$ over $s$ from 1/2 to 1 counts, which is $7/12$, so 5/12 are saved. Four phases, rounded to
 # multiples of 8, lie between the two.
-# ```
 
 # %%
 many = en.progressive(1_000, 1_000, sides=(3_200, 6_400))
@@ -667,18 +679,22 @@ assert abs(cost - 7 / 12) < 1e-3
 assert 7 / 12 < saving < 5 / 8
 
 # %% [markdown]
-# ```{exercise}
+# ```{solution-end}
+# ```
+
+# %% [markdown]
+# ```{exercise} Without fusing ★★
 # :label: ex-v2-stages
-# ★★ Build a V2-B0 whose three fused stages are MBConv instead. How many parameters and
+# Build a V2-B0 whose three fused stages are MBConv instead. How many parameters and
 # multiply-adds does it have beside V2-B0?
 # ```
 
 # %% [markdown]
-# ```{solution} ex-v2-stages
+# ```{solution-start} ex-v2-stages
 # :class: dropdown
+# ```
 # A variant is a table, so one field of each row changes. Parameters hardly differ, because early
 # stages have few channels. Operations fall by almost a third, because early maps are large.
-# ```
 
 # %%
 base = en.VARIANTS_V2["b0"]
@@ -693,19 +709,25 @@ assert size[1] > 0.97 * size[0]
 assert 0.66 < cost[1] / cost[0] < 0.72
 
 # %% [markdown]
-# ```{exercise}
+# ```{solution-end}
+# ```
+
+# %% [markdown]
+# ```{exercise} Your own rule ★★★
 # :label: ex-v2-own
-# ★★★ *On your own data.* Take a rule that you know (a moving average that is crossed, a candle that
+# *On your own data.* Take a rule that you know (a moving average that is crossed, a candle that
 # engulfs the one before) and your own bars. At which side does a reader of the pixels see the
 # rule in nearly all windows? Which schedule of sides would you allow?
 # ```
 
 # %% [markdown]
-# ```{solution} ex-v2-own
+# ```{solution-start} ex-v2-own
 # :class: dropdown
+# ```
 # Draw the windows with `charts.candlesticks` at several sides, and write a function like `tops` that reads
 # from pixels just what the rule needs. Count ties as guesses. Let the first of `sides` in
 # `progressive` be the smallest at which the bound reaches your goal.
+# ```{solution-end}
 # ```
 
 # %% [markdown]
