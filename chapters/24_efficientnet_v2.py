@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from scipy import stats
 from torch import nn
 
 from setrade import charts, compat, results, toys
@@ -100,6 +101,9 @@ for name, colour, marker in looks:
     at = layers.loc[name, "per byte"], ceiling[name] / 1e9
     ax.plot(*at, marker, color=colour)
     ax.annotate(name, at, xytext=(6, -14), textcoords="offset points")
+ax.set_xticks([1, 10, 100], ["1", "10", "100"])
+ax.set_yticks([3, 10, 30], ["3", "10", "30"])
+ax.set_yticks([], minor=True)
 ax.set(xlabel="multiply-adds a byte", ylabel="billion multiply-adds a second")
 plt.show()
 
@@ -171,17 +175,16 @@ pd.DataFrame(en.VARIANTS_V2["b0"].stages).rename_axis("stage")
 
 # %% [markdown]
 # B1 to B3 are wider and deeper by the factors of B1 to B3 in {ref}`ch-compound-scaling`. S, M, L and XL
-# have tables of their own. We count all eight on the `meta` device, beside the older nets.
+# have tables of their own. We count all of them on the `meta` device.
 
 # %%
 rows = {}
 for name, variant in en.VARIANTS_V2.items():
     with torch.device("meta"):
         net = en.EfficientNetV2(variant)
-    side = variant.resolution
-    work = en.multiply_adds(net, side) / 1e9
-    rows[name] = {"side": side, "blocks": len(net.blocks), "work, G": work}
-    rows[name]["params, M"] = en.count_parameters(net) / 1e6
+    millions = en.count_parameters(net) / 1e6
+    rows[name] = {"side": variant.resolution, "blocks": len(net.blocks)}
+    rows[name]["params, M"] = millions
 family = pd.DataFrame(rows).T
 family.round(2)
 
@@ -244,15 +247,28 @@ ax.plot(part["channels"], part["work"], "--", color=NEUTRAL, label="multiply-add
 ax.axhline(1, color="black", lw=0.8)
 ax.set(xscale="log", xlabel="channels", ylabel="fused over MBConv")
 ax.set_xticks(part["channels"], part["channels"].astype(str), minor=False)
+ax.set_xticks([], minor=True)
 ax.legend(loc="upper left", fontsize="small")
 plt.show()
 
 # %%
 assert part["work"].between(3.7, 5).all()
-STUDY_MAPS
+wide = maps.pivot(index="side", columns="channels", values="time")
+assert (wide[[16, 32]] < 0.95).all(axis=None)
+assert (wide[[128, 256]] > 1.4).all(axis=None)
+rate = {name: [m[name] for m in maps["multiply_adds"]] / maps[name]
+        for name in ("fused", "mbconv")}  # fmt: skip
+quicker = rate["fused"] / rate["mbconv"]
+assert quicker.min() > 1.8
+assert quicker[maps["channels"] == 16].min() > 5
 
 # %% [markdown]
-# TEXT_MAPS
+# The fused block does four to five times the work everywhere. Up to 32 channels it is nevertheless done sooner,
+# because its operations run more than five times as fast there at 16. With 64 channels it depends on the map, and
+# from 128 on MBConv wins clearly. The size of the map matters less than its channels: many channels give
+# even MBConv's $1 \times 1$ convolutions enough arithmetic for each byte. Since a net has few
+# channels at the beginning and many at the end, the search put fused blocks where it should, on this
+# processor too.
 #
 # Whole nets are mixtures of many such maps. The study timed training steps of the published ones as well:
 
@@ -272,10 +288,13 @@ whole = pd.DataFrame(whole).T
 whole.round(2)
 
 # %%
-STUDY_NETS
+assert whole["V1 over V2, work"].between(0.5, 0.65).all()
+assert whole["V1 over V2, time"].between(0.95, 1.3).all()
 
 # %% [markdown]
-# TEXT_NETS
+# V2-B0 and V2-B3 do almost twice the work of B0 and B3 and take about the same time, rather a little less.
+# Not all of this is due to fusing. Three of V1's seven stages look around with $5 \times 5$ kernels, and
+# V2 has only $3 \times 3$ ones.
 #
 # Since your processor has other ceilings, this cell times two of the maps on it. It asks nothing of the
 # answer.
@@ -381,7 +400,7 @@ assert 0 < answers.sum() < 4
 #
 # Not all of this was planned. Five seeds of the first three arms had raced when the last arm was
 # added, because 160 steps turned out to be far more than the other nets needed. Three more seeds were
-# added as well (except to the third arm), because the intervals of the first five decided nothing.
+# added as well (except to the third arm), because the intervals of the first five were wide.
 
 # %%
 race = found["races"]["mini"]
@@ -414,10 +433,18 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %%
-STUDY_RACE
+steps = {arm: np.mean(row["steps"]) for arm, row in race["arms"].items()}
+assert all(row["learned"]["word"] == "learned" for row in race["arms"].values())
+assert abs(steps["v1"] / steps["v2"] - 1) < 0.1
+assert steps["v2 growing"] > 2 * steps["v2"]
+assert steps["v2 growing sooner"] > 1.4 * steps["v2"]
 
 # %% [markdown]
-# TEXT_RACE
+# All arms learned, and V1 and V2 need about equally many steps. So what decides between them is the
+# price of a step. Growing pictures came later to the goal. As long as a net sees charts of 32 or 40 pixels
+# it cannot read those of 64 on which it is checked, and over 160 steps it reaches the goal
+# only in the last phase. {cite:t}`touvron2019` found the same gap between the sizes of training and of
+# testing with photographs.
 
 # %%
 faster = pd.DataFrame(
@@ -431,10 +458,30 @@ faster = pd.DataFrame(
 faster.round(2)
 
 # %%
-STUDY_FASTER
+ratios = np.divide(*(race["arms"][arm]["seconds"] for arm in ("v1", "v2")))
+error = np.log(ratios).std(ddof=1) / len(ratios) ** 0.5
+told = stats.t(len(ratios) - 1)
+need = np.exp((told.ppf(0.975) + told.ppf(0.8)) * error)
+print(f"{len(ratios)} seeds; found in four of five studies: {need:.2f} times or more")
+
+# %%
+first = race["faster"]["v1_over_v2"]
+assert first["seconds"]["low"] > 1.1
+assert first["multiply_adds"]["estimate"] < 0.9
+assert race["faster"]["v2_over_v2_growing_sooner"]["seconds"]["high"] < 0.95
+assert round(first["seconds"]["estimate"], 1) == 1.5
 
 # %% [markdown]
-# TEXT_FASTER
+# On this task V1 takes about 1.5 times V2's seconds, and the interval lies above 1. Each of its steps has *fewer* operations, so
+# the opening question has its answer: a net with more multiply-adds can train faster, if they are of a kind
+# that the machine does quickly. Pictures that grow made training slower, under both schedules. That verdict belongs
+# to this task, in which every net is done within half a minute, and to sides that
+# save less than their pixels promise. The paper's schedules run over hundreds of epochs, and nothing here
+# speaks about them.
+#
+# Two more things limit what was seen. The learning rate was the same for all in the end, and the second schedule and
+# the last three seeds were added when the first results were known, so that the intervals are a
+# little too narrow. (The ledger widens them for two comparisons, not for this.)
 #
 # ### A part of it, here
 #
@@ -548,25 +595,34 @@ for sides in ((20, 80), (40, 80)):
     share = np.mean(np.square(grown)) / 80**2
     print(f"{grown}: {share:.0%} of the operations, bound {at_best[sides[0]]:.0%}")
 assert round(share, 2) == 0.60
-#
+
+# %% [markdown]
 # ## Summary
 #
-# TEXT_SUMMARY
+# - A depthwise layer does few operations and waits for memory. Operations are not seconds, and the
+#   roofline says when they differ.
+# - The fused block does four to five times the work of MBConv. On one core it is faster up to 32 channels and
+#   slower from 128 on.
+# - All eight nets of V2 have timm's parameters and, with its weights, its outputs. V2's rounding differs
+#   from V1's in one stage of B3.
+# - To equal accuracy on a planted rule the small V2 took fewer seconds than the small V1, with more
+#   operations a step. The paper's factors were measured on other machines and other data and stay quoted.
+# - Pictures that grow did not pay here. Before they are tried, measure at which side the answer can be seen.
 #
 # ## Exercises
 #
-# ```{exercise}
+# ```{exercise} A layer between ★
 # :label: ex-v2-intensity
-# ★ How many multiply-adds a byte does a $1 \times 1$ convolution from 64 to 64 channels do on a map
+# How many multiply-adds a byte does a $1 \times 1$ convolution from 64 to 64 channels do on a map
 # of $28 \times 28$? Which ceiling of the supposed core holds it up?
 # ```
 
 # %% [markdown]
-# ```{solution} ex-v2-intensity
+# ```{solution-start} ex-v2-intensity
 # :class: dropdown
+# ```
 # It does 64 multiply-adds for each value that it writes, and moves the same maps and 4,096 weights. With
 # nearly 8 a byte it lies above 5, on the flat part, where arithmetic holds it up.
-# ```
 
 # %%
 pointwise = 64 * values, moved + 4 * 64 * 64
@@ -574,18 +630,22 @@ print(f"{pointwise[0] / pointwise[1]:.1f} multiply-adds a byte")
 assert 5 < pointwise[0] / pointwise[1] < 8
 
 # %% [markdown]
-# ```{exercise}
+# ```{solution-end}
+# ```
+
+# %% [markdown]
+# ```{exercise} Expanded by one ★
 # :label: ex-v2-expand
-# ★ The first stage of V2 expands by 1. What does its fused block cost a pixel with $c$ channels, and
+# The first stage of V2 expands by 1. What does its fused block cost a pixel with $c$ channels, and
 # how many times as much as an MBConv that expands by 1?
 # ```
 
 # %% [markdown]
-# ```{solution} ex-v2-expand
+# ```{solution-start} ex-v2-expand
 # :class: dropdown
+# ```
 # It consists of one $3 \times 3$ convolution, $9c^2$. MBConv without expansion looks around with $9c$
 # and projects with $c^2$. With 16 channels that is 2,304 against 400.
-# ```
 
 # %%
 c = 16
@@ -594,19 +654,23 @@ flat = en.FusedMBConv(c, c, expand=1)
 assert en.multiply_adds(flat, 8, c) == 9 * c**2 * 64
 
 # %% [markdown]
-# ```{exercise}
+# ```{solution-end}
+# ```
+
+# %% [markdown]
+# ```{exercise} More phases ★★
 # :label: ex-v2-saving
-# ★★ If work grows with the square of the side, how large a share of it does growth from 32 to 64 pixels save with two phases instead
+# If work grows with the square of the side, how large a share of it does growth from 32 to 64 pixels save with two phases instead
 # of four, and how large a share with very many?
 # ```
 
 # %% [markdown]
-# ```{solution} ex-v2-saving
+# ```{solution-start} ex-v2-saving
 # :class: dropdown
+# ```
 # Two phases cost $(1 + 1/4)/2 = 5/8$ of the full size and save 3/8. With very many phases the mean of
 # $s^2$ over $s$ from 1/2 to 1 counts, which is $7/12$, so 5/12 are saved. Four phases, rounded to
 # multiples of 8, lie between the two.
-# ```
 
 # %%
 many = en.progressive(1_000, 1_000, sides=(3_200, 6_400))
@@ -615,18 +679,22 @@ assert abs(cost - 7 / 12) < 1e-3
 assert 7 / 12 < saving < 5 / 8
 
 # %% [markdown]
-# ```{exercise}
+# ```{solution-end}
+# ```
+
+# %% [markdown]
+# ```{exercise} Without fusing ★★
 # :label: ex-v2-stages
-# ★★ Build a V2-B0 whose three fused stages are MBConv instead. How many parameters and
+# Build a V2-B0 whose three fused stages are MBConv instead. How many parameters and
 # multiply-adds does it have beside V2-B0?
 # ```
 
 # %% [markdown]
-# ```{solution} ex-v2-stages
+# ```{solution-start} ex-v2-stages
 # :class: dropdown
-# A variant is a table, so one field of each row changes. Parameters hardly differ, because early
-# stages have few channels. Operations fall by more than a third, because early maps are large.
 # ```
+# A variant is a table, so one field of each row changes. Parameters hardly differ, because early
+# stages have few channels. Operations fall by almost a third, because early maps are large.
 
 # %%
 base = en.VARIANTS_V2["b0"]
@@ -638,22 +706,28 @@ size = [en.count_parameters(net) / 1e6 for net in nets]
 cost = [en.multiply_adds(net, 224) / 1e9 for net in nets]
 print(f"{size[1]:.2f} M of {size[0]:.2f}, {cost[1]:.2f} G of {cost[0]:.2f}")
 assert size[1] > 0.97 * size[0]
-assert cost[1] < 0.66 * cost[0]
+assert 0.66 < cost[1] / cost[0] < 0.72
 
 # %% [markdown]
-# ```{exercise}
+# ```{solution-end}
+# ```
+
+# %% [markdown]
+# ```{exercise} Your own rule ★★★
 # :label: ex-v2-own
-# ★★★ *On your own data.* Take a rule that you know (a moving average that is crossed, a candle that
+# *On your own data.* Take a rule that you know (a moving average that is crossed, a candle that
 # engulfs the one before) and your own bars. At which side does a reader of the pixels see the
 # rule in nearly all windows? Which schedule of sides would you allow?
 # ```
 
 # %% [markdown]
-# ```{solution} ex-v2-own
+# ```{solution-start} ex-v2-own
 # :class: dropdown
+# ```
 # Draw the windows with `charts.candlesticks` at several sides, and write a function like `tops` that reads
 # from pixels just what the rule needs. Count ties as guesses. Let the first of `sides` in
 # `progressive` be the smallest at which the bound reaches your goal.
+# ```{solution-end}
 # ```
 
 # %% [markdown]

@@ -37,7 +37,7 @@ def notebook_of(source) -> dict:
 def test_has_the_parts_of_a_chapter_in_order(source):
     text = text_of(source)
     head = text.split("\n## ")[0]
-    assert re.search(r"^\(ch-[a-z-]+\)=\n# .+", text), "starts with a label and a title"
+    assert re.search(r"^\(ch-[a-z0-9-]+\)=\n# .+", text), "starts with a label and a title"
     assert re.search(r"^\*\*[^*]+\?\*\*", head, re.M), "asks its question in bold"
     box = re.search(r"```\{admonition\} What you will do\n:class: tip\n(.*?)```", head, re.S)
     assert box, "has a box «What you will do»"
