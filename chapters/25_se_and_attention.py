@@ -404,7 +404,7 @@ two, same = "two heads, mean and last", "two heads, mean and mean"
 assert both["one head, mean"]["low"] > 0.95  # regimes alike: one head is enough
 singles = [row["high"] for name, row in apart.items() if name.startswith("one head")]
 assert apart[two]["low"] > max(*singles, apart[same]["high"]) + 0.05
-assert sign["their views"]["low"] > sign[two]["high"] + 0.1
+assert sign["their views"]["low"] > sign[two]["high"] + 0.03
 weights = [both[name]["weights"] for name in ("one head, mean", two)]
 assert abs(weights[0] / weights[1] - 1) < 0.15
 
@@ -426,7 +426,7 @@ plt.show()
 # %% [markdown]
 # The thinking of section 4 was right in all three tasks. Where both regimes show in means, one head is as good as two. Where they show in different
 # bars, two heads that squeeze differently explain nearly everything, and neither one head of any squeeze nor two heads of the same
-# squeeze come near. Where a sign must turn, fused gates fail, and only the views can do it.
+# squeeze come near. Where a sign must turn, fused gates fall short, and the views come closest.
 #
 # Whole transformers stand in the second task as well. Their own layers can do what gates do, so SE inside has less to add:
 
@@ -584,10 +584,12 @@ assert gaps["volatility", "SE inside", "transformer"]["bounds"][0] > -0.02
 seen = study["seen"]
 for size in sorted(seen["runs"], key=float):
     print(f"planted {size:>4}: found {seen['hits'][size]} of {seen['runs'][size]}")
-assert seen["size"] is None  # not even the largest was found
+assert seen["size"] is None and "0.2" in seen["runs"]  # not even the largest
+assert seen["hits"]["0.2"] == 0
 
 # %% [markdown]
-# It could not. Even a correlation of 0.2, which would make anybody rich, was missed in the first try, so the search ended there. What these nets,
+# <!-- number: 0.2 from studies/transformer_real.py -->
+# It could not. Even a correlation of 0.2, an enormous effect, was missed in the first try, so the search ended there. What these nets,
 # trained on some thousand windows, do not find in returns therefore says nothing about returns. The word for the second target is **not learned**, and nothing may be
 # concluded from it, neither for SE nor against it.
 
