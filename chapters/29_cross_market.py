@@ -816,6 +816,25 @@ assert real["gross"] < 1 and real["net"] < -10
 # Aligned, the real strategy earns nothing before costs and loses all after them. Whenever a lead looks like gold, draw
 # the correlations by lag first.
 #
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* Coins are pictured as pupils of one class: what one of them understood may help the
+# next, and what all copied from the same board helps nobody tomorrow. The picture does not say how
+# much was copied.
+#
+# *Proved.* The variance of a mean of values that correlate in pairs grows by the design effect, which
+# follows from the variance of a sum. That two series seem to lead each other, when one is stamped by
+# its open and the other by its close, follows from the stamps alone.
+#
+# *Measured here.* On planted panels sharing helped where coins obey one rule, and learning the hours
+# by heart looked like skill. On real coins the volatility of new coins in new time could be foretold,
+# by ridge regression as well as by the net, while the way could not. Neither a lead between markets
+# nor a shape that recurs was found in a year of bars.
+#
+# *Open.* The coins are those that were still listed at the end, so nothing is known of those that
+# were not. Leads shorter than a bar cannot be seen in bars.
+# ```
+#
 # ## Summary
 #
 # - An example can be new by its coin or by its time, so a panel has four cells. Only new coins in new time
