@@ -33,7 +33,7 @@ from setrade.plots import DOWN, NEUTRAL, UP, use_style
 use_style()
 
 # %% tags=["parameters"]
-WINDOWS = 3_000  # of each planted task
+WINDOWS = 2_000  # of each planted task
 EPOCHS = 20
 
 # %% [markdown]
