@@ -412,7 +412,7 @@ for title in ("btc", "eth", "sol", "all"):
     gap = rows[title]["PPO"]["gap"]
     low, high = gap["growth"]["low"], gap["growth"]["high"]
     print(f"{title}: PPO less volatility targeting {gap['growth']['estimate']:+.2f} "
-          f"[{low:+.2f}, {high:+.2f}], corrected p {gap['p_corrected']:.2f}")  # fmt: skip
+          f"[{low:+.2f}, {high:+.2f}], corrected p {gap['p_corrected']:.2f}")
 
 # %% mystnb={"figure": {"caption": "Log growth a year of ten agents that differ in their seed alone, by market, and of volatility targeting and of holding nothing.", "name": "fig-sizing-seeds"}, "image": {"alt": "Three columns of dots, one a coin. The ten agents of BTC and ETH lie close to zero, those of SOL below it; all lie far below the short lines that mark volatility targeting."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.2))
@@ -456,7 +456,7 @@ for coin in ("btc", "eth", "sol"):
     for year, told, null in zip((2023, 2024), study["learned"][coin],
                                 study["chance"][coin], strict=True):  # fmt: skip
         print(f"{coin} {year}: {told['word']:11} gain {told['gain']:+.2f}, scatter "
-              f"{told['scatter']:.2f}; in random order {null['gain']:+.2f}")  # fmt: skip
+              f"{told['scatter']:.2f}; in random order {null['gain']:+.2f}")
 
 # %%
 words = [told["word"] for folds in study["learned"].values() for told in folds]
