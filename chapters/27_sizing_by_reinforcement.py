@@ -58,7 +58,7 @@ def grows(f):
     """Return the log growth of an account for each toss."""
     return 0.6 * np.log(1 + f) + 0.4 * np.log(1 - f)
 
-
+# %%
 best = sizing.kelly_binary(0.6)
 assert np.isclose(best, 0.2)
 for f in (0.1, 0.2, 0.4, 0.5):
@@ -100,6 +100,8 @@ assert np.isclose(mu / sigma**2, 0.6)
 assert np.isclose((mu - cost) / sigma**2, 0.4)
 assert np.isclose(sizing.kelly(mu, sigma**2), 0.6)
 assert np.isclose(sizing.kelly(mu, sigma**2, cost=cost), 0.4)
+
+# %%
 growth = [f * mu - f**2 * sigma**2 / 2 for f in (0.3, 0.6)]
 print(f"half Kelly keeps {growth[0] / growth[1]:.0%} of the growth")
 assert np.isclose(growth[0], 0.75 * growth[1])
@@ -133,6 +135,8 @@ close = np.array([100.0, 110, 110])
 first = np.array([100.0, 100, 110])
 bars = pd.DataFrame({"open": first, "high": close, "low": first, "close": close,
                      "volume": 1.0}, time)  # fmt: skip
+
+# %%
 units = 0.5 / 101
 equity = 1 - units * 100 * 0.01 + units * (110 - 100)
 print(f"equity {equity:.5f}, reward {np.log(equity):.5f}")
@@ -217,6 +221,8 @@ assert np.isclose(0.01 * (a - theta) / s**2, 0.05)
 rng = np.random.default_rng(0)
 z, sides = rng.standard_normal((2, 1_000_000))
 moves = 0.006 + 0.1 * np.sign(sides)
+
+# %%
 nodes, weights = np.polynomial.hermite_e.hermegauss(40)
 
 
@@ -406,7 +412,7 @@ for title in ("btc", "eth", "sol", "all"):
     gap = rows[title]["PPO"]["gap"]
     low, high = gap["growth"]["low"], gap["growth"]["high"]
     print(f"{title}: PPO less volatility targeting {gap['growth']['estimate']:+.2f} "
-          f"[{low:+.2f}, {high:+.2f}], corrected p {gap['p_corrected']:.2f}")  # fmt: skip
+          f"[{low:+.2f}, {high:+.2f}], corrected p {gap['p_corrected']:.2f}")
 
 # %% mystnb={"figure": {"caption": "Log growth a year of ten agents that differ in their seed alone, by market, and of volatility targeting and of holding nothing.", "name": "fig-sizing-seeds"}, "image": {"alt": "Three columns of dots, one a coin. The ten agents of BTC and ETH lie close to zero, those of SOL below it; all lie far below the short lines that mark volatility targeting."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.2))
@@ -450,7 +456,7 @@ for coin in ("btc", "eth", "sol"):
     for year, told, null in zip((2023, 2024), study["learned"][coin],
                                 study["chance"][coin], strict=True):  # fmt: skip
         print(f"{coin} {year}: {told['word']:11} gain {told['gain']:+.2f}, scatter "
-              f"{told['scatter']:.2f}; in random order {null['gain']:+.2f}")  # fmt: skip
+              f"{told['scatter']:.2f}; in random order {null['gain']:+.2f}")
 
 # %%
 words = [told["word"] for folds in study["learned"].values() for told in folds]
@@ -691,7 +697,7 @@ def ends(low, high, costs):
     done = backtest.run(made.candles, wanted, costs=costs, rebalance=True)
     return np.log(done.equity.iloc[-1])
 
-
+# %%
 best = {}
 for costs in (FREE, dear):
     pairs = [(low, high) for low in grid for high in grid]
