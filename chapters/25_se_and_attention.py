@@ -30,6 +30,7 @@ from setrade.models import SETransformer
 from setrade.models.se_transformer import EncoderLayer, later_bars
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 
+# %%
 use_style()
 
 # %% tags=["parameters"]
@@ -56,6 +57,7 @@ values = np.array([2.0, -1.0, 4.0, 1.0])
 e = np.exp(1.0 * keys)  # 1, 2, 1, 4
 weights = e / e.sum()
 print("weights", weights, "answer", round(weights @ values, 3))
+# %%
 assert np.allclose(weights, np.array([1, 2, 1, 4]) / 8)
 assert np.isclose(weights @ values, (2 - 2 + 4 + 4) / 8)
 assert values.mean() == 1.5
@@ -78,6 +80,7 @@ with torch.no_grad():
     by_hand = (Q @ K.T / 2**0.5).softmax(-1)
     answer = by_hand @ V @ layer.out_proj.weight.T
     theirs, their_weights = layer(bars, bars, bars)
+# %%
 assert torch.allclose(answer, theirs[0], atol=1e-6)
 assert torch.allclose(by_hand, their_weights[0], atol=1e-6)
 print(by_hand.numpy().round(2))
@@ -103,6 +106,7 @@ with torch.no_grad():
     scores = (Q @ K.T / 2**0.5).masked_fill(mask, -torch.inf)
     causal = scores.softmax(-1)
 print(causal.numpy().round(2))
+# %%
 assert torch.allclose(causal[3], by_hand[3])  # the newest row has nothing to hide
 assert causal[mask].abs().max() == 0
 
@@ -134,6 +138,7 @@ net = SETransformer(5, width=16, heads=2, causal=True).eval()
 with torch.no_grad():
     whole, cut = net.each_bar(X), net.each_bar(X[..., :20])
 print("answers (windows, classes, bars):", tuple(whole.shape))
+# %%
 assert torch.allclose(whole[..., :20], cut, atol=1e-5)
 assert torch.allclose(whole[..., -1], net(X), atol=1e-5)
 
@@ -156,9 +161,11 @@ ours = EncoderLayer(8, heads=2)
 peer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True, norm_first=True)
 names = {k.replace("attention.", "self_attn."): w for k, w in ours.state_dict().items()}
 peer.load_state_dict(names)
+# %%
 ours.se = se.MultiHeadSE(8, heads=1)
 ours.se.blocks[0].excite.expand.weight.data.zero_()
 ours.se.blocks[0].excite.expand.bias.data.fill_(40.0)  # its sigmoid is 1
+# %%
 x = torch.randn(2, 12, 8)
 assert torch.allclose(ours(x), peer(x), atol=1e-6)
 
@@ -175,6 +182,7 @@ assert torch.allclose(ours(x), peer(x), atol=1e-6)
 # %%
 x = torch.tensor([[[2.0, 4.0, 9.0]]])
 running = x.cumsum(-1) / torch.arange(1, 4)
+# %%
 print(running.tolist())
 assert torch.equal(running, se.RUNNING["mean"](x))
 assert running[0, 0, -1] == x.mean()
@@ -245,6 +253,7 @@ gates = np.array([[0.9, 0.2], [0.5, 0.6]])  # a row a head
 share = np.array([[0.5, 0.75], [0.5, 0.25]])  # columns sum to 1
 fused = (share * gates).sum(0)
 print(fused)
+# %%
 assert np.allclose(fused, [0.7, 0.3])
 
 # %%
@@ -253,6 +262,7 @@ block.fusion.data = torch.tensor(np.log(share)).float()
 assert np.allclose(block.fusion_weights().detach(), share, atol=1e-6)
 with torch.no_grad():
     each, one = block.head_gates(X[:, :2]), block.gates(X[:, :2])
+# %%
 assert torch.allclose((each * block.fusion_weights()).sum(1), one)
 
 # %% [markdown]
@@ -283,6 +293,7 @@ x, y, on = tasks["apart"]
 now = x[..., -1]
 first = torch.where(on[:, 0], now[:, 0], now[:, 1])
 second = torch.where(on[:, 1], now[:, 2], now[:, 3])
+# %%
 assert torch.allclose(first + second, y)
 
 
@@ -380,6 +391,7 @@ moves = (gates - gates.mean(0)).swapaxes(0, 1).reshape(2, -1)
 cosine = moves[0] @ moves[1] / np.linalg.norm(moves[0]) / np.linalg.norm(moves[1])
 with torch.no_grad():
     measured = float(mixed.block.diversity(x))
+# %%
 assert np.isclose(measured, 1 - abs(cosine), atol=1e-4)
 assert measured > 0.4
 
@@ -405,6 +417,7 @@ assert both["one head, mean"]["low"] > 0.95  # regimes alike: one head is enough
 singles = [row["high"] for name, row in apart.items() if name.startswith("one head")]
 assert apart[two]["low"] > max(*singles, apart[same]["high"]) + 0.05
 assert sign["their views"]["low"] > sign[two]["high"] + 0.03
+# %%
 weights = [both[name]["weights"] for name in ("one head, mean", two)]
 assert abs(weights[0] / weights[1] - 1) < 0.15
 
@@ -515,6 +528,7 @@ first, second = np.array([2.0, 1] * 4), np.ones(8)
 told = diebold_mariano(first, second, lags=0)
 half = np.sqrt(0.25 / 8 * 8 / 7) * 2.365  # Student's t with 7 degrees of freedom
 print(told)
+# %%
 assert np.isclose(told.estimate, 0.5)
 assert np.isclose(told.high - told.estimate, half, rtol=1e-3)
 
@@ -732,6 +746,7 @@ def answer_of(query):
     return e / e.sum() @ values
 
 
+# %%
 assert np.isclose(answer_of(0), values.mean())
 assert np.isclose(answer_of(100), values[3])
 
@@ -752,6 +767,7 @@ assert np.isclose(answer_of(100), values[3])
 # %% tolerance={"decimals": 0.04, "effect": 0.15}
 three = trained(heads("mean", "last", "max"), "apart")
 print(f"explains {explained(three, 'apart'):.2f}")
+# %%
 assert abs(explained(three, "apart") - reached["two heads, mean and last"]) < 0.05
 
 # %% [markdown]
@@ -779,6 +795,7 @@ for _ in range(200):
               diebold_mariano(a, b, horizon=12).p < 0.05]  # fmt: skip
 print("a difference was found in", found, "of 200")
 assert len(a) == 600
+# %%
 assert found[0] > 80 and found[1] < 30
 
 # %% [markdown]
