@@ -8,10 +8,10 @@ bar: none, one head, and several of the same weights; then whole nets. Fresh win
 *Real*: hourly bars of three perpetuals, one net for all of them, a window of 48 bars. Two targets:
 the volatility of the next 24 bars (its logarithm, where something can be learned) and the return
 of the next bar in units of its own volatility. Tested on 2023 and on 2024, trained for each up to
-half a year before it, and stopped on that half-year. Beside the nets: the mean, repeating the last value, ridge and
-boosted trees on newest value, mean and spread of each channel, DLinear and `SETrader`. Losses are
-squared errors, compared by `evidence.diebold_mariano`, corrected for all comparisons (Holm).
-Control: effects of known size planted in the returns of the same bars.
+half a year before it, and stopped on that half-year. Beside the nets: the mean, repeating the last
+value, ridge and boosted trees on newest value, mean and spread of each channel, DLinear and
+`SETrader`. Losses are squared errors, compared by `evidence.diebold_mariano`, corrected for all
+comparisons (Holm). Control: effects of known size planted in the returns of the same bars.
 
 Five seeds. While the study was built, versions of it had printed losses of 2024, and afterwards the
 target, the rates and the nets' size were changed (for cost, and so that nets forecast a change as
