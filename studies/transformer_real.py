@@ -33,6 +33,7 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 from picture_folds import claim, kept, load
+from scipy.stats import t as student
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from torch import nn
@@ -312,7 +313,7 @@ def forecast(job: tuple, data: Path, store: Path) -> np.ndarray:
 
 def table(target: str, data: Path, store: Path, seeds: int) -> dict[str, Any]:
     """Return each way's losses, what it learned, and its distance to the others by coin."""
-    losses: dict[str, np.ndarray] = {}  # (coins, bars) mean over seeds
+    losses: dict[str, np.ndarray] = {}  # (seeds, coins, bars)
     rows: dict[str, Any] = {}
     for name in (*PLAIN, *NETS):
         many = range(1 if name in PLAIN else seeds)
@@ -320,7 +321,7 @@ def table(target: str, data: Path, store: Path, seeds: int) -> dict[str, Any]:
                 for y in YEARS}  # fmt: skip
         found = [squares(panel(data, target, y), said) for y, said in runs.items()]
         each = np.concatenate(found, axis=2)  # (seeds, coins, bars)
-        losses[name] = each.mean(0)
+        losses[name] = each
         rows[name] = {
             "loss": each.mean(), "by_seed": each.mean((1, 2)), "by_coin": each.mean((0, 2)),
             "learned": [learned(said) for said in runs.values()],
@@ -331,9 +332,11 @@ def table(target: str, data: Path, store: Path, seeds: int) -> dict[str, Any]:
         row["r2"] = 1 - losses[name].mean() / base.mean()
         row["r2_by_seed"] = 1 - row["by_seed"] / base.mean()
         plain = rows["mean"]["loss_by_year"]
+        lost = [each for each in row["learned"] if each["word"] == "not learned"]
+        row["judged"] = (lost or row["learned"])[0]  # learned is what was learned for every year
         row["r2_by_year"] = {y: 1 - x / plain[y] for y, x in row["loss_by_year"].items()}
     step = -(-TARGETS[target] // EVERY[target])
-    return {"rows": rows, "gaps": gaps(losses, step), "bars": base.shape[1]}
+    return {"rows": rows, "gaps": gaps(losses, step), "bars": base.shape[2]}
 
 
 def squares(p: Panel, runs: list[np.ndarray]) -> np.ndarray:
@@ -361,14 +364,40 @@ PAIRS += [("SE, two heads", other) for other in ("SE inside", "transformer", "ri
 PAIRS += [("transformer", other) for other in ("ridge", "DLinear")]
 
 
+def counting_seeds(told: evidence.LossDifference, each: np.ndarray, bars: int) -> dict[str, Any]:
+    """Return a difference with an interval for other bars *and* other seeds.
+
+    ``each`` holds the differences of single seeds. Which bars came and which nets were drawn are
+    two kinds of chance, so their variances add, with Welch's degrees of freedom.
+    """
+    of_bars = (told.high - told.estimate) / student.ppf(0.5 + told.level / 2, bars - 1)
+    of_seeds = each.std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else 0.0
+    error = float(np.hypot(of_bars, of_seeds))
+    freedom = error**4 / (of_bars**4 / (bars - 1) + of_seeds**4 / max(len(each) - 1, 1))
+    half = error * student.ppf(0.5 + told.level / 2, freedom)
+    return vars(told) | {
+        "low": told.estimate - half, "high": told.estimate + half,
+        "p": 2 * student.sf(abs(told.estimate) / error, freedom), "of_bars": of_bars,
+        "of_seeds": of_seeds,
+    }  # fmt: skip
+
+
 def gaps(losses: dict[str, np.ndarray], horizon: int) -> list[dict[str, Any]]:
-    """Return differences of loss, all coins together (hour by hour) and each alone."""
+    """Return differences of loss, all coins together (hour by hour) and each alone.
+
+    Args:
+        losses: Of each way, (seeds, coins, bars).
+        horizon: Tested bars that a forecast looks ahead.
+    """
     out = []
     for one, other in PAIRS:
         for k, name in enumerate(("all", *COINS)):
-            a, b = (x.mean(0) if name == "all" else x[k - 1] for x in (losses[one], losses[other]))
-            told = evidence.diebold_mariano(a, b, horizon=horizon)
-            out.append({"first": one, "second": other, "coin": name, **vars(told),
+            coins = slice(None) if name == "all" else slice(k - 1, k)
+            a, b = (losses[way][:, coins].mean(1) for way in (one, other))  # (seeds, bars)
+            told = evidence.diebold_mariano(a.mean(0), b.mean(0), horizon=horizon)
+            each = a.mean(1) - b.mean(1)  # the ways without seeds have one row
+            out.append({"first": one, "second": other, "coin": name,
+                        **counting_seeds(told, each, a.shape[1]),
                         "share": told.estimate / b.mean()})  # fmt: skip
     return out
 

@@ -110,7 +110,7 @@ def test_designs_that_are_compared_have_like_weights():
 def test_all_comparisons_share_one_correction():
     rng = np.random.default_rng(0)
     names = {n for pair in tr.PAIRS for n in pair}
-    losses = {n: rng.exponential(1, (3, 400)) for n in names}
+    losses = {n: rng.exponential(1, (1 if n in tr.PLAIN else 5, 3, 400)) for n in names}
     losses["SE inside"] = losses["mean"] - 0.3
     tables = {t: {"gaps": tr.gaps(losses, 4)} for t in tr.TARGETS}
     tr.corrected(tables)
@@ -120,3 +120,18 @@ def test_all_comparisons_share_one_correction():
     sure = next(g for g in gaps if (g["first"], g["second"]) == ("SE inside", "mean"))
     assert sure["high"] < 0
     assert sure["p_corrected"] < 0.01
+    assert sure["of_seeds"] == pytest.approx(0, abs=1e-12)  # a way without seeds, less a number
+
+
+def test_seeds_that_disagree_widen_an_interval():
+    """By hand: two seeds whose differences are 0 and 2 have an error of 1 beside that of bars."""
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 0.1, 400)
+    told = tr.evidence.diebold_mariano(1 + noise, np.zeros(400), lags=0)
+    narrow = tr.counting_seeds(told, np.array([1.0]), 400)
+    wide = tr.counting_seeds(told, np.array([0.0, 2.0]), 400)
+    assert narrow["low"] == pytest.approx(told.low)
+    assert narrow["p"] == pytest.approx(told.p)
+    assert wide["of_seeds"] == pytest.approx(1)
+    assert wide["low"] < 0 < told.low
+    assert wide["p"] > 0.3
