@@ -373,6 +373,8 @@ def counting_seeds(told: evidence.LossDifference, each: np.ndarray, bars: int) -
     of_bars = (told.high - told.estimate) / student.ppf(0.5 + told.level / 2, bars - 1)
     of_seeds = each.std(ddof=1) / np.sqrt(len(each)) if len(each) > 1 else 0.0
     error = float(np.hypot(of_bars, of_seeds))
+    if error == 0:  # losses that always differ by the same
+        return vars(told) | {"of_bars": of_bars, "of_seeds": of_seeds}
     freedom = error**4 / (of_bars**4 / (bars - 1) + of_seeds**4 / max(len(each) - 1, 1))
     half = error * student.ppf(0.5 + told.level / 2, freedom)
     return vars(told) | {
