@@ -409,6 +409,8 @@ class MultiHeadSE(nn.Module):
 
     def views(self, x: Tensor) -> Tensor:
         """Return the window once a head, each times its gates: ``(B, heads, C, T)``."""
+        if self.causal:
+            raise ArgumentError("causal", True, "False: views gate old bars by the newest too")
         return x[:, None] * self.head_gates(x)[..., None]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -109,6 +109,8 @@ PLANTED: dict[str, Callable[[], nn.Module]] = {
     "one head, mean": heads(("mean",), 1),
     "one head, last": heads(("last",), 1),
     "one head, attention": heads(("attention",), 1),
+    "one head, max": heads(("max",), 1),
+    "one head, ewm": heads(("ewm",), 1),  # it learns a memory for each channel
     "two heads, mean and mean": heads(("mean", "mean"), 2),
     "two heads, mean and last": heads(BOTH, 2),
     "their views": heads(BOTH, 2, views=True),
