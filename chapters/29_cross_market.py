@@ -382,11 +382,11 @@ assert tree["seen coins, seen time"]["mean"] > tree[order[1]]["mean"] + 0.03
 assert abs(tree[order[3]]["mean"] - net[order[3]]["mean"]) < 0.015
 
 # %% [markdown]
-# The first row is what we hoped for. In new time the net explains a third of the variance, and it does so
+# The first row is what we hoped for. In new time the net explains a third of the variance (of all times together), and it does so
 # for coins that it never saw just as well as for those it was trained on. How wild a coin will be depends
 # on how wild it has been, and that rule is the same for all. What it took to find it is less exciting: ridge
 # regression on twelve numbers of the same window explains as much, and the interval of the difference holds
-# zero. A ridge of its own for each coin comes out no better, so here sharing costs nothing.
+# zero. (The plain ways are fitted on all of the seen time, while the nets leave out its last weeks to know when to stop.) A ridge of its own for each coin comes out no better, so here sharing costs nothing.
 #
 # Trees show what learning by heart looks like. On their own examples they explain clearly more than on new coins of the
 # same time, and in new time nothing of it is left. And one more thing can be read from the last row, which learns nothing at
@@ -471,7 +471,7 @@ assert max(cells["nets"]["way, stopped by time"]["epoch"]) <= 2
 # Where the net's training is stopped by *other coins of the same hours*, it trains to the last epoch, since the
 # validation loss falls and falls. Stopped by *later* bars it gives up after one or two epochs, with a
 # loss no better than the class shares'. By our rule that net has **not learned**, and says nothing. The few per cent that it and the
-# logistic regression show in seen time come from a tilt that suited those months.
+# logistic regression show in seen time were not there in new time.
 #
 # The last row is the control. A sign that shifts the next move by 0.15 of its volatility was planted in these
 # bars, and the same net finds it: the interval in new time lies above zero.
@@ -500,8 +500,9 @@ assert {x["weeks"] for x in each} == {10} and p.min() > 0.05
 
 # %% [markdown]
 # What the nearest window knows of new coins in seen time is the market, nearly all of it. Of the coins' *own* parts
-# something of up to one per cent may be left in new time. Corrected for five forecasters it can't be told from zero, and a
-# share that small wouldn't pay for trading a hundred small coins three times a day.
+# something may be left in new time, by the intervals two per cent at most. Corrected for five forecasters it can't be told
+# from zero, and whether it would pay was not asked.
+# <!-- number: two per cent from book/results/cross_market.json -->
 
 # %%
 shown = cells["plain"]["way: logistic"]["new coins, new time"]
@@ -615,8 +616,9 @@ assert lead["detectable"]["0.03"] >= 16
 # %% [markdown]
 # At lag 0 they correlate strongly, and at every other lag nothing can be told from zero once all tests are counted.
 # Could the study have seen a lead? One of 0.03, planted between BTC and a SOL of another time, was found in
-# at least 16 of 20 tries. A lead as small as that would explain less than a thousandth of a bar's variance. At 15
-# minutes the three markets have read the same news within the same bar.
+# at least 16 of 20 tries. That is a little kind, because markets that are wild at the same time, as real pairs are, have wider
+# errors: there a lead of 0.04 is what such tests find most of the time. Either would explain less than two thousandths of a
+# bar's variance.
 #
 # These intervals are honest about time, since they sum the products within each day first, as in section 3.
 # The best of the 96 could be played, to see what it is worth: hold the second coin by the sign of the first, so
@@ -823,8 +825,8 @@ assert real["gross"] < 1 and real["net"] < -10
 # much was copied.
 #
 # *Proved.* The variance of a mean of values that correlate in pairs grows by the design effect, which
-# follows from the variance of a sum. That two series seem to lead each other, when one is stamped by
-# its open and the other by its close, follows from the stamps alone.
+# follows from the variance of a sum. That one of two series which move together seems to lead, when one
+# is stamped by its open and the other by its close, follows from the stamps alone.
 #
 # *Measured here.* On planted panels sharing helped where coins obey one rule, and learning the hours
 # by heart looked like skill. On real coins the volatility of new coins in new time could be foretold,

@@ -49,6 +49,8 @@ def aligned(bars: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         if len(common) < 2:
             raise ArgumentError("bars", name, "a coin with bars in common with those before it")
     table = pd.DataFrame({name: close.reindex(common) for name, close in closes.items()})
+    if (np.diff(table.index) != step).any():
+        raise ArgumentError("bars", list(bars), "no hole in what is common: nothing bridges one")
     return timed("bars", table, even=True)
 
 
@@ -146,8 +148,8 @@ def leave_out(
     """
     if isinstance(symbols, str) or not isinstance(symbols, Sequence | np.ndarray | pd.Index):
         raise ArgumentError("symbols", symbols, "names of coins")
-    names = list(symbols)
-    if len(names) < 2 or not all(isinstance(x, str) for x in names) or len(set(names)) < len(names):
+    names = [x.strip().upper() if isinstance(x, str) else "" for x in symbols]
+    if len(names) < 2 or not all(names) or len(set(names)) < len(names):
         raise ArgumentError("symbols", names, "two names or more, each once")
     n, count = integer("n_bars", n_bars, 3), integer("folds", folds, 2, len(names))
     begin = integer("start", start, 1, n - 1)

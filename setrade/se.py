@@ -348,8 +348,7 @@ STILL = 1e-5  # root mean square below which gates do not move: what rounding le
 class MultiHeadSE(nn.Module):
     """Several heads, each with a squeeze and an excitation of its own; their gates fused.
 
-    The fused gate is a weighted mean of the heads' gates, by learned weights as `MultiScaleSE` has
-    them. One head is an `SEBlock`. `views` leaves the fusion to the net behind.
+    The fused gate is a mean of the heads' gates by learned weights; `views` leaves them apart.
 
     Args:
         channels: number of channels C.
@@ -377,8 +376,7 @@ class MultiHeadSE(nn.Module):
         if not isinstance(names, Sequence) or len(names) != heads:
             raise ArgumentError("squeeze", squeeze, f"a name, or {heads} of them, one a head")
         self.causal = flag("causal", causal)
-        allowed = RUNNING if causal else SQUEEZES
-        self.squeeze = tuple(choice("squeeze", name, allowed) for name in names)
+        self.squeeze = tuple(choice("squeeze", n, RUNNING if causal else SQUEEZES) for n in names)
         self.blocks = nn.ModuleList(SEBlock(channels, reduction, name) for name in self.squeeze)
         self.fusion = nn.Parameter(torch.zeros(heads, self.channels))
 
@@ -426,10 +424,9 @@ class MultiHeadSE(nn.Module):
         if min(gates.shape[:2]) < 2:
             raise ArgumentError("x", x, "two windows or more, in a block of two heads or more")
         moves = (gates - gates.mean(0)).transpose(0, 1).flatten(1)  # (heads, B * C)
-        first, second = torch.triu_indices(len(moves), len(moves), offset=1)
+        a, b = torch.triu_indices(len(moves), len(moves), offset=1)
         still = moves.square().mean(1) <= STILL**2
-        cosine = F.cosine_similarity(moves[first], moves[second])
-        return torch.where(still[first] | still[second], 1.0, cosine)
+        return torch.where(still[a] | still[b], 1.0, F.cosine_similarity(moves[a], moves[b]))
 
     def diversity(self, x: Tensor) -> Tensor:
         """Return 1 less the mean size of `likeness`: 0 where all heads say one thing, at most 1."""
@@ -459,7 +456,8 @@ class CachedSE(nn.Module):
 
     def __init__(self, block: nn.Module, every: int) -> None:
         super().__init__()
-        if not callable(getattr(block, "gates", None)) or hasattr(block, "time_gates"):
+        alone = callable(getattr(block, "gates", None)) and not hasattr(block, "time_gates")
+        if not alone or getattr(block, "causal", False):
             raise ArgumentError("block", block, "a block that only multiplies by gates(x)")
         self.block, self.every = block, integer("every", every, 1)
         self.reset()

@@ -190,3 +190,13 @@ def test_who_knows_the_regimes_knows_the_target(task):
     assert (seen > 0.99) if task == "alike" else (seen < 0.7)
     again = toys.draw_regimes(task, 3_000, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(again, (x, y, on), strict=True))
+
+
+def test_causal_heads_have_no_views_and_are_not_kept():
+    """Views would gate old bars by the newest, and kept gates are one for all bars."""
+    block = MultiHeadSE(4, heads=2, causal=True)
+    with pytest.raises(ArgumentError, match="causal"):
+        block.views(torch.randn(2, 4, 9))
+    with pytest.raises(ArgumentError, match="block"):
+        CachedSE(block, 3)
+    CachedSE(MultiHeadSE(4, heads=2), 3)

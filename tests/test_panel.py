@@ -253,3 +253,22 @@ def test_searches_that_cannot_be_are_named():
     ):
         with pytest.raises(ArgumentError, match=said):
             panel.neighbours(**good | change)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [([0, 1, 3, 5, 7, 9], [1, 2, 3, 5, 7, 9]), ([0, 1, 3, 8], [2, 3, 8])]
+)
+def test_a_hole_that_two_coins_share_is_not_bridged(one, other):
+    """What is common may look even, with a step that neither coin has."""
+    stamps = pd.date_range("2024-01-01", periods=10, freq="1h", tz="UTC", name="time")
+    bars = {
+        name: pd.DataFrame({"close": 1.0 + np.arange(len(at))}, stamps[at])
+        for name, at in (("A", one), ("B", other))
+    }
+    with pytest.raises(ValueError, match="bars"):
+        panel.aligned(bars)
+
+
+def test_a_symbol_in_another_case_is_the_same_coin():
+    with pytest.raises(ArgumentError, match="symbols"):
+        panel.leave_out(["BTC", "btc ", "ETH"], 9, folds=2, start=5, gap=1, seed=0)
