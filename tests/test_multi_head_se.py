@@ -194,9 +194,9 @@ def test_who_knows_the_regimes_knows_the_target(task):
 
 def test_causal_heads_have_no_views_and_are_not_kept():
     """Views would gate old bars by the newest, and kept gates are one for all bars."""
-    block = MultiHeadSE(4, heads=2, causal=True)
+    block = se.MultiHeadSE(4, heads=2, causal=True)
     with pytest.raises(ArgumentError, match="causal"):
         block.views(torch.randn(2, 4, 9))
     with pytest.raises(ArgumentError, match="block"):
-        CachedSE(block, 3)
-    CachedSE(MultiHeadSE(4, heads=2), 3)
+        se.CachedSE(block, 3)
+    se.CachedSE(se.MultiHeadSE(4, heads=2), 3)

@@ -36,7 +36,7 @@ PACKAGE = ROOT / "setrade"
 # transformer's encoder (models/se_transformer), forecasts held against each other
 # (evidence/forecasts), an account as an environment to learn a size in (sizing), and a market whose
 # best sizes are known (toys).
-BOUNDS = {"files": 127, "lines": 34_140, "lines of code": 21_120, "lines of the largest file": 600}
+BOUNDS = {"files": 127, "lines": 34_145, "lines of code": 21_125, "lines of the largest file": 600}
 FOLDERS = {"live": 15, "bybit": 15, "models": 10}
 FOLDER = 9  # files of any other folder
 
