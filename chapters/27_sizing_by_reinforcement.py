@@ -88,7 +88,8 @@ assert grows(0.38) > 0 > grows(0.40)  # the coin is good, and the account shrink
 # The curve is flat around its top and falls away to the right. Whoever stakes about twice Kelly's
 # share grows no more at all, and whoever stakes half of the account loses nearly everything, with a
 # coin that wins. So a size that is too small costs a little, and one that is too large costs the
-# account. That is why many who know their odds still stake **half Kelly** {cite:p}`thorp2006`.
+# account. That is why many who size by this rule, the {term}`Kelly criterion`, stake only **half Kelly**
+# {cite:p}`thorp2006`.
 #
 # For a market with small returns of mean $\mu$ and variance $\sigma^2$ a bar, the same sum becomes
 # $g(f) \approx f\mu - f^2\sigma^2/2$ with its top at $f = \mu/\sigma^2$. If a bar of exposure costs
@@ -114,7 +115,8 @@ assert np.isclose(growth[0], 0.75 * growth[1])
 #
 # ## 2 The backtest as an environment
 #
-# In **reinforcement learning** an {term}`agent` acts in an {term}`environment`, step by step. It
+# In **reinforcement learning** an {term}`agent` acts in an
+# {term}`environment <environment of an agent>`, step by step. It
 # *observes*, it *acts*, and it is given a *reward*; then the next step begins. What maps observations to actions is its
 # {term}`policy`. Gymnasium {cite:p}`towers2024` is the form in which environments are written, so
 # that any agent can act in any of them.
