@@ -73,7 +73,7 @@ def kelly(mean: Any, variance: Any, *, cost: float = 0.0) -> np.ndarray:
         cost: what a position of 1 costs a bar: a round trip divided by the bars that it lasts.
 
     Returns:
-        sign(mean) · max(|mean| − cost, 0) / variance, not cut to any limit.
+        ``sign(mean) · max(|mean| − cost, 0) / variance``, not cut to any limit.
 
     Source: E. O. Thorp, The Kelly Criterion in Blackjack, Sports Betting, and the Stock Market,
     Handbook of Asset and Liability Management 1 (2006), section 7.
