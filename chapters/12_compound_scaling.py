@@ -13,7 +13,7 @@
 # - race depth, width, resolution and all three together at equal cost
 # ```
 #
-# *You need* {ref}`ch-mbconv`. *Runs* in under 40 s on two cores.
+# *You need* {ref}`ch-mbconv`. *Runs* in under 60 s on two cores.
 
 # %%
 import matplotlib.pyplot as plt

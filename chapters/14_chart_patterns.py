@@ -14,7 +14,7 @@
 # ```
 #
 # *You need* {ref}`ch-candlestick-images`, {ref}`ch-mbconv` and {ref}`ch-honest-evaluation`.
-# *Runs* in under 45 s on two cores.
+# *Runs* in under 60 s on two cores.
 
 # %%
 import matplotlib.pyplot as plt
