@@ -148,7 +148,7 @@ assert torch.allclose(whole[..., -1], net(X), atol=1e-5)
 # One layer of a transformer's **encoder** has two branches, and what each computes is added to what came in. The first is
 # attention, which mixes *bars*. The second consists of two linear layers with a rectifier between them, applied to each bar alone,
 # which mixes *channels*. Attention can choose bars, but what it takes from a bar it takes from all its channels alike, within a head.
-# Choosing channels by the state of the whole window is what {term}`squeeze and excitation` does, and so it can stand on
+# Choosing channels by the state of the whole window is what squeeze and excitation does, and so it can stand on
 # the second branch, right before the sum, as in the residual nets of the paper {cite:p}`hu2018`:
 #
 # $$x \leftarrow x + \text{attention}(x), \qquad x \leftarrow x + s(h) \odot h, \quad h = \text{layers}(x).$$
