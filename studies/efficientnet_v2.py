@@ -32,6 +32,7 @@ from tqdm import tqdm
 from setrade import efficientnet as en
 from setrade import evidence, results, toys
 from setrade.charts import candlesticks
+from setrade.files import write_atomic
 from setrade.training import seed_everything
 
 SIDE, BATCH, CHECKED, EVERY, GOAL = 64, 32, 256, 10, 0.9
@@ -212,7 +213,7 @@ def kept(job: Job, store: Path) -> dict[str, Any]:
     """Return a net's race, from its file where there is one."""
     file = store / f"{job.name}.json"
     if not file.is_file():
-        file.write_text(json.dumps(race(job)), encoding="utf-8")
+        write_atomic(file, json.dumps(race(job)))
     return json.loads(file.read_text(encoding="utf-8"))
 
 

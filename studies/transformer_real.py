@@ -257,9 +257,8 @@ def trained(p: Panel, name: str, seed: int) -> np.ndarray:
     training.seed_everything(seed)
     net = NETS[name](p.x.shape[1])
     train, val = p.examples("train"), p.examples("validation")
-    small = name in ("DLinear", "SETrader")
-    plan = training.Plan(num_epochs=30 if small else 9, lr=3e-3, batch_size=128, seed=seed,
-                         weight_decay=0.01, patience=4 if small else 2)  # fmt: skip
+    plan = training.Plan(num_epochs=30, lr=3e-3, batch_size=128, seed=seed, weight_decay=0.01,
+                         patience=4)  # fmt: skip
     past = training.fit(net, train, val, plan=plan, loss=nn.MSELoss(), device="cpu",
                         progress=False)  # fmt: skip
     said = training.predict(net, p.examples("test")).numpy() * p.spread + p.mean
