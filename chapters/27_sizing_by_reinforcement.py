@@ -206,8 +206,10 @@ assert np.allclose(known, [-0.4, 0.6], atol=0.005)
 #   \frac{\partial \log \pi(a)}{\partial\theta}\Big], \qquad
 #   \frac{\partial \log \pi(a)}{\partial\theta} = \frac{a - \theta}{s^2} .$$
 #
-# The **baseline** $b$ may be anything that does not depend on the action, since the factor behind it
-# has the mean zero. With $\theta = 0.2$ and $s = 0.2$ the draw $a = 0.4$ has the factor
+# Where does it come from? The mean reward is $\int r(a)\, \pi(a)\, da$, and only $\pi$ depends on $\theta$. Since
+# $\partial \pi = \pi\, \partial \log \pi$, the slope is $\int r\, \pi\, \partial \log \pi\, da$, which is the mean of
+# $r\, \partial \log \pi$. And since $\int \pi\, da$ is always 1, the mean of $\partial \log \pi$ alone is zero. So the **baseline** $b$
+# may be anything that does not depend on the action. With $\theta = 0.2$ and $s = 0.2$ the draw $a = 0.4$ has the factor
 # $0.2 / 0.04 = 5$. Had it earned 0.01 more than usual, it would add 0.05 to the gradient.
 
 # %%
@@ -303,7 +305,7 @@ plt.show()
 
 # %% [markdown]
 # The policy was told neither mean nor variance, and found about what Kelly holds, in both signs. It
-# took a hundred updates of 65,536 draws: millions of bars, from a market that never changes and that
+# took a hundred updates of 65,536 draws: millions of tries on 20,000 bars, of a market that never changes and that
 # moves 10 % a bar, neither of which can be said of real bars.
 #
 # ## 4 PPO in words and numbers
@@ -380,17 +382,35 @@ assert planted["learned"]["word"] == "learned"
 
 # %% [markdown]
 # Growth is what these positions expect, worked out from the market's known means. Every agent found
-# the sign of both positions and much of their size. All grow faster than half Kelly, and far faster than the
+# the sign of both positions, and in the better state most of the size. All grow faster than half Kelly, and far faster than the
 # one position that ignores the state. None grows as fast as Kelly, who knew the market.
-# So the agent **can** learn a size from this environment. That is the control, without which a
-# zero on real bars would mean nothing.
+#
+# These agents were trained for 393,216 steps. On the real bars of the next section they get a sixth of that, because there are
+# many of them to train. So the control was run once more with as few steps:
+
+# %%
+briefly = study["briefly"]
+for name, told in (("as above", planted), ("as briefly", briefly)):
+    x = told["share"]
+    steps = study["setting"]["longer" if name == "as above" else "steps"]
+    print(f"{steps:7,} steps: {x['estimate']:.2f} of Kelly's growth "
+          f"[{x['low']:.2f}, {x['high']:.2f}], {told['learned']['word']}")  # fmt: skip
+few = np.array(briefly["held"])
+assert (few[:, 0] < 0).all() and (few[:, 1] > 0.2).all()
+assert briefly["learned"]["word"] == "learned"
+assert study["setting"]["longer"] == 6 * study["setting"]["steps"] == 393_216
+
+# %% [markdown]
+# After a sixth of the steps they have the signs and about half of Kelly's growth. So the agent **can** learn a size from this
+# environment, and need not be trained for long to begin. That is the control, without which a zero on real bars would mean
+# nothing. It has one limit: the seeds are three, and all saw one and the same drawn market, so the intervals are for other seeds alone.
 #
 # ## 5 Real bars
 #
 # Now BTC, ETH and SOL on Bybit, in bars of eight hours, with a taker's fee, slippage and funding.
 # The agent sees moves over four scales, the volatility and the volume (`sizing.observations`) and may hold
 # from −1 to 1. It trains on the bars before, keeps the weights that grew most on validation,
-# and is tested on 2023 and on 2024. Ten seeds, because in reinforcement learning the seed alone can
+# and is tested on 2023 and on 2024. (It is trained for 65,536 steps on about 1,600 bars, and the planted market has 40,000.) Ten seeds, because in reinforcement learning the seed alone can
 # decide what looks like success {cite:p}`henderson2018`. Beside it stand sizes that need no agent.
 
 # %%
@@ -442,7 +462,7 @@ assert rows["all"]["PPO"]["held"] < 0.2
 # SOL they lost, while the coin rose. In years in which everything rises, a small position can't keep up with a long one, and two
 # such years can't tell a careful agent from one that knows nothing. Kelly's rule fared no better,
 # because the mean of the last 90 days says little about the next bar. The fixed size, the linear model and the trees
-# lost: what paid before, when prices fell, was wrong after.
+# lost in the mean of the three: the fixed size was short, as paid before, when prices fell, and of what the trees lost costs took half.
 #
 # <!-- number: 90 from studies/sizing_real.py -->
 #
@@ -463,16 +483,16 @@ for coin in ("btc", "eth", "sol"):
 # %%
 words = [told["word"] for folds in study["learned"].values() for told in folds]
 print(words.count("learned"), "of", len(words), "folds learned by this rule")
-gains = {key: [told["gain"] for folds in study[key].values() for told in folds]
-         for key in ("learned", "chance")}  # fmt: skip
-beaten = np.sum(np.array(gains["learned"]) <= np.array(gains["chance"]))
-print(f"in {beaten} of them chance gained as much or more")
-assert words.count("learned") == 1 and beaten == 3
+assert words.count("learned") == 1
+for key, name in (("learned", "over all folds"), ("chance", "in random order")):
+    whole = study["together"][key]
+    print(f"{name}: {whole['word']}, gain {whole['gain']:+.2f}")
+    assert whole["word"] == "not learned" and whole["gain"] < 0
 
 # %% [markdown]
-# One fold of six learned something, by a gain of a few per cent a year, and agents that looked at shuffled bars
-# gained as much in half of the folds. By our rule, that is not learning. It is what the best of eight
-# sets of weights earns by luck.
+# One fold of six passes the rule, by a gain of a few per cent a year. But the question is whether *this agent* learns from such bars, and
+# for that the gains of all folds are averaged seed by seed: the mean lies below zero, so that holding the better constant position would
+# have earned more. By our rule the agent did **not learn**. On shuffled bars, with three seeds, it looks much the same.
 #
 # Could such agents have found anything here? The study plants an effect in redrawn bars of BTC: high
 # volume foretells a rise of the next bar, and low volume a fall, with a correlation of known size.
@@ -486,8 +506,8 @@ assert seen["size"] == 0.2 and seen["grew"]["0.2"]["growth"] > 1
 
 # %% [markdown]
 # A correlation of 0.2 is found in four of five tries. It lets the agent's account more than double in a year, far more than
-# anybody should expect. Half of it is missed. So the verdict on real bars is **not learned**: three perpetuals of eight-hour
-# bars hold too few bars for this agent, and what it held there says nothing about sizing. That a rule of one line
+# anybody should expect. Half of it is missed. So the verdict on real bars is **not learned**, and what the agent held there says nothing about
+# sizing. Too few bars, too few steps, or nothing there to be found would all look like this, and the study cannot tell them apart. That a rule of one line
 # did better in two rising years is no proof either, since after the correction for all rows the difference
 # isn't clear of luck.
 
@@ -595,8 +615,8 @@ assert seen["cash"][2] > 0.65 and seen["equity"][1] > 0.995
 
 # %% [markdown]
 # The first agent found out how its reward is made. It opens positions, closes some that win, and **never
-# closes one that loses**. Most of its closed trades win, the realised profit rises update by
-# update, and the account loses money, as each round trip costs. It needed no bug for that, and did exactly what it was
+# closes one that loses**. Most of its closed trades win, the realised profit is positive, and the account
+# loses money, as each round trip costs. It needed no bug for that, and did exactly what it was
 # paid for, which is called {term}`reward hacking` {cite:p}`amodei2016`. People who are paid by realised profit do the
 # same. The mended reward marks open positions to market, and the agent that is paid by it does the one
 # right thing in a market that sinks: it stays out.
@@ -606,12 +626,12 @@ assert seen["cash"][2] > 0.65 and seen["equity"][1] > 0.995
 # *Intuition.* An agent is pictured as somebody who tries, is paid, and tries again. It helps to
 # remember that it raises what is paid, and knows nothing of what was meant.
 #
-# *Proved.* Kelly's size maximises the expected logarithm of a bet whose chances are known, and twice
-# that size grows about as much as nothing does. The slope of the expected reward is the mean of the
-# reward times the slope of the logarithm of the policy, as the text derives it.
+# *Proved.* Where returns are small, the formula for growth is a parabola, whose top is Kelly's size and which
+# is back at zero at twice that size. The slope of the expected reward is the mean of the reward times the
+# slope of the logarithm of the policy, and a baseline changes nothing in it, as section 3 derives.
 #
 # *Measured here.* On planted markets of two states agents found the signs and much of the best sizes.
-# On three perpetuals the agents did not learn, and that volatility targeting did better in two years
+# On three perpetuals they did not learn, and that volatility targeting did better in two years
 # that rose is no proof. An agent that is paid by realised profit kept its losing trades open.
 #
 # *Open.* Whether an agent with more bars, or with other observations, learns to size a position on a
@@ -625,7 +645,8 @@ assert seen["cash"][2] > 0.65 and seen["equity"][1] > 0.995
 # - An environment made of the backtest's own steps pays an agent what the backtest would have paid.
 # - A policy gradient weighs each try by what it earned beyond a baseline. It needs no formula for the
 #   market, and very many draws.
-# - PPO uses each draw several times and stops where an action has become a fifth more probable.
+# - PPO uses each draw several times and stops where a good action has become a fifth more probable, or a
+#   bad one a fifth less.
 # - On planted markets the agents find the known sizes, or a part of them. On three perpetuals they
 #   did not learn, and nothing says that they beat volatility targeting.
 # - Agents that differ in their seed alone hold different sizes even where the best is known, so one

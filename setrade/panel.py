@@ -197,6 +197,7 @@ def clustered_mean(values: Any, clusters: Any) -> ClusteredMean:
     """
     x = array("values", values, ndim=1).astype(np.float64)
     group = array("clusters", clusters, ndim=1)
+    paired("clusters", clusters, values)
     if group.dtype.kind not in "iu" or len(group) != len(x):
         raise ArgumentError("clusters", clusters, f"{len(x)} integers")
     _, number_of = np.unique(group, return_inverse=True)
@@ -204,7 +205,10 @@ def clustered_mean(values: Any, clusters: Any) -> ClusteredMean:
     if count < 2:
         raise ArgumentError("clusters", count, "two clusters or more")
     mean, n = float(x.mean()), len(x)
-    sums = np.bincount(number_of, x - mean)
+    apart = x - mean
+    if np.abs(apart).max() <= 1e-12 * np.abs(x).max():  # what rounding leaves of one number
+        apart, x = np.zeros(n), np.full(n, mean)
+    sums = np.bincount(number_of, apart)
     error = np.sqrt(count / (count - 1) * (sums @ sums)) / n
     return ClusteredMean(mean, float(error), float(x.std(ddof=1) / np.sqrt(n)), count)
 

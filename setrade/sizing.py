@@ -79,13 +79,17 @@ def kelly(mean: Any, variance: Any, *, cost: float = 0.0) -> np.ndarray:
     Handbook of Asset and Liability Management 1 (2006), section 7.
     """
     m, v = (
-        array(name, np.atleast_1d(x) if np.isscalar(x) else x).astype(np.float64)
+        array(name, np.atleast_1d(x) if np.ndim(x) == 0 else x).astype(np.float64)
         for name, x in (("mean", mean), ("variance", variance))
     )
     if v.min() <= 0 or (v.shape != m.shape and v.size > 1):
         raise ArgumentError("variance", variance, f"numbers above 0, one or of shape {m.shape}")
     kept = np.maximum(np.abs(m) - number("cost", cost, 0.0), 0.0)
-    return (np.sign(m) * kept / v).reshape(np.shape(mean))
+    with np.errstate(over="ignore"):
+        held = np.sign(m) * kept / v
+    if not np.isfinite(held).all():
+        raise ArgumentError("variance", variance, "numbers by which the mean can be divided")
+    return held.reshape(np.shape(mean))
 
 
 def rolling_kelly(
@@ -138,7 +142,13 @@ def observations(
     bars.check(candles)
     if not isinstance(scales, tuple | list) or not scales:
         raise ArgumentError("scales", scales, "a tuple of bars, at least one")
-    steps = [integer("scales", s, 1, len(candles)) for s in scales]
+    steps = [integer("scales", s, 1) for s in scales]
+    if len(set(steps)) < len(steps):
+        raise ArgumentError("scales", scales, "each number of bars once")
+    if len(candles) < max(steps):
+        raise ArgumentError(
+            "candles", len(candles), f"{max(steps)} bars or more, the longest scale"
+        )
     halflife = number("halflife", halflife, 0.0, above=True)
     price = pd.Series(np.log(candles["close"].to_numpy(np.float64)), candles.index)
     square = price.diff() ** 2
@@ -205,6 +215,8 @@ class _Desk:
         charged, limits = instance("costs", costs, Costs), instance("risk", risk, Risk)
         stops, days = limits.stop_atr is not None, limits.daily_loss is not None
         m = market(candles, funding, limits, needs_atr=stops, needs_days=days)
+        prices = {k: getattr(m, k).copy() for k in ("open", "high", "low", "close")}
+        m = m._replace(**prices)  # no views: what becomes of the caller's frame changes no account
         check_tick(charged, m)
         known = observations(candles) if features is None else features
         seen, self.first = _seen(known, candles.index)
@@ -230,7 +242,10 @@ class _Desk:
         self, which: np.ndarray, rng: np.random.Generator, options: dict[str, Any] | None
     ) -> None:
         """Give the accounts ``which`` (k,) fresh money, each at a bar of its own."""
-        start = (options or {}).get("start")
+        asked = {} if options is None else options
+        if not isinstance(asked, dict) or asked.keys() - {"start"}:
+            raise ArgumentError("options", options, 'None, or {"start": bar}')
+        start = asked.get("start")
         top = self.last - (self.length if self.free else 1)
         if start is not None:
             where = np.full(len(which), integer("start", start, self.first, top))
@@ -300,7 +315,8 @@ class SizingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         candles: n bars that pass `candles.check`; a hole is refused.
         features: (n, k) known after each bar, on the candles' index; None: `observations`. Rows
             may be NaN only at the start: no episode begins there. Cut to ±10.
-        costs, funding, risk: as `backtest.run`.
+        costs, funding, risk: as `backtest.run`. Stops by ATR know all bars, those before an
+            episode too.
         short: whether positions below 0 are allowed.
         rebalance: trade back to the position wanted at every open; False: only when the wish
             changes, as `backtest.run` does if nothing is said.
@@ -330,7 +346,7 @@ class SizingEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode; ``options={"start": bar}`` says where."""
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else integer("seed", seed, 0))
         self.desk.begin(np.arange(1), self.np_random, options)
         self.running = True
         return self.desk.seen[0].copy(), self._told()
@@ -382,7 +398,7 @@ class SizingVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode in every account; ``options={"start": bar}`` says where."""
         if seed is not None:
-            self._np_random, self._np_random_seed = seeding.np_random(seed)
+            self._np_random, self._np_random_seed = seeding.np_random(integer("seed", seed, 0))
         self.desk.begin(np.arange(self.num_envs), self.np_random, options)
         self.running = True
         return self.desk.seen.copy(), self.desk.info()

@@ -433,13 +433,14 @@ def two_states(
     """Draw a market whose two states can be seen, each with its own mean return of the next bar.
 
     Args:
-        n: bars of eight hours, at least 2; a bar opens at the close before it.
+        n: bars of eight hours, from 2 to 250,000 (stamps end in 2262); a bar opens at the close
+            before it.
         seed: seed or generator.
         mean: simple return of the next bar, on average, in states 0 and 1.
         spread: what a bar moves around it, up or down; above both means, below 1 less them.
         stay: chance that a state lasts for one bar more.
     """
-    n, rng = integer("n", n, 2), generator(seed)
+    n, rng = integer("n", n, 2, 250_000), generator(seed)
     m = array("mean", mean, ndim=1)
     if m.shape != (2,):
         raise ArgumentError("mean", mean, "two mean returns, one a state")
@@ -448,7 +449,10 @@ def two_states(
     leaves = rng.random(n) >= number("stay", stay, 0.0, 1.0)
     state = np.cumsum(leaves) % 2
     move = m[np.r_[state[0], state[:-1]]] + spread * rng.choice([-1.0, 1.0], n)
-    close = PRICE * np.exp(np.log1p(move).cumsum())
+    with np.errstate(over="ignore"):
+        close = PRICE * np.exp(np.log1p(move).cumsum())
+    if not (close.min() > 0 and np.isfinite(close).all()):
+        raise ArgumentError("n", n, "fewer bars: the price has left what a number can hold")
     first = np.r_[PRICE, close[:-1]]
     time = pd.date_range("2000-01-01", periods=n, freq="8h", tz="UTC", name="time")
     columns = {"open": first, "high": np.maximum(first, close), "low": np.minimum(first, close)}

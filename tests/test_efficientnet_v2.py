@@ -221,3 +221,40 @@ BAD = [
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=rf"^{name}: got "):
         call()
+
+
+GATED = "blocks.3.0.se.conv_reduce.weight"
+V1_GATED = "blocks.1.0.se.conv_reduce.weight"
+V1 = timm.create_model("efficientnet_b0", num_classes=3).state_dict()
+
+
+@pytest.mark.parametrize(
+    ("call", "weights", "gate"), [(en.from_timm_v2, GOOD, GATED), (en.from_timm, V1, V1_GATED)]
+)
+def test_a_gate_that_is_no_1x1_convolution_is_not_cut(call, weights, gate):
+    wide = weights[gate].expand(-1, -1, 3, 3)
+    for value in (wide, None, 3, weights[gate].numpy()):
+        with pytest.raises(en.WeightError) as caught:
+            call({**weights, gate: value})
+        assert caught.value.tensor == gate
+    stem = {**weights, "conv_stem.weight": torch.tensor(1.0)}
+    with pytest.raises(en.WeightError, match=r"^conv_stem.weight: has shape"):
+        call(stem)
+
+
+@pytest.mark.parametrize("call", [en.from_timm_v2, en.from_timm])
+@pytest.mark.parametrize("given", [None, [1], torch.nn.Linear(2, 2), {1: torch.zeros(1)}])
+def test_what_is_no_state_dict_is_named(call, given):
+    with pytest.raises(ValueError, match=r"^state_dict: got "):
+        call(given)
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [({"width": -1}, "width"), ({"depth": float("nan")}, "depth"), ({"dropout": 2}, "dropout"),
+     ({"resolution": 0}, "resolution"), ({"stem": 0}, "stem"), ({"stages": ()}, "stages"),
+     ({"stages": ((0, 1, 1, 16, 1),)}, "stages")],
+)  # fmt: skip
+def test_variants_that_cannot_be_are_named(changed, name):
+    with pytest.raises(ValueError, match=rf"^{name}: got "):
+        en.VariantV2(**{"width": 1.0, "depth": 1.0, "resolution": 64, "dropout": 0.2} | changed)

@@ -104,3 +104,24 @@ def test_what_is_refused(name, options):
     call = {"first": np.arange(40.0), "second": np.ones(40)} | options
     with pytest.raises(ArgumentError, match=rf"^{name}: got "):
         diebold_mariano(**call)
+
+
+def test_the_unit_of_losses_does_not_matter():
+    """Squares of 1e200 are infinite, and those of 1e-200 are 0."""
+    first, second = losses()
+    found = diebold_mariano(first, second)
+    for unit in (1e200, 1e-200):
+        scaled = diebold_mariano(first * unit, second * unit)
+        assert scaled.p == pytest.approx(found.p)
+        assert scaled.high / unit == pytest.approx(found.high)
+
+
+def test_what_rounding_leaves_is_no_difference():
+    first = losses()[0]
+    assert diebold_mariano((first + 0.1) - 0.1, first).p == 1
+    assert diebold_mariano(first + 1e-9, first).p == 0  # small, and sure
+
+
+def test_losses_too_far_apart_are_named():
+    with pytest.raises(ArgumentError, match="^first: got"):
+        diebold_mariano(np.full(9, 1.7e308), np.full(9, -1.7e308))

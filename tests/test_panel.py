@@ -272,3 +272,15 @@ def test_a_hole_that_two_coins_share_is_not_bridged(one, other):
 def test_a_symbol_in_another_case_is_the_same_coin():
     with pytest.raises(ArgumentError, match="symbols"):
         panel.leave_out(["BTC", "btc ", "ETH"], 9, folds=2, start=5, gap=1, seed=0)
+
+
+def test_what_rounding_leaves_of_one_number_is_no_error():
+    told = panel.clustered_mean([0.1] * 7, [0, 0, 1, 1, 2, 2, 2])
+    assert (told.error, told.naive_error, told.design_effect) == (0, 0, 1)
+
+
+def test_clusters_of_other_stamps_are_named():
+    stamps = pd.date_range("2024-01-01", periods=4, freq="1h", tz="UTC")
+    values = pd.Series([1.0, 0, 1, 0], stamps)
+    with pytest.raises(ArgumentError, match="clusters"):
+        panel.clustered_mean(values, pd.Series([0, 0, 1, 1], stamps[::-1]))

@@ -310,3 +310,49 @@ def test_bad_input_is_named(name):
 def test_a_start_outside_the_bars_is_named(start):
     with pytest.raises(ArgumentError, match="start"):
         sizing.SizingEnv(BARS).reset(options={"start": start})
+
+
+def test_the_callers_frame_may_change_afterwards():
+    """The environment keeps no view of it: the account earns what the bars said when it was made."""
+    frame = BARS.copy()
+    env = sizing.SizingEnv(frame, features=np.zeros(len(frame)), costs=FREE)
+    frame.iloc[:, :4] = 1.0
+    env.reset(seed=0)
+    told = [env.step(np.ones(1, np.float32))[4]["equity"] for _ in range(20)]
+    open_, close = BARS["open"].to_numpy(), BARS["close"].to_numpy()
+    assert told[0] == pytest.approx(close[1] / open_[1])
+    assert np.std(told) > 0
+
+
+@pytest.mark.parametrize("kind", ["one", "many"])
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [({"seed": -1}, "seed"), ({"seed": True}, "seed"), ({"seed": 1.5}, "seed"),
+     ({"options": {"strat": 100}}, "options"), ({"options": "x"}, "options")],
+)  # fmt: skip
+def test_resets_that_cannot_be_are_named(kind, given, name):
+    env = sizing.SizingEnv(BARS) if kind == "one" else sizing.SizingVectorEnv(2, BARS)
+    with pytest.raises(ArgumentError, match=f"^{name}: got"):
+        env.reset(**given)
+
+
+def test_numbers_that_kelly_cannot_divide_are_named():
+    assert sizing.kelly(np.array(0.1), 0.1).shape == ()
+    with pytest.raises(ArgumentError, match="^variance: got"):
+        sizing.kelly(1e300, 1e-300)
+
+
+@pytest.mark.parametrize(
+    ("bars", "scales", "name"), [(BARS, (3, 3), "scales"), (BARS[:20], (1, 27), "candles")]
+)
+def test_observations_that_cannot_be_are_named(bars, scales, name):
+    with pytest.raises(ArgumentError, match=f"^{name}: got"):
+        sizing.observations(bars, scales=scales)
+
+
+@pytest.mark.parametrize(
+    "given", [{"n": 250_001}, {"n": 200_000, "mean": (-0.4, -0.4), "spread": 0.5}]
+)
+def test_two_states_stay_within_what_numbers_hold(given):
+    with pytest.raises(ArgumentError, match="^n: got"):
+        two_states(seed=0, **given)

@@ -25,7 +25,10 @@ from setrade.efficientnet.net import (
     EfficientNet,
     MBConv,
     WeightError,
+    check_tensors,
+    ends,
     init_weights,
+    ungated,
 )
 from setrade.efficientnet.scaling import round_repeats
 from setrade.errors import ArgumentError, choice, flag, integer, number
@@ -62,6 +65,16 @@ class VariantV2:
     dropout: float
     stem: int = 32
     stages: tuple[StageV2, ...] = BASE
+
+    def __post_init__(self) -> None:
+        for name in ("width", "depth"):
+            number(name, getattr(self, name), 0.0, 100.0, above=True)
+        number("dropout", self.dropout, 0, 0.999)
+        integer("resolution", self.resolution, 1)
+        integer("stem", self.stem, 1)
+        rows = self.stages
+        if not rows or not all(isinstance(row, StageV2) for row in rows):
+            raise ArgumentError("stages", rows, "rows of StageV2, at least one")
 
     def round(self, channels: int) -> int:
         """Return scaled channels at the nearest multiple of 8.
@@ -205,10 +218,7 @@ def _layers(state_dict: Mapping[str, Tensor]) -> dict[tuple[int, int], dict[str,
 
 def _wanted(weights: Mapping[str, Tensor], n_blocks: int) -> dict[str, Tensor]:
     """Return the shapes of the variant with this stem and head, nearest in number of blocks."""
-    for name in ("conv_stem.weight", "conv_head.weight", "classifier.weight"):
-        if name not in weights:
-            raise WeightError(name, "is missing")
-    stem, head = weights["conv_stem.weight"].shape, weights["conv_head.weight"].shape[0]
+    stem, head, classes = ends(weights)
     fits = {
         abs(sum(round_repeats(s.repeats, v.depth) for s in v.stages) - n_blocks): v
         for v in VARIANTS_V2.values()
@@ -217,7 +227,7 @@ def _wanted(weights: Mapping[str, Tensor], n_blocks: int) -> dict[str, Tensor]:
     if not fits:
         raise WeightError("conv_stem.weight", f"no variant has a stem of {stem[0]}, head of {head}")
     with torch.device("meta"):
-        net = EfficientNetV2(fits[min(fits)], weights["classifier.weight"].shape[0], stem[1])
+        net = EfficientNetV2(fits[min(fits)], classes, stem[1])
     return dict(net.state_dict())
 
 
@@ -233,6 +243,7 @@ def from_timm_v2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightError: names the first tensor that is unknown, missing or of another shape.
     """
+    check_tensors(state_dict)
     layers = _layers(state_dict)
     order = {place: i for i, place in enumerate(layers)}
     wanted, found = _wanted(state_dict, len(layers)), {}
@@ -244,8 +255,7 @@ def from_timm_v2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = f"blocks.{order[place]}.{layers[place].get(match[3], '')}.{match[4]}"
         if name not in wanted:
             raise WeightError(key, "no EfficientNetV2 has a tensor of this name")
-        gate = ".se." in name and value.ndim == 4
-        found[name] = value[:, :, 0, 0] if gate else value
+        found[name] = ungated(name, value)
         if wanted[name].shape != found[name].shape:
             shapes = tuple(value.shape), tuple(wanted[name].shape)
             raise WeightError(key, f"has shape {shapes[0]}, wanted {shapes[1]}")

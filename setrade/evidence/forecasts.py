@@ -72,7 +72,9 @@ def diebold_mariano(
     h = integer("horizon", horizon, 1, n // 4)
     usual = min(max(2 * (h - 1), int(np.cbrt(n))), n - 1)
     lags = usual if lags is None else integer("lags", lags, 0, n - 1)
-    d = a - b
+    most = max(np.abs(a).max(), np.abs(b).max(), np.finfo(float).tiny)
+    d = a / most - b / most  # so that squares neither vanish nor overflow
+    d[np.abs(d) <= 1e-12] = 0.0  # what rounding leaves of equal losses
     estimate, error = float(d.mean()), standard_error(d, lags)
     error /= np.sqrt((n + 1 - 2 * h + h * (h - 1) / n) / n)
     half = float(error * student.ppf(0.5 + level / 2, n - 1))
@@ -80,7 +82,12 @@ def diebold_mariano(
         p = float(2 * student.sf(abs(estimate) / error, n - 1))
     else:  # losses that always differ by the same
         p = 1.0 if estimate == 0 else 0.0
-    return LossDifference(estimate, estimate - half, estimate + half, level, p, lags)
+    with np.errstate(over="ignore"):
+        middle, low, high = (float(x * most) for x in (estimate, estimate - half, estimate + half))
+    if not np.isfinite([low, high]).all():
+        worst = float(a[np.abs(d).argmax()])
+        raise ArgumentError("first", worst, "losses whose differences are finite")
+    return LossDifference(middle, low, high, level, p, lags)
 
 
 def standard_error(x: np.ndarray, lags: int) -> float:
