@@ -173,8 +173,9 @@ print("the agent sees", list(sizing.observations(bars).columns), "+ position, pr
 
 # %% [markdown]
 # Nothing of this looks ahead: the tests cut the bars off after $t$, and every observation up to $t$
-# stays as it was. An action outside the box is refused, and so is one that is not a number; neither
-# is bent into something that was not asked for.
+# stays as it was. An action outside the box is refused, and so is one that is not a number: the
+# environment does not guess what was meant. Whoever draws positions must therefore cut them to the box,
+# as our own agent does below.
 
 # %%
 env.reset(seed=0)

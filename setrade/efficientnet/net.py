@@ -298,6 +298,9 @@ class EfficientNet(nn.Module):
             raise ArgumentError("x", x, allowed)
         if min(x.shape[2:]) < low or not len(x):
             raise ArgumentError("x", x, allowed)
+        like = next(self.parameters(), x).dtype
+        if x.dtype != like and not torch.is_autocast_enabled(x.device.type):
+            raise ArgumentError("x", x, f"pictures of {like}, as the weights")
 
 
 # ---- Weights from timm's names to ours.

@@ -38,7 +38,9 @@ def turned(page, way: str):
     # The theme's own listener turns the page, on a busy machine some time after the system did.
     shows = "scheme => [scheme, undefined].includes(document.documentElement.dataset.theme)"
     page.wait_for_function(shows, arg=scheme)  # undefined: 404.html stands alone
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    page.wait_for_function("width => innerWidth === width", arg=width)
+    for _ in range(2):  # in the first frame the page is laid out anew, in the second all have seen it
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
     return page
 
 
