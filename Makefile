@@ -29,6 +29,8 @@ export ATEN_CPU_CAPABILITY ?= avx2
 export ONEDNN_MAX_CPU_ISA ?= AVX2
 export MKL_ENABLE_INSTRUCTIONS ?= AVX2
 export OPENBLAS_CORETYPE ?= Haswell
+# Two workers of pytest on two cores: a thread each, unless the caller says how many.
+ALONE := $(if $(filter file,$(origin OMP_NUM_THREADS)),OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1)
 # numpy picks among what the processor has, so the names it lacks are no fault.
 ifeq ($(origin NPY_DISABLE_CPU_FEATURES),undefined)
 export NPY_DISABLE_CPU_FEATURES := $(shell grep -qm1 avx512f /proc/cpuinfo 2>/dev/null && echo X86_V4)
@@ -94,7 +96,7 @@ test: lint ## everything that CI checks: code, notebooks, site
 	$(BIN)/python tools/calls.py
 	$(BIN)/python tools/book.py check
 	$(BIN)/python tools/book.py build
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(ALONE) $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations=60
 	$(OFFLINE) $(BIN)/python tools/book.py notebooks
 	$(OFFLINE) $(BIN)/python tools/book.py notebooks --environment other
 

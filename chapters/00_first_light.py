@@ -84,10 +84,10 @@ assert 42_000 < close.iloc[0] < 44_000
 # | 6 | 103 | 104.7 | no | 1 | −3.7 % | 0.981 |
 #
 # Look at bar 3. At its end the price lies above the mean for the first time, so the rule says
-# «hold». But the jump from 101 to 105 is over by then, and what can still be earned is the move
+# «hold». But the jump from 101 to 105 is over by then, so what can still be earned is only the move
 # of bar 4. **A decision is paid by the bar that follows it**, so the column «held» is the column
-# «above» moved down by one row. At the end of bar 6 the rule says «sell», and the fall that told
-# it so has already been paid for.
+# «above» moved down by one row. At the end of bar 6 the rule says «sell», and the fall that told it
+# so has already been paid for.
 
 # %%
 six = pd.Series([100.0, 101, 105, 104, 107, 103], range(1, 7))
@@ -102,8 +102,8 @@ assert held.tolist() == [0, 0, 0, 1, 1, 1]
 assert money.round(3).tolist() == [1, 1, 1, 0.99, 1.019, 0.981]
 
 # %% [markdown]
-# Now follows the whole system. Each line has a comment, and the comment is a question that you
-# need not answer yet.
+# Now follows the whole system. Each of its lines has a comment, which is a question that you need
+# not answer yet.
 
 # %%
 def system(close, length, fee):
@@ -150,8 +150,8 @@ assert int(turned.sum()) > 500
 
 # %% [markdown]
 # That is our first light. The market rose, and the rule, which was made for rising markets, lost
-# a little before any cost. It changed its mind more than 500 times in 58 days. Although each
-# change is cheap, together they took about a quarter of the money. A rule that sounds sensible
+# a little before any cost. It also changed its mind more than 500 times in 58 days, and although
+# each change is cheap, together they took about a quarter of the money. A rule that sounds sensible
 # may end like that, and a published curve that ends otherwise may only have left a line out; the
 # rest of the book is about finding out which.
 #
@@ -231,6 +231,21 @@ print("the first", cut, "values do not depend on what came after")
 # The system without its `shift` passes this test too, because it uses no *later* bar and is only
 # paid by the wrong one. So one test is not enough, and {ref}`ch-backtesting` builds an account
 # that cannot be paid for a decision before it was made.
+#
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* First light is a picture for a whole system that need not be good yet, and a chain is
+# one for how its links depend on each other. That one should go with the trend is an old rule, and
+# no more than a story until it has been measured.
+#
+# *Measured here.* On one stretch of real bars, in which the market rose, the rule lost a little
+# without fees and much with them. The best of many lengths gained on the half that chose it and not
+# on the other, and with its decisions paid a bar too early the rule seemed to multiply its stake.
+#
+# *Open.* One stretch of one market cannot say whether the rule is good or bad elsewhere, nor how
+# much of its loss is chance. Whether a net would see more than an average is the question of the
+# book.
+# ```
 #
 # ## Summary
 #

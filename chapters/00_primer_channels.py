@@ -241,9 +241,9 @@ print(f"momentum {close[4] - close[0]:.0f}, ROC {rate:.2f} %")
 print("EMA over 3:", ema(close, 3)[2:])
 
 # %% [markdown]
-# On the real bars two details decide whether the numbers agree. Wilder's average begins with the plain mean of the
-# first 14 changes. And both averages of the MACD begin at the same bar, the 26th, which is how TA-Lib
-# does it.
+# On the real bars two details decide whether the numbers agree. Wilder's average begins with the
+# plain mean of the first 14 changes. The two averages of the MACD both begin at the same bar, the
+# 26th, which is how TA-Lib does it.
 
 
 # %%
@@ -559,9 +559,11 @@ assert (bid - ask) / (bid + ask) == 0.5
 # %% [markdown]
 # ## 7 What are the rules of thumb worth?
 #
-# Every one of these channels comes with a saying. «Above 70 sell», «below the lower band buy», «above the average
-# hold». Such a saying can be counted: for all bars at which its condition holds, how often had the close fallen
-# ten bars later? And beside it stands the same share over *all* bars, without which it means nothing.
+# Every one of these channels comes with a saying, such as «above 70 sell», «below the lower band
+# buy» or «above the average hold». Such a saying can be counted: for all bars at which its
+# condition holds, how often had the close fallen ten bars later? Beside that share stands the same
+# one over *all* bars, without which it means nothing, because the close falls after many bars
+# anyway.
 
 # %%
 later = (c.shift(-AHEAD) / c - 1).dropna()
@@ -696,8 +698,8 @@ assert np.sign(left) == -np.sign(step) and abs(left) > 1
 #
 # ```{exercise} The yardstick that grows ★★
 # :label: ex-primer-channels-3
-# Nineteen closes at 100 and a twentieth at 200: how many deviations above its mean is the last? And at a
-# million? Why does the answer not depend on it?
+# Nineteen closes at 100 and a twentieth at 200: how many deviations above its mean is the last?
+# What is it with a million instead? Why does the answer not depend on the size?
 # ```
 #
 # ```{solution-start} ex-primer-channels-3

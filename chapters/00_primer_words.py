@@ -89,7 +89,8 @@ assert dull < 1.05 < np.log(3)
 # <!-- number: 0.02, 0.2 by experience -->
 # With a pencil: forecasts with ranks 1, 2, 3, 4, 5 met returns with ranks 2, 1, 4, 3, 5. The
 # differences are 1, 1, 1, 1 and 0, their squares add up to 4, and with five pairs the coefficient is
-# $1 - 6 \cdot 4 / (5 \cdot 24) = 0.8$. In markets 0.02 is news and 0.2 is a mistake, as a rule.
+# $1 - 6 \cdot 4 / (5 \cdot 24) = 0.8$. In markets, as a rule, 0.02 is worth reporting, while 0.2
+# means that something was measured wrongly.
 
 # %%
 ranks = pd.Series([1, 2, 3, 4, 5]), pd.Series([2, 1, 4, 3, 5])
@@ -146,7 +147,7 @@ assert ((descend(1.1) - 3) ** 2)[-1] > 100
 # The weights begin at random, and the shuffling is random too. Both come from a **{term}`seed`**, a number from which a
 # generator works out its draws. The same seed gives the same draws, hence the same net, and another
 # seed gives another net that answers otherwise here and there. That is why a result from one seed
-# is an anecdote.
+# is a single case, which may have been luck.
 
 # %%
 draw = lambda seed: np.random.default_rng(seed).normal(size=3)  # noqa: E731
@@ -184,8 +185,8 @@ def train(x, y, rng, rate=0.1, batch=10):
 
 
 # %% [markdown]
-# Beside the 60 examples of the **training set** the model is scored on 2,000 that it never learns from, the
-# **{term}`validation set`**. Follow both losses, epoch by epoch.
+# Beside the 60 examples of the **training set** the model is scored on 2,000 that it never learns
+# from, the **{term}`validation set`**, so that both losses can be followed, epoch by epoch.
 
 # %%
 rng = np.random.default_rng(0)
@@ -342,7 +343,7 @@ assert (costs.fee_bps, costs.maker_fee_bps, side) == (5.5, 2.0, 6.5)
 # A coin shows heads 60 times in 100: is it a false coin? Suppose that it is fair, since this dull assumption, the **null
 # hypothesis**, can be worked out. A fair coin shows 60 heads or more in 2.8 % of such experiments. That share is
 # the **{term}`p-value`**: how often chance alone would do as well or better. It is *not* the probability that the
-# coin is fair. By custom people look up when it is below 5 %.
+# coin is fair. By custom people take a result seriously when it is below 5 %.
 
 
 # %%
@@ -378,13 +379,14 @@ print(f"bitcoin, {len(held)} days: Sharpe {around.estimate:.1f}")
 print(f"95 % interval {around.low:.0f} to {around.high:.0f}")
 
 # %% [markdown]
-# Two months of bitcoin had a Sharpe ratio that would be sensational if it were known exactly. Its interval says that two
-# months know next to nothing: a terrible and a splendid market both go together with these days.
+# Two months of bitcoin had a Sharpe ratio that would be sensational if it were known exactly. Its
+# interval says how little two months can tell, because a terrible and a splendid market both go
+# together with these days.
 #
 # Could the experiment have seen what it looked for? Let the coin be false, with 55 % heads. A hundred tosses
 # reach 59 heads only in 24 % of the experiments. This share is the **{term}`power`**: the chance to find what is
-# there. With a thousand tosses it is 93 %. An experiment without power that finds nothing has said
-# nothing.
+# there. With a thousand tosses it is 93 %. So when an experiment without power finds nothing, it
+# has said nothing about whether there was something to find.
 
 # %% mystnb={"figure": {"caption": "Power: how often a fair coin and one with 55 % heads reach the limit, in 100 and in 1,000 tosses.", "name": "fig-primer-power"}, "image": {"alt": "Two panels with the distributions of heads for a fair and a false coin, and a line at the limit. With 100 tosses the two humps overlap almost wholly, and a quarter of the false one lies beyond the limit. With 1,000 tosses they are apart, and nearly all of it lies beyond."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.8))
@@ -433,8 +435,8 @@ assert len(purged) == 10
 #
 # A strategy is in the market for one bar in ten and flat otherwise. Somebody computes its Sharpe ratio from the
 # returns of its *trades*, the bars at which it was in the market, and multiplies by the root of all the
-# bars in a year. It looks natural, because flat bars «have no return». But a year does not hold that many
-# of its bars.
+# bars in a year. It looks natural, because flat bars «have no return», but a year does not hold
+# that many of the bars at which it was in the market.
 
 # %%
 rng = np.random.default_rng(1)
@@ -524,7 +526,7 @@ assert np.isclose(np.prod(1 + r), 0.99**50)
 # ```{solution-start} ex-primer-words-3
 # :class: dropdown
 # ```
-# The set that chose shows more than 60 %, the one that did not shows one half.
+# The set that chose shows more than 60 %, while the one that did not shows one half.
 
 # %%
 rng = np.random.default_rng(0)
@@ -574,7 +576,7 @@ assert abs((estimates > 1.96 / 1.96).mean() - 0.5) < 0.02
 # ```{solution-start} ex-primer-words-5
 # :class: dropdown
 # ```
-# The same lines work on any curve. For the sample, day by day:
+# The same lines work on any curve, here on that of the sample, day by day:
 
 # %%
 curve = daily.to_numpy() / daily.iloc[0]

@@ -352,13 +352,34 @@ assert pairs["roc", "momentum"] > 0.95
 assert pairs["bollinger_middle", "keltner_middle"] > 0.95
 
 # %% [markdown]
-# One number summarises the whole table. Take the eigenvalues $\lambda_i$ of the correlation
-# matrix, divide by their sum, and read them as probabilities $p_i$. The **effective rank**
-# {cite:p}`roy2007` is the exponential of their entropy:
+# One number summarises the whole table. Take the eigenvalues of the correlation matrix, divide them
+# by their sum, and read them as probabilities.
+#
+# ```{prf:definition} Effective rank
+# :label: def-effective-rank
+#
+# Let $n$ channels vary, let $\lambda_1, \dots, \lambda_n$ be the eigenvalues of their correlation
+# matrix, and $p_i = \lambda_i / \sum_k \lambda_k$. The **effective rank** {cite:p}`roy2007` is the
+# exponential of the entropy of the $p_i$, with $0 \ln 0 = 0$:
 #
 # $$\operatorname{erank} = \exp\Big(-\sum_i p_i \ln p_i\Big).$$
+# ```
 #
-# For 32 independent channels it is 32, and for 32 copies of one channel it is 1.
+# ```{prf:proposition} Between one channel and all
+# :label: prop-effective-rank
+#
+# The effective rank of $n$ channels lies between 1 and $n$. It is $n$ exactly if no two channels
+# are correlated, and 1 exactly if every two have the correlation 1 or −1.
+# ```
+#
+# ```{prf:proof}
+# Eigenvalues of a correlation matrix are at least 0, so the $p_i$ are probabilities. Their entropy
+# lies between 0 and $\ln n$. It is $\ln n$ only where all are equal, and then the matrix is the
+# identity. It is 0 only where one of them is 1, and then the matrix has rank one: with ones on its
+# diagonal it is $u u^\top$ with entries $u_i = \pm 1$. The converses follow by putting in.
+# ```
+#
+# So it is 32 for 32 uncorrelated channels, and 1 for 32 copies of one channel.
 
 
 # %%
@@ -437,6 +458,28 @@ assert abs(np.corrcoef(honest, future)[0, 1]) < 3 / np.sqrt(N_WALKS)
 #
 # You need no random walks to catch such a column. **Cut off the future, compute again, and
 # compare**: nothing at or before the cut may change.
+#
+# ```{prf:definition} Truncation test
+# :label: def-truncation-test
+#
+# Let a computation return one row for each bar of a table. It passes the **truncation test** at bar
+# $t$ of a table if its rows up to and including $t$ are the same, whether it is given the whole
+# table or only the bars up to and including $t$.
+# ```
+#
+# ```{prf:proposition} What passes everywhere knows no future
+# :label: prop-truncation-test
+#
+# If a computation passes the truncation test at every bar of every table, then for two tables that
+# agree up to and including bar $t$ it returns the same row at $t$.
+# ```
+#
+# ```{prf:proof}
+# Both rows are equal to the one that it returns for the bars that the two tables share.
+# ```
+#
+# A run on a few tables cannot show that it passes on all, but a single row that changes shows that
+# it does not.
 
 
 # %%
@@ -455,9 +498,9 @@ print("whole history:", rows_that_change(standardise_all, bars, 2_999))
 print("past only:    ", rows_that_change(standardise_past, bars, 2_999))
 
 # %% [markdown]
-# All 3,000 rows of the first change, and none of the second. This is the **truncation test**, the
-# strongest test in the book, and it runs over every channel, in raw and scale-free form, each
-# time that the project is tested.
+# All 3,000 rows of the first change, and none of the second. The truncation test is the strongest
+# test in the book, and it runs over every channel, in raw and scale-free form, each time that the
+# project is tested.
 
 # %%
 assert rows_that_change(standardise_all, bars, 2_999) == 3_000
@@ -468,6 +511,25 @@ for scale_free in (False, True):
 
 # %% [markdown]
 # <!-- number: 99 from setrade/channels.py -->
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* One may think of channels as witnesses of one market, of whom many repeat each other.
+# The effective rank is then a guess at how many of them speak for themselves.
+#
+# *Proved.* The effective rank lies between one and the number of channels
+# ({prf:ref}`prop-effective-rank`), and a computation that always passes the truncation test uses no
+# later bar ({prf:ref}`prop-truncation-test`). Ratios of prices, or of volumes, do not change with
+# the unit, by construction.
+#
+# *Measured here.* In one real sample the channels are worth a small part of their number. Later
+# bars varied more than those on which mean and deviation were taken. On random walks, where nothing
+# can be known, statistics of the whole history foretold the next move, and those of the past did
+# not.
+#
+# *Open.* Correlation sees only what is linear, so channels may share more than the effective rank
+# shows. Whether any of them foretells a real market was not asked.
+# ```
+#
 # ## Summary
 #
 # - Candles give 32 channels in five groups; a book adds two more.
@@ -486,8 +548,6 @@ for scale_free in (False, True):
 # The true range of a bar is the largest of high − low, |high − close before| and |low − close
 # before|. ATR is its Wilder average over 14 bars, seeded with the mean of the true ranges of bars
 # 1 to 14. Compute it and compare with `raw["atr"]`.
-# |low − close before|. ATR is its Wilder average over 14 bars, seeded with the mean of the
-# true ranges of bars 1 to 14. Compute it and compare with `raw["atr"]`.
 # ```
 #
 # ```{solution-start} ex-channels-1

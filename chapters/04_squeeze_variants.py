@@ -39,13 +39,13 @@ LIVE_SEEDS = 2  # seeds recomputed here, beside the 20 stored
 # ## 1 Every squeeze is a weighted sum
 #
 # <!-- number: 15 from setrade/candles/files.py -->
-# The mean squeeze of {ref}`ch-se-math` treats the newest bar and the oldest alike. For a
-# picture that is right: a cat is a cat in any corner. A market window has a direction, and
-# its newest bar is the one we act on. The SE chapter lists five ways to squeeze:
-# mean, maximum, last value, exponential weights, learned attention.
+# The mean squeeze of {ref}`ch-se-math` treats the newest bar and the oldest alike. For a picture
+# that is right, because a cat is a cat in any corner. A market window has a direction, however, and
+# its newest bar is the one we act on, so it matters which bars a squeeze looks at. The SE chapter
+# lists five ways to squeeze: mean, maximum, last value, exponential weights, learned attention.
 #
-# All five have one form. A channel $x_c$ becomes $z_c = \sum_t w_{ct}\, x_{ct}$ with weights
-# that are at least 0 and sum to 1. They differ in who sets the weights.
+# All five have one form: a channel $x_c$ becomes $z_c = \sum_t w_{ct}\, x_{ct}$ with weights that
+# are at least 0 and sum to 1. They differ only in who sets the weights.
 #
 # | squeeze | weight of bar $t$ | who decides |
 # |---|---|---|
@@ -106,14 +106,15 @@ z = {name: float(x @ w) for name, w in weights.items()}
 assert max(z, key=z.get) == "max"
 
 # %% [markdown]
-# Five summaries of the same forty bars, and they need not even agree on the sign. The vector
-# $v$ was chosen for the picture; an untrained attention squeeze is close to the mean.
+# These are five summaries of the same forty bars, and since each of them weighs other bars, they
+# need not even agree on the sign. The vector $v$ was chosen for the picture; an untrained attention
+# squeeze is close to the mean.
 
 # %% [markdown]
 # ## 2 What each one cannot see
 #
-# A summary forgets something, and what it forgets no later layer can bring back. We change
-# the window in four ways and ask which summaries notice.
+# A summary forgets something, and what it forgets no later layer can bring back. To find out what
+# that is, we change the window in four ways and ask which summaries notice.
 
 # %%
 order = np.random.default_rng(0).permutation(LENGTH)
@@ -146,14 +147,14 @@ assert seen.loc["last"].tolist() == [True, False, True, False]
 assert seen.loc["ewm"].all()
 
 # %% [markdown]
-# Mean, max and attention do not know the order of the bars: shuffle them, nothing changes.
-# Last knows one bar and is blind to all others. Max sees only new highs; a crash leaves no
-# trace in it. The exponential squeeze notices every change, but a change in an old bar moves
-# it little, because the weight of a bar falls with its age.
+# Mean, max and attention do not know the order of the bars, so nothing changes when they are
+# shuffled. Last knows one bar and is blind to all others. Max sees only new highs, and therefore a
+# crash leaves no trace in it. The exponential squeeze notices every change, but a change in an old
+# bar moves it little, because the weight of a bar falls with its age.
 #
-# One more thing to know about max. On a channel with mean 0 and deviation 1, its value is
-# never near 0: the largest of 16 normal numbers is about 1.77 on average. The layers behind
-# it start with an input that is off centre.
+# Max has one more property to know about. On a channel with mean 0 and deviation 1, its value is
+# practically never near 0, because the largest of 16 normal numbers is about 1.77 on average. The layers behind
+# it therefore start with an input that is off centre.
 
 # %%
 draws = np.random.default_rng(1).normal(size=(20_000, 16))
@@ -163,11 +164,11 @@ assert abs(draws.max(1).mean() - 1.766) < 0.02
 # %% [markdown]
 # ## 3 A planted switch
 #
-# Which squeeze is best? That depends on where the market hides what matters. So we make
-# markets where we know. Each window has four channels of noise. The target is the newest
-# value of channel 0, the **signal**, while a switch is on, and 0 while it is off. A gate that
-# opens and closes channel 0 with the switch solves the task. Channel 1, the **context**,
-# tells in one of five ways whether the switch is on.
+# Which squeeze is best depends on where a market hides what matters, so we make markets in which we
+# know where that is. Each window has four channels of noise. The target is the newest value of
+# channel 0, the **signal**, while a switch is on, and 0 while it is off. A gate that opens and
+# closes channel 0 with the switch solves the task. Channel 1, the **context**, tells in one of five
+# ways whether the switch is on.
 #
 # | task | the switch is on when |
 # |---|---|
@@ -228,9 +229,9 @@ def score(net, draw):
 
 
 # %% [markdown]
-# All 25 pairs with 20 seeds each are 500 nets. They were trained by
-# `make study STUDY=squeeze_tasks` and stored in `squeeze_tasks.json`. Here we repeat a few
-# of them and check that they land where the stored ones did.
+# All 25 pairs with 20 seeds each are 500 nets, which were trained beforehand by
+# `make study STUDY=squeeze_tasks` and stored in `squeeze_tasks.json`. Here we repeat a few of them
+# and check that they land where the stored ones did.
 
 # %%
 stored = results.load("squeeze_tasks")["results"]
@@ -271,10 +272,11 @@ assert best["marked"] == ["attention"]
 assert best["now"] == ["last", "ewm"]
 
 # %% [markdown]
-# No squeeze wins everywhere, and each failure is one that section 2 foretold. The mean cannot
-# see a spike that leaves the mean alone. Nothing but attention can find a marked bar. The
-# exponential squeeze solves three tasks of five, because its half-life is *learned*: it
-# became short where one bar mattered and long where all did.
+# No squeeze wins everywhere, and each failure is one that section 2 foretold. The mean cannot see a
+# spike that leaves the mean alone. Nothing but attention can find a marked bar, because only
+# attention looks at another channel to weigh the bar. The exponential squeeze solves three tasks of
+# five, because its half-life is *learned*: it became short where one bar mattered and long where
+# all did.
 
 # %%
 half = pd.DataFrame(stored["context_halflife"])[["now", "recent", "level"]]
@@ -290,8 +292,8 @@ assert abs(learned - PLANTED_HALFLIFE) < 0.3
 # %% [markdown]
 # A half-life of 2 bars was planted, and all 20 nets found it within 0.3.
 #
-# The dots at the bottom deserve a look too. Max and attention *can* solve the spike task, and
-# did not in every draw. Two failed nets of the max squeeze show the two reasons, and
+# The dots at the bottom deserve a look too, because max and attention *can* solve the spike task,
+# and still did not in every draw. Two failed nets of the max squeeze show the two reasons, and
 # {ref}`ch-se-math` named both: hidden units that are all silent, and a gate that has shut.
 
 
@@ -313,7 +315,7 @@ for seed in (2, 4):
 # the gate shut early, and $s(1-s)$ lets hardly any gradient through to open it. It always
 # answers 0, which is worse than the constant gate of one half: a score of −1.
 #
-# How often does it work? With 20 draws the honest answer is an interval.
+# How often does training succeed? With only 20 draws the answer has to be an interval.
 
 # %%
 rows = {}
@@ -324,16 +326,16 @@ for task, name in (("spike", "max"), ("spike", "attention"), ("marked", "attenti
 pd.DataFrame(rows).T.round(2)
 
 # %% [markdown]
-# The last two columns bound the rate of success at 95 % confidence. A seed is part of the
-# result: one lucky or unlucky draw says little about a squeeze.
+# The last two columns bound the rate of success at 95 % confidence. A seed is part of the result,
+# because one lucky or unlucky draw says little about a squeeze.
 
 # %% [markdown]
 # ## 4 Several scales at once
 #
 # <!-- number: 15 by example, a scale in bars -->
-# Traders look at the last few minutes and at the whole session. A multi-scale block has one
-# SE block for each scale. The one with scale 15 squeezes the newest 15 bars and no others.
-# A learned fusion turns their gates $s^{(k)}$ into one:
+# Traders look at the last few minutes and at the whole session, and a multi-scale block can do the
+# same, since it has one SE block for each scale. The one with scale 15 squeezes the newest 15 bars
+# and no others. A learned fusion turns their gates $s^{(k)}$ into one:
 #
 # $$s_c = \sum_k a_{kc}\, s^{(k)}_c, \qquad a_{kc} = \frac{e^{q_{kc}}}{\sum_j e^{q_{jc}}}.$$
 #
@@ -359,8 +361,8 @@ by_hand = torch.stack(parts).mean(0)  # equal weights at the start
 torch.testing.assert_close(multi.gates(X), by_hand)
 
 # %% [markdown]
-# Again we plant a truth. The switch is on when the mean of the newest 1, 4 or 16 context bars
-# is positive. Does the block pick the right scale?
+# To see whether the block picks the right scale, we plant a truth again: the switch is on when the
+# mean of the newest 1, 4 or 16 context bars is positive.
 
 
 # %%
@@ -393,8 +395,9 @@ plt.show()
 assert (np.diag(shares) > 0.8).all()
 
 # %% [markdown]
-# It does. A scale that is longer than the window is an error, not a shorter scale: bars that
-# are not there cannot be squeezed.
+# For each planted truth the block listens to the scale that carries it. A scale that is longer than
+# the window is an error and not a shorter scale, because bars that are not there cannot be
+# squeezed.
 
 # %%
 try:
@@ -412,8 +415,8 @@ except ValueError as error:
 # $s_c$ above, and by bar, with $q_t = \sigma(u^\top x_{\cdot t} + b)$. It adds the two, so
 # the factor on a value is $s_c + q_t$.
 #
-# **CBAM** {cite:p}`woo2018` gates one after the other. Its channel gates come from the mean
-# *and* the max through one shared net. Then a convolution of length 7 runs along time over
+# **CBAM** {cite:p}`woo2018` gates one after the other, channels first. Its channel gates come from
+# the mean *and* the max through one shared net. Then a convolution of length 7 runs along time over
 # the mean and the max of the gated channels, and its sigmoid is the gate of the bar.
 
 # %%
@@ -444,11 +447,11 @@ assert np.nanstd(factors["SE"], 1).max() < 1e-5  # one number a channel
 assert min(np.nanstd(factors[name], 1).max() for name in ("scSE", "CBAM")) > 1e-2
 
 # %% [markdown]
-# Which bars does the gate of a bar know? In scSE, that bar alone. In CBAM the convolution
-# decides, and here our block departs from the paper. There, three zeros are padded to each
-# end. In a picture the border is a detail. In a market window the right border is *now*: the
-# newest bar would be judged by four real bars and three zeros. `se.CBAM` puts all padding on
-# the old side. `causal=False` is the paper's form, and the tests hold it against timm's.
+# Which bars does the gate of a bar know? In scSE it is that bar alone. In CBAM the convolution
+# decides, and here our block departs from the paper, where three zeros are padded to each end. In a
+# picture the border is a detail. In a market window the right border is *now*, so the newest bar
+# would be judged by four real bars and three zeros. `se.CBAM` therefore puts all padding on the old
+# side. `causal=False` is the paper's form, and the tests hold it against timm's.
 
 # %%
 later = X.clone()
@@ -463,11 +466,12 @@ for causal in (True, False):
 # %% [markdown]
 # ## 6 Gates that are kept
 #
-# Gates move slowly, since most bars of a window are the same from step to step. The SE
-# chapter proposes to compute them only every $N$ steps when trading live, and to use
-# the old ones in between. What does that save, and what does it cost? The saving is in
 # <!-- number: 32, 60 from tests/benchmarks/bench_se.py -->
-# `bench.json`: one window of 32 channels and 60 bars, with kept gates against computed ones.
+# Gates move slowly, since most bars of a window are the same from step to step. The SE chapter
+# proposes to compute them only every $N$ steps when trading live, and to use the old ones in
+# between. What does that save, and what does it cost?
+# The saving is measured in `bench.json`, on one window of 32 channels and 60 bars, with kept gates
+# against computed ones.
 
 # %%
 saved = races.least("test_se_cached", "computed")
@@ -475,8 +479,8 @@ print("using kept gates is faster than computing them,", saved)
 assert saved.ratio > 2
 
 # %% [markdown]
-# The cost is a gate that lags. On real bars, with four channels made of returns and an
-# untrained block, we compare kept with fresh gates.
+# The cost is a gate that lags behind the window. To see how far, on real bars, with four channels
+# made of returns and an untrained block, we compare kept with fresh gates.
 
 # %%
 frame = np.log(candles.sample()[["open", "high", "low", "close"]]).diff().dropna()
@@ -509,15 +513,15 @@ assert relative.is_monotonic_increasing
 assert relative[40] > 0.4
 
 # %% [markdown]
-# The saving is real and small: microseconds, in a loop that waits for bars of minutes. It can
-# matter when thousands of symbols share a processor. {ref}`ch-fast-inference` measures the
+# The saving is real and small: microseconds, in a loop that waits for bars of minutes. It can still
+# matter when thousands of symbols share a processor, and {ref}`ch-fast-inference` measures the
 # whole net.
 
 # %% [markdown]
 # ## What goes wrong
 #
-# The cache in the SE chapter looks at one thing only: whether enough steps have
-# passed. In Python it reads like this.
+# The cache in the SE chapter, written in Python below, looks at one thing only: whether enough
+# steps have passed.
 
 
 # %%
@@ -532,9 +536,9 @@ class NaiveCache:
 
 
 # %% [markdown]
-# It does not know whose window it holds. Show it one market at step 10, and another at step
-# 11: one step has passed, so the second market is multiplied by the gates of the first.
-# Nothing complains, because the shapes agree.
+# It does not know whose window it holds. Show it one market at step 10, and another at step 11: one
+# step has passed, so the second market is multiplied by the gates of the first, and nothing
+# complains, because the shapes agree.
 
 # %%
 bitcoin, other = values[0], 4 * values[500]  # the other: made up, four times as wild
@@ -549,9 +553,10 @@ assert torch.equal(careful(other, 11, "ETHUSDT"), right)
 assert torch.equal(careful(other, 11, "ETHUSDT"), careful(other, 12, "ETHUSDT"))
 
 # %% [markdown]
-# The change of symbol is wrong in any language. A second run that starts over makes it worse: after step
-# 1,000 of one market, begin another at step 0. The difference `0 - 1000` is below 5, and it stays below 5 until step 1,005, so
-# that many steps are gated with what the first market last looked like.
+# The change of symbol is wrong in any language. A second run that starts over makes it worse: after
+# step 1,000 of one market, begin another at step 0. The difference `0 - 1000` is below 5, and it
+# stays below 5 until step 1,005, so that many steps are gated with what the first market last
+# looked like.
 
 # %%
 naive(bitcoin, 1000), careful(bitcoin, 1000, "BTCUSDT")
@@ -567,6 +572,24 @@ assert torch.equal(careful(other, 0, "ETHUSDT"), right)
 # that the gates are recomputed by luck. The change of symbol stays wrong in both.)
 
 # %% [markdown]
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* A squeeze is pictured as the summary that is read in place of the window. Whoever
+# reads only that cannot ask about what it left out.
+#
+# *Proved.* From the weights of the squeezes it follows that mean, max and attention do not know the
+# order of the bars, and that last knows one bar only. A fused gate is a weighted mean of the gates
+# at its scales and lies between them. A cache that counts nothing but steps can hand one market the
+# gates of another.
+#
+# *Measured here.* On synthetic windows with a planted switch each squeeze solved what it can see,
+# though max and attention not from every start. Half-life and scale came out as they were planted.
+# On real bars kept gates lagged, and in the stored race keeping them saved little.
+#
+# *Open.* Nobody knows in what a real market would show its switch, so that this chapter cannot say
+# which squeeze suits one. What a block adds to an encoder it left out.
+# ```
+#
 # ## Summary
 #
 # - Every squeeze is a weighted sum of bars. Nobody, the data, the clock or the training sets
@@ -585,14 +608,14 @@ assert torch.equal(careful(other, 0, "ETHUSDT"), right)
 #
 # ```{exercise} A half-life by hand ★
 # :label: ex-squeeze-1
-# A channel has the bars 1, 4, 2, the newest last. What is its exponential squeeze with a
-# half-life of one bar? And with a very long one?
+# A channel has the bars 1, 4, 2, the newest last. What is its exponential squeeze with a half-life
+# of one bar, and what is it with a very long one?
 # ```
 #
 # ```{solution-start} ex-squeeze-1
 # :class: dropdown
 # ```
-# The weights are proportional to 1/4, 1/2 and 1, that is 1/7, 2/7 and 4/7. So
+# The weights are proportional to 1/4, 1/2 and 1, that is 1/7, 2/7 and 4/7, so
 # $z = (1 + 8 + 8)/7 = 17/7$. With a very long half-life it is the mean, 7/3.
 
 # %%
@@ -632,8 +655,8 @@ assert (pd.Series([5, 15, 60, 240]) * 15 / 60).tolist() == [1.25, 3.75, 15, 60]
 #
 # ```{exercise} A squeeze that sees crashes ★★
 # :label: ex-squeeze-3
-# Max is blind to lows. Without writing a new squeeze, build a block that gates on the
-# *smallest* value of each channel.
+# Max is blind to lows, but it need not stay so. Without writing a new squeeze, build a block that
+# gates on the *smallest* value of each channel.
 # ```
 #
 # ```{solution-start} ex-squeeze-3
@@ -673,5 +696,5 @@ assert (block.gates(-crash) != block.gates(crash)).any()
 #
 # ## Further reading
 #
-# Gates over places and channels: {cite:t}`roy2018` and {cite:t}`woo2018`. The attention
+# Gates over places and channels are those of {cite:t}`roy2018` and {cite:t}`woo2018`. The attention
 # squeeze is the global pooling of {cite:t}`cao2019`, who compare it with plain SE on pictures.

@@ -37,16 +37,22 @@ N_SURROGATES = 39  # shuffled markets to compare with
 # %% [markdown]
 # ## 1 Here again?
 #
-# Walk through a town and note, at each step, whether you have been on this corner before. A
-# **recurrence plot** {cite:p}`eckmann1987` is that note for a series. Pixel $(i, j)$ is 1 if
-# the series at bar $i$ and at bar $j$ was in nearly the same state $s$:
+# Walk through a town and note, at each step, whether you have been on this corner before. For a
+# series that note is a square picture {cite:p}`eckmann1987`.
+#
+# ```{prf:definition} Recurrence plot
+# :label: def-recurrence-plot
+#
+# Let $s_1, \dots, s_m$ be the states of a series and $\varepsilon \ge 0$ the largest distance that
+# counts as «nearly the same». In the **recurrence plot** pixel $(i, j)$ is 1 if the series was in
+# nearly the same state at $i$ and at $j$:
 #
 # $$R_{ij} = \Theta\big(\varepsilon - \lVert s_i - s_j \rVert\big), \qquad
 # \Theta(a) = 1 \text{ if } a \ge 0, \text{ else } 0.$$
+# ```
 #
-# Here $\varepsilon$ is the largest distance that still counts as «nearly the same». A distance of
-# exactly $\varepsilon$ counts as well, since $\Theta(0) = 1$; packages differ on this point, so it
-# has to be said. For now, let the state be the price itself, and take four prices and
+# A distance of exactly $\varepsilon$ counts as well, since $\Theta(0) = 1$; packages differ on this
+# point, so it has to be said. For now, let the state be the price itself, and take four prices and
 # $\varepsilon = 1$:
 
 # %%
@@ -63,25 +69,32 @@ assert plot[1, 2] == 1
 
 # %% [markdown]
 # Without `eps`, `recurrence` returns the distances, a picture in shades; with it, 0 and 1. The
-# diagonal is always 1, for every state is close to itself. The square is symmetric, because a
+# diagonal is always 1, since every state is close to itself, and the square is symmetric, because a
 # distance is the same in both directions.
 #
 # ## 2 States, not prices
 #
 # One price does not describe a state, because a swing passes each height twice, once on the way up
-# and once on the way down. To tell these apart, look at several bars at once. **Time-delay
-# embedding** {cite:p}`takens1981` takes `dim` values, `delay` bars apart, as one state:
+# and once on the way down. To tell these apart, look at several bars at once.
+#
+# ```{prf:definition} Time-delay embedding
+# :label: def-time-delay-embedding
+#
+# **Time-delay embedding** {cite:p}`takens1981` takes $d \ge 1$ values (`dim`) of a series, each
+# $\tau \ge 1$ bars (`delay`) after the one before, as one state:
 #
 # $$s_i = (x_i,\; x_{i+\tau},\; \dots,\; x_{i+(d-1)\tau}), \qquad
 #   \lVert s_i - s_j \rVert^2 = \sum_{k=0}^{d-1} (x_{i+k\tau} - x_{j+k\tau})^2.$$
+#
+# A series of $n > (d-1)\tau$ bars has $m = n - (d-1)\tau$ states, because the last bars begin none
+# that is complete.
+# ```
 #
 # :::{figure-md} fig-diagram-recurrence-embedding
 # ![Above, a series with two states, each made of two values some bars apart. Below left, the states are points in a plane; the second lies within a circle of radius epsilon around the first. Below right, the pixel in row i and column j of the recurrence plot is therefore marked.](_static/diagrams/recurrence_embedding.svg)
 #
 # Two states of a series, their distance, and the pixel that stands for both.
 # :::
-#
-# A series of $n$ bars has $m = n - (d-1)\tau$ states.
 
 
 # %%
@@ -182,17 +195,25 @@ plt.show()
 #
 # ## 5 Four numbers
 #
-# **Recurrence quantification** {cite:p}`marwan2007` counts these textures. Leave out the main
-# diagonal, because it is there for every series. Then collect the lengths $l$ of all unbroken
-# diagonal lines and the lengths $v$ of all unbroken vertical lines, with histograms $P(l)$ and
-# $P(v)$.
+# **Recurrence quantification** {cite:p}`marwan2007` counts these textures.
+#
+# ```{prf:definition} Rate, determinism, laminarity
+# :label: def-recurrence-measures
+#
+# Leave out the main diagonal of a recurrence plot, because it is there for every series. Of what is
+# left, collect the lengths $l$ of all unbroken diagonal lines and the lengths $v$ of all unbroken
+# vertical lines of recurrent pixels, with histograms $P(l)$ and $P(v)$. Then
 #
 # $$\mathrm{RR} = \frac{\text{recurrent pixels}}{\text{pixels}}, \quad
 # \mathrm{DET} = \frac{\sum_{l \ge 2} l\,P(l)}{\sum_{l \ge 1} l\,P(l)}, \quad
-# \mathrm{LAM} = \frac{\sum_{v \ge 2} v\,P(v)}{\sum_{v \ge 1} v\,P(v)},$$
+# \mathrm{LAM} = \frac{\sum_{v \ge 2} v\,P(v)}{\sum_{v \ge 1} v\,P(v)}.$$
 #
-# and the entropy $-\sum_l p_l \ln p_l$ of the lengths of the diagonal lines with $l \ge 2$.
-# RR is the **recurrence rate**, DET the **determinism**, LAM the **laminarity**.
+# RR is the **recurrence rate**, DET the **determinism** and LAM the **laminarity**. All three are 0
+# where no pixel is recurrent.
+# ```
+#
+# The fourth number is the entropy $-\sum_l p_l \ln p_l$ of the lengths of the diagonal lines with
+# $l \ge 2$, where $p_l$ is the share of these lines that have the length $l$.
 #
 # Here is a plot of five states that is small enough to count by hand:
 
@@ -244,11 +265,11 @@ assert det["noise"] < 0.3 < 0.45 < det["random walk"] < det["sine"]
 assert det["random walk"] > 2 * det["noise"]
 
 # %% [markdown]
-# The names promise too much. A random walk has no rule that could be found in it, and yet its
+# The names promise too much: a random walk has no rule that could be found in it, and yet its
 # «determinism» is more than twice that of noise. The reason is that a walk moves slowly, so states
 # that are neighbours in time are also neighbours in space, and their pixels join into lines. DET
-# therefore measures smoothness first. A DET as high as the walk's on a price chart is no evidence
-# of a pattern.
+# therefore measures smoothness first, and a DET as high as the walk's on a price chart is no
+# evidence of a pattern.
 #
 # ## 6 Is there anything in real bars?
 #
@@ -387,8 +408,22 @@ assert by_hand[same].mean() > 2 * by_hand[~same].mean()
 
 # %% [markdown]
 # The bins come from the window alone, so no bar after it has an influence. Neither square knows up
-# from down, because when the series is turned upside down, distances stay as they are and bins are
-# only renumbered.
+# from down: when the series is turned upside down, the bins of a transition field are only
+# renumbered (as long as no value lies exactly on the edge of one), and a recurrence plot does not
+# change at all.
+#
+# ```{prf:proposition} A recurrence plot is blind to direction
+# :label: prop-recurrence-mirror
+#
+# For every series $x$, every embedding and every threshold, $x$ and $-x$ have the same recurrence
+# plot. It is symmetric, and its main diagonal is 1.
+# ```
+#
+# ```{prf:proof}
+# The states of $-x$ are those of $x$ with the opposite sign, so all distances stay as they are, and
+# with them every quantile of the distances. A distance is the same in both directions, and that of
+# a state from itself is 0.
+# ```
 
 # %%
 up = np.cumsum(np.random.default_rng(1).normal(0.3, 1, LENGTH))
@@ -428,7 +463,7 @@ assert rank_fixed < -0.55
 assert abs(rank_nearest) < 0.35
 
 # %% [markdown]
-# With a fixed threshold, RR and DET are volatility in disguise: the wilder the window, the fewer
+# With a fixed threshold, RR and DET mostly measure volatility: the wilder the window, the fewer
 # states lie within 0.4 %. A net or a rule fed these numbers rediscovers volatility and calls it
 # regime. With a quantile RR is the same everywhere, so DET no longer follows from it, and what is
 # left of DET depends on the shape of the path.
@@ -457,6 +492,23 @@ assert counted > known + 0.05
 # window** {cite:p}`theiler1986` leaves out all pixels with $|i - j| < w$; it is the argument
 # `theiler`. Choose it before you look at results, and say which you chose, because a width chosen
 # afterwards can be chosen to suit the finding.
+#
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* A recurrence plot is pictured as a walker's note of corners that he has seen before.
+# Its textures invite stories, and the word determinism promises a rule that need not be there.
+#
+# *Proved.* A recurrence plot cannot tell a series from its mirror image
+# ({prf:ref}`prop-recurrence-mirror`), so nothing counted in it knows direction.
+#
+# *Measured here.* A random walk scored much higher in determinism than noise, with no rule in it.
+# In one stretch of real bars determinism was lower than in shuffled and in sign-flipped ones, in
+# two of its thirds clearly and in the other weakly, and the order of signs over some hours accounts
+# for that. With one threshold for all windows, what was counted followed volatility.
+#
+# *Open.* What that order of signs is, the number cannot say. It is a hint from one recipe on one
+# market, and whether it foretells anything was not asked.
+# ```
 #
 # ## Summary
 #

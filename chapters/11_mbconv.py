@@ -41,15 +41,29 @@ TIMM_SIDE = 96  # pixels, for the comparison with timm; a GPU reader takes 224
 #
 # A convolution does two jobs at once. It looks around, because each output pixel sees a patch of
 # $k \times k$ input pixels, and it mixes, because each output channel is a sum over all input
-# channels. The price is the product of the two:
-#
-# $$\text{weights} = k^2 \, C_\text{in} \, C_\text{out}.$$
+# channels. The price is the product of the two.
 #
 # A **depthwise separable** convolution {cite:p}`howard2017` does one job after the other. The
 # depthwise part looks around inside each channel and mixes nothing, while the pointwise part, a
-# $1 \times 1$ convolution, mixes and does not look around. Now the price is a sum:
+# $1 \times 1$ convolution, mixes and does not look around. Now the price is a sum.
 #
-# $$\text{weights} = k^2 \, C_\text{in} + C_\text{in} \, C_\text{out}.$$
+# ```{prf:proposition} The price of a convolution, whole and taken apart
+# :label: prop-separable-cost
+#
+# Without biases, a convolution of $k \times k$ pixels from $C_\text{in}$ to $C_\text{out}$ channels
+# and its depthwise separable form have
+#
+# $$k^2 \, C_\text{in} \, C_\text{out} \qquad \text{and} \qquad
+# k^2 \, C_\text{in} + C_\text{in} \, C_\text{out}$$
+#
+# weights. The second number is $1/C_\text{out} + 1/k^2$ of the first.
+# ```
+#
+# ```{prf:proof}
+# The whole convolution has one weight for each pixel of the patch and each pair of channels. The
+# depthwise part has one for each pixel and channel, the pointwise part one for each pair of
+# channels. Divide.
+# ```
 #
 # Take $k = 3$ and 96 channels in and out. By pencil this gives $9 \cdot 96 \cdot 96 = 82{,}944$
 # against $9 \cdot 96 + 96 \cdot 96 = 10{,}080$.
@@ -72,7 +86,7 @@ ratio = 10_080 / 82_944
 assert abs(ratio - (1 / 96 + 1 / 9)) < 1e-12  # in general 1 / C_out + 1 / k²
 
 # %% [markdown]
-# That is an eighth of the weights, and an eighth of the work, for each weight is used once at
+# That is an eighth of the weights and an eighth of the work, because each weight is used once at
 # every pixel. Look at the split too: the part that looks around is an eleventh of the part that
 # mixes. In this kind of net most of the work goes into mixing the channels, and little into
 # looking at neighbouring pixels.
@@ -119,9 +133,25 @@ assert (inside.abs().amax((1, 2)) > 1).all()
 #   \text{swish}'(x) = \sigma(x) + x\, \sigma(x)\,(1 - \sigma(x)).$$
 #
 # It is a ReLU with a gate in place of a switch, because the number decides how much of itself
-# passes. The EfficientNet chapter lists four properties, of which three can be checked at once: it
-# is smooth, it is not monotonic, and it is bounded below but not above. The fourth, "better
-# gradient flow than ReLU", means that its slope is not zero for negative inputs.
+# passes. The EfficientNet chapter lists four properties, of which three can be proved at once.
+#
+# ```{prf:proposition} Three properties of the swish
+# :label: prop-swish
+#
+# The swish is smooth, it is not monotonic, and it is bounded below but not above. Its slope is zero
+# at one input only, which is negative.
+# ```
+#
+# ```{prf:proof}
+# A product of smooth functions is smooth. For $x \ge 0$ it is at least $x/2$, and for $x = -u < 0$
+# it is $-u / (1 + e^u)$, which lies above $-u\, e^{-u} \ge -1/e$. The slope is
+# $\sigma(x) \big(1 + x\, (1 - \sigma(x))\big)$, which is zero exactly where $x + e^x = -1$. The
+# left side of that only rises, so it happens once, at a negative $x$; below it the swish falls,
+# above it rises.
+# ```
+#
+# The fourth, "better gradient flow than ReLU", means that its slope is zero at this one input, and
+# not at every negative one.
 
 # %%
 x = torch.linspace(-6, 6, 1201, requires_grad=True)
@@ -152,16 +182,23 @@ assert (slope[grid < -0.1] != 0).all()  # and never quite silent
 # %% [markdown]
 # ## 3 The block by hand
 #
-# A **mobile inverted bottleneck**, {term}`MBConv` for short, strings four steps together
+# With these pieces the block can be put together.
+#
+# ```{prf:definition} MBConv
+# :label: def-mbconv
+#
+# A **mobile inverted bottleneck**, {term}`MBConv` for short, takes four steps in a row
 # {cite:p}`sandler2018`.
 #
-# 1. **Expand**: a $1 \times 1$ convolution makes $e$ times as many channels.
+# 1. **Expand**: a $1 \times 1$ convolution makes $e$ times as many channels. Where $e = 1$ this
+#    step is left out.
 # 2. **Look around**: a {term}`depthwise convolution`, perhaps with stride 2.
 # 3. **Gate**: a squeeze-and-excitation block ({ref}`ch-se-math`), with a swish inside.
-# 4. **Project**: a $1 \times 1$ convolution back to few channels, with no swish after it.
+# 4. **Project**: a $1 \times 1$ convolution back to few channels.
 #
-# Each convolution is followed by a batch norm. If stride and channels let input and output have
-# one shape, the input is added to the result.
+# Each convolution is followed by a batch norm, and the first two by a swish after it. If stride and
+# channels let input and output have one shape, the input is added to the result.
+# ```
 #
 # A classical bottleneck narrows, looks and widens, while this one widens, looks and narrows, which
 # is why it is called inverted. It can afford to look around on the many channels, because the
@@ -341,7 +378,7 @@ stages = table.groupby("stage").agg(
 stages.round(1)
 
 # %% [markdown]
-# Now we add the two ends of the net to its blocks.
+# The blocks are not yet the whole net, so we add its two ends to them.
 
 # %%
 stem = 9 * 3 * 32 + 2 * 32
@@ -457,7 +494,7 @@ assert tensorflow_way.flatten().tolist() == centres["TensorFlow"].tolist()
 # timm is the library from which most people take an EfficientNet, and it has both forms.
 # `from_timm` translates its names into ours, and names the first tensor that does not fit.
 # Pretrained weights are {ref}`ch-transfer-learning`'s subject, and this check does not need them:
-# random weights, with batch norms made busy, must give equal answers too.
+# random weights, with batch norms that do something, must give equal answers too.
 
 # %%
 timm = compat.import_timm()
@@ -522,8 +559,8 @@ assert gates > 0.4 * size
 
 # %% [markdown]
 # It has 8.4 million parameters where 5.3 were published. Nearly half of the net is now gates, and
-# no published weights fit. The fix is one argument, `c_in // 4`. What keeps it fixed is an
-# `assert` on the published count, 5,288,548.
+# no published weights fit. The fix is one argument, `c_in // 4`, and an `assert` on the published
+# count, 5,288,548, keeps it fixed.
 #
 # **A `squeeze` too many.** The mean over pixels leaves two axes of length 1, and `.squeeze()`
 # removes them. But it removes *every* axis of length 1, so with a batch of one, which is what a
@@ -545,8 +582,26 @@ with torch.no_grad():
 assert alone.shape == (1, 3)
 
 # %% [markdown]
-# Here it raised an error, which is the kind case, because where shapes broadcast the mistake stays
-# silent. Name the axes that you mean: `x.mean((2, 3))` or `flatten(1)`.
+# Here it raised an error, which is the harmless case, because where shapes broadcast the mistake
+# stays silent. Name the axes that you mean: `x.mean((2, 3))` or `flatten(1)`.
+#
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* A convolution is pictured as a worker with two jobs, looking around and mixing, and
+# the block as one that gives each job to a specialist. The picture says what is cheap, not what is
+# learned.
+#
+# *Proved.* Taken apart, a convolution costs a sum instead of a product
+# ({prf:ref}`prop-separable-cost`), and the claimed shape of the swish holds
+# ({prf:ref}`prop-swish`). The parameters of B0 and its multiply-adds are counted by hand and by a
+# library, and both agree with the paper's table.
+#
+# *Measured here.* With random weights the block and the net gave the answers of timm, in the form
+# whose padding was the same and in no other.
+#
+# *Open.* Whether the swish lets gradients flow better is not testable as it is claimed, and how the
+# table of B0 was found is quoted. What a wrong padding costs in accuracy was not measured.
+# ```
 #
 # ## Summary
 #
@@ -599,7 +654,8 @@ print([f"{r:.0%}" for r in relative])
 # ```{solution-start} ex-mbconv-2
 # :class: dropdown
 # ```
-# The depthwise part grows 96 times; the other parts stay.
+# The depthwise part grows 96 times, because each channel now reads all of them and not only itself,
+# while the other parts stay.
 
 # %%
 work_now = second[1]

@@ -476,11 +476,19 @@ print(f"right: {hits:.2f}")
 assert hits > 0.75
 
 # %% [markdown]
-# **Grad-CAM** {cite:p}`selvaraju2017` asks which maps of a layer push the logit of a class.
-# Map $A_k$ gets as weight the mean gradient of the logit $s_c$ over its pixels $(i, j)$:
+# One way to find out where the net looked is to ask which maps of a layer push the logit of a
+# class.
+#
+# ```{prf:definition} Grad-CAM
+# :label: def-grad-cam
+#
+# Let $A_1, A_2, \dots$ be the maps of a layer, of $h \times w$ pixels each, and $s_c$ the logit of
+# a class. In **Grad-CAM** {cite:p}`selvaraju2017` each map $A_k$ gets as weight the mean gradient
+# of the logit over its pixels $(i, j)$, and the positive part of the weighted sum is kept:
 #
 # $$\alpha_k = \frac{1}{hw} \sum_{i,j} \frac{\partial s_c}{\partial A_{k,ij}}, \qquad
 #   M = \max\Big(0, \sum_k \alpha_k A_k\Big).$$
+# ```
 #
 # $M$ is small, here $8 \times 8$, and is stretched to the picture.
 
@@ -518,11 +526,33 @@ for i, row in enumerate(axes):
 plt.show()
 
 # %% [markdown]
-# Now the score, so that the eye is not the judge. For each picture we take the **share** of the
-# map's mass inside the true box, and whether its maximum is inside, a **hit** in the
-# *{term}`pointing game`* {cite:p}`zhang2018`. Chance can be reckoned in two ways. A flat map
-# scores the box's **area**, while a map that knows where marks tend to lie, but not where this one
-# is, scores what its mass has in the boxes of the *other* pictures: **elsewhere**.
+# Now the score, so that the eye is not the judge. A map is good if its mass lies where the mark is.
+#
+# ```{prf:definition} Share, hit, area, elsewhere
+# :label: def-map-score
+#
+# Let a map of a picture have no entry below zero and a positive sum, its mass. The **share** is the
+# part of the mass inside the true box, and the map is a **hit** in the *{term}`pointing game`*
+# {cite:p}`zhang2018` if its maximum is inside. The **area** is the part of the picture that the box
+# covers. **Elsewhere** is the share that the same map has in the boxes of the *other* pictures, on
+# average.
+# ```
+#
+# Chance can be reckoned in two ways, by a map that is flat, and by one that knows where marks tend
+# to lie, but not where this one is.
+#
+# ```{prf:proposition} Two kinds of chance
+# :label: prop-map-chance
+#
+# A flat map has its area as share. If the boxes of all pictures are drawn independently from one
+# distribution, and a map does not depend on them, then its share and its elsewhere have the same
+# expected value.
+# ```
+#
+# ```{prf:proof}
+# The mass of a flat map inside a box is as large a part as the pixels are. In the second case, to
+# the map its own box and any other are draws from the same distribution.
+# ```
 
 # %% tolerance={"decimals": 0.05, "effect": 0.12}
 mine = {"Grad-CAM": cam, "occlusion": covered}
@@ -693,8 +723,16 @@ assert np.isclose(gross, 0.06)
 # <!-- number: 3 % by the cell above: 0.03 -->
 # The coin that it likes best earned 3 %, the one that it likes least lost 3 %: together 6 %. If
 # next week both change, four times the capital is traded, because two positions are closed and two
-# opened. At 5.5 basis points a side that is 22 a week, whatever the forecasts are worth. So a
-# spread has a **break-even cost**: what it earned, divided by what it traded.
+# opened. At 5.5 basis points a side that is 22 a week, whatever the forecasts are worth.
+#
+# ```{prf:definition} Break-even cost
+# :label: def-break-even-cost
+#
+# Let a portfolio earn the return $g$ before costs, and trade $\tau > 0$ times its capital for it.
+# Its **break-even cost** is $g / \tau$, what it earned divided by what it traded. At a cost of $c$
+# a unit traded it earns $g - c\, \tau$, which is above zero exactly where $c$ lies below the
+# break-even cost.
+# ```
 
 # %%
 print(f"break-even: {made.break_even_bps:.0f} bp a side for this one lucky week")
@@ -758,6 +796,24 @@ assert wrong.ndim == 1
 assert right.shape == (1, kept.num_features)
 
 # %% [markdown]
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* One pictures a net that has learned to see edges first and wheels later, and hopes
+# that charts need the edges. A heat map is a picture too, and invites belief before it has a score.
+#
+# *Proved.* What a map scores by chance ({prf:ref}`prop-map-chance`), and at which cost a portfolio
+# earns nothing ({prf:ref}`def-break-even-cost`).
+#
+# *Measured here.* On planted candles the middle of the net helped, and on difference fields random
+# features answered better. Trees on the plain numbers were ahead of all nets. On one year of real
+# bars neither the tuned net nor the one from scratch counts as learned, so whether borrowed weights
+# help there is not decided. That frozen features train faster holds, and occlusion holds where a
+# mark was planted.
+#
+# *Open.* Why random features won is a guess. The accuracy that is claimed for a larger net is not
+# testable here, since its weights are not at hand.
+# ```
+#
 # ## Summary
 #
 # - Mean and deviation belong to the weights. A photograph with a known name proves both.

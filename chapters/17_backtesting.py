@@ -50,10 +50,19 @@ THRESHOLDS = np.linspace(0, 0.05, 11)
 # bar 1**. One unit costs 100, its fee is 1, and so the money is spent. The decision after bar 2
 # sells that unit at 110, the open of bar 3, for a fee of 1.10.
 #
-# We keep two numbers. **Cash** is realised money: the start, plus closed profits, less costs.
-# **Equity** is cash plus what the open position has earned so far.
+# We keep two numbers, because a profit that is still open can be lost again.
 #
-# $$\text{equity}_t = \text{cash}_t + u_t\,(\text{close}_t - \text{entry})$$
+# ```{prf:definition} Cash and equity
+# :label: def-cash-equity
+#
+# **Cash** is realised money: the start, plus closed profits, less costs. **Equity** after bar $t$
+# is cash plus what the open position has earned so far,
+#
+# $$\text{equity}_t = \text{cash}_t + u_t\,(\text{close}_t - \text{entry}),$$
+#
+# where $u_t$ is the number of units that are held, negative for a short, and the entry is the mean
+# price at which they were opened.
+# ```
 #
 # With $u = 1$ unit from bar 1 on, the pencil says 101, then $100 + 2$, then $100 + 8$, then
 # $100 + 10 - 1.10$. Now we let the machine compute the same.
@@ -335,9 +344,26 @@ for order in (1e4, 1e6, 1e8):
 
 # %% [markdown]
 # A hundred times the order costs ten times the impact a coin, so an edge carries only so much
-# money. The **capacity** of a rule is the order whose impact eats all that a side earns, and it
-# follows from the law turned around: $Q = V\,(\text{edge} / (Y \sigma))^2$. For momentum over 30
-# days:
+# money. How much follows from the law turned around.
+#
+# ```{prf:proposition} Capacity under the square-root law
+# :label: prop-capacity
+#
+# Let a side of a trade earn the share $e > 0$ of its value before impact, and let the impact of an
+# order of value $Q$ be $Y \sigma \sqrt{Q / V}$ with $Y, \sigma, V > 0$. The **capacity** of the
+# rule, which is the order whose impact eats all that a side earns, is
+#
+# $$Q^* = V\,\Big(\frac{e}{Y \sigma}\Big)^2.$$
+#
+# An order of a quarter of that size loses half of the edge.
+# ```
+#
+# ```{prf:proof}
+# The equation $Y \sigma \sqrt{Q / V} = e$ has one solution, which is $Q^*$. At $Q^* / 4$ the root
+# is half as large, and so the impact is $e / 2$.
+# ```
+#
+# For momentum over 30 days:
 
 # %%
 rule = "momentum, 30 days"
@@ -347,9 +373,8 @@ assert np.isclose(most, day["day_value"] * (edge / day["day_volatility"]) ** 2)
 print(f"{1e4 * edge:.0f} bps a side are left; {most / 1e6:.0f} million USDT eat them")
 
 # %% [markdown]
-# Half the edge is gone at a quarter of that size, because impact grows with the root of the order.
-# And the edge is itself a guess from three years of one market, so halve it again before you
-# believe it.
+# The proposition is no better than the law that it assumes. And the edge is itself a guess from
+# three years of one market, so halve it before you believe it.
 #
 # ## 4 Stops and targets
 #
@@ -473,16 +498,27 @@ growth = 1.10 * 0.95 * 1.02 * 0.99
 print(f"growth {growth:.4f}, mean {r.mean():.3f}, spread {r.std(ddof=1):.4f}")
 
 # %% [markdown]
-# Crypto markets never close, so a year has 365 days, and $P$ bars a year is
-# $365 \cdot 24 \cdot 60$ over the minutes of a bar. Here $P = 365$.
+# Crypto markets never close, so a year has 365 days, and $P$ bars a year is $365 \cdot 24 \cdot 60$
+# over the minutes of a bar. Here $P = 365$.
+#
+# ```{prf:definition} Figures of an account
+# :label: def-figures
+#
+# Let $r_1, \dots, r_n$ be the returns of $n \ge 2$ bars, none below a total loss, with mean
+# $\bar r$ and sample standard deviation $s$. Let $E_0 > 0$ and $E_t = (1 + r_t)\,E_{t-1}$ be the
+# equity, and $G = E_n / E_0$.
 #
 # - **Annual return**: the yearly rate that compounds to the same end, $G^{P/n} - 1$.
-# - **Volatility**: the standard deviation times $\sqrt{P}$.
-# - **Sharpe ratio** {cite:p}`sharpe1994`: mean over standard deviation, times $\sqrt{P}$.
-# - **Sortino ratio** {cite:p}`sortino1994`: the same mean over the downside deviation
-#   $\sqrt{\operatorname{mean}(\min(r, 0)^2)}$. All returns count in that mean, gains as zero.
-# - **Maximum drawdown**: the deepest fall from a peak.
+# - **Volatility**: $s \sqrt{P}$.
+# - **Sharpe ratio** {cite:p}`sharpe1994`: $\sqrt{P}\; \bar r / s$ where $s > 0$; without a value
+#   where $s = 0$.
+# - **Sortino ratio** {cite:p}`sortino1994`: the same with the downside deviation
+#   $\sqrt{\operatorname{mean}(\min(r, 0)^2)}$ in place of $s$. All returns count in that mean,
+#   gains as zero.
+# - **Maximum drawdown**: the deepest fall from a peak,
+#   $\min_t \big(E_t / \max_{u \le t} E_u - 1\big)$, which is zero or negative.
 # - **Calmar ratio**: annual return over the size of that fall.
+# ```
 
 # %%
 downside = np.sqrt((0.05**2 + 0.01**2) / 4)
@@ -678,6 +714,24 @@ assert (other.equity[: cut + 1] == same.equity[: cut + 1]).all()
 assert other.equity.iloc[-1] != same.equity.iloc[-1]
 
 # %% [markdown]
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* One may think of an account as a till, in which only closed trades count as money,
+# and of each cost as a toll that a rule pays as often as it passes. These are pictures, and prove
+# nothing.
+#
+# *Proved.* Which figure an account has follows from {prf:ref}`def-cash-equity` and
+# {prf:ref}`def-figures`, and how much money an edge carries from the square-root law by
+# {prf:ref}`prop-capacity`. Costs that are charged one after the other add up by construction.
+#
+# *Measured here.* On one short sample of real bars, momentum over a day gained before costs and
+# lost after them. On three years of real hourly bars fees weighed most on the rule that trades
+# often, and funding on the holder, while a volatility target raised no Sharpe ratio.
+#
+# *Open.* The impact of our own orders was never measured, so that its coefficient is assumed. Bars
+# do not show whether a stop or a target came first. Other years and markets may charge otherwise.
+# ```
+#
 # ## Summary
 #
 # - A decision after bar $t$ fills at the open of bar $t + 1$, and its size leaves room for its fee.

@@ -86,12 +86,19 @@ print(judge(1.84, -0.9, 1.1, 0.4), "|", judge(0.1, -0.9, 1.1, 0.4))
 
 # %% [markdown]
 # The third answer matters, because an interval from −0.9 to 1.1 contains almost everything one
-# could claim. To call that «holds» would prove nothing, so a claimed number holds only when it lies
-# inside an interval narrow enough to say something. Otherwise the verdict is **undecided**, which
+# could claim. To call that «holds» would prove nothing, so an interval must also be narrow enough
+# to say something.
+#
+# ```{prf:definition} Verdict by the interval alone
+# :label: def-verdict
+#
+# A claimed *number* fails where it lies outside the interval of what was measured. Inside, it holds
+# where the interval is no wider than a stated width. Otherwise the verdict is **undecided**, which
 # means that the data do not tell.
 #
-# A direction («SE is better») is simpler. It holds when the whole interval of the difference
-# lies above zero, fails when it lies below, and is undecided when zero is inside.
+# A claimed *direction* («SE is better») holds where the whole interval of the difference lies above
+# zero, fails where it lies below, and is undecided where zero is inside.
+# ```
 
 # %%
 wide, narrow = Measured(0.1, -0.9, 1.1), Measured(0.1, 0.0, 0.2)
@@ -245,10 +252,26 @@ assert max(margin, key=margin.get) == "sharpe"
 #
 # ### Is the interval as wide as it should be?
 #
-# **Few folds.** The win rate and the profit factor have intervals from eight folds. For a mean of
-# eight numbers, redrawing them spreads $\sqrt{7/8}$ as widely as it should. Besides, an interval
-# takes not 1.96 standard errors to each side but $t_7$ of them, from Student's $t$ with seven
-# degrees of freedom.
+# **Few folds.** The win rate and the profit factor have intervals from eight folds.
+#
+# ```{prf:proposition} Redrawing few numbers
+# :label: prop-few-folds
+#
+# Let $x_1, \dots, x_n$ with $n \ge 2$ be independent draws from one distribution with variance
+# $\sigma^2 < \infty$, and let $n$ of them be redrawn with replacement. Given the numbers, the
+# variance of the redrawn mean is on average $\frac{n-1}{n}$ of $\sigma^2 / n$, the variance that it
+# should have.
+# ```
+#
+# ```{prf:proof}
+# Given the numbers, one redrawn number has the variance $\frac1n \sum_i (x_i - \bar x)^2$, and the
+# mean of $n$ of them has an $n$-th of that. The sum $\sum_i (x_i - \bar x)^2$ is
+# $(n - 1)\,\sigma^2$ on average.
+# ```
+#
+# For a mean of eight numbers, redrawing them spreads $\sqrt{7/8}$ as widely as it should. Besides,
+# an interval takes not 1.96 standard errors to each side but $t_7$ of them, from Student's $t$ with
+# seven degrees of freedom.
 #
 # **Many questions.** This table is asked twenty of them: five figures without SE, with SE, the gain, and
 # whether there is one. If all twenty claims were true, one false «fails» would be expected, because
@@ -899,6 +922,24 @@ assert wrong < 0.25 < min(fair, mended)
 # %% [markdown]
 # The average looks worse than luck, because six averages are six tries and the bar was that of
 # sixty. The fix is to hold single runs against single runs, or averages against averages.
+#
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* One may think of the ledger as a court that can also say that the evidence is too
+# thin. The picture explains why there are three words, and each word is defined by an interval.
+#
+# *Proved.* Redrawing few folds gives intervals that are too narrow ({prf:ref}`prop-few-folds`).
+# {prf:ref}`def-verdict` looks at the interval alone, so that what a net learned, and what a study
+# could see, have to be asked besides.
+#
+# *Measured here.* On three years of real hourly bars it is undecided whether SE is better than no
+# SE. Its claimed drawdown fails, and so do the claimed return and drawdown of buying and holding,
+# whose Sharpe ratio holds. The small nets on pictures had not learned, and their rows are not
+# testable.
+#
+# *Open.* An effect of the claimed size was missed where it was planted, so that these years cannot
+# rule it out. What larger nets, larger pictures and other markets would show is unknown.
+# ```
 #
 # ## Summary
 #

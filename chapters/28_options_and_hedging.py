@@ -65,7 +65,28 @@ print(f"premium {premium:.2f}")
 # %% [markdown]
 # At a premium of 6.67 nothing is left, whatever happens, while at any other premium somebody earns
 # money for nothing. The number $\Delta$, **delta**, is the **{term}`hedge <delta hedge>`**: how
-# many futures cover one call.
+# many futures cover one call. The argument holds for any two outcomes.
+#
+# ```{prf:proposition} A price from two outcomes
+# :label: prop-two-outcomes
+#
+# Let a future stand at $F$ now and at $u$ or $d$ at expiry, with $d < F < u$, and let an option pay
+# $c_u$ or $c_d$ then. Let trading be free, and let futures and premium bear no interest. With
+#
+# $$\Delta = \frac{c_u - c_d}{u - d},$$
+#
+# the premium $c_d + \Delta\,(F - d)$ is the only one at which nobody earns money for nothing,
+# however likely each outcome is.
+# ```
+#
+# ```{prf:proof}
+# Sell the option for a premium $p$ and buy $\Delta$ futures. At $u$ this leaves
+# $p + \Delta\,(u - F) - c_u$, at $d$ it leaves $p - \Delta\,(F - d) - c_d$. By the choice of
+# $\Delta$ the two are equal. If they are positive, the seller earns money for nothing, and if they
+# are negative, whoever does the reverse. At zero the option gains $\Delta\,(S - F)$ over its
+# premium where the market ends at $S$. Any mix with futures then gains a multiple of $S - F$, which
+# is above zero in one case and below it in the other.
+# ```
 #
 # ## 2 Black's formula
 #
@@ -90,8 +111,21 @@ assert np.isclose(by_hand, options.price("call", F, K, YEARS, SIGMA), rtol=1e-13
 print(f"a call of 30 days at 110 costs {by_hand:.2f}, a put {by_hand - (F - K):.2f}")
 
 # %% [markdown]
-# The second figure needed no second formula. A call owned and a put sold pay $F - K$ in every case,
-# so their prices differ by just that: this is **put–call parity**, and it holds whatever the model.
+# The second figure needed no second formula, because call and put are tied to each other.
+#
+# ```{prf:proposition} Put–call parity
+# :label: prop-parity
+#
+# Let a call and a put have one strike $K$ and one expiry, let the future of that expiry stand at
+# $F$, and let nothing bear interest. Where nobody can earn money for nothing, their prices differ
+# by $C - P = F - K$. This is **put–call parity**, and it holds whatever the model.
+# ```
+#
+# ```{prf:proof}
+# Let the future end at $S$. A call owned and a put sold then pay
+# $\max(S - K, 0) - \max(K - S, 0) = S - K$ in every case. So do a future bought at $F$, which pays
+# $S - F$, and $F - K$ in cash. What pays the same in every case costs the same.
+# ```
 #
 # ### Digits
 #
@@ -177,10 +211,27 @@ assert peaks[0] < peaks[1] < peaks[2]
 # %% [markdown]
 # ## 3 From price to volatility
 #
-# Everything in the formula can be looked up, but for $\sigma$. So turn it around: the volatility
-# that gives the price that is asked is the **implied volatility**. No formula exists for it. But
-# the price rises with $\sigma$, from the {term}`intrinsic value` $\max(F - K, 0)$ up to $F$, so we
-# can halve an interval of volatilities until it is small enough.
+# Everything in the formula can be looked up, but for $\sigma$. So turn it around, and ask which
+# volatility gives the price that is asked.
+#
+# ```{prf:proposition} Implied volatility
+# :label: prop-implied
+#
+# Let $F$, $K$ and $T$ be positive. As $\sigma$ goes from 0 to infinity, Black's price of a call
+# rises strictly from the {term}`intrinsic value` $\max(F - K, 0)$ to $F$, and reaches neither. So
+# each price strictly between the two belongs to exactly one $\sigma$, its **implied volatility**,
+# and any other price to none.
+# ```
+#
+# ```{prf:proof}
+# The derivative by $\sigma$ is $F \sqrt{T}\, N'(d_1) > 0$. As $\sigma$ goes to 0, $d_1$ and $d_2$
+# go to infinity with the sign of $\ln(F/K)$, or to 0 where $F = K$, and the formula to
+# $\max(F - K, 0)$. As $\sigma$ grows, $d_1$ goes to $\infty$ and $d_2$ to $-\infty$, and the
+# formula to $F$.
+# ```
+#
+# No formula exists for it. But since the price rises with $\sigma$, we can halve an interval of
+# volatilities until it is small enough.
 
 
 # %%
@@ -664,6 +715,24 @@ assert np.isnan(mended[strikes >= 100]).all() and (mended[strikes < 100] < 0.9).
 # %% [markdown]
 # The filtered smile has fewer points, and all of them were quoted on both sides. A missing quote
 # stays missing, and NaN says so to the code that comes next.
+#
+# ```{admonition} Intuition, and what is established
+# :class: established
+# *Intuition.* An option is an insurance, and its hedge is a shadow that follows the price with a
+# delay. The pictures say why protection costs something, and not how much.
+#
+# *Proved.* Two outcomes fix a price ({prf:ref}`prop-two-outcomes`), parity needs no model
+# ({prf:ref}`prop-parity`), and {prf:ref}`prop-implied` says where a volatility exists. Black's
+# formula itself is taken from the literature.
+#
+# *Measured here.* In planted markets hedge errors shrank with the root of the steps while costs
+# grew. On four years of real hourly bars every hedge cut the worst weeks, and an insured position
+# could not be told from a smaller one that falls as far. On simulated paths nets beat plain delta,
+# and hardly beat delta with two knobs.
+#
+# *Open.* On real bars options were sold at a model's price, for want of old quotes. Several assets,
+# jumps, and costs that depend on size were not tried.
+# ```
 #
 # ## Summary
 #

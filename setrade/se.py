@@ -11,7 +11,7 @@ https://arxiv.org/abs/1709.01507.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from setrade.errors import ArgumentError, choice, flag, integer, number
 
 __all__ = [
     "CBAM", "SQUEEZES", "AttentionSqueeze", "CachedSE", "ConcurrentSE", "EwmSqueeze", "Excitation",
-    "LastSqueeze", "MaxSqueeze", "MeanSqueeze", "MultiScaleSE", "SEBlock", "Squeeze",
+    "LastSqueeze", "MaxSqueeze", "MeanSqueeze", "MultiHeadSE", "MultiScaleSE", "SEBlock", "Squeeze",
 ]  # fmt: skip
 
 
@@ -334,6 +334,109 @@ class MultiScaleSE(nn.Module):
         return x * self.gates(x)[:, :, None]
 
 
+# ---- Several heads: what attention's heads (Vaswani et al., "Attention Is All You Need", 2017,
+# section 3.2.2) are to bars, these are to channels. The block and its diversity are ours.
+
+RUNNING: dict[str, Callable[[Tensor], Tensor]] = {  # squeezes of the bars up to each, (B, C, T)
+    "mean": lambda x: x.cumsum(-1) / torch.arange(1, x.shape[-1] + 1, device=x.device),
+    "max": lambda x: x.cummax(-1).values,
+    "last": lambda x: x,
+}
+STILL = 1e-5  # root mean square below which gates do not move: what rounding leaves
+
+
+class MultiHeadSE(nn.Module):
+    """Several heads, each with a squeeze and an excitation of its own; their gates fused.
+
+    The fused gate is a mean of the heads' gates by learned weights; `views` leaves them apart.
+
+    Args:
+        channels: number of channels C.
+        heads: number of heads H.
+        reduction: ratio r of each head.
+        squeeze: a name from ``SQUEEZES`` for all heads, or one a head.
+        causal: a gate for each bar, of the bars up to it, by squeezes in ``RUNNING``.
+
+    Raises:
+        ArgumentError: naming the argument that is of the wrong type or out of range.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int = 4,
+        reduction: int = 4,
+        squeeze: str | Sequence[str] = "mean",
+        *,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channels, heads = integer("channels", channels, 1), integer("heads", heads, 1)
+        names = [squeeze] * heads if isinstance(squeeze, str) else squeeze
+        if not isinstance(names, Sequence) or len(names) != heads:
+            raise ArgumentError("squeeze", squeeze, f"a name, or {heads} of them, one a head")
+        self.causal = flag("causal", causal)
+        self.squeeze = tuple(choice("squeeze", n, RUNNING if causal else SQUEEZES) for n in names)
+        self.blocks = nn.ModuleList(SEBlock(channels, reduction, name) for name in self.squeeze)
+        self.fusion = nn.Parameter(torch.zeros(heads, self.channels))
+
+    def fusion_weights(self) -> Tensor:
+        """Return how much each head counts in each channel, ``(heads, C)``; columns sum to 1."""
+        return self.fusion.softmax(0)
+
+    def head_gates(self, x: Tensor) -> Tensor:
+        """Return the gates of every head before fusion, ``(B, heads, C)``."""
+        check_window(x, self.channels, self.fusion.dtype)
+        return torch.stack([block.gates(x) for block in self.blocks], 1)  # type: ignore[operator]
+
+    def gates(self, x: Tensor) -> Tensor:
+        """Return the fused gates ``(B, C)`` of the windows ``x``: those of its newest bar."""
+        return (self.head_gates(x) * self.fusion_weights()).sum(1)
+
+    def bar_gates(self, x: Tensor) -> Tensor:
+        """Return the fused gates of every bar, ``(B, C, T)``, each from the bars up to it."""
+        check_window(x, self.channels, self.fusion.dtype)
+        if not self.causal:
+            raise ArgumentError("causal", False, "True, for gates that differ from bar to bar")
+        check_finite(x.detach().abs().amax(2))
+        parts = [
+            block.excite(RUNNING[name](x).transpose(1, 2)).sigmoid()  # type: ignore[operator]
+            for name, block in zip(self.squeeze, self.blocks, strict=True)
+        ]  # (B, T, C) each
+        return (torch.stack(parts, 2) * self.fusion_weights()).sum(2).transpose(1, 2)
+
+    def views(self, x: Tensor) -> Tensor:
+        """Return the window once a head, each times its gates: ``(B, heads, C, T)``."""
+        if self.causal:
+            raise ArgumentError("causal", True, "False: views gate old bars by the newest too")
+        return x[:, None] * self.head_gates(x)[..., None]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` ``(B, C, T)`` with each channel multiplied by its fused gate."""
+        return x * (self.bar_gates(x) if self.causal else self.gates(x)[:, :, None])
+
+    def likeness(self, x: Tensor) -> Tensor:
+        """Return the cosine of each pair of heads, in [-1, 1], over a batch ``x``.
+
+        A head says its gates less their mean over the batch; where they stand still, pairs are 1.
+        """
+        gates = self.head_gates(x)
+        if min(gates.shape[:2]) < 2:
+            raise ArgumentError("x", x, "two windows or more, in a block of two heads or more")
+        moves = (gates - gates.mean(0)).transpose(0, 1).flatten(1)  # (heads, B * C)
+        a, b = torch.triu_indices(len(moves), len(moves), offset=1)
+        still = moves.square().mean(1) <= STILL**2
+        return torch.where(still[a] | still[b], 1.0, F.cosine_similarity(moves[a], moves[b]))
+
+    def diversity(self, x: Tensor) -> Tensor:
+        """Return 1 less the mean size of `likeness`: 0 where all heads say one thing, at most 1."""
+        return 1 - self.likeness(x).abs().mean()
+
+    def penalty(self, x: Tensor) -> Tensor:
+        """Return the mean square of `likeness`, in [0, 1], to add to a loss against collapse."""
+        return self.likeness(x).square().mean()
+
+
 class CachedSE(nn.Module):
     """Recompute a block's gates every ``every`` steps, and use the kept ones in between.
 
@@ -353,7 +456,8 @@ class CachedSE(nn.Module):
 
     def __init__(self, block: nn.Module, every: int) -> None:
         super().__init__()
-        if not callable(getattr(block, "gates", None)) or hasattr(block, "time_gates"):
+        alone = callable(getattr(block, "gates", None)) and not hasattr(block, "time_gates")
+        if not alone or getattr(block, "causal", False):
             raise ArgumentError("block", block, "a block that only multiplies by gates(x)")
         self.block, self.every = block, integer("every", every, 1)
         self.reset()

@@ -2,7 +2,8 @@
 
 `draw_switch`: when is channel 0 to be trusted (chapter 04)? `draw_pictures` and `SmallNet`: more
 pixels, channels or layers (chapter 12)? `planted`: windows of four market states (chapter 15).
-`HedgeNet`: how many units cover a call (chapter 28)?
+`two_states`: how much to hold in a market of two states (chapter 27)? `HedgeNet`: how many units
+cover a call (chapter 28)?
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from scipy.special import ndtr
@@ -403,6 +405,61 @@ def planted(
     return Planted(windows, state, r[:, length:], mean, sigma, threshold)
 
 
+# ---- Two states: a bar moves by ``spread`` up or down, with equal chance, around the mean of the
+# state that was seen before it. What to hold is then known to the last digit.
+
+
+class TwoStates(NamedTuple):
+    """Candles of n bars, the state 0 or 1 (n,) known after each, and what rules the next bar."""
+
+    candles: pd.DataFrame
+    state: pd.Series
+    mean: tuple[float, float]
+    spread: float
+
+    def best(self) -> np.ndarray:
+        """Return the two positions at which the account grows fastest, without costs.
+
+        ½ log(1 + f(m + s)) + ½ log(1 + f(m − s)) is largest at f = m / (s² − m²).
+        """
+        m = np.array(self.mean)
+        return m / (self.spread**2 - m**2)
+
+
+def two_states(
+    n: int, *, seed: int | np.random.Generator, mean: tuple[float, float] = (-0.004, 0.008),
+    spread: float = 0.1, stay: float = 0.95,
+) -> TwoStates:  # fmt: skip
+    """Draw a market whose two states can be seen, each with its own mean return of the next bar.
+
+    Args:
+        n: bars of eight hours, from 2 to 250,000 (stamps end in 2262); a bar opens at the close
+            before it.
+        seed: seed or generator.
+        mean: simple return of the next bar, on average, in states 0 and 1.
+        spread: what a bar moves around it, up or down; above both means, below 1 less them.
+        stay: chance that a state lasts for one bar more.
+    """
+    n, rng = integer("n", n, 2, 250_000), generator(seed)
+    m = array("mean", mean, ndim=1)
+    if m.shape != (2,):
+        raise ArgumentError("mean", mean, "two mean returns, one a state")
+    most = float(np.abs(m).max())
+    spread = number("spread", spread, most, 1 - most, above=True)
+    leaves = rng.random(n) >= number("stay", stay, 0.0, 1.0)
+    state = np.cumsum(leaves) % 2
+    move = m[np.r_[state[0], state[:-1]]] + spread * rng.choice([-1.0, 1.0], n)
+    with np.errstate(over="ignore"):
+        close = PRICE * np.exp(np.log1p(move).cumsum())
+    if not (close.min() > 0 and np.isfinite(close).all()):
+        raise ArgumentError("n", n, "fewer bars: the price has left what a number can hold")
+    first = np.r_[PRICE, close[:-1]]
+    time = pd.date_range("2000-01-01", periods=n, freq="8h", tz="UTC", name="time")
+    columns = {"open": first, "high": np.maximum(first, close), "low": np.minimum(first, close)}
+    frame = pd.DataFrame(columns | {"close": close, "volume": 1.0}, time)
+    return TwoStates(frame, pd.Series(state, time, name="state"), (m[0], m[1]), spread)
+
+
 # ---- Hedges: a call was sold, and a net decides step by step how many units cover it. Without
 # costs the answer that varies least is known: the delta of the formula.
 
@@ -484,3 +541,42 @@ def train_hedge(
         optimizer.step()
         schedule.step()
     return net
+
+
+# ---- Two regimes at once (chapter 25): each decides about channels of its own, and shows itself
+# where one squeeze looks and another does not.
+
+REGIME_TASKS = ("alike", "apart", "sign")
+LEVEL, NEWEST = 4, 5  # the channels that show the regimes
+
+
+def draw_regimes(task: str, n: int, time: int = 16, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw windows of eight channels in which two regimes are on or off by themselves.
+
+    The first shows in the mean of channel 4, +0.8 or -0.8. While it is on, channel 0 informs, else
+    channel 1. The second chooses between channels 2 and 3 in the same way. It shows
+
+    - ``alike``: in the mean of channel 5,
+    - ``apart``: in the sign of the newest bar of channel 5 alone,
+    - ``sign``: as apart; and while the first is off, channel 0 informs turned upside down.
+
+    Channels 6 and 7 are noise. The target is the sum of the two newest bars that inform.
+
+    Returns:
+        ``X`` float32 ``(n, 8, time)``, ``y`` float32 ``(n,)`` with variance 2, and the regimes
+        bool ``(n, 2)``.
+    """
+    choice("task", task, REGIME_TASKS)
+    shape = (integer("n", n, 1), 8, integer("time", time, 2))
+    rng = torch.Generator().manual_seed(integer("seed", seed, 0))
+    x = torch.randn(shape, generator=rng)
+    on = torch.rand(n, 2, generator=rng) < 0.5
+    x[:, LEVEL] += torch.where(on[:, 0], 0.8, -0.8)[:, None]
+    if task == "alike":
+        x[:, NEWEST] += torch.where(on[:, 1], 0.8, -0.8)[:, None]
+    else:
+        on[:, 1] = x[:, NEWEST, -1] > 0
+    now = x[..., -1]
+    other = -now[:, 0] if task == "sign" else now[:, 1]
+    first = torch.where(on[:, 0], now[:, 0], other)
+    return x, first + torch.where(on[:, 1], now[:, 2], now[:, 3]), on

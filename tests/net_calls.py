@@ -32,10 +32,12 @@ from setrade import (
 )
 from setrade.models import (
     SETrader,
+    SETransformer,
     TemporalRegimes,
     TimeframeEnsemble,
     boosted,
     multitask,
+    se_transformer,
     siamese,
     timeframes,
 )
@@ -205,6 +207,10 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
         se.MultiScaleSE,
         dict(channels=C, scales=(2, 4), reduction=2, squeeze="mean"),
     ),
+    "se.MultiHeadSE": (
+        se.MultiHeadSE,
+        dict(channels=C, heads=2, reduction=2, squeeze="mean", causal=True),
+    ),
     "se.ConcurrentSE": (
         se.ConcurrentSE,
         dict(channels=C, reduction=2, squeeze="mean", combine="add"),
@@ -216,7 +222,9 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
     **{
         f"{type(net).__name__}.forward": (net, dict(x=X))
         for net in (se.SEBlock(C), se.MultiScaleSE(C, (2, 4)), se.ConcurrentSE(C),
-                    se.CBAM(C, kernel=3), TRADER, TemporalRegimes(C, 2, hidden=4))
+                    se.CBAM(C, kernel=3), TRADER, TemporalRegimes(C, 2, hidden=4),
+                    se.MultiHeadSE(C, 2), SETransformer(C, width=4, heads=2).eval(),
+                    se_transformer.DLinear(C, T))
     },
     "CachedSE.forward": (
         lambda **k: se.CachedSE(se.SEBlock(C), 2)(**k),
@@ -232,6 +240,13 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
         dict(
             channels=C, encoder="conv", squeeze="mean", gate="input", decision="softmax", hidden=4,
             reduction=2, scales=(2, 4), dropout=0.0,
+        ),
+    ),
+    "models.SETransformer": (
+        SETransformer,
+        dict(
+            channels=C, width=4, layers=1, heads=2, se_heads=2, squeeze="mean", gate="input",
+            decision="softmax", causal=False, reduction=2, dropout=0.0,
         ),
     ),
     "models.TemporalRegimes": (
@@ -319,6 +334,15 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
         efficientnet.MBConv,
         dict(c_in=8, c_out=8, expand=4, kernel=3, stride=1, drop_connect=0.1, same_padding=True),
     ),
+    "efficientnet.EfficientNetV2": (
+        efficientnet.EfficientNetV2,
+        dict(variant="mini", num_classes=3, in_channels=3,
+             drop_connect=0.2, same_padding=False),
+    ),
+    "efficientnet.FusedMBConv": (
+        efficientnet.FusedMBConv,
+        dict(c_in=8, c_out=8, expand=4, kernel=3, stride=1, drop_connect=0.1, same_padding=True),
+    ),
     "efficientnet.DropConnect": (efficientnet.DropConnect, dict(rate=0.2)),
     "efficientnet.SqueezeExcite2d": (efficientnet.SqueezeExcite2d, dict(channels=8, reduced=2)),
     "pictures.PriceTrends": (pictures.PriceTrends, dict(num_classes=2, dropout=0.5)),
@@ -363,6 +387,10 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
         dict(statistic=np.mean, first=RETURNS, second=RETURNS[::-1].copy(), seed=1, level=0.9,
              n_samples=10, block=2.0),
     ),
+    "evidence.diebold_mariano": (
+        evidence.diebold_mariano,
+        dict(first=RETURNS**2, second=np.abs(RETURNS), horizon=2, lags=3, level=0.9),
+    ),
     "evidence.resample": (
         evidence.resample,
         dict(statistic=np.mean, returns=RETURNS, seed=1, n_samples=10, block=2.0),
@@ -385,6 +413,7 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "baselines.windows": (baselines.windows, dict(channels=GATES, length=4)),
     "live.Recorded": (live.Recorded, dict(candles=BARS, history=20)),
+    "toys.draw_regimes": (toys.draw_regimes, dict(task="alike", n=4, time=8, seed=1)),
     "toys.draw_switch": (toys.draw_switch, dict(task="level", n=4, time=8, seed=1)),
     "toys.planted": (
         toys.planted,

@@ -42,6 +42,7 @@ from setrade import (
     metrics,
     options,
     orderbook,
+    panel,
     patterns,
     pictures,
     portfolio,
@@ -50,6 +51,8 @@ from setrade import (
     results,
     risk,
     signals,
+    sizing,
+    toys,
 )
 from setrade.bybit import archives
 from setrade.candles import CandleError
@@ -96,11 +99,16 @@ EXEMPT = {
     "efficientnet.same_pad": "three counts of a layer: test_efficientnet",
     "efficientnet.Stage": "a row of the paper's table",
     "efficientnet.Variant": "a row of the paper's table",
+    "efficientnet.Phase": "a record, made by progressive",
+    "efficientnet.StageV2": "a row of the paper's table",
+    "efficientnet.VariantV2": "a row of the paper's table",
     "efficientnet.WeightError": "an error",
+    "efficientnet.from_timm_v2": "takes a net's weights: test_efficientnet_v2",
     "efficientnet.from_timm": "takes a net's weights: test_efficientnet",
     "evidence.ConfidenceInterval": "a record, made by interval",
     "evidence.Detectable": "a record, made by detectable",
     "evidence.Learned": "a record, made by learned",
+    "evidence.LossDifference": "a record, made by diebold_mariano",
     "evidence.Overfitting": "a record, made by overfitting",
     "metrics.scaled": "a helper of the ratios, of checked returns",
     "metrics.spread": "a helper of the ratios, of checked returns",
@@ -114,6 +122,9 @@ EXEMPT = {
     "orderbook.Heatmap": "a record of arrays, made by heatmap",
     "orderbook.Rebuilt": "a record, made by rebuild",
     "orderbook.SyntheticBook": "a record, made by synthetic",
+    "panel.ClusteredMean": "a record, made by clustered_mean",
+    "panel.PanelFold": "a record, made by leave_out; its cells are tested in test_panel",
+    "panel.aligned": "a dictionary of candles: test_panel",
     "patterns.Drawn": "its law is tested below",
     "patterns.Found": "a record of arrays, made by find",
     "patterns.Shape": "the module's own constants",
@@ -133,6 +144,7 @@ EXEMPT = {
     "se.MeanSqueeze": "likewise",
     "se.Squeeze": "what the squeezes share",
     "toys.Planted": "a record, made by planted",
+    "toys.TwoStates": "a record, made by two_states",
     "toys.Trial": "a record, made by run_trial",
     "toys.draw_formations": "takes two numbers; 30 s a table on two cores",
     "toys.draw_pictures": "likewise",
@@ -549,6 +561,28 @@ BASE: dict[str, tuple[Any, dict[str, Any]]] = {
             after=4,
         ),
     ),
+    "panel.lead_lag": (
+        panel.lead_lag,
+        dict(first=EQUITY.diff().fillna(0.0), second=EQUITY.diff(2).fillna(0.0), max_lag=3),
+    ),
+    "panel.leave_out": (
+        panel.leave_out,
+        dict(symbols=["A", "B", "C"], n_bars=50, folds=3, start=30, gap=5, seed=1),
+    ),
+    "panel.clustered_mean": (
+        panel.clustered_mean,
+        dict(values=GAINS, clusters=np.arange(400) // 10),
+    ),
+    "panel.neighbours": (
+        panel.neighbours,
+        dict(
+            query=MODELS[9:12],
+            reference=MODELS,
+            asked=np.array([9, 10, 11]),
+            known=np.arange(400),
+            k=2,
+        ),
+    ),
     "pictures.to_input": (pictures.to_input, dict(pictures=PICTURES)),
     "pictures.volume_profile": (
         pictures.volume_profile,
@@ -577,6 +611,46 @@ BASE: dict[str, tuple[Any, dict[str, Any]]] = {
     "portfolio.run": (
         portfolio.run,
         dict(weights=SHARES, opens=SHARES * 3, closes=SHARES * 4, funding=SHARES / 1e4, equity=1.0),
+    ),
+    "sizing.kelly_binary": (sizing.kelly_binary, dict(chance=0.6, odds=1.0)),
+    "sizing.kelly": (
+        sizing.kelly,
+        dict(mean=np.array([0.01, -0.02]), variance=np.array([0.04, 0.05]), cost=0.001),
+    ),
+    "sizing.rolling_kelly": (
+        sizing.rolling_kelly,
+        dict(close=SHORT["close"], lookback=20, fraction=0.5, limit=1.0),
+    ),
+    "sizing.observations": (
+        sizing.observations,
+        dict(candles=SHORT, scales=(1, 3), halflife=9.0),
+    ),
+    "sizing.SizingEnv": (
+        sizing.SizingEnv,
+        dict(
+            candles=SHORT,
+            features=POSITION,
+            funding=FUNDING,
+            short=True,
+            rebalance=True,
+            length=20,
+        ),
+    ),
+    "sizing.SizingVectorEnv": (
+        sizing.SizingVectorEnv,
+        dict(
+            num_envs=3,
+            candles=SHORT,
+            features=POSITION,
+            funding=FUNDING,
+            short=True,
+            rebalance=True,
+            length=20,
+        ),
+    ),
+    "toys.two_states": (
+        toys.two_states,
+        dict(n=50, seed=1, mean=(-0.01, 0.02), spread=0.1, stay=0.9),
     ),
     "recurrence.embed": (recurrence.embed, dict(x=SERIES, dim=2, delay=1)),
     "recurrence.recurrence": (recurrence.recurrence, dict(x=SERIES, dim=2, delay=1, eps=0.1)),
@@ -646,6 +720,10 @@ BASE: dict[str, tuple[Any, dict[str, Any]]] = {
     "Snapshots.at": (BOOKS.at, dict(times=SHORT.index)),
     "Snapshots.join": (BOOKS.join, dict(values=BOOKS.mid(), times=SHORT.index)),
     "Snapshots.imbalance": (BOOKS.imbalance, dict(levels=3)),
+    "efficientnet.progressive": (
+        efficientnet.progressive,
+        dict(steps=8, phases=2, sides=(32, 64), dropouts=(0.1, 0.2), multiple=8),
+    ),
     "efficientnet.Scale": (efficientnet.Scale, dict(depth=1.0, width=1.0, resolution=1.0)),
     "timeframes.known_at": (
         timeframes.known_at,
@@ -1048,7 +1126,7 @@ BOUNDED = tuple(
         {"backtest", "candles", "channels", "Standardizer", "costs", "evidence", "gramian",
          "labels", "risk"},
         {"charts", "options", "orderbook", "portfolio", "Snapshots", "patterns", "pictures",
-         "recurrence", "regimes", "signals", "book_net", "multitask", "archives"},
+         "recurrence", "regimes", "signals", "sizing", "book_net", "multitask", "archives"},
     )
 )  # fmt: skip
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 
 import claims_page
 import reading
+from examples import examples
 from provenance import BOOK, CHAPTERS, PACKAGE
 
 from setrade.files import write_atomic
@@ -52,7 +54,10 @@ def api_pages() -> dict[str, str]:
     pages = {"api": "\n".join([*head, "| module | what it holds |", "|---|---|", *rows, ""])}
     for name, tree in every.items():
         options = ["   :members:", f"   :exclude-members: {', '.join(borrowed(name, tree))}"]
-        body = ["```{eval-rst}", f".. automodule:: setrade.{name}", *options, "```"]
+        shown = [repr(e) for n, e in examples().items() if n.startswith(f"setrade.{name}.")]
+        # Sphinx reads a page again when its text changes: the examples are no part of it.
+        stamp = f"% examples: {hashlib.sha256(''.join(shown).encode()).hexdigest()[:12]}"
+        body = [stamp, "", "```{eval-rst}", f".. automodule:: setrade.{name}", *options, "```"]
         pages[f"api_{name}"] = "\n".join([f"# setrade.{name}", "", *body, ""])
     return pages
 

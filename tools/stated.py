@@ -20,14 +20,14 @@ CITE = "\N{REFERENCE MARK}"
 CLOCK = re.compile(r"\d?\d:\d\d")
 STRIPPED = [  # what is no prose, and what stands for it
     (r"<!--.*?-->", ""),
-    (r"^(`{3,})\{[\w-]+\}([^\n]*)\n(.*?)^\1$", r"\2\n\3"),  # a directive: its words are prose
+    (r"^(`{3,})\{[\w:-]+\}([^\n]*)\n(.*?)^\1$", r"\2\n\3"),  # a directive: its words are prose
     (r"^```\w*\n.*?^```$", ""),  # code
     (r"^:[\w-]+:[^\n]*$", ""),  # an option of a directive
-    (r"^```(?:\{[\w-]+\})?", ""),
+    (r"^```(?:\{[\w:-]+\})?", ""),
     (r"^\([\w-]+\)=$", ""),
     (r"\*Runs\* in under \d+ s on\s+two\s+cores", ""),
     (r"\{cite:?\w*\}`[^`]*`", CITE),
-    (r"\{\w+\}`[^`]*`", "ref"),
+    (r"\{[\w:]+\}`[^`]*`", "ref"),
     (r"``[^`]*``|`[^`]*`", "code"),
     (r"\[([^\]]*)\]\([^)]*\)", r"\1"),
     (r"https?://\S+", ""),

@@ -28,7 +28,7 @@ EVERYDAY = {
 SKIPPED = re.compile(
     r"""<!--.*?-->                        # what is no use of a word
     | ^`{3}(?!\{)[^`]*?^`{3}$             # code
-    | ^[`:]{3,}\{[\w-]+\}[^\n]*$          # a directive, which has braces; its words are prose
+    | ^[`:]{3,}\{[\w:-]+\}[^\n]*$         # a directive, which has braces; its words are prose
     | ^[`:]{3,}$ | ^:[\w-]+:[^\n]*$ | ^\([\w-]+\)=$ | ^\#+\ [^\n]*$
     | \$\$.*?\$\$ | \$[^$\n]+\$
     | (?P<kept>\{term\}`[^`]*`) | \{[\w:]+\}`[^`]*` | ``[^`]+`` | `[^`]+`

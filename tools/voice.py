@@ -19,7 +19,7 @@ MEDIAN, SHARE = (14, 18), 0.10  # of the whole book: words of its middle sentenc
 DROPPED = [  # what is no prose
     (r"^:::+\{figure-md\}.*?^:::+$", ""),
     (r"^#+ [^\n]*$", ""),  # headings
-    (r"^(`{3,})\{([\w-]+)\}[^\n]*$", r"\1{\2}"),  # the title of a box
+    (r"^(`{3,})\{([\w:-]+)\}[^\n]*$", r"\1{\2}"),  # the title of a box
     (r"^\$\$(.*?)\$\$$", r"$\1$"),
     (r"\n\s*\n(?=\$)", "\n"),  # a formula on its own line goes on with the sentence before it
 ]

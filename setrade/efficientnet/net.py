@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -297,6 +298,9 @@ class EfficientNet(nn.Module):
             raise ArgumentError("x", x, allowed)
         if min(x.shape[2:]) < low or not len(x):
             raise ArgumentError("x", x, allowed)
+        like = next(self.parameters(), x).dtype
+        if x.dtype != like and not torch.is_autocast_enabled(x.device.type):
+            raise ArgumentError("x", x, f"pictures of {like}, as the weights")
 
 
 # ---- Weights from timm's names to ours.
@@ -337,13 +341,36 @@ def _rename(key: str, number: dict[tuple[int, int], int], expanded: set[tuple[in
     raise WeightError(key, "no EfficientNet has a tensor of this name")
 
 
-def _reference(weights: Mapping[str, Tensor], n_blocks: int) -> dict[str, Tensor]:
-    """Return the shapes of the variant whose stem, head and number of blocks are nearest."""
-    for name in ("conv_stem.weight", "conv_head.weight", "classifier.weight"):
+def check_tensors(state_dict: Any) -> None:
+    """Raise unless ``state_dict`` maps names to tensors, and name the first that is none."""
+    if not isinstance(state_dict, Mapping) or not all(isinstance(k, str) for k in state_dict):
+        raise ArgumentError("state_dict", state_dict, "a mapping from names to tensors")
+    for key, value in state_dict.items():
+        if not isinstance(value, Tensor):
+            raise WeightError(key, f"is of type {type(value).__name__}, wanted a tensor")
+
+
+def ends(weights: Mapping[str, Tensor]) -> tuple[torch.Size, int, int]:
+    """Return the shape of timm's stem, the channels of its head, and the classes."""
+    names = {"conv_stem.weight": 4, "conv_head.weight": 4, "classifier.weight": 2}
+    for name, axes in names.items():
         if name not in weights:
             raise WeightError(name, "is missing")
-    stem, head = weights["conv_stem.weight"].shape, weights["conv_head.weight"].shape[0]
-    classes = weights["classifier.weight"].shape[0]
+        if weights[name].ndim != axes:
+            raise WeightError(name, f"has shape {tuple(weights[name].shape)}, wanted {axes} axes")
+    stem, head, classes = (weights[name].shape for name in names)
+    return stem, head[0], classes[0]
+
+
+def ungated(name: str, value: Tensor) -> Tensor:
+    """Return a gate's 1x1 convolution as a linear layer's weight, and all else as it is."""
+    gate = ".se." in name and value.shape[2:] == (1, 1)
+    return value[:, :, 0, 0] if gate else value
+
+
+def _reference(weights: Mapping[str, Tensor], n_blocks: int) -> dict[str, Tensor]:
+    """Return the shapes of the variant whose stem, head and number of blocks are nearest."""
+    stem, head, classes = ends(weights)
     with torch.device("meta"):
         nets = [EfficientNet(v, classes, stem[1]) for v in VARIANTS]
     shapes = [dict(net.state_dict()) for net in nets]
@@ -369,6 +396,7 @@ def from_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightError: names the first tensor that is unknown, missing or of another shape.
     """
+    check_tensors(state_dict)
     places = sorted({(int(m[1]), int(m[2])) for k in state_dict if (m := BLOCK.fullmatch(k))})
     number = {place: i for i, place in enumerate(places)}
     expanded = {(int(m[1]), int(m[2])) for k in state_dict
@@ -376,8 +404,7 @@ def from_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     wanted, found = _reference(state_dict, len(places)), {}
     for key, value in state_dict.items():
         name = _rename(key, number, expanded)
-        if ".se." in name and value.ndim == 4:
-            value = value[:, :, 0, 0]
+        value = ungated(name, value)
         if name not in wanted or wanted[name].shape != value.shape:
             shape = tuple(wanted[name].shape) if name in wanted else "no such tensor"
             raise WeightError(key, f"has shape {tuple(value.shape)}, wanted {shape}")

@@ -4,6 +4,7 @@ A figure without its interval is an anecdote, the best of many tries is a biased
 that finds nothing says little until it is known what it would have found.
 """
 
+from setrade.evidence.forecasts import LossDifference, diebold_mariano
 from setrade.evidence.multiple import (
     Overfitting,
     SuperiorAbility,
@@ -38,6 +39,7 @@ __all__ = [
     "ConfidenceInterval",
     "Detectable",
     "Learned",
+    "LossDifference",
     "Overfitting",
     "SuperiorAbility",
     "block_length",
@@ -48,6 +50,7 @@ __all__ = [
     "cost_sensitivity",
     "deflated_sharpe",
     "detectable",
+    "diebold_mariano",
     "effective_tries",
     "expected_best_sharpe",
     "holm",

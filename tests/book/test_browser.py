@@ -52,10 +52,17 @@ def browser():
         chromium.close()
 
 
+@pytest.fixture(scope="module")
+def context(browser):
+    """Return a reader who has seen other pages: styles, scripts and fonts are read once."""
+    made = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def tab(browser, site):
+def tab(context, site):
     """Return a page that collects console errors, failed requests and foreign addresses."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.faults = []
     page.on("console", lambda m: m.type == "error" and page.faults.append(m.text))
@@ -71,11 +78,12 @@ def tab(browser, site):
         ),
     )
     yield page
-    context.close()
+    page.close()
 
 
 def settle(tab) -> None:
-    tab.wait_for_load_state("networkidle")
+    """Wait until all formulas are drawn."""
+    tab.wait_for_load_state("load")
     tab.evaluate("() => window.MathJax?.startup?.promise")
 
 
@@ -87,6 +95,7 @@ CUT = """[...document.querySelectorAll("article .highlight pre")]
 @pytest.mark.parametrize("name", CONTENT)
 def test_page_is_clean_rendered_and_fits_a_phone(tab, site, name):
     tab.goto(f"{site}/{name}")
+    tab.wait_for_load_state("networkidle")  # whatever a page asks for late is seen too
     settle(tab)
     assert tab.faults == []
     formulas = tab.locator("article .math").count()

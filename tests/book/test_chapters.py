@@ -14,6 +14,10 @@ from provenance import BOOK, CHAPTERS, ROOT
 
 SOURCES = sorted(CHAPTERS.glob("*.py"))
 each_chapter = pytest.mark.parametrize("source", SOURCES, ids=[s.stem for s in SOURCES])
+BOXED = [s for s in SOURCES if s.stem[0].isdigit() and not s.stem.startswith("00_primer")]
+BOX = re.compile(r"^(`{3,})\{prf:(\w+)\} \S[^\n]*\n:label: (\S+)\n(.*?)^\1$", re.M | re.S)
+PREFIXES = {"definition": "def-", "theorem": "thm-", "proposition": "prop-"}
+KINDS = ("Intuition", "Proved", "Measured here", "Open")
 SECTIONS = ("## What goes wrong", "## Summary", "## Exercises", "## Further reading")
 
 
@@ -33,7 +37,7 @@ def notebook_of(source) -> dict:
 def test_has_the_parts_of_a_chapter_in_order(source):
     text = text_of(source)
     head = text.split("\n## ")[0]
-    assert re.search(r"^\(ch-[a-z-]+\)=\n# .+", text), "starts with a label and a title"
+    assert re.search(r"^\(ch-[a-z0-9-]+\)=\n# .+", text), "starts with a label and a title"
     assert re.search(r"^\*\*[^*]+\?\*\*", head, re.M), "asks its question in bold"
     box = re.search(r"```\{admonition\} What you will do\n:class: tip\n(.*?)```", head, re.S)
     assert box, "has a box «What you will do»"
@@ -86,6 +90,39 @@ def test_exercises_are_graded_and_one_asks_for_an_evening(source):
     titles = re.findall(r"```\{exercise\} (.+)", text_of(source))
     assert [t for t in titles if not re.fullmatch(r"[^★]+ ★{1,3}", t)] == []
     assert any(t.endswith(" ★★★") for t in titles)
+
+
+@pytest.mark.parametrize("source", BOXED, ids=[s.stem for s in BOXED])
+def test_sorts_what_it_knows_by_kind_before_its_summary(source):
+    text = text_of(source)
+    title = "```{admonition} Intuition, and what is established\n:class: established\n"
+    assert text.count(title) == text.count("Intuition, and what is established") == 1
+    inside, _, rest = text.partition(title)[2].partition("\n```\n")
+    assert rest.lstrip("\n").startswith("## Summary\n"), "it stands directly before the summary"
+    named = [re.match(r"\*([\w ]+)\.\*\s", paragraph) for paragraph in inside.split("\n\n")]
+    kinds = [m.group(1) if m else "" for m in named]
+    assert kinds == [k for k in KINDS if k in kinds], f"paragraphs are, in this order, {KINDS}"
+    assert {"Intuition", "Open"} <= set(kinds)
+
+
+def test_boxes_are_labelled_once_and_by_their_kind():
+    boxes = [box for source in SOURCES for box in BOX.findall(text_of(source))]
+    begun = sum(len(re.findall(r"\{prf:(?!ref|proof)", text_of(source))) for source in SOURCES)
+    assert len(boxes) == begun, "every box has a title and then a label"
+    labels = [label for _, _, label, _ in boxes]
+    assert len(labels) == len(set(labels))
+    for _, kind, label, _ in boxes:
+        assert label.startswith(PREFIXES[kind]), f"{label} is a {kind}"
+
+
+@each_chapter
+def test_what_a_box_states_has_a_proof_or_says_where_it_is(source):
+    text = text_of(source)
+    for m in BOX.finditer(text):
+        _, kind, label, words = m.groups()
+        proved = text[m.end() :].lstrip().startswith("```{prf:proof}\n")
+        points = re.search(r"\b[Cc]ells?\b|\b[Ss]ections?\b|\{(?:ref|prf:ref|cite:\w)\}`", words)
+        assert kind == "definition" or proved or points, label
 
 
 @each_chapter

@@ -286,16 +286,17 @@ TRAINING = {
     "fit",
     "train",
     "train_hedge",
+    "optimizer.step",  # a loop of the chapter's own
 }  # methods and functions that train a net, trees or a mixture
 
 
 def trains(node: ast.AST) -> bool:
     """Return whether a piece of code calls something that trains; scaling alone does not."""
-    calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
+    calls = [ast.unparse(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)]
     return any(
-        getattr(c.func, "attr", getattr(c.func, "id", "")) in TRAINING
-        and "Standardizer" not in ast.unparse(c.func)
-        for c in calls
+        (called in TRAINING or called.rpartition(".")[2] in TRAINING)
+        and "Standardizer" not in called
+        for called in calls
     )
 
 

@@ -101,6 +101,7 @@ def test_code_holds_a_number_too(told):
         "With $x = y^{0.77} + z$ and $$ 0.78 x. $$",
         "```python\nf(0.77)\n```",
         "```{note}\n:width: 0.77\nWords.\n```",
+        "```{prf:definition} Words\n:label: def-77\nSee {prf:ref}`prop-77`.\n```",
         "See chapter 77, {ref}`a-0.77`, [there](http://x.org/0.77) and ResNet-77.",
         "## 7.7 A heading",
         "7. The seventh",
@@ -117,6 +118,9 @@ def test_a_directive_and_a_table_are_prose():
     text = "```{admonition} What 1.5 means\n:class: tip\nIt is 2.5.\n```\n\n| 3.5 | x |\n"
     assert [s.number.text for s in stated(text, 0, 0)] == ["1.5", "2.5", "3.5"]
     assert ":class:" not in plain(text)
+    box = "```{prf:theorem} Of 1.5\n:label: thm-2\n\nIt is 2.5.\n```\n\n```{prf:proof}\n3.5\n```\n"
+    assert [s.number.text for s in stated(box, 0, 0)] == ["1.5", "2.5", "3.5"]
+    assert not {"prf", "label"} & set(re.findall(r"\w+", plain(box)))
 
 
 def test_the_end_of_a_directive_is_no_beginning_of_code():

@@ -8,7 +8,7 @@ import textwrap
 import pytest
 import quiz
 from provenance import BOOK, CHAPTERS
-from test_browser import CHROMIUM, browser, settle, site, tab  # noqa: F401
+from test_browser import CHROMIUM, browser, context, settle, site, tab  # noqa: F401
 from test_site import page
 
 NAMES = sorted(p.stem for p in CHAPTERS.glob("*.py"))
@@ -146,8 +146,8 @@ def test_an_answer_is_chosen_by_keys_and_says_why(tab, site):  # noqa: F811
 @in_a_browser
 @pytest.mark.enable_socket
 def test_with_scripts_off_the_answer_is_behind_a_fold(browser, site):  # noqa: F811
-    context = browser.new_context(java_script_enabled=False)
-    silent = context.new_page()
+    without = browser.new_context(java_script_enabled=False)
+    silent = without.new_page()
     silent.goto(f"{site}/book/03_se_math.html")
     silent.locator("details.quiz > summary").first.click()
     question = silent.locator(".quiz-question").first
@@ -155,4 +155,4 @@ def test_with_scripts_off_the_answer_is_behind_a_fold(browser, site):  # noqa: F
     assert not question.get_by_text(because[:20]).last.is_visible()
     question.locator("details > summary").click()
     assert question.locator("details").get_by_text(because[:20]).is_visible()
-    context.close()
+    without.close()

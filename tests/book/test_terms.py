@@ -55,6 +55,8 @@ def book(monkeypatch):
         ("| gate |\n|---|", False),
         ("```{note}\nA gate opens.\n```", False),
         ("{term}`door`s and gates", False),
+        ("```{prf:definition} Gate\n:label: def-gate\n\nA **gate** is a number.\n```", True),
+        ("```{prf:proof}\nA gate opens.\n```", False),
     ],
 )
 def test_a_first_use(book, text, explained):
@@ -68,6 +70,7 @@ def test_a_first_use(book, text, explained):
         "$gate$ and $$\na gate\n$$",
         "```python\ngate = 1\n```",
         "```{note}\n:name: gate\nWords.\n```\nMore `code`.",
+        "```{prf:definition} A gate\n:label: def-gate\n\nSee {prf:ref}`gate`.\n```",
         "# The gate",
         "(a-gate)=",
         "See {ref}`gate`, [gate](gate.md) <!-- gate -->",

@@ -32,10 +32,16 @@ $$x = 1$$
 :label: ex-one
 Add 1.5 and 2 without a computer, and say why.
 ```
+
+```{prf:definition} Sum of many things
+:label: def-sum
+
+By {prf:ref}`prop-2` the **sum** of $a$ and $b$ is $a + b$.
+```
 """
     monkeypatch.setattr(voice.reading, "cells", lambda _: [("markdown", page), ("code", "x = 1.")])
     found = voice.sentences("any")
-    assert [voice.words(text) for text in found] == [2, 19, 10]
+    assert [voice.words(text) for text in found] == [2, 19, 10, 10]
 
 
 @pytest.mark.parametrize("counts", [[3, 9, 20, 14], [6, 7]])

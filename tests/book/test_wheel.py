@@ -101,7 +101,8 @@ def test_the_wheel_says_what_it_is(wheel):
     assert found == ["3.11", "3.12", "3.13"]
     assert about.author or about.author_email
     assert email.message_from_bytes(text)["Description-Content-Type"] == "text/markdown"
-    assert {"cpu", "gpu", "book", "test", "bench", "cluster"} == set(about.provides_extra or [])
+    extras = {"cpu", "gpu", "book", "test", "bench", "cluster", "rl"}
+    assert extras == set(about.provides_extra or [])
 
 
 def test_one_onnx_runtime_comes_by_its_extra_and_none_without(wheel):

@@ -3,8 +3,18 @@
   "use strict";
   const BOXES = "pre, table, .text_html, .output, .math, mjx-container, .move-forest, .bd-sidebar-primary, .bd-sidebar-secondary";
 
+  // What a box holds may grow when no window was turned: a font that comes late, a fold that opens.
+  const sizes = new ResizeObserver(() => reach());
+  const watched = new WeakSet();
+
+  function watch(element) {
+    if (!watched.has(element)) sizes.observe(element);
+    watched.add(element);
+  }
+
   function reach() {
     for (const box of document.querySelectorAll(BOXES)) {
+      [box, ...box.children].forEach(watch);
       const style = getComputedStyle(box);
       const scrolls = (over, inner, outer) => /auto|scroll/.test(over) && inner > outer;
       const does = scrolls(style.overflowX, box.scrollWidth, box.clientWidth) || scrolls(style.overflowY, box.scrollHeight, box.clientHeight);
