@@ -2,8 +2,8 @@
 # (ch-se-and-attention)=
 # # SE and attention
 #
-# **Attention asks which bar to look at, squeeze and excitation asks which channel: what do they gain together, and what
-# do several heads add?**
+# **Attention asks which bar to look at, squeeze and excitation asks which channel: what do they gain
+# together, and what do several heads add?**
 #
 # ```{admonition} What you will do
 # :class: tip
@@ -14,7 +14,8 @@
 # - compare forecasts of three real markets by the test of Diebold and Mariano
 # ```
 #
-# *You need* {ref}`ch-squeeze-variants` and {ref}`ch-honest-evaluation`. *Runs* in under 60 s on two cores.
+# *You need* {ref}`ch-squeeze-variants` and {ref}`ch-honest-evaluation`. *Runs* in under 60 s on two
+# cores.
 
 # %%
 import copy
@@ -40,16 +41,18 @@ EPOCHS = 20
 # %% [markdown]
 # ## 1 Attention over four bars
 #
-# A squeeze turns a window into one number a channel, and in doing so it treats all bars alike or by a rule that was fixed
-# before. **Attention** {cite:p}`vaswani2017` lets the bars themselves say which of them matter now. Each bar
-# offers a **key** (what it is) and a **value** (what it has to say), and the bar that asks has a **query** (what it is
-# looking for). A query times a key is a **score**, a {term}`softmax` turns the scores into weights that sum to 1, and the
-# answer is the mixture of the values by these weights:
+# A squeeze turns a window into one number a channel, and in doing so it treats all bars alike or by a
+# rule that was fixed before. **Attention** {cite:p}`vaswani2017` lets the bars themselves say which
+# of them matter now. Each bar offers a **key** (what it is) and a **value** (what it has to say), and
+# the bar that asks has a **query** (what it is looking for). A query times a key is a **score**, a
+# {term}`softmax` turns the scores into weights that sum to 1, and the answer is the mixture of the
+# values by these weights:
 #
 # $$a_j = \frac{e^{q k_j / \sqrt{d}}}{\sum_i e^{q k_i / \sqrt{d}}}, \qquad \text{answer} = \sum_j a_j v_j,$$
 #
-# where $d$ is how many numbers a key has. Take $d = 1$, four bars whose keys say how unusual their volume was, and a
-# query of 1, which looks for unusual volume. The values are their returns in per cent.
+# where $d$ is how many numbers a key has. Take $d = 1$, four bars whose keys say how unusual their
+# volume was, and a query of 1, which looks for unusual volume. The values are their returns in per
+# cent.
 
 # %%
 keys = np.array([0, np.log(2), 0, np.log(4)])
@@ -63,13 +66,13 @@ assert np.isclose(weights @ values, (2 - 2 + 4 + 4) / 8)
 assert values.mean() == 1.5
 
 # %% [markdown]
-# Half of the answer comes from the newest bar, because its key fits the query best. With a query of 0 all scores would be
-# equal, and the answer would be the plain mean, 1.5 per cent. So the mean squeeze is what attention does when nobody asks
-# for anything.
+# Half of the answer comes from the newest bar, because its key fits the query best. With a query of 0
+# all scores would be equal, and the answer would be the plain mean, 1.5 per cent. So the mean squeeze
+# is what attention does when nobody asks for anything.
 #
-# In a transformer every bar asks. Queries, keys and values are three linear maps of the same bars, so with $T$ bars
-# there are $T \times T$ weights. We write that for four bars of two channels, with one matrix each, and hold it
-# against torch's own layer.
+# In a transformer every bar asks. Queries, keys and values are three linear maps of the same bars, so
+# with $T$ bars there are $T \times T$ weights. We write that for four bars of two channels, with one
+# matrix each, and hold it against torch's own layer.
 
 # %%
 torch.manual_seed(0)
@@ -86,19 +89,20 @@ assert torch.allclose(by_hand, their_weights[0], atol=1e-6)
 print(by_hand.numpy().round(2))
 
 # %% [markdown]
-# Each row belongs to the bar that asks and sums to 1. The cost grows with the square of the window: twice as many
-# bars make four times as many weights.
+# Each row belongs to the bar that asks and sums to 1. The cost grows with the square of the window:
+# twice as many bars make four times as many weights.
 #
-# **Several heads** repeat this with smaller maps of their own, so that one head may look for volume while another looks for the
-# last turn. Torch's layer takes their number as its second argument, and we shall ask in section 4 what the same idea
-# does for SE.
+# **Several heads** repeat this with smaller maps of their own, so that one head may look for volume
+# while another looks for the last turn. Torch's layer takes their number as its second argument, and
+# we shall ask in section 4 what the same idea does for SE.
 #
 # ## 2 Nothing from later bars
 #
-# Row 1 of that table gives weight to bars 2, 3 and 4, which at bar 1 have not happened. That does no harm as long as
-# we only read the *newest* row, for which every bar of the window lies in the past. It does harm as soon as the net answers at every
-# bar, as it does when all bars of a window are trained at once. The cure is a {term}`causal mask`: scores of later
-# bars become $-\infty$, so that their weights are 0.
+# Row 1 of that table gives weight to bars 2, 3 and 4, which at bar 1 have not happened. That does no
+# harm as long as we only read the *newest* row, for which every bar of the window lies in the past.
+# It does harm as soon as the net answers at every bar, as it does when all bars of a window are
+# trained at once. The cure is a {term}`causal mask`: scores of later bars become $-\infty$, so that
+# their weights are 0.
 
 # %%
 mask = later_bars(4)
@@ -127,9 +131,10 @@ plt.show()
 assert by_hand[0, 1:].sum() > 0.3 and causal[0, 0] == 1
 
 # %% [markdown]
-# Whether the mask does its duty is not a matter of trust. The {term}`truncation test` of {ref}`ch-channels` computes
-# twice, once on the whole window and once on a window that ends earlier, and what is said of the bars that both have must
-# be equal. `SETransformer` is the encoder that the next section explains; with `causal=True` it can be asked after each bar.
+# Whether the mask does its duty is not a matter of trust. The {term}`truncation test` of
+# {ref}`ch-channels` computes twice, once on the whole window and once on a window that ends earlier,
+# and what is said of the bars that both have must be equal. `SETransformer` is the encoder that the
+# next section explains; with `causal=True` it can be asked after each bar.
 
 # %%
 torch.manual_seed(1)
@@ -145,11 +150,12 @@ assert torch.allclose(whole[..., -1], net(X), atol=1e-5)
 # %% [markdown]
 # ## 3 An encoder with SE inside
 #
-# One layer of a transformer's **encoder** has two branches, and what each computes is added to what came in. The first is
-# attention, which mixes *bars*. The second consists of two linear layers with a rectifier between them, applied to each bar alone,
-# which mixes *channels*. Attention can choose bars, but what it takes from a bar it takes from all its channels alike, within a head.
-# Choosing channels by the state of the whole window is what squeeze and excitation does, and so it can stand on
-# the second branch, right before the sum, as in the residual nets of the paper {cite:p}`hu2018`:
+# One layer of a transformer's **encoder** has two branches, and what each computes is added to what
+# came in. The first is attention, which mixes *bars*. The second consists of two linear layers with a
+# rectifier between them, applied to each bar alone, which mixes *channels*. Attention can choose
+# bars, but what it takes from a bar it takes from all its channels alike, within a head. Choosing
+# channels by the state of the whole window is what squeeze and excitation does, and so it can stand
+# on the second branch, right before the sum, as in the residual nets of the paper {cite:p}`hu2018`:
 #
 # $$x \leftarrow x + \text{attention}(x), \qquad x \leftarrow x + s(h) \odot h, \quad h = \text{layers}(x).$$
 #
@@ -172,10 +178,11 @@ assert torch.allclose(ours(x), peer(x), atol=1e-6)
 # %% [markdown]
 # ### A mask is not enough
 #
-# Now comes the point that is easily missed. The squeeze is a mean over *all* bars of the window. In a net that answers at
-# every bar, the gate of bar 5 would then know bar 20, through a door that the mask of attention does not close. So
-# the squeeze has to be causal as well: the gate at bar $t$ is computed from the mean of the bars up to $t$, a
-# running mean. At the newest bar both are the same, so in a net of one layer the newest bar's answer is the same.
+# Now comes the point that is easily missed. The squeeze is a mean over *all* bars of the window. In a
+# net that answers at every bar, the gate of bar 5 would then know bar 20, through a door that the
+# mask of attention does not close. So the squeeze has to be causal as well: the gate at bar $t$ is
+# computed from the mean of the bars up to $t$, a running mean. At the newest bar both are the same,
+# so in a net of one layer the newest bar's answer is the same.
 #
 # With a pencil: the channel 2, 4, 9 has the mean 5, and the running means 2, 3 and 5.
 
@@ -228,9 +235,9 @@ assert early["mask, running squeeze"] < 1e-5
 assert min(gap[20:].min() for gap in leaks.values()) > 0.1
 
 # %% [markdown]
-# The leak through the squeeze is smaller than that of a missing mask, which makes it worse, since nobody would see it in
-# a curve of losses. Only the truncation test told. `SETransformer` uses a running squeeze wherever its attention is causal, and
-# refuses to answer bar by bar where it is not:
+# The leak through the squeeze is smaller than that of a missing mask, which makes it worse, since
+# nobody would see it in a curve of losses. Only the truncation test told. `SETransformer` uses a
+# running squeeze wherever its attention is causal, and refuses to answer bar by bar where it is not:
 
 # %%
 try:
@@ -239,14 +246,16 @@ except ValueError as error:
     print("refused:", error)
 
 # %% [markdown]
-# For what follows a decision at the newest bar is enough, so no mask is needed there, and the squeeze may see the whole window.
+# For what follows a decision at the newest bar is enough, so no mask is needed there, and the squeeze
+# may see the whole window.
 #
 # ## 4 Several heads of SE
 #
-# A head of attention is one way to look at bars. A **head of SE** is one way to look at channels: a squeeze and an excitation
-# of its own, with a gate for each channel. `se.MultiHeadSE` has several. Their gates are fused by a weighted mean with learned
-# weights, so what comes out are gates again. By hand, with two heads and two channels, where the first channel weighs both heads
-# alike and the second takes three quarters of the first head:
+# A head of attention is one way to look at bars. A **head of SE** is one way to look at channels: a
+# squeeze and an excitation of its own, with a gate for each channel. `se.MultiHeadSE` has several.
+# Their gates are fused by a weighted mean with learned weights, so what comes out are gates again. By
+# hand, with two heads and two channels, where the first channel weighs both heads alike and the
+# second takes three quarters of the first head:
 
 # %%
 gates = np.array([[0.9, 0.2], [0.5, 0.6]])  # a row a head
@@ -266,16 +275,20 @@ with torch.no_grad():
 assert torch.allclose((each * block.fusion_weights()).sum(1), one)
 
 # %% [markdown]
-# Does a second head add anything? Before we train, it pays to think. If both heads squeeze alike, both see the same vector $z$, and
-# a weighted mean of two functions of $z$ is one function of $z$. One head with a wider hidden layer can learn that
-# function too. Several heads can therefore do more than one in two cases only:
+# Does a second head add anything? Before we train, it pays to think. If both heads squeeze alike,
+# both see the same vector $z$, and a weighted mean of two functions of $z$ is one function of $z$.
+# One head with a wider hidden layer can learn that function too. Several heads can therefore do more
+# than one in two cases only:
 #
-# - they **squeeze differently**, so that one head sees what another can't see (unless one squeeze can see both);
-# - their views are **not fused**: `views(x)` gives the window once a head, and what follows may *subtract* one view
-#   from another. A gate can make a channel small, but it can't turn it upside down; the difference of two views can.
+# - they **squeeze differently**, so that one head sees what another can't see (unless one squeeze can
+#   see both);
+# - their views are **not fused**: `views(x)` gives the window once a head, and what follows may
+#   *subtract* one view from another. A gate can make a channel small, but it can't turn it upside
+#   down; the difference of two views can.
 #
-# Three planted tasks hold that against reality. Each has eight channels and two regimes at once. The first regime says
-# which of the channels 0 and 1 informs, the second says which of 2 and 3. They differ in how the regimes show:
+# Three planted tasks hold that against reality. Each has eight channels and two regimes at once. The
+# first regime says which of the channels 0 and 1 informs, the second says which of 2 and 3. They
+# differ in how the regimes show:
 #
 # | task | first regime | second regime |
 # |---|---|---|
@@ -283,8 +296,8 @@ assert torch.allclose((each * block.fusion_weights()).sum(1), one)
 # | *apart* | mean of channel 4 | newest bar of channel 5 |
 # | *sign* | mean of channel 4, and channel 0 counts as it is or upside down | newest bar of channel 5 |
 #
-# The target is the sum of the two newest bars that inform, so a net of gates and one linear read-out can solve the
-# first two tasks, if its gates see the regimes.
+# The target is the sum of the two newest bars that inform, so a net of gates and one linear read-out
+# can solve the first two tasks, if its gates see the regimes.
 
 # %%
 tasks = {t: toys.draw_regimes(t, WINDOWS, seed=1) for t in toys.REGIME_TASKS}
@@ -355,9 +368,9 @@ assert abs(alone - same) < 0.05
 assert apart > same + 0.15 and apart > 0.9
 
 # %% [markdown]
-# A second head that squeezes alike brings nothing, and one that squeezes differently brings nearly all that was missing.
-# We can also see *what* each head learned. How much higher is the gate of the channel that informs in a regime than that of
-# its rival, and does this follow the regime?
+# A second head that squeezes alike brings nothing, and one that squeezes differently brings nearly
+# all that was missing. We can also see *what* each head learned. How much higher is the gate of the
+# channel that informs in a regime than that of its rival, and does this follow the regime?
 
 # %%
 x, _, on = fresh["apart"]
@@ -377,14 +390,17 @@ assert follows[0, 0] > follows[0, 1] + 0.3  # the mean sees the first regime
 assert follows[1, 1] > follows[1, 0] + 0.3  # the newest bar shows the second
 
 # %% [markdown]
-# Each head names the regime that it can see. That is the best case, and we planted it; section 6 asks whether real bars are so kind.
+# Each head names the regime that it can see. That is the best case, and we planted it; section 6 asks
+# whether real bars are so kind.
 #
 # ### How different are the heads?
 #
-# Heads that say the same thing are one head, paid for several times. So their {term}`diversity <diversity of heads>` should be measured. What a head says of a
-# window is how far its gates lie from their mean over a batch. Two heads are alike if these
-# deviations point the same way, which the cosine between them tells. Diversity is 1 less the mean size of that cosine over all
-# pairs of heads (this measure is ours), and a head that says the *opposite* counts as alike, because it knows nothing else.
+# Heads that say the same thing are one head, paid for several times. So their
+# {term}`diversity <diversity of heads>` should be measured. What a head says of a window is how far
+# its gates lie from their mean over a batch. Two heads are alike if these deviations point the same
+# way, which the cosine between them tells. Diversity is 1 less the mean size of that cosine over all
+# pairs of heads (this measure is ours), and a head that says the *opposite* counts as alike, because
+# it knows nothing else.
 
 # %%
 moves = (gates - gates.mean(0)).swapaxes(0, 1).reshape(2, -1)
@@ -398,8 +414,9 @@ assert measured > 0.4
 # %% [markdown]
 # ## 5 What several heads won where the truth is known
 #
-# One training is an anecdote, so a study repeats all of it with five seeds and fresh markets each, and adds whole transformers.
-# All gated designs have about the same number of weights, and one head is tried with each of the five squeezes.
+# One training is an anecdote, so a study repeats all of it with five seeds and fresh markets each,
+# and adds whole transformers. All gated designs have about the same number of weights, and one head
+# is tried with each of the five squeezes.
 
 # %%
 study = results.load("transformer_real")["results"]
@@ -440,13 +457,16 @@ axes[0].invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# The thinking of section 4 was right, with one surprise. Where both regimes show in means, one head is as good as two. Where they show in
-# different bars, two heads that squeeze differently explain nearly everything, and two heads of the same squeeze don't. But **one** head does as
-# well if its squeeze is the exponential one (`ewm`), because that squeeze learns a memory for each channel by itself: a long one for the channel
-# whose mean tells, a short one for the channel whose last bar tells. So several heads are one way to look differently, and not the only one. Where
-# a sign must turn, fused gates fall short, and the views come closest.
+# The thinking of section 4 was right, with one surprise. Where both regimes show in means, one head
+# is as good as two. Where they show in different bars, two heads that squeeze differently explain
+# nearly everything, and two heads of the same squeeze don't. But **one** head does as well if its
+# squeeze is the exponential one (`ewm`), because that squeeze learns a memory for each channel by
+# itself: a long one for the channel whose mean tells, a short one for the channel whose last bar
+# tells. So several heads are one way to look differently, and not the only one. Where a sign must
+# turn, fused gates fall short, and the views come closest.
 #
-# Whole transformers stand in the second task as well. Their own layers can do what gates do, so SE inside has less to add:
+# Whole transformers stand in the second task as well. Their own layers can do what gates do, so SE
+# inside has less to add:
 
 # %%
 for name in ("transformer", "transformer, SE inside", "transformer, two heads of SE"):
@@ -456,22 +476,25 @@ for name in ("transformer", "transformer, SE inside", "transformer, two heads of
     assert row["weights"] > 10 * apart[two]["weights"]
 
 # %% [markdown]
-# The plain transformer explains nearly as much as the best gates, with many times the weights, and SE inside hardly changes that:
-# attention and the rectifier in each layer already let one channel act on another. What SE asks, a transformer
-# can answer by itself, if it has enough examples.
+# The plain transformer explains nearly as much as the best gates, with many times the weights, and SE
+# inside hardly changes that: attention and the rectifier in each layer already let one channel act on
+# another. What SE asks, a transformer can answer by itself, if it has enough examples.
 #
 # ## 6 Three real markets
 #
-# Now to real bars: BTC, ETH and SOL, hourly, on Bybit. One net serves all three, with a window of 48 bars and eight channels (return, place of the
-# close, range, volume, volatility of a day and of a week, hour of the day). There are two targets, and the choice of
-# the first matters. The **volatility** of the next day can be forecast, as everybody knows; where a net does not
-# learn even that, the fault is the net's. The **return** of the next bar is what one would like to know.
+# Now to real bars: BTC, ETH and SOL, hourly, on Bybit. One net serves all three, with a window of 48
+# bars and eight channels (return, place of the close, range, volume, volatility of a day and of a
+# week, hour of the day). There are two targets, and the choice of the first matters. The
+# **volatility** of the next day can be forecast, as everybody knows; where a net does not learn even
+# that, the fault is the net's. The **return** of the next bar is what one would like to know.
 #
-# Two years are tested, 2023 and 2024. For each of them all ways are trained on everything up to half a year before it, and stop, or choose
-# their size, on that half-year. (While the study was built, versions of it had printed losses of 2024, and the target and the size of the nets
-# were changed afterwards, so 2024 is not untouched. No version had printed 2023.) Beside the transformers stand the mean, **repeating the last value**, ridge, boosted trees, `SETrader`, and **DLinear**
-# {cite:p}`zeng2023`, a single linear layer on the trend and one on the rest, whose authors asked whether transformers
-# are any good for series, and answered that their linear layers were better.
+# Two years are tested, 2023 and 2024. For each of them all ways are trained on everything up to half
+# a year before it, and stop, or choose their size, on that half-year. (While the study was built,
+# versions of it had printed losses of 2024, and the target and the size of the nets were changed
+# afterwards, so 2024 is not untouched. No version had printed 2023.) Beside the transformers stand
+# the mean, **repeating the last value**, ridge, boosted trees, `SETrader`, and **DLinear**
+# {cite:p}`zeng2023`, a single linear layer on the trend and one on the rest, whose authors asked
+# whether transformers are any good for series, and answered that their linear layers were better.
 
 # %%
 real = study["real"]
@@ -521,22 +544,25 @@ print("return:", told)
 assert sum(words[0] == "learned" for words in told.values()) == 4
 
 # %% [markdown]
-# The nets learned the volatility. Ridge, trees, `SETrader` and the transformers explain clearly more than repeating the last value, in both
-# years, on bars that none of them had seen. The transformers, with SE or without, are not the best among them, though: `SETrader`, the small
-# net of {ref}`ch-se-trader`, explains most, and ridge with three numbers a channel does about as well as they do. DLinear explains less.
-# That is no verdict on the paper, since ours forecasts one number from all channels at once, but it does show that being linear is no
-# guarantee.
+# The nets learned the volatility. Ridge, trees, `SETrader` and the transformers explain clearly more
+# than repeating the last value, in both years, on bars that none of them had seen. The transformers,
+# with SE or without, are not the best among them, though: `SETrader`, the small net of
+# {ref}`ch-se-trader`, explains most, and ridge with three numbers a channel does about as well as
+# they do. DLinear explains less. That is no verdict on the paper, since ours forecasts one number
+# from all channels at once, but it does show that being linear is no guarantee.
 #
-# Of the return nobody explains anything. For 2023 four nets passed our rule on validation, and in the tested year they were nevertheless worse
-# than a constant, so what they had found did not last. For 2024 none passed. What counts as learned has to be learned for every year, and by
-# that rule all five did **not learn** the return. Repeating the last return nearly doubles the loss, because the next return has little to do
-# with the last, and the error then has two returns in it.
+# Of the return nobody explains anything. For 2023 four nets passed our rule on validation, and in the
+# tested year they were nevertheless worse than a constant, so what they had found did not last. For
+# 2024 none passed. What counts as learned has to be learned for every year, and by that rule all five
+# did **not learn** the return. Repeating the last return nearly doubles the loss, because the next
+# return has little to do with the last, and the error then has two returns in it.
 #
 # ### Is the difference more than luck?
 #
-# Two forecasts of the same bars are compared by their losses. The {term}`Diebold–Mariano test` {cite:p}`diebold1995` takes the
-# difference of the two losses at each bar, its mean, and a standard error of that mean. With a pencil: eight
-# differences, 1 and 0 in turn, have the mean 1/2 and the variance 1/4. If they were independent, the variance of the mean would be 1/4 over 8, and the
+# Two forecasts of the same bars are compared by their losses. The {term}`Diebold–Mariano test`
+# {cite:p}`diebold1995` takes the difference of the two losses at each bar, its mean, and a standard
+# error of that mean. With a pencil: eight differences, 1 and 0 in turn, have the mean 1/2 and the
+# variance 1/4. If they were independent, the variance of the mean would be 1/4 over 8, and the
 # correction for few forecasts {cite:p}`harvey1997` makes that 8/7 times as much.
 
 # %%
@@ -549,14 +575,15 @@ assert np.isclose(told.estimate, 0.5)
 assert np.isclose(told.high - told.estimate, half, rtol=1e-3)
 
 # %% [markdown]
-# Losses are not independent. Forecasts of the next 24 hours that are made eight hours apart share most of what they
-# forecast, so their errors resemble each other, and the standard error has to count that {cite:p}`newey1987`. An
-# exercise shows what happens to those who forget it.
+# Losses are not independent. Forecasts of the next 24 hours that are made eight hours apart share
+# most of what they forecast, so their errors resemble each other, and the standard error has to count
+# that {cite:p}`newey1987`. An exercise shows what happens to those who forget it.
 #
-# The test takes the two forecasts as given, and asks what other *bars* would have said. But a net is also a matter of its *seed*, and another
-# five seeds would have given other nets. So the study adds a second variance, that of the mean difference over seeds, to the test's own. Here are
-# the differences on all three markets together, hour by hour, as a share of the second way's loss, with p-values that are corrected for all
-# comparisons.
+# The test takes the two forecasts as given, and asks what other *bars* would have said. But a net is
+# also a matter of its *seed*, and another five seeds would have given other nets. So the study adds a
+# second variance, that of the mean difference over seeds, to the test's own. Here are the differences
+# on all three markets together, hour by hour, as a share of the second way's loss, with p-values that
+# are corrected for all comparisons.
 
 # %%
 gaps = {}
@@ -616,16 +643,19 @@ assert pair["estimate"] / pair["of_bars"] > 2 and min(each) < 0 < max(each)
 assert pair["bounds"][0] > -0.03
 
 # %% [markdown]
-# The answer to the first question of this chapter stands in the left panel. SE inside the transformer cannot be told from the same
-# transformer without it, and two heads of SE cannot be told from one. The last cell shows why seeds have to be counted. For these five pairs of
-# nets the test by itself would be sure, by more than two standard errors, that SE does harm. Yet the five differences do not even agree on
-# the sign, and other seeds would have given other answers. The interval that counts both ends at three per cent of the loss on the side of a gain, so a larger gain is ruled
-# out for these bars. All ways that learned beat repeating the last value, and after the correction
-# no transformer can be told from ridge, trees, DLinear or `SETrader`.
+# The answer to the first question of this chapter stands in the left panel. SE inside the transformer
+# cannot be told from the same transformer without it, and two heads of SE cannot be told from one.
+# The last cell shows why seeds have to be counted. For these five pairs of nets the test by itself
+# would be sure, by more than two standard errors, that SE does harm. Yet the five differences do not
+# even agree on the sign, and other seeds would have given other answers. The interval that counts
+# both ends at three per cent of the loss on the side of a gain, so a larger gain is ruled out for
+# these bars. All ways that learned beat repeating the last value, and after the correction no
+# transformer can be told from ridge, trees, DLinear or `SETrader`.
 #
-# For the return there is nothing to compare, since nothing was learned. But could the net have found something there? The study planted effects of
-# known size in redrawn histories of the same bars: the volume of a bar says which way the next one leans. The size
-# is the correlation of that signal with the next return.
+# For the return there is nothing to compare, since nothing was learned. But could the net have found
+# something there? The study planted effects of known size in redrawn histories of the same bars: the
+# volume of a bar says which way the next one leans. The size is the correlation of that signal with
+# the next return.
 
 # %%
 seen = study["seen"]
@@ -636,16 +666,18 @@ assert seen["hits"]["0.2"] == 0
 
 # %% [markdown]
 # <!-- number: 0.2 from studies/transformer_real.py -->
-# It could not. Even a correlation of 0.2, an enormous effect, was missed in the first try, so the search ended there. What these nets,
-# trained on some thousand windows, do not find in returns therefore says nothing about returns. The word for the second target is **not learned**, and nothing may be
-# concluded from it, neither for SE nor against it.
+# It could not. Even a correlation of 0.2, an enormous effect, was missed in the first try, so the
+# search ended there. What these nets, trained on some thousand windows, do not find in returns
+# therefore says nothing about returns. The word for the second target is **not learned**, and nothing
+# may be concluded from it, neither for SE nor against it.
 
 # %% [markdown]
 # ## What goes wrong
 #
-# Here is a way to build four heads that is seen in real code: draw *one* head, and copy it. It even looks thrifty, and torch itself
-# copies the layer that it is given when it stacks an encoder. Let us train such a block on the task *alike*, which one head solves, and look at nothing
-# but what it explains.
+# Here is a way to build four heads that is seen in real code: draw *one* head, and copy it. It even
+# looks thrifty, and torch itself copies the layer that it is given when it stacks an encoder. Let us
+# train such a block on the task *alike*, which one head solves, and look at nothing but what it
+# explains.
 
 
 # %%
@@ -716,15 +748,18 @@ assert (pairs[:, 0] - pairs[:, 1]).abs().max() < 1e-4
 assert (apart_pairs[:, 0] - apart_pairs[:, 1]).abs().mean() > 0.02
 
 # %% [markdown]
-# What is explained looks perfect in all four cases, and so the loss tells nobody that four heads have become one. Copies start alike,
-# get the same gradient, take the same step, and stay alike for ever. The penalty, which is the mean squared cosine, does **not** help
-# them: where two heads are exactly alike, their cosine is at its largest, and the slope at a summit is zero. Heads that were drawn by themselves
-# differ from the start, and only then does the penalty have something to push. So draw each head anew, give heads different
-# squeezes where you can, and print the diversity beside the loss.
+# What is explained looks perfect in all four cases, and so the loss tells nobody that four heads have
+# become one. Copies start alike, get the same gradient, take the same step, and stay alike for ever.
+# The penalty, which is the mean squared cosine, does **not** help them: where two heads are exactly
+# alike, their cosine is at its largest, and the slope at a summit is zero. Heads that were drawn by
+# themselves differ from the start, and only then does the penalty have something to push. So draw
+# each head anew, give heads different squeezes where you can, and print the diversity beside the
+# loss.
 #
-# A second trap is near. The weights of attention and the gates of a head are easily read as *reasons*. They say what the net
-# multiplied, and {ref}`ch-attention-by-regime` showed how little of the reasons that has to be
-# {cite:p}`jain2019`. Our heads could be read because we had planted what they should find.
+# A second trap is near. The weights of attention and the gates of a head are easily read as
+# *reasons*. They say what the net multiplied, and {ref}`ch-attention-by-regime` showed how little of
+# the reasons that has to be {cite:p}`jain2019`. Our heads could be read because we had planted what
+# they should find.
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
@@ -749,28 +784,35 @@ assert (apart_pairs[:, 0] - apart_pairs[:, 1]).abs().mean() > 0.02
 #
 # - Attention mixes bars by weights that the bars themselves set: score, softmax, mixture.
 # - A causal mask hides later bars; the newest bar's answer does not need it.
-# - SE that squeezes the whole window leaks through any mask, so in a net that answers at every bar its squeeze has to run.
+# - SE that squeezes the whole window leaks through any mask, so in a net that answers at every bar
+#   its squeeze has to run.
 # - SE stands on the second branch of an encoder's layer; with gates of 1 the layer is torch's.
-# - Several heads of SE that squeeze alike add nothing; heads that squeeze differently see more than one head of most squeezes, one head that learns a memory for each channel sees as much, and views that are not fused can turn signs.
-# - The volatility of the next day can be learned; SE inside a transformer can't be told from none there, nor a transformer from ridge.
-# - A test of two forecasts asks about other bars. Five nets are five draws, and an interval that forgets it can be far too narrow.
-# - Nobody learned the return of the next hour, and an effect planted there was missed, so no comparison there means anything.
-# - Losses of overlapping forecasts resemble each other, and a test that forgets it finds differences that are not there.
+# - Several heads of SE that squeeze alike add nothing; heads that squeeze differently see more than
+#   one head of most squeezes, one head that learns a memory for each channel sees as much, and views
+#   that are not fused can turn signs.
+# - The volatility of the next day can be learned; SE inside a transformer can't be told from none
+#   there, nor a transformer from ridge.
+# - A test of two forecasts asks about other bars. Five nets are five draws, and an interval that
+#   forgets it can be far too narrow.
+# - Nobody learned the return of the next hour, and an effect planted there was missed, so no
+#   comparison there means anything.
+# - Losses of overlapping forecasts resemble each other, and a test that forgets it finds differences
+#   that are not there.
 # - Heads that are copies stay copies, and no loss shows it: measure their diversity.
 #
 # ## Exercises
 #
 # ```{exercise} Nobody asks ★
 # :label: ex-attention-zero
-# Show that attention with a query of zero is the mean squeeze, whatever the keys are. What does it become if the
-# query grows without bound?
+# Show that attention with a query of zero is the mean squeeze, whatever the keys are. What does it
+# become if the query grows without bound?
 # ```
 #
 # ```{solution-start} ex-attention-zero
 # :class: dropdown
 # ```
-# All scores are 0, their exponentials 1, and the weights $1/T$. With a growing query the largest score outgrows all
-# others, and the whole weight falls on the bar whose key fits best.
+# All scores are 0, their exponentials 1, and the weights $1/T$. With a growing query the largest
+# score outgrows all others, and the whole weight falls on the bar whose key fits best.
 
 
 # %%
@@ -790,8 +832,8 @@ assert np.isclose(answer_of(100), values[3])
 #
 # ```{exercise} A head for each regime ★★
 # :label: ex-attention-third
-# Add a third head, which squeezes by the maximum, to the two heads of section 4, and train it on the task *apart*. What
-# does it add, and what does its diversity say?
+# Add a third head, which squeezes by the maximum, to the two heads of section 4, and train it on the
+# task *apart*. What does it add, and what does its diversity say?
 # ```
 #
 # ```{solution-start} ex-attention-third
@@ -805,16 +847,18 @@ print(f"explains {explained(three, 'apart'):.2f}")
 assert abs(explained(three, "apart") - reached["two heads, mean and last"]) < 0.05
 
 # %% [markdown]
-# It adds nothing, since both regimes are seen already. Its gates differ from those of the other two, because nothing in the task tells them
-# what to be. A large diversity therefore says that heads differ, and not that they are useful.
+# It adds nothing, since both regimes are seen already. Its gates differ from those of the other two,
+# because nothing in the task tells them what to be. A large diversity therefore says that heads
+# differ, and not that they are useful.
 #
 # ```{solution-end}
 # ```
 #
 # ```{exercise} Equal forecasts ★★★
 # :label: ex-attention-size
-# Draw two series of losses of forecasts twelve bars ahead that are equally good: squares of moving sums of 12 normal numbers. Test
-# them 200 times at 5 %, once with `lags=0` and once with `horizon=12`. How often does each test find a difference?
+# Draw two series of losses of forecasts twelve bars ahead that are equally good: squares of moving
+# sums of 12 normal numbers. Test them 200 times at 5 %, once with `lags=0` and once with
+# `horizon=12`. How often does each test find a difference?
 # ```
 #
 # ```{solution-start} ex-attention-size
@@ -833,27 +877,31 @@ assert len(a) == 600
 assert found[0] > 80 and found[1] < 30
 
 # %% [markdown]
-# Without lags the test takes 600 losses that resemble their neighbours for 600 facts, and finds a difference that isn't there in
-# about half of all tries. With lags it errs about as often as it promised.
+# Without lags the test takes 600 losses that resemble their neighbours for 600 facts, and finds a
+# difference that isn't there in about half of all tries. With lags it errs about as often as it
+# promised.
 #
 # ```{solution-end}
 # ```
 #
 # ```{exercise} A market of your own ★★★
 # :label: ex-attention-own
-# Take hourly bars of your own, forecast the volatility of the next day by repeating the last one, by ridge and by `SETransformer`, and
-# compare them on a year that none has seen. Which difference has an interval without zero?
+# Take hourly bars of your own, forecast the volatility of the next day by repeating the last one, by
+# ridge and by `SETransformer`, and compare them on a year that none has seen. Which difference has an
+# interval without zero?
 # ```
 #
 # ```{solution} ex-attention-own
 # :class: dropdown
-# Use `decision="value"`, forecast the *change* against the last value, stop on half a year before the test, and train five seeds.
-# Compare the losses by `diebold_mariano` with `horizon=24`, if you forecast at every hour. If the interval of ridge less
-# transformer lies below zero, ridge is what you should use; if it holds zero, use ridge too, because it is simpler.
+# Use `decision="value"`, forecast the *change* against the last value, stop on half a year before the
+# test, and train five seeds. Compare the losses by `diebold_mariano` with `horizon=24`, if you
+# forecast at every hour. If the interval of ridge less transformer lies below zero, ridge is what you
+# should use; if it holds zero, use ridge too, because it is simpler.
 # ```
 #
 # ## Further reading
 #
-# Attention and the encoder {cite:p}`vaswani2017`; the block {cite:p}`hu2018`; linear layers that beat transformers on series
-# {cite:p}`zeng2023`; the test {cite:p}`diebold1995`, its correction for few forecasts {cite:p}`harvey1997` and the error of a mean of
-# losses that resemble their neighbours {cite:p}`newey1987`; why weights of attention are no explanation {cite:p}`jain2019`.
+# Attention and the encoder {cite:p}`vaswani2017`; the block {cite:p}`hu2018`; linear layers that beat
+# transformers on series {cite:p}`zeng2023`; the test {cite:p}`diebold1995`, its correction for few
+# forecasts {cite:p}`harvey1997` and the error of a mean of losses that resemble their neighbours
+# {cite:p}`newey1987`; why weights of attention are no explanation {cite:p}`jain2019`.

@@ -88,8 +88,8 @@ assert grows(0.38) > 0 > grows(0.40)  # the coin is good, and the account shrink
 # The curve is flat around its top and falls away to the right. Whoever stakes about twice Kelly's
 # share grows no more at all, and whoever stakes half of the account loses nearly everything, with a
 # coin that wins. So a size that is too small costs a little, and one that is too large costs the
-# account. That is why many who size by this rule, the {term}`Kelly criterion`, stake only **half Kelly**
-# {cite:p}`thorp2006`.
+# account. That is why many who size by this rule, the {term}`Kelly criterion`, stake only **half
+# Kelly** {cite:p}`thorp2006`.
 #
 # For a market with small returns of mean $\mu$ and variance $\sigma^2$ a bar, the same sum becomes
 # $g(f) \approx f\mu - f^2\sigma^2/2$ with its top at $f = \mu/\sigma^2$. If a bar of exposure costs
@@ -108,16 +108,16 @@ print(f"half Kelly keeps {growth[0] / growth[1]:.0%} of the growth")
 assert np.isclose(growth[0], 0.75 * growth[1])
 
 # %% [markdown]
-# The rule is complete if $\mu$ and $\sigma$ are known, and in a market neither is. The volatility can at
-# least be estimated, which is why **volatility targeting** {cite:p}`moreira2017` uses it alone; the
-# mean is drowned in noise. Reinforcement learning estimates neither of the two: it tries
-# sizes, and keeps what grew.
+# The rule is complete if $\mu$ and $\sigma$ are known, and in a market neither is. The volatility can
+# at least be estimated, which is why **volatility targeting** {cite:p}`moreira2017` uses it alone;
+# the mean is drowned in noise. Reinforcement learning estimates neither of the two: it tries sizes,
+# and keeps what grew.
 #
 # ## 2 The backtest as an environment
 #
 # In **reinforcement learning** an {term}`agent` acts in an
-# {term}`environment <environment of an agent>`, step by step. It
-# *observes*, it *acts*, and it is given a *reward*; then the next step begins. What maps observations to actions is its
+# {term}`environment <environment of an agent>`, step by step. It *observes*, it *acts*, and it is
+# given a *reward*; then the next step begins. What maps observations to actions is its
 # {term}`policy`. Gymnasium {cite:p}`towers2024` is the form in which environments are written, so
 # that any agent can act in any of them.
 #
@@ -188,9 +188,9 @@ for wrong in (1.5, np.nan):
 # %% [markdown]
 # ## 3 A policy gradient by hand
 #
-# A market in which the best size is known will show whether an agent learns at all. Each bar of it moves by
-# 10 % up or down, around a mean that depends on a **state**, 0 or 1, which can be seen. So a policy
-# needs two numbers, the position to hold in each state, and Kelly knows both.
+# A market in which the best size is known will show whether an agent learns at all. Each bar of it
+# moves by 10 % up or down, around a mean that depends on a **state**, 0 or 1, which can be seen. So a
+# policy needs two numbers, the position to hold in each state, and Kelly knows both.
 
 # %%
 made = two_states(BARS, seed=0, mean=(-0.004, 0.006), spread=0.1)
@@ -199,19 +199,22 @@ print("best positions", known.round(3))
 assert np.allclose(known, [-0.4, 0.6], atol=0.005)
 
 # %% [markdown]
-# How can a policy be improved without a formula for the market? It can be done by trying. Let it draw its position
-# from a normal curve around $\theta$, its present opinion, with the spread $s$. A draw that earned
-# more than usual pulls $\theta$ towards it. In a formula, this is the **policy gradient** {cite:p}`williams1992`:
+# How can a policy be improved without a formula for the market? It can be done by trying. Let it draw
+# its position from a normal curve around $\theta$, its present opinion, with the spread $s$. A draw
+# that earned more than usual pulls $\theta$ towards it. In a formula, this is the **policy gradient**
+# {cite:p}`williams1992`:
 #
 # $$\frac{\partial}{\partial\theta} \mathbb E[r] = \mathbb E\Big[(r - b)\,
 #   \frac{\partial \log \pi(a)}{\partial\theta}\Big], \qquad
 #   \frac{\partial \log \pi(a)}{\partial\theta} = \frac{a - \theta}{s^2} .$$
 #
-# Where does it come from? The mean reward is $\int r(a)\, \pi(a)\, da$, and only $\pi$ depends on $\theta$. Since
-# $\partial \pi = \pi\, \partial \log \pi$, the slope is $\int r\, \pi\, \partial \log \pi\, da$, which is the mean of
-# $r\, \partial \log \pi$. And since $\int \pi\, da$ is always 1, the mean of $\partial \log \pi$ alone is zero. So the **baseline** $b$
-# may be anything that does not depend on the action. With $\theta = 0.2$ and $s = 0.2$ the draw $a = 0.4$ has the factor
-# $0.2 / 0.04 = 5$. Had it earned 0.01 more than usual, it would add 0.05 to the gradient.
+# Where does it come from? The mean reward is $\int r(a)\, \pi(a)\, da$, and only $\pi$ depends on
+# $\theta$. Since $\partial \pi = \pi\, \partial \log \pi$, the slope is
+# $\int r\, \pi\, \partial \log \pi\, da$, which is the mean of $r\, \partial \log \pi$. And since
+# $\int \pi\, da$ is always 1, the mean of $\partial \log \pi$ alone is zero. So the **baseline** $b$
+# may be anything that does not depend on the action. With $\theta = 0.2$ and $s = 0.2$ the draw
+# $a = 0.4$ has the factor $0.2 / 0.04 = 5$. Had it earned 0.01 more than usual, it would add 0.05 to
+# the gradient.
 
 # %%
 theta, s, a = 0.2, 0.2, 0.4
@@ -219,8 +222,9 @@ assert np.isclose((a - theta) / s**2, 5)
 assert np.isclose(0.01 * (a - theta) / s**2, 0.05)
 
 # %% [markdown]
-# Does the formula hold on numbers? In state 1 the expected log growth is a plain sum over up and down, and
-# its derivative can be had by moving $\theta$ a little. Against it stand a million random draws:
+# Does the formula hold on numbers? In state 1 the expected log growth is a plain sum over up and
+# down, and its derivative can be had by moving $\theta$ a little. Against it stand a million random
+# draws:
 
 # %%
 rng = np.random.default_rng(0)
@@ -306,8 +310,8 @@ plt.show()
 
 # %% [markdown]
 # The policy was told neither mean nor variance, and found about what Kelly holds, in both signs. It
-# took a hundred updates of 65,536 draws: millions of tries on 20,000 bars, of a market that never changes and that
-# moves 10 % a bar, neither of which can be said of real bars.
+# took a hundred updates of 65,536 draws: millions of tries on 20,000 bars, of a market that never
+# changes and that moves 10 % a bar, neither of which can be said of real bars.
 #
 # ## 4 PPO in words and numbers
 #
@@ -356,8 +360,9 @@ assert np.isclose(clipped(2.0, -1.0), -2.0)
 # action that turned out *worse* after it became more probable keeps its slope, so that mistakes can
 # be undone.
 #
-# We take PPO from stable-baselines3 {cite:p}`raffin2021`, with two layers of 64 units for the policy and for the
-# baseline. It gave up nothing to be put on our environment, which passes both projects' checkers.
+# We take PPO from stable-baselines3 {cite:p}`raffin2021`, with two layers of 64 units for the policy
+# and for the baseline. It gave up nothing to be put on our environment, which passes both projects'
+# checkers.
 #
 # What does it learn where the answer is known? The study (`sizing_real.json`) trained it on a market
 # of two states like ours, with somewhat other means and with a taker's costs.
@@ -383,11 +388,13 @@ assert planted["learned"]["word"] == "learned"
 
 # %% [markdown]
 # Growth is what these positions expect, worked out from the market's known means. Every agent found
-# the sign of both positions, and in the better state most of the size. All grow faster than half Kelly, and far faster than the
-# one position that ignores the state. None grows as fast as Kelly, who knew the market.
+# the sign of both positions, and in the better state most of the size. All grow faster than half
+# Kelly, and far faster than the one position that ignores the state. None grows as fast as Kelly, who
+# knew the market.
 #
-# These agents were trained for 393,216 steps. On the real bars of the next section they get a sixth of that, because there are
-# many of them to train. So the control was run once more with as few steps:
+# These agents were trained for 393,216 steps. On the real bars of the next section they get a sixth
+# of that, because there are many of them to train. So the control was run once more with as few
+# steps:
 
 # %%
 briefly = study["briefly"]
@@ -402,17 +409,19 @@ assert briefly["learned"]["word"] == "learned"
 assert study["setting"]["longer"] == 6 * study["setting"]["steps"] == 393_216
 
 # %% [markdown]
-# After a sixth of the steps they have the signs and about half of Kelly's growth. So the agent **can** learn a size from this
-# environment, and need not be trained for long to begin. That is the control, without which a zero on real bars would mean
-# nothing. It has one limit: the seeds are three, and all saw one and the same drawn market, so the intervals are for other seeds alone.
+# After a sixth of the steps they have the signs and about half of Kelly's growth. So the agent
+# **can** learn a size from this environment, and need not be trained for long to begin. That is the
+# control, without which a zero on real bars would mean nothing. It has one limit: the seeds are
+# three, and all saw one and the same drawn market, so the intervals are for other seeds alone.
 #
 # ## 5 Real bars
 #
-# Now BTC, ETH and SOL on Bybit, in bars of eight hours, with a taker's fee, slippage and funding.
-# The agent sees moves over four scales, the volatility and the volume (`sizing.observations`) and may hold
-# from −1 to 1. It trains on the bars before, keeps the weights that grew most on validation,
-# and is tested on 2023 and on 2024. (It is trained for 65,536 steps on about 1,600 bars, and the planted market has 40,000.) Ten seeds, because in reinforcement learning the seed alone can
-# decide what looks like success {cite:p}`henderson2018`. Beside it stand sizes that need no agent.
+# Now BTC, ETH and SOL on Bybit, in bars of eight hours, with a taker's fee, slippage and funding. The
+# agent sees moves over four scales, the volatility and the volume (`sizing.observations`) and may
+# hold from −1 to 1. It trains on the bars before, keeps the weights that grew most on validation, and
+# is tested on 2023 and on 2024. (It is trained for 65,536 steps on about 1,600 bars, and the planted
+# market has 40,000.) Ten seeds, because in reinforcement learning the seed alone can decide what
+# looks like success {cite:p}`henderson2018`. Beside it stand sizes that need no agent.
 
 # %%
 rows = study["rows"]
@@ -459,11 +468,12 @@ for coin in ("btc", "eth", "sol"):
 assert rows["all"]["PPO"]["held"] < 0.2
 
 # %% [markdown]
-# The agents hold little, and on BTC and ETH they end near nothing, where whoever held nothing ended too; on
-# SOL they lost, while the coin rose. In years in which everything rises, a small position can't keep up with a long one, and two
-# such years can't tell a careful agent from one that knows nothing. Kelly's rule fared no better,
-# because the mean of the last 90 days says little about the next bar. The fixed size, the linear model and the trees
-# lost in the mean of the three: the fixed size was short, as paid before, when prices fell, and of what the trees lost costs took half.
+# The agents hold little, and on BTC and ETH they end near nothing, where whoever held nothing ended
+# too; on SOL they lost, while the coin rose. In years in which everything rises, a small position
+# can't keep up with a long one, and two such years can't tell a careful agent from one that knows
+# nothing. Kelly's rule fared no better, because the mean of the last 90 days says little about the
+# next bar. The fixed size, the linear model and the trees lost in the mean of the three: the fixed
+# size was short, as paid before, when prices fell, and of what the trees lost costs took half.
 #
 # <!-- number: 90 from studies/sizing_real.py -->
 #
@@ -491,9 +501,10 @@ for key, name in (("learned", "over all folds"), ("chance", "in random order")):
     assert whole["word"] == "not learned" and whole["gain"] < 0
 
 # %% [markdown]
-# One fold of six passes the rule, by a gain of a few per cent a year. But the question is whether *this agent* learns from such bars, and
-# for that the gains of all folds are averaged seed by seed: the mean lies below zero, so that holding the better constant position would
-# have earned more. By our rule the agent did **not learn**. On shuffled bars, with three seeds, it looks much the same.
+# One fold of six passes the rule, by a gain of a few per cent a year. But the question is whether
+# *this agent* learns from such bars, and for that the gains of all folds are averaged seed by seed:
+# the mean lies below zero, so that holding the better constant position would have earned more. By
+# our rule the agent did **not learn**. On shuffled bars, with three seeds, it looks much the same.
 #
 # Could such agents have found anything here? The study plants an effect in redrawn bars of BTC: high
 # volume foretells a rise of the next bar, and low volume a fall, with a correlation of known size.
@@ -506,11 +517,12 @@ for size in sorted(seen["runs"], key=float):
 assert seen["size"] == 0.2 and seen["grew"]["0.2"]["growth"] > 1
 
 # %% [markdown]
-# A correlation of 0.2 is found in four of five tries. It lets the agent's account more than double in a year, far more than
-# anybody should expect. Half of it is missed. So the verdict on real bars is **not learned**, and what the agent held there says nothing about
-# sizing. Too few bars, too few steps, or nothing there to be found would all look like this, and the study cannot tell them apart. That a rule of one line
-# did better in two rising years is no proof either, since after the correction for all rows the difference
-# isn't clear of luck.
+# A correlation of 0.2 is found in four of five tries. It lets the agent's account more than double in
+# a year, far more than anybody should expect. Half of it is missed. So the verdict on real bars is
+# **not learned**, and what the agent held there says nothing about sizing. Too few bars, too few
+# steps, or nothing there to be found would all look like this, and the study cannot tell them apart.
+# That a rule of one line did better in two rising years is no proof either, since after the
+# correction for all rows the difference isn't clear of luck.
 
 # %% [markdown]
 # ## What goes wrong
@@ -615,21 +627,22 @@ assert seen["cash"][0] > 1.015 and seen["cash"][1] < 0.995
 assert seen["cash"][2] > 0.65 and seen["equity"][1] > 0.995
 
 # %% [markdown]
-# The first agent found out how its reward is made. It opens positions, closes some that win, and **never
-# closes one that loses**. Most of its closed trades win, the realised profit is positive, and the account
-# loses money, as each round trip costs. It needed no bug for that, and did exactly what it was
-# paid for, which is called {term}`reward hacking` {cite:p}`amodei2016`. People who are paid by realised profit do the
-# same. The mended reward marks open positions to market, and the agent that is paid by it does the one
-# right thing in a market that sinks: it stays out.
+# The first agent found out how its reward is made. It opens positions, closes some that win, and
+# **never closes one that loses**. Most of its closed trades win, the realised profit is positive, and
+# the account loses money, as each round trip costs. It needed no bug for that, and did exactly what
+# it was paid for, which is called {term}`reward hacking` {cite:p}`amodei2016`. People who are paid by
+# realised profit do the same. The mended reward marks open positions to market, and the agent that is
+# paid by it does the one right thing in a market that sinks: it stays out.
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
 # *Intuition.* An agent is pictured as somebody who tries, is paid, and tries again. It helps to
 # remember that it raises what is paid, and knows nothing of what was meant.
 #
-# *Proved.* Where returns are small, the formula for growth is a parabola, whose top is Kelly's size and which
-# is back at zero at twice that size. The slope of the expected reward is the mean of the reward times the
-# slope of the logarithm of the policy, and a baseline changes nothing in it, as section 3 derives.
+# *Proved.* Where returns are small, the formula for growth is a parabola, whose top is Kelly's size
+# and which is back at zero at twice that size. The slope of the expected reward is the mean of the
+# reward times the slope of the logarithm of the policy, and a baseline changes nothing in it, as
+# section 3 derives.
 #
 # *Measured here.* On planted markets of two states agents found the signs and much of the best sizes.
 # On three perpetuals they did not learn, and that volatility targeting did better in two years
@@ -646,8 +659,8 @@ assert seen["cash"][2] > 0.65 and seen["equity"][1] > 0.995
 # - An environment made of the backtest's own steps pays an agent what the backtest would have paid.
 # - A policy gradient weighs each try by what it earned beyond a baseline. It needs no formula for the
 #   market, and very many draws.
-# - PPO uses each draw several times and stops where a good action has become a fifth more probable, or a
-#   bad one a fifth less.
+# - PPO uses each draw several times and stops where a good action has become a fifth more probable,
+#   or a bad one a fifth less.
 # - On planted markets the agents find the known sizes, or a part of them. On three perpetuals they
 #   did not learn, and nothing says that they beat volatility targeting.
 # - Agents that differ in their seed alone hold different sizes even where the best is known, so one
@@ -665,8 +678,8 @@ assert seen["cash"][2] > 0.65 and seen["equity"][1] > 0.995
 # ```{solution-start} ex-sizing-odds
 # :class: dropdown
 # ```
-# $f = \frac13 - \frac23 / 4 = \frac16$. If it paid twice, $f = \frac13 - \frac23/2 = 0$: the bet is fair, and a fair
-# bet is left alone.
+# $f = \frac13 - \frac23 / 4 = \frac16$. If it paid twice, $f = \frac13 - \frac23/2 = 0$: the bet is
+# fair, and a fair bet is left alone.
 
 # %%
 assert np.isclose(sizing.kelly_binary(1 / 3, 4.0), 1 / 6)
@@ -678,15 +691,16 @@ assert np.isclose(sizing.kelly_binary(1 / 3, 2.0), 0)
 #
 # ```{exercise} A better baseline ★★
 # :label: ex-sizing-baseline
-# Our orders don't move the price, so what the policy's *mean* position would have earned on the same bar does
-# not depend on the action either. Use it as the baseline at $\theta = 0.6$, and compare how the estimates scatter.
+# Our orders don't move the price, so what the policy's *mean* position would have earned on the same
+# bar does not depend on the action either. Use it as the baseline at $\theta = 0.6$, and compare how
+# the estimates scatter.
 # ```
 #
 # ```{solution-start} ex-sizing-baseline
 # :class: dropdown
 # ```
-# The luck of the bar now cancels. The estimates scatter about half as much, so that a quarter of the draws is
-# enough.
+# The luck of the bar now cancels. The estimates scatter about half as much, so that a quarter of the
+# draws is enough.
 
 # %%
 reward = np.log1p((0.6 + 0.2 * z) * moves)
@@ -702,8 +716,8 @@ assert abs(same_bar.mean() - plainly.mean()) < 0.001
 #
 # ```{exercise} What costs do to the best sizes ★★★
 # :label: ex-sizing-costs
-# With a fee of 1 % a side, which pair of positions grows fastest in the market of section 3? Search a grid by
-# `backtest.run`, and say why both move as they do.
+# With a fee of 1 % a side, which pair of positions grows fastest in the market of section 3? Search a
+# grid by `backtest.run`, and say why both move as they do.
 # ```
 #
 # ```{solution-start} ex-sizing-costs
@@ -730,29 +744,32 @@ for costs in (FREE, dear):
 assert np.ptp(best[dear]) < np.ptp(best[FREE])
 
 # %% [markdown]
-# Each change of state trades the distance between the two positions, so that costs pull them together. A position
-# that is kept costs little, which is why they don't both go to zero.
+# Each change of state trades the distance between the two positions, so that costs pull them
+# together. A position that is kept costs little, which is why they don't both go to zero.
 #
 # ```{solution-end}
 # ```
 #
 # ```{exercise} An agent on bars of your own ★★★
 # :label: ex-sizing-own
-# Put `sizing.SizingEnv` on bars of your own, and train PPO from stable-baselines3 with five seeds on the first
-# two thirds. Then shuffle these bars and train again. What do you look at before you look at the test?
+# Put `sizing.SizingEnv` on bars of your own, and train PPO from stable-baselines3 with five seeds on
+# the first two thirds. Then shuffle these bars and train again. What do you look at before you look
+# at the test?
 # ```
 #
 # ```{solution} ex-sizing-own
 # :class: dropdown
-# At the gain on validation over the best constant position, beside its scatter over seeds and beside the gain on shuffled
-# bars. If it doesn't stand out from both, the agent hasn't learned, and whatever the test says is luck. If it does, hold
-# the test against volatility targeting on the same bars, by an interval of the paired difference with all costs; and look
-# at the positions, since an agent that is always long is not an agent.
+# At the gain on validation over the best constant position, beside its scatter over seeds and beside
+# the gain on shuffled bars. If it doesn't stand out from both, the agent hasn't learned, and whatever
+# the test says is luck. If it does, hold the test against volatility targeting on the same bars, by
+# an interval of the paired difference with all costs; and look at the positions, since an agent that
+# is always long is not an agent.
 # ```
 #
 # ## Further reading
 #
-# The size of a bet {cite:p}`kelly1956,thorp2006`; volatility as the only forecast {cite:p}`moreira2017`; a policy
-# that learns to trade from its own figure of merit {cite:p}`moody2001`; the score function
-# {cite:p}`williams1992` and PPO {cite:p}`schulman2017`; the tools {cite:p}`towers2024,raffin2021`; why seeds
-# must be counted {cite:p}`henderson2018`; and rewards that are taken at their word {cite:p}`amodei2016`.
+# The size of a bet {cite:p}`kelly1956,thorp2006`; volatility as the only forecast
+# {cite:p}`moreira2017`; a policy that learns to trade from its own figure of merit
+# {cite:p}`moody2001`; the score function {cite:p}`williams1992` and PPO {cite:p}`schulman2017`; the
+# tools {cite:p}`towers2024,raffin2021`; why seeds must be counted {cite:p}`henderson2018`; and
+# rewards that are taken at their word {cite:p}`amodei2016`.

@@ -40,9 +40,9 @@ STALE = 0.2  # chance a minute that a sleepy coin trades
 # %% [markdown]
 # ## 1 Three coins with a pencil
 #
-# A **panel** ({term}`panel data`) is a table with one row a bar and one column a coin. Deep learning wants many
-# examples, and a market offers few, so it is tempting to put all coins together: a hundred coins
-# for a year seem to be a hundred years. Whether they are depends on how much one coin knows of
+# A **panel** ({term}`panel data`) is a table with one row a bar and one column a coin. Deep learning
+# wants many examples, and a market offers few, so it is tempting to put all coins together: a hundred
+# coins for a year seem to be a hundred years. Whether they are depends on how much one coin knows of
 # another, and we can see that on paper first.
 #
 # Let the whole market move by $f = \pm 2$ and each coin by $e_i = \pm 1$ besides, all signs
@@ -280,10 +280,10 @@ assert inside["clustered"] > 270 and inside["independent"] < 140
 #
 # ## 4 A hundred coins: the table
 #
-# Before we read what nets found on real coins, we look at a panel in which **nothing can be found**. Its
-# returns are drawn anew at each hour, a common part and an own part, so no window says anything about the
-# next move. The forecaster is the simplest one that learns by heart: it looks for the most similar
-# window among all it was trained on, and answers with the move that followed there.
+# Before we read what nets found on real coins, we look at a panel in which **nothing can be found**.
+# Its returns are drawn anew at each hour, a common part and an own part, so no window says anything
+# about the next move. The forecaster is the simplest one that learns by heart: it looks for the most
+# similar window among all it was trained on, and answers with the move that followed there.
 
 # %%
 rng = np.random.default_rng(4)
@@ -382,16 +382,19 @@ assert tree["seen coins, seen time"]["mean"] > tree[order[1]]["mean"] + 0.03
 assert abs(tree[order[3]]["mean"] - net[order[3]]["mean"]) < 0.015
 
 # %% [markdown]
-# The first row is what we hoped for. In new time the net explains a third of the variance (of all times together), and it does so
-# for coins that it never saw just as well as for those it was trained on. How wild a coin will be depends
-# on how wild it has been, and that rule is the same for all. What it took to find it is less exciting: ridge
-# regression on twelve numbers of the same window explains as much, and the interval of the difference holds
-# zero. (The plain ways are fitted on all of the seen time, while the nets leave out its last weeks to know when to stop.) A ridge of its own for each coin comes out no better, so here sharing costs nothing.
+# The first row is what we hoped for. In new time the net explains a third of the variance (of all
+# times together), and it does so for coins that it never saw just as well as for those it was trained
+# on. How wild a coin will be depends on how wild it has been, and that rule is the same for all. What
+# it took to find it is less exciting: ridge regression on twelve numbers of the same window explains
+# as much, and the interval of the difference holds zero. (The plain ways are fitted on all of the
+# seen time, while the nets leave out its last weeks to know when to stop.) A ridge of its own for
+# each coin comes out no better, so here sharing costs nothing.
 #
-# Trees show what learning by heart looks like. On their own examples they explain clearly more than on new coins of the
-# same time, and in new time nothing of it is left. And one more thing can be read from the last row, which learns nothing at
-# all: "as wild as the last day" explains less in new time as well. So most of the fall from seen to new time is
-# due to the months, not to the nets. Without that row we would have called it overfitting.
+# Trees show what learning by heart looks like. On their own examples they explain clearly more than
+# on new coins of the same time, and in new time nothing of it is left. And one more thing can be read
+# from the last row, which learns nothing at all: "as wild as the last day" explains less in new time
+# as well. So most of the fall from seen to new time is due to the months, not to the nets. Without
+# that row we would have called it overfitting.
 #
 # ### And a vector a coin?
 
@@ -411,10 +414,11 @@ learned_by_heart = gap["volatility, own vector less volatility"][order[0]]
 assert learned_by_heart["interval"][0] > 0 and 0.003 < learned_by_heart["mean"] < 0.01
 
 # %% [markdown]
-# The vectors help on the examples they were trained on, by about half a percentage point. In new time nothing of that can be
-# told from zero, be the coin known or not. Since the window shows how wild a coin is, a name adds nothing. And for new coins the mean of
-# the others' vectors does as well as zeros, because there is little to lose: the cost that section 2 planted is a cost only
-# where coins are of different kinds.
+# The vectors help on the examples they were trained on, by about half a percentage point. In new time
+# nothing of that can be told from zero, be the coin known or not. Since the window shows how wild a
+# coin is, a name adds nothing. And for new coins the mean of the others' vectors does as well as
+# zeros, because there is little to lose: the cost that section 2 planted is a cost only where coins
+# are of different kinds.
 #
 # ### Which way?
 
@@ -464,22 +468,23 @@ assert np.mean(gains["stopped by time"]) < 0 < min(gains["planted"])
 assert max(cells["nets"]["way, stopped by time"]["epoch"]) <= 2
 
 # %% [markdown]
-# The nearest window is right in more than two thirds of the cases, on coins that it never saw, and the trees
-# and the net that was stopped by coins find several per cent, too. All of that is gone in new time. It is the
-# planted picture again: they know the hours.
+# The nearest window is right in more than two thirds of the cases, on coins that it never saw, and
+# the trees and the net that was stopped by coins find several per cent, too. All of that is gone in
+# new time. It is the planted picture again: they know the hours.
 #
-# Where the net's training is stopped by *other coins of the same hours*, it trains to the last epoch, since the
-# validation loss falls and falls. Stopped by *later* bars it gives up after one or two epochs, with a
-# loss no better than the class shares'. By our rule that net has **not learned**, and says nothing. The few per cent that it and the
-# logistic regression show in seen time were not there in new time.
+# Where the net's training is stopped by *other coins of the same hours*, it trains to the last epoch,
+# since the validation loss falls and falls. Stopped by *later* bars it gives up after one or two
+# epochs, with a loss no better than the class shares'. By our rule that net has **not learned**, and
+# says nothing. The few per cent that it and the logistic regression show in seen time were not there
+# in new time.
 #
-# The last row is the control. A sign that shifts the next move by 0.15 of its volatility was planted in these
-# bars, and the same net finds it: the interval in new time lies above zero.
+# The last row is the control. A sign that shifts the next move by 0.15 of its volatility was planted
+# in these bars, and the same net finds it: the interval in new time lies above zero.
 # <!-- number: 0.15 from studies/cross_market.py -->
 
-# What did those who knew the hours know? For each forecast we ask two questions. Does it have the sign of the **market**,
-# the mean move of the other coins? And does it have the sign of the coin's **own** part, what it moves beyond the
-# median coin?
+# What did those who knew the hours know? For each forecast we ask two questions. Does it have the
+# sign of the **market**, the mean move of the other coins? And does it have the sign of the coin's
+# **own** part, what it moves beyond the median coin?
 
 # %%
 for name in ("trees", "nearest window", "logistic", "way, stopped by coins"):
@@ -499,9 +504,9 @@ print(f"own part, new coins, new time: least p after Holm {p.min():.2f}")
 assert {x["weeks"] for x in each} == {10} and p.min() > 0.05
 
 # %% [markdown]
-# What the nearest window knows of new coins in seen time is the market, nearly all of it. Of the coins' *own* parts
-# something may be left in new time, by the intervals two per cent at most. Corrected for five forecasters it can't be told
-# from zero, and whether it would pay was not asked.
+# What the nearest window knows of new coins in seen time is the market, nearly all of it. Of the
+# coins' *own* parts something may be left in new time, by the intervals two per cent at most.
+# Corrected for five forecasters it can't be told from zero, and whether it would pay was not asked.
 # <!-- number: two per cent from book/results/cross_market.json -->
 
 # %%
@@ -514,9 +519,9 @@ assert 10 < shown["design_effect"]["day"] < 60 and 4 < half / shown["naive"] < 8
 print(f"{shown['n']:,} examples, {shown['weeks']} weeks")
 
 # %% [markdown]
-# Coins of one hour count for so few that 26,476 examples are worth about a thousand, and the ten weeks of new time
-# decide. The interval by weeks is about six times as wide as the naive one. With these months, an edge in the way has to be
-# several per cent before the study sees it.
+# Coins of one hour count for so few that 26,476 examples are worth about a thousand, and the ten
+# weeks of new time decide. The interval by weeks is about six times as wide as the naive one. With
+# these months, an edge in the way has to be several per cent before the study sees it.
 #
 # ## 5 Lead and lag
 #
@@ -536,14 +541,14 @@ print(found.round(2).to_dict())
 assert np.isclose(found[1], by_hand) and by_hand == 7 / 8
 
 # %% [markdown]
-# The function refuses series whose stamps differ, and `panel.aligned` brings candles of several coins to
-# the bars that all of them have. Neither can know what a stamp *means*, to which we return below.
+# The function refuses series whose stamps differ, and `panel.aligned` brings candles of several coins
+# to the bars that all of them have. Neither can know what a stamp *means*, to which we return below.
 #
-# Coins that are traded rarely have a trap of their own, even with perfect stamps. If nobody trades a coin in
-# the last minutes of a bar, its close is a price of some minutes ago. It then learns the market's move one
-# bar late, and seems to be led, though nobody could have bought at that close. In the literature this is
-# **non-synchronous trading** {cite:p}`lo1990`, and the loss of correlation in short bars is the
-# **{term}`Epps effect`** {cite:p}`epps1979`.
+# Coins that are traded rarely have a trap of their own, even with perfect stamps. If nobody trades a
+# coin in the last minutes of a bar, its close is a price of some minutes ago. It then learns the
+# market's move one bar late, and seems to be led, though nobody could have bought at that close. In
+# the literature this is **non-synchronous trading** {cite:p}`lo1990`, and the loss of correlation in
+# short bars is the **{term}`Epps effect`** {cite:p}`epps1979`.
 
 # %%
 rng = np.random.default_rng(5)
@@ -581,9 +586,10 @@ assert lags[60][0] > 0.7 > 0.3 > lags[1][0]
 assert lags[1][1] > 0.1 and lags[60][1] < 0.1
 
 # %% [markdown]
-# Nothing leads here. The longer the bar, the less the stale minutes weigh, so the true correlation of 0.8 comes
-# back and the "lead" fades away. BTC, ETH and SOL trade many times a minute, so this is no trap for them. What do a
-# year of their 15-minute bars on Bybit say, at up to 16 bars in both directions?
+# Nothing leads here. The longer the bar, the less the stale minutes weigh, so the true correlation of
+# 0.8 comes back and the "lead" fades away. BTC, ETH and SOL trade many times a minute, so this is no
+# trap for them. What do a year of their 15-minute bars on Bybit say, at up to 16 bars in both
+# directions?
 
 # %%
 lead = study["lead"]
@@ -614,15 +620,16 @@ print("planted leads found, of 20:", lead["detectable"])
 assert lead["detectable"]["0.04"] >= 16 > lead["detectable"]["0.03"]
 
 # %% [markdown]
-# At lag 0 they correlate strongly, and at every other lag nothing can be told from zero once all tests are counted.
-# Could the study have seen a lead? One of 0.04 was found in at least 16 of 20 tries, and one of 0.03
-# was not. It was planted between BTC, whose sign was redrawn each day so that no lead was left, and SOL at the same hours: markets that
-# are wild at the same time have wide errors, and to plant in calm ones would have been too kind. A lead of 0.04 would explain less than
+# At lag 0 they correlate strongly, and at every other lag nothing can be told from zero once all
+# tests are counted. Could the study have seen a lead? One of 0.04 was found in at least 16 of 20
+# tries, and one of 0.03 was not. It was planted between BTC, whose sign was redrawn each day so that
+# no lead was left, and SOL at the same hours: markets that are wild at the same time have wide
+# errors, and to plant in calm ones would have been too kind. A lead of 0.04 would explain less than
 # two thousandths of a bar's variance.
 #
-# These intervals are honest about time, since they sum the products within each day first, as in section 3.
-# The best of the 96 could be played, to see what it is worth: hold the second coin by the sign of the first, so
-# many bars before.
+# These intervals are honest about time, since they sum the products within each day first, as in
+# section 3. The best of the 96 could be played, to see what it is worth: hold the second coin by the
+# sign of the first, so many bars before.
 
 # %%
 played = lead["best"]["rule"]
@@ -633,13 +640,13 @@ assert played["gross"] < 1.5 and played["net"] < -10
 # %% [markdown]
 # ## 6 Searching other markets
 #
-# {ref}`ch-many-heads` trained a {term}`Siamese net`, whose distance says how alike two windows are. With it
-# one can search: which windows of *other* coins looked like bitcoin's last day, and what happened after them?
-# If they were followed by the same move more often than windows at random are, patterns recur across
-# markets.
+# {ref}`ch-many-heads` trained a {term}`Siamese net`, whose distance says how alike two windows are.
+# With it one can search: which windows of *other* coins looked like bitcoin's last day, and what
+# happened after them? If they were followed by the same move more often than windows at random are,
+# patterns recur across markets.
 #
-# Each neighbour brings its outcome, so the outcome must have been known when we asked. A window that ends at
-# hour 20 and foretells 8 hours is known at hour 28:
+# Each neighbour brings its outcome, so the outcome must have been known when we asked. A window that
+# ends at hour 20 and foretells 8 hours is known at hour 28:
 
 # %%
 reference = np.array([[0.0], [5.0], [2.0], [1.0]])  # windows of one number
@@ -681,8 +688,9 @@ print(f"planted shapes: {with_shape:.0%} of neighbours agree")
 assert with_shape > 0.65
 
 # %% [markdown]
-# The planted pattern is found. Now we drop it again and search the panel in which nothing recurs, once with the
-# outcomes that were known, and once the way it is easily done: each neighbour only has to *end* by now.
+# The planted pattern is found. Now we drop it again and search the panel in which nothing recurs,
+# once with the outcomes that were known, and once the way it is easily done: each neighbour only has
+# to *end* by now.
 
 # %%
 plain = windows / windows.std(-1, keepdims=True)
@@ -692,14 +700,14 @@ print(f"nothing planted: known outcomes {honest:.0%}, same hours allowed {hasty:
 assert 0.38 < honest < 0.62 and hasty > honest + 0.1
 
 # %% [markdown]
-# The second search finds other coins *of the same hours*, which move with bitcoin by the common factor. Nobody
-# could have used it, because their outcomes lie in the future, as bitcoin's own does. It is the trap of section 4
-# in other clothes.
+# The second search finds other coins *of the same hours*, which move with bitcoin by the common
+# factor. Nobody could have used it, because their outcomes lie in the future, as bitcoin's own does.
+# It is the trap of section 4 in other clothes.
 #
-# The study searches ten real coins by the shape of their last day and by a small Siamese net, for which windows
-# are alike if like moves followed, and which was trained on pairs from before July. The queries are bitcoin's
-# from July on. Chance is what remains when bitcoin's outcomes are turned against the queries by a week or more,
-# in every way there is.
+# The study searches ten real coins by the shape of their last day and by a small Siamese net, for
+# which windows are alike if like moves followed, and which was trained on pairs from before July. The
+# queries are bitcoin's from July on. Chance is what remains when bitcoin's outcomes are turned
+# against the queries by a week or more, in every way there is.
 
 # %%
 searched = study["patterns"]
@@ -728,17 +736,19 @@ assert study["claims"]["learned_planted"]["low"] > 0
 assert study["claims"]["learned_real"]["high"] < 0
 
 # %% [markdown]
-# The planted pattern is found by both. On real bars neither finds more than chance, as long as neighbours' outcomes had to be
-# known. The net did **not learn** there: on later pairs it does worse than one distance for all. So its row says nothing, and the
-# search by shape is undecided, since its interval holds one half and reaches several per cent to both sides. If
-# other coins of the same hours may answer, the agreement by shape jumps to seven of ten, and seven of ten of
-# its neighbours are then from the query's own hours. Chance does not help against it, since the turned outcomes destroy the common factor as
-# well: the permutation says that something is there, and it is right, but it is nothing that could have been known.
+# The planted pattern is found by both. On real bars neither finds more than chance, as long as
+# neighbours' outcomes had to be known. The net did **not learn** there: on later pairs it does worse
+# than one distance for all. So its row says nothing, and the search by shape is undecided, since its
+# interval holds one half and reaches several per cent to both sides. If other coins of the same hours
+# may answer, the agreement by shape jumps to seven of ten, and seven of ten of its neighbours are
+# then from the query's own hours. Chance does not help against it, since the turned outcomes destroy
+# the common factor as well: the permutation says that something is there, and it is right, but it is
+# nothing that could have been known.
 #
 # ## What goes wrong
 #
-# Here is a strategy on a year of 15-minute bars of two of the world's most liquid markets. It buys SOL after BTC
-# rose in the bar before, and sells it after BTC fell.
+# Here is a strategy on a year of 15-minute bars of two of the world's most liquid markets. It buys
+# SOL after BTC rose in the bar before, and sells it after BTC fell.
 
 # %%
 trap = lead["trap"]
@@ -747,14 +757,14 @@ print({int(k): round(v, 2) for k, v in trap["correlations"].items()})
 assert trap["rule"]["net"] > 50
 
 # %% [markdown]
-# A fund that earns a {term}`Sharpe ratio` of 2 is admired. This one pays all costs on each bar and still has one
-# of more than 50. What happened is that BTC's file stamps each bar with its *open*, as this book does, and SOL's
-# stamps it with its *close*, as many exchanges and vendors do. Both have bars at 12:15, the indexes are equal,
-# no check complains. But BTC's bar of 12:15 is the quarter of an hour *after* 12:15, and SOL's the one before.
-# "SOL one bar later" is SOL at the same time.
+# A fund that earns a {term}`Sharpe ratio` of 2 is admired. This one pays all costs on each bar and
+# still has one of more than 50. What happened is that BTC's file stamps each bar with its *open*, as
+# this book does, and SOL's stamps it with its *close*, as many exchanges and vendors do. Both have
+# bars at 12:15, the indexes are equal, no check complains. But BTC's bar of 12:15 is the quarter of
+# an hour *after* 12:15, and SOL's the one before. "SOL one bar later" is SOL at the same time.
 #
-# We can build it with the bars that come with this book and a second coin that follows BTC at once, with noise
-# of its own:
+# We can build it with the bars that come with this book and a second coin that follows BTC at once,
+# with noise of its own:
 
 # %%
 btc = candles.sample()
@@ -802,9 +812,10 @@ assert peaks["aligned"].idxmax() == 0 and peaks["stamped by close"].idxmax() == 
 assert abs(peaks["stamped by close"][0]) < 0.1
 
 # %% [markdown]
-# The figure shows the way out. Liquid coins move together *within* the bar, so the tallest bar belongs at lag 0. If it
-# stands at lag 1 or −1, a clock is wrong, and no strategy has to be run to know it. `candles.read` asks for
-# the meaning of stamps (`stamp="close"` moves them back to the open), and this is the mending:
+# The figure shows the way out. Liquid coins move together *within* the bar, so the tallest bar
+# belongs at lag 0. If it stands at lag 1 or −1, a clock is wrong, and no strategy has to be run to
+# know it. `candles.read` asks for the meaning of stamps (`stamp="close"` moves them back to the
+# open), and this is the mending:
 
 # %%
 mended = late_stamp.shift(-1).iloc[:-1]  # back to the open of the bar
@@ -815,8 +826,8 @@ print("BTC and SOL, aligned: Sharpe {gross:.1f}, after costs {net:.0f}".format(*
 assert real["gross"] < 1 and real["net"] < -10
 
 # %% [markdown]
-# Aligned, the real strategy earns nothing before costs and loses all after them. Whenever a lead looks like gold, draw
-# the correlations by lag first.
+# Aligned, the real strategy earns nothing before costs and loses all after them. Whenever a lead
+# looks like gold, draw the correlations by lag first.
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
@@ -839,31 +850,33 @@ assert real["gross"] < 1 and real["net"] < -10
 #
 # ## Summary
 #
-# - An example can be new by its coin or by its time, so a panel has four cells. Only new coins in new time
-#   say what a coin that is listed tomorrow may expect.
-# - Coins that follow one rule should share a net. A vector a coin tells kinds apart, and is of no use to a coin
-#   without a past.
+# - An example can be new by its coin or by its time, so a panel has four cells. Only new coins in new
+#   time say what a coin that is listed tomorrow may expect.
+# - Coins that follow one rule should share a net. A vector a coin tells kinds apart, and is of no use
+#   to a coin without a past.
 # - Coins of one hour move together: values count for one by the design effect $1 + (m - 1)\rho$, and an
 #   interval that ignores it finds something every time.
 # - A forecaster that learned the hours by heart looks skilled on new coins, by the common factor alone.
-# - On 136 coins a net foretells volatility of new coins in new time as well as that of known ones, and no better than ridge
-#   regression. Of the way it learned nothing that lasts.
-# - BTC, ETH and SOL lead each other at no lag that a year of 15-minute bars could show. Unaligned stamps
-#   make an absurd Sharpe ratio of nothing.
-# - Neighbours must have had their outcome before the query: then windows of other coins agree no more often than chance.
+# - On 136 coins a net foretells volatility of new coins in new time as well as that of known ones,
+#   and no better than ridge regression. Of the way it learned nothing that lasts.
+# - BTC, ETH and SOL lead each other at no lag that a year of 15-minute bars could show. Unaligned
+#   stamps make an absurd Sharpe ratio of nothing.
+# - Neighbours must have had their outcome before the query: then windows of other coins agree no more
+#   often than chance.
 #
 # ## Exercises
 #
 # ```{exercise} The market, and what is left ★
 # :label: ex-cross-own
-# In section 1, subtract from each coin the mean of the three. How do two coins correlate now, and why is it not zero?
+# In section 1, subtract from each coin the mean of the three. How do two coins correlate now, and why
+# is it not zero?
 # ```
 #
 # ```{solution-start} ex-cross-own
 # :class: dropdown
 # ```
-# The factor is gone, but the three remainders sum to zero in each case. If one lies above the mean, the others must lie
-# below it in sum, so $m$ remainders correlate by $-1/(m - 1)$, here by one half.
+# The factor is gone, but the three remainders sum to zero in each case. If one lies above the mean,
+# the others must lie below it in sum, so $m$ remainders correlate by $-1/(m - 1)$, here by one half.
 
 # %%
 left = coins - coins.mean(0)
@@ -876,16 +889,17 @@ assert np.allclose(np.corrcoef(left)[0, 1:], -1 / 2)
 #
 # ```{exercise} A hundred more coins ★★
 # :label: ex-cross-more
-# Coins correlate by $\rho = 0.4$. How much narrower does the interval become if we go from 100 coins to 200, and how much if we
-# go from 100 days to 200 days? What is the most that any number of coins can give?
+# Coins correlate by $\rho = 0.4$. How much narrower does the interval become if we go from 100 coins
+# to 200, and how much if we go from 100 days to 200 days? What is the most that any number of coins
+# can give?
 # ```
 #
 # ```{solution-start} ex-cross-more
 # :class: dropdown
 # ```
-# The variance of an hour's mean is $\sigma^2 (1 + (m - 1)\rho)/m$, which falls towards $\rho\,\sigma^2$ and no further. No number of
-# coins is worth more than $1/\rho = 2.5$ independent ones. Days are (nearly) independent, so twice as many make the interval
-# narrower by $\sqrt 2$.
+# The variance of an hour's mean is $\sigma^2 (1 + (m - 1)\rho)/m$, which falls towards
+# $\rho\,\sigma^2$ and no further. No number of coins is worth more than $1/\rho = 2.5$ independent
+# ones. Days are (nearly) independent, so twice as many make the interval narrower by $\sqrt 2$.
 
 # %%
 worth = {m: m / (1 + (m - 1) * 0.4) for m in (1, 10, 100, 200)}
@@ -898,16 +912,18 @@ assert worth[200] / worth[100] < 1.01 and worth[200] < 2.5
 #
 # ```{exercise} Half a bar ★★★
 # :label: ex-cross-half
-# In section 5, build 15-minute bars of `busy` and of `sleepy` (which trades all the time), but cut the second one five minutes late. Which
-# correlations do you expect at the lags −1, 0 and 1, and who seems to lead?
+# In section 5, build 15-minute bars of `busy` and of `sleepy` (which trades all the time), but cut
+# the second one five minutes late. Which correlations do you expect at the lags −1, 0 and 1, and who
+# seems to lead?
 # ```
 #
 # ```{solution-start} ex-cross-half
 # :class: dropdown
 # ```
-# Ten of fifteen minutes are common to bars of the same number, and five are common to a bar of the second coin and the *next* bar of
-# the first. So two thirds of the true 0.8 stay at lag 0, and one third moves to lag −1: the second coin, whose bars end later, seems to
-# lead. A misaligned clock needs not be off by a whole bar to do harm.
+# Ten of fifteen minutes are common to bars of the same number, and five are common to a bar of the
+# second coin and the *next* bar of the first. So two thirds of the true 0.8 stay at lag 0, and one
+# third moves to lag −1: the second coin, whose bars end later, seems to lead. A misaligned clock
+# needs not be off by a whole bar to do harm.
 
 # %%
 ends_at = np.arange(15, n - 15, 15)
@@ -926,20 +942,24 @@ assert np.allclose(found, [0.8 / 3, 0.8 * 2 / 3, 0], atol=0.06)
 #
 # ```{exercise} Markets of your own ★★★
 # :label: ex-cross-own-data
-# Take two markets of your own at one interval, align them by `panel.aligned`, and draw their correlations by lag. Before you believe a lead: do the
-# stamps mean the same, is the peak at lag 0, does the interval count days, how many lags did you look at, and could you have traded at
-# that close?
+# Take two markets of your own at one interval, align them by `panel.aligned`, and draw their
+# correlations by lag. Before you believe a lead: do the stamps mean the same, is the peak at lag 0,
+# does the interval count days, how many lags did you look at, and could you have traded at that
+# close?
 # ```
 #
 # ```{solution} ex-cross-own-data
 # :class: dropdown
-# Read both files by `candles.read`, which asks what the stamps mean. If the peak is not at lag 0, look for the clock that is off, or for
-# the coin that trades rarely; longer bars make the second kind fade, as in section 5. Correct for all lags and pairs you looked at
-# by `evidence.holm`. What survives must be played at the *next open* and with costs, because a stale close is a price that nobody offers.
+# Read both files by `candles.read`, which asks what the stamps mean. If the peak is not at lag 0,
+# look for the clock that is off, or for the coin that trades rarely; longer bars make the second kind
+# fade, as in section 5. Correct for all lags and pairs you looked at by `evidence.holm`. What
+# survives must be played at the *next open* and with costs, because a stale close is a price that
+# nobody offers.
 # ```
 #
 # ## Further reading
 #
-# Correlations that vanish in short intervals {cite:p}`epps1979`, and leads that come from prices which are not of the same moment
-# {cite:p}`lo1990`; why values of one group count for fewer {cite:p}`moulton1990`, and a guide to clustered errors {cite:p}`cameron2015`; one net
-# for thousands of shares {cite:p}`gu2020`; Siamese nets {cite:p}`bromley1993` and their loss {cite:p}`hadsell2006`.
+# Correlations that vanish in short intervals {cite:p}`epps1979`, and leads that come from prices
+# which are not of the same moment {cite:p}`lo1990`; why values of one group count for fewer
+# {cite:p}`moulton1990`, and a guide to clustered errors {cite:p}`cameron2015`; one net for thousands
+# of shares {cite:p}`gu2020`; Siamese nets {cite:p}`bromley1993` and their loss {cite:p}`hadsell2006`.
