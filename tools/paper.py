@@ -1,91 +1,129 @@
-"""Print built pages of the site on A4 and name what would be cut.
+"""The book as a PDF: every page of the built site printed, joined and checked.
 
-python tools/paper.py book/03_se_math.html ...   from _build/html into _build/paper
-
-A page with a line of code, a table, a formula or a figure wider than its column is not printed.
+python tools/paper.py                            the book, into _build/paper
+python tools/paper.py --pages book/03_se_math.html   only these pages, to look at
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import json
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-HTML, PAPER = ROOT / "_build" / "html", ROOT / "_build" / "paper"
-WIDTH = 680  # CSS pixels of A4 between margins of 15 mm
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-STYLE = """
-.bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .prev-next-footer,
-.bd-footer, .copybtn, .headerlink, .move-controls, .toggle-button, #pst-back-to-top,
-.quiz-status { display: none !important; }
-.bd-article .highlight pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }
-.bd-article pre { break-inside: auto !important; }
-figure, img, svg, tr { break-inside: avoid; }
-h1, h2, h3 { break-after: avoid; }
-"""
-OPEN = """() => {
-  document.querySelectorAll("details").forEach(d => d.open = true);
-  document.querySelectorAll(".toggle-hidden").forEach(d => d.classList.remove("toggle-hidden"));
-}"""
-WIDE = """() => [...document.querySelectorAll("pre, table, mjx-container, img, svg.diagram")]
-  .filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0 && e.tagName === "PRE"
-    || e.getBoundingClientRect().right > innerWidth + 1)
-  .map(e => `${e.tagName.toLowerCase()}: ${(e.alt || e.textContent).trim().slice(0, 60)}`)"""
+import offers
+import paper_check
+import paper_front
+from paper_join import FOOT, joined, pages_of
+from paper_print import FLAGS, Leaf, Printed, chromium, contents, printed
+
+FILE = offers.PAPER / f"{offers.NAME}.pdf"
 
 
-def chromium() -> str:
-    """Return the browser that prints, or say what to install."""
-    found = (shutil.which(name) for name in ("chromium", "google-chrome", "chrome"))
-    if path := next(filter(None, found), None):
-        return path
-    raise SystemExit("no Chromium found: install chromium or google-chrome")
+@contextmanager
+def browser() -> Iterator[Any]:
+    """Yield a running Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        try:
+            yield made
+        finally:
+            made.close()
 
 
-def printed(browser: Any, source: Path, target: Path) -> list[str]:
-    """Print one page; return what would be cut, in which case nothing is written."""
-    page = browser.new_page(viewport={"width": WIDTH, "height": 1000})
-    try:
-        # Without its script a quiz shows each question with its answer.
-        page.route("**/js/quiz.js*", lambda route: route.abort())
-        page.emulate_media(media="print", color_scheme="light")
-        page.goto(source.resolve().as_uri())
-        page.evaluate("() => window.MathJax?.startup?.promise")
-        page.add_style_tag(content=STYLE)
-        page.evaluate(OPEN)
-        faults = page.evaluate(WIDE)
-        if not faults:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            foot = (
-                '<div style="font-size:8px;width:100%;text-align:center" class="pageNumber"></div>'
-            )
-            margin = dict.fromkeys(("top", "right", "bottom", "left"), "15mm")
-            page.pdf(path=target, format="A4", margin=margin, outline=True, tagged=True,
-                     display_header_footer=True, header_template="<i></i>",
-                     footer_template=foot)  # fmt: skip
-        return faults
-    finally:
-        page.close()
+def print_all(tab: Any, leaves: list[Leaf], folder: Path) -> tuple[list[Printed], list[str]]:
+    """Print pages into a folder; return them, and what would be cut."""
+    pieces, found = [], []
+    pages = [leaf.address for leaf in leaves]
+    for number, leaf in enumerate(leaves):
+        piece, faults = printed(tab, leaf, folder / f"{number:03d}.pdf", pages)
+        found += faults
+        if piece:
+            pieces.append(piece)
+    return pieces, found
+
+
+def front(tab: Any, leaves: list[Leaf], pieces: list[Printed], folder: Path) -> Printed:
+    """Print title and contents: once to count their pages, and once with the numbers."""
+    lengths = {piece.leaf.address: pages_of(piece.path) for piece in pieces}
+    pages, own = [leaf.address for leaf in leaves], 0
+    for _ in range(2):
+        numbers, at = {}, own + 1
+        for leaf in leaves:
+            numbers[leaf.address] = at
+            at += lengths[leaf.address]
+        first = paper_front.written(folder, leaves, numbers if own else {})
+        piece, faults = printed(tab, first, folder / "front.pdf", pages)
+        if piece is None:
+            raise SystemExit("\n".join(faults))
+        own = pages_of(piece.path)
+    return piece._replace(headings=[])
+
+
+def book(
+    html: Path, target: Path, first: str = offers.PAGE, only: list[str] | None = None
+) -> list[str]:
+    """Write a site's book as a PDF; return its faults, with which nothing is written.
+
+    Args:
+        html: The folder of the built site.
+        target: The file to write.
+        first: The page whose navigation lists the book.
+        only: Addresses below ``html``; None: all pages.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as name, browser() as tab:
+        folder = Path(name)
+        leaves = contents(tab, html / first)
+        if only:
+            kept = {(html / each).resolve().as_uri() for each in only}
+            leaves = [leaf for leaf in leaves if leaf.address in kept]
+        pieces, found = print_all(tab, leaves, folder)
+        if found:
+            return found
+        pieces.insert(0, front(tab, leaves, pieces, folder))
+        whole = folder / "whole.pdf"
+        found = joined(pieces, whole, paper_front.NAME, "The setrade authors")
+        found += paper_check.faults(whole, FOOT + 4)
+        if not found or only:
+            target.write_bytes(whole.read_bytes())
+            note(target, pieces)
+    return found
+
+
+def note(target: Path, pieces: list[Printed]) -> None:
+    """Store how many pages the book has, and which chapter begins where."""
+    at, rows = 1, []
+    for piece in pieces:
+        smaller = piece.smaller
+        rows.append({"title": piece.leaf.title, "page": at, "smaller": smaller})
+        at += pages_of(piece.path)
+    made = {"pages": at - 1, "bytes": target.stat().st_size, "chapters": rows}
+    target.with_suffix(".json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> int:
-    """Print the pages that are named; return 1 if one has a fault."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pages", nargs="+", help="addresses below _build/html")
-    pages = parser.parse_args().pages
-    from playwright.sync_api import sync_playwright
-
-    found = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        for name in pages:
-            target = PAPER / Path(name).with_suffix(".pdf").name
-            found += [f"{name}: {fault}" for fault in printed(browser, HTML / name, target)]
-        browser.close()
-    print("\n".join(found) or f"{len(pages)} pages printed")
-    return 1 if found else 0
+    """Write the book; return 1 where something is wrong with it."""
+    style = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser.add_argument("--pages", nargs="+", help="addresses below _build/html; default: all")
+    parser.add_argument("--html", type=Path, default=offers.HTML, help="the built site")
+    args = parser.parse_args()
+    target = FILE.with_name("pages.pdf") if args.pages else FILE
+    found = book(args.html, target, only=args.pages)
+    if found:
+        print("\n".join(found))
+        return 1
+    pages = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))["pages"]
+    print(f"{target.name}: {pages} pages, {target.stat().st_size / 1e6:.1f} MB")
+    offers.offer()
+    return 0
 
 
 if __name__ == "__main__":
