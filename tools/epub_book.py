@@ -6,6 +6,7 @@ python tools/epub_book.py     into _build/paper
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,12 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE = offers.PAPER / f"{offers.NAME}.epub"
 BUILT = ROOT / "_build" / "epub"
 ITEM = re.compile(r'<item (id="[^"]+" href="([^"]+)" media-type="application/xhtml\+xml")\s*/>')
+PLACE = re.compile(rb' id="([^"]+)"(?=[^<>]*>)')
 
 
 def build() -> int:
     """Let Sphinx write the pages; warnings are errors, among them formulas without MathML."""
-    for old in BUILT.glob("*.epub"):
-        old.unlink()
+    shutil.rmtree(BUILT, ignore_errors=True)  # Sphinx would pack what an older build left there
     command = [sys.executable, "-c", SITE, "build", "-W", "-n", "--keep-going", "-q",
                "--builder", "custom", "--custom-builder", "epub", str(ROOT)]  # fmt: skip
     return subprocess.run(command, cwd=ROOT).returncode
@@ -41,11 +42,29 @@ def declared(package: str, pages: dict[str, bytes]) -> str:
     return ITEM.sub(line, package)
 
 
+def distinct(page: bytes) -> bytes:
+    """Return a page in which only the first of several places of one name has it.
+
+    Boxes of exercises and proofs all call their inner part the same; nothing leads there.
+    """
+    seen: set[bytes] = set()
+
+    def first(match: re.Match[bytes]) -> bytes:
+        known = match[1] in seen
+        seen.add(match[1])
+        return b"" if known else match[0]
+
+    return PLACE.sub(first, page)
+
+
 def finished(built: Path, target: Path) -> None:
     """Write what Sphinx built once more: mimetype first and stored, formulas declared."""
     with zipfile.ZipFile(built) as archive:
         files = {entry.filename: archive.read(entry) for entry in archive.infolist()}
     files["content.opf"] = declared(files["content.opf"].decode(), files).encode()
+    for name in files:
+        if name.endswith(".xhtml"):
+            files[name] = distinct(files[name])
     target.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("mimetype", epub_check.MIMETYPE, zipfile.ZIP_STORED)

@@ -16,7 +16,7 @@ STYLES = ("pygments.css", "epub.css", "reader.css")
 # pandas styles its tables with an element that XHTML does not know.
 SCOPED = re.compile(r"<style scoped>.*?</style>", re.DOTALL)
 TAGS = (
-    (re.compile(r"<details[^>]*?(class=\"[^\"]*\")?[^>]*>"), r"<div \1>"),
+    (re.compile(r"<details((?: class=\"[^\"]*\")?)[^>]*>"), r"<div\1>"),
     (re.compile(r"</details>"), "</div>"),
     (re.compile(r"<summary[^>]*>"), '<p class="fold">'),
     (re.compile(r"</summary>"), "</p>"),
@@ -37,6 +37,9 @@ def mathml(text: str, display: bool) -> str:
     """
     from latex2mathml.converter import convert
 
+    braces = re.sub(r"\\.", "", text)  # escaped ones are signs
+    if braces.count("{") != braces.count("}"):
+        raise FormulaError(f"no MathML for {text!r}: a brace is open")
     try:
         made = convert(text.strip(), display="block" if display else "inline")
     except Exception as error:  # it raises a dozen of its own, and some of Python's
@@ -94,7 +97,7 @@ def _plain(app: Any, _page: str, _template: str, context: dict[str, Any], _doctr
 
 
 def _begin(app: Any) -> None:
-    """Leave out the site's indices, scripts and what only they need."""
+    """Leave out the index of modules, which belongs to the site."""
     if app.builder.name == "epub":
         app.config.html_domain_indices = False
 

@@ -81,14 +81,13 @@ window.paper = (() => {
     });
   }
 
-  // How many times too wide an element is, 0 if it fits: it ends right of the column, or it holds
-  // more than it shows.
+  // Whether an element is cut: it lies outside the column, or it holds more than it shows.
   function over(e, right) {
     const box = e.getBoundingClientRect();
-    if (!box.width) return 0;
+    if (!box.width) return false;
     if (e.matches("pre, mjx-container[display=true]") && e.scrollWidth > e.clientWidth + 1)
-      return e.scrollWidth / e.clientWidth;
-    return box.right > right ? box.width / Math.max(box.width - (box.right - right), 1) : 0;
+      return true;
+    return box.right > right || box.left < -1;
   }
 
   // Set what is too wide in smaller type; name what is still too wide, or taller than a page.

@@ -44,7 +44,7 @@ class Places:
         self.first[address] = offset
         numbers = {page.indirect_reference.idnum: n for n, page in enumerate(reader.pages)}  # type: ignore[union-attr]
         for name, target in reader.named_destinations.items():
-            reference = target["/Page"]
+            reference = target.raw_get("/Page")
             if (number := numbers.get(getattr(reference, "idnum", -1))) is not None:
                 self.named[address, plain(name)] = Place(offset + number, float(target["/Top"]))
 
