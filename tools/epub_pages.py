@@ -7,6 +7,7 @@ of the site's style sheets only those of code and of `book/_static/reader.css` a
 from __future__ import annotations
 
 import re
+from html import escape
 from typing import Any
 
 from docutils import nodes
@@ -49,26 +50,18 @@ def mathml(text: str, display: bool) -> str:
     return made
 
 
-def _formula(translator: Any, node: Any, display: bool) -> None:
-    """Write a formula into a page; one without MathML is a warning, and so a fault."""
+def _formula(node: Any) -> nodes.raw:
+    """Return a formula as it stands in the page; one without MathML is a warning: a fault."""
+    display = isinstance(node, nodes.math_block)
     try:
         made = mathml(node.astext(), display)
     except FormulaError as error:
         logging.getLogger(__name__).warning(str(error), location=node)
-        made = translator.encode(node.astext())
+        made = escape(node.astext())
     kind = "div" if display else "span"
-    where = f' id="{node["ids"][0]}"' if display and node["ids"] else ""
+    where = f' id="{node["ids"][0]}"' if node["ids"] else ""
     number = f'<span class="eqno">({node["number"]})</span>' if node.get("number") else ""
-    translator.body.append(f'<{kind} class="math"{where}>{number}{made}</{kind}>')
-    raise nodes.SkipNode
-
-
-def _inline(translator: Any, node: Any) -> None:
-    _formula(translator, node, display=False)
-
-
-def _display(translator: Any, node: Any) -> None:
-    _formula(translator, node, display=True)
+    return nodes.raw("", f'<{kind} class="math"{where}>{number}{made}</{kind}>', format="html")
 
 
 def unfolded(text: str) -> str:
@@ -79,10 +72,12 @@ def unfolded(text: str) -> str:
     return text
 
 
-def _unfold(app: Any, doctree: Any, _docname: str) -> None:
-    """Open the folds of a page."""
+def _resolve(app: Any, doctree: Any, _docname: str) -> None:
+    """Open the folds of a page, and write its formulas."""
     if app.builder.name != "epub":
         return
+    for node in [*doctree.findall(nodes.math), *doctree.findall(nodes.math_block)]:
+        node.replace_self(_formula(node))
     for raw in list(doctree.findall(nodes.raw)):
         if "html" in raw["format"]:
             raw.replace_self(nodes.raw("", unfolded(raw.astext()), format="html"))
@@ -104,9 +99,7 @@ def _begin(app: Any) -> None:
 
 def setup(app: Any) -> dict[str, bool]:
     """Register with Sphinx."""
-    app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
-    app.add_config_value("epub_math_renderer", "mathml", "")
     app.connect("builder-inited", _begin, priority=100)
-    app.connect("doctree-resolved", _unfold, priority=900)
+    app.connect("doctree-resolved", _resolve, priority=900)
     app.connect("html-page-context", _plain, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -54,7 +54,20 @@ window.paper = (() => {
     document.body.append(box);
   }
 
-  // Make a page ready to be printed; return the pictures that cannot be read.
+  // Fonts are fetched when something first needs them: wait, or formulas stand in another one.
+  async function fonts() {
+    document.body.getBoundingClientRect();
+    const used = [...document.fonts].filter((f) => f.status !== "unloaded");
+    await Promise.allSettled(used.map((f) => f.load()));
+    await document.fonts.ready;
+    const set = [...document.fonts].some((f) => /MJX/.test(f.family) && f.status === "loaded");
+    const lost = used.filter((f) => f.status === "error").map((f) => `font cannot be read: ${f.family}`);
+    if (!set && document.querySelector("article .math")) lost.push("formulas lack their font");
+    return lost;
+  }
+
+  // Make a page ready to be printed; return the fonts and pictures that cannot
+  // be read.
   async function ready({ title, pages }) {
     document.documentElement.dataset.theme = document.documentElement.dataset.mode = "light";
     const h1 = document.querySelector("article h1");
@@ -63,11 +76,12 @@ window.paper = (() => {
     bind();
     cut(pages);
     name();
+    const unset = await fonts();
     const images = [...document.images].filter((i) => i.closest("article"));
     for (const image of images) image.loading = "eager";
     const lost = (i) => () => `img cannot be read: ${i.getAttribute("src")}`;
     const said = await Promise.all(images.map((i) => i.decode().then(() => "", lost(i))));
-    return said.filter(Boolean);
+    return [...unset, ...said.filter(Boolean)];
   }
 
   // Level, text and place of each section.

@@ -18,7 +18,7 @@ from typing import Any
 import offers
 import paper_check
 import paper_front
-from paper_join import FOOT, joined, pages_of
+from paper_join import FOOT, joined, pages_of, trim
 from paper_print import FLAGS, Leaf, Printed, chromium, contents, printed
 
 FILE = offers.PAPER / f"{offers.NAME}.pdf"
@@ -45,25 +45,27 @@ def print_all(tab: Any, leaves: list[Leaf], folder: Path) -> tuple[list[Printed]
         piece, faults = printed(tab, leaf, folder / f"{number:03d}.pdf", pages)
         found += faults
         if piece:
+            trim(piece.path)
             pieces.append(piece)
     return pieces, found
 
 
 def front(tab: Any, leaves: list[Leaf], pieces: list[Printed], folder: Path) -> Printed:
     """Print title and contents: once to count their pages, and once with the numbers."""
-    lengths = {piece.leaf.address: pages_of(piece.path) for piece in pieces}
-    pages, own = [leaf.address for leaf in leaves], 0
-    for _ in range(2):
-        numbers, at = {}, own + 1
-        for leaf in leaves:
-            numbers[leaf.address] = at
-            at += lengths[leaf.address]
-        first = paper_front.written(folder, leaves, numbers if own else {})
+    pages = [leaf.address for leaf in leaves]
+
+    def made(numbers: dict[str, int]) -> Printed:
+        first = paper_front.written(folder, leaves, numbers)
         piece, faults = printed(tab, first, folder / "front.pdf", pages)
         if piece is None:
             raise SystemExit("\n".join(faults))
-        own = pages_of(piece.path)
-    return piece._replace(headings=[])
+        return piece._replace(headings=[])
+
+    numbers, at = {}, pages_of(made({}).path) + 1
+    for piece in pieces:
+        numbers[piece.leaf.address] = at
+        at += pages_of(piece.path)
+    return made(numbers)
 
 
 def book(

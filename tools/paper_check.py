@@ -43,6 +43,11 @@ def drawn(page: Any) -> bool:
     return "/XObject" in resources or "/Pattern" in resources
 
 
+def blank(page: Any, foot: float = 0) -> bool:
+    """Return whether nothing stands on a page above its foot."""
+    return not drawn(page) and not any(y > foot for _, y, _ in marks(page))
+
+
 def faults(path: Path, foot: int = 0) -> list[str]:
     """Return what is wrong with the pages of a file.
 
@@ -54,7 +59,7 @@ def faults(path: Path, foot: int = 0) -> list[str]:
     for number, page in enumerate(PdfReader(path).pages, 1):
         box = page.mediabox
         texts = marks(page)
-        if not drawn(page) and not [y for _, y, _ in texts if y > foot]:
+        if not drawn(page) and not any(y > foot for _, y, _ in texts):
             found.append(f"page {number} is blank")
         for x, y, text in texts:
             inside = (

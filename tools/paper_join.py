@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+import paper_check
 from paper_print import Printed
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import (
@@ -46,7 +47,7 @@ class Places:
         for name, target in reader.named_destinations.items():
             reference = target.raw_get("/Page")
             if (number := numbers.get(getattr(reference, "idnum", -1))) is not None:
-                self.named[address, plain(name)] = Place(offset + number, float(target["/Top"]))
+                self.named[address, plain(name)] = Place(offset + number, float(target.top or 0))
 
     def find(self, address: str) -> Place | None:
         """Return where an address with or without ``#place`` lies, None if it is no page here."""
@@ -175,6 +176,15 @@ def joined(pieces: list[Printed], target: Path, title: str, author: str) -> list
     writer.compress_identical_objects(remove_duplicates=True, remove_unreferenced=True)
     writer.write(target)
     return lost
+
+
+def trim(path: Path) -> None:
+    """Take off a last page on which nothing stands but the margin of what stood before it."""
+    reader = PdfReader(path)
+    if len(reader.pages) > 1 and paper_check.blank(reader.pages[-1]):
+        writer = PdfWriter(path)
+        writer.remove_page(len(reader.pages) - 1)
+        writer.write(path)
 
 
 def pages_of(path: Path) -> int:

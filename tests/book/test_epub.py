@@ -76,6 +76,16 @@ def test_a_formula_is_mathml_and_a_fold_is_open(small):
     assert 'href="index.xhtml" media-type="application/xhtml+xml" properties="mathml"' in package
 
 
+def test_the_site_keeps_its_own_way_with_formulas_and_folds(small):
+    folder = small.parent
+    app = Sphinx(folder, folder, folder / "site", folder / "trees", "html", status=None)
+    app.build()
+    page = (folder / "site" / "index.html").read_text(encoding="utf-8")
+    assert "\\(a_i^2\\)" in page
+    assert "<math " not in page
+    assert '<details class="quiz" open="open">' in page
+
+
 @pytest.mark.parametrize("text", [r"\unknownmacro x", r"\frac{a", r"a_{"])
 def test_a_formula_without_mathml_is_named(text):
     with pytest.raises(epub_pages.FormulaError, match=re.escape(repr(text))):
