@@ -30,10 +30,16 @@ window.paper = (() => {
 
   // A line does not break between a formula and the point or comma behind it.
   function bind() {
-    for (const e of document.querySelectorAll("article mjx-container")) {
-      const next = (e.parentElement.matches("span.math") ? e.parentElement : e).nextSibling;
-      if (next && next.nodeType === 3 && /^[.,;:?!)\]’”»-]/.test(next.data))
-        next.data = "\u2060" + next.data;
+    for (const e of document.querySelectorAll("article mjx-container:not([display])")) {
+      const formula = e.parentElement.matches("span.math") ? e.parentElement : e;
+      const next = formula.nextSibling;
+      const signs = next?.nodeType === 3 && next.data.match(/^[.,;:?!)\]’”»-]+/);
+      if (!signs) continue;
+      next.splitText(signs[0].length);
+      const whole = document.createElement("span");
+      whole.style.whiteSpace = "nowrap";
+      formula.replaceWith(whole);
+      whole.append(formula, next);
     }
   }
 
