@@ -64,7 +64,7 @@ def test_cells_are_short(source):
     cells = [c.source.splitlines() for c in code_of(source)]
     assert max(map(len, cells)) <= 20, max(cells, key=len)
     assert median(map(len, cells)) <= 6
-    wide = [line for cell in cells for line in cell if len(line) > 88]
+    wide = [line for cell in cells for line in cell if len(line) > 72]
     assert not wide, wide
 
 
