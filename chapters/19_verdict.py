@@ -909,10 +909,10 @@ pictures = results.load("pictures_real")["results"]
 print(f"always the commonest class: {pictures['majority']:.3f}")
 for view, row in pictures["table"]["accuracy"].items():
     sharpe = pictures["table"]["sharpe"][view]
-    inside = f"[{sharpe['low']:+.1f}, {sharpe['high']:+.1f}]"
+    ends = f"[{sharpe['low']:+.1f}, {sharpe['high']:+.1f}]"
     print(
         f"{view:11} {row['estimate']:.3f}  Sharpe "
-        f"{sharpe['estimate']:+.1f} {inside}"
+        f"{sharpe['estimate']:+.1f} {ends}"
     )
 
 # %%
