@@ -94,7 +94,10 @@ six = pd.Series([100.0, 101, 105, 104, 107, 103], range(1, 7))
 mean, moved = six.rolling(3).mean(), six.pct_change().fillna(0)
 held = (six > mean).astype(float).shift(1, fill_value=0.0)
 money = (1 + held * moved).cumprod()
-columns = {"mean": mean.round(1), "held": held, "return in %": (100 * moved).round(1)}
+columns = {
+    "mean": mean.round(1), "held": held,
+    "return in %": (100 * moved).round(1),
+}
 print(pd.DataFrame(columns | {"money": money.round(3)}).to_string())
 
 # %%
@@ -111,7 +114,7 @@ def system(close, length, fee):
     move = close.pct_change().fillna(0.0)
     # Is an average all that a price can tell? Would a net see more?
     average = close.rolling(length).mean()
-    # Is «above» the right question, and is all or nothing the right size?
+    # Is «above» the right question? Is all or nothing a good size?
     wanted = (close > average).astype(float)
     # When is a decision carried out, and at which price?
     held = wanted.shift(1, fill_value=0.0)
@@ -129,7 +132,9 @@ def system(close, length, fee):
 free, turned = system(close, LENGTH, fee=0.0)
 paid, _ = system(close, LENGTH, fee=0.00055)
 hold = close / close.iloc[0]
-for name, curve in {"no fee": free, "with fees": paid, "just hold": hold}.items():
+for name, curve in {
+    "no fee": free, "with fees": paid, "just hold": hold,
+}.items():
     print(f"{name:10} {curve.iloc[-1] - 1:+.1%}")
 print(f"changed its mind {int(turned.sum())} times")
 
@@ -182,7 +187,10 @@ lengths = range(10, 401, 10)
 tried = {n: system(first, n, 0.00055)[0].iloc[-1] - 1 for n in lengths}
 best = max(tried, key=tried.get)
 later = system(second, best, 0.00055)[0].iloc[-1] - 1
-print(f"best of {len(tried)}: {best} bars, {tried[best]:+.1%} on the first half")
+print(
+    f"best of {len(tried)}: {best} bars, {tried[best]:+.1%} on the "
+    "first half"
+)
 print(f"the same {best} bars on the second half: {later:+.1%}")
 
 # %%
@@ -272,7 +280,12 @@ print("the first", cut, "values do not depend on what came after")
 # %%
 seven = pd.concat([six, pd.Series([104.0], [7])])
 held_7 = (seven > seven.rolling(3).mean()).shift(1, fill_value=False)
-print(f"mean {seven.rolling(3).mean().iloc[-1]:.1f}, held {bool(held_7.iloc[-1])}")
+print(
+    f"mean {seven.rolling(3).mean().iloc[-1]:.1f}, held "
+    f"{bool(held_7.iloc[-1])}"
+)
+
+# %%
 assert not held_7.iloc[-1]
 
 # %% [markdown]
@@ -295,8 +308,13 @@ assert not held_7.iloc[-1]
 slow, turns = system(close, 192, 0.0)
 bearable = np.log(slow.iloc[-1]) / turns.sum()
 left = system(close, 192, bearable)[0].iloc[-1] - 1
-print(f"{int(turns.sum())} changes, {slow.iloc[-1] - 1:+.1%} without a fee")
+print(
+    f"{int(turns.sum())} changes, {slow.iloc[-1] - 1:+.1%} without a "
+    "fee"
+)
 print(f"ends at about {bearable:.2%} a change; left there: {left:+.1%}")
+
+# %%
 assert turns.sum() < turned.sum() / 3
 assert abs(left) < 0.01
 
@@ -318,11 +336,18 @@ assert abs(left) < 0.01
 # rise to be had.
 
 # %%
-both = (2 * (close > close.rolling(LENGTH).mean()) - 1.0).shift(1, fill_value=0.0)
+both = (2 * (close > close.rolling(LENGTH).mean()) - 1.0).shift(
+    1, fill_value=0.0
+)
 both.iloc[:LENGTH] = 0.0
 swing = both.diff().abs().fillna(0.0)
 end = (1 + both * move - swing * 0.00055).prod() - 1
-print(f"{end:+.1%}, {swing.sum():.0f} amounts traded; before {paid.iloc[-1] - 1:+.1%}")
+print(
+    f"{end:+.1%}, {swing.sum():.0f} amounts traded; before "
+    f"{paid.iloc[-1] - 1:+.1%}"
+)
+
+# %%
 assert end < paid.iloc[-1] - 1
 assert abs(swing.sum() / turned.sum() - 2) < 0.02
 
@@ -346,12 +371,18 @@ assert abs(swing.sum() / turned.sum() - 2) < 0.02
 # %%
 rng, wins = np.random.default_rng(0), []
 for _ in range(60):
-    walk = pd.Series(100 * np.exp(np.cumsum(rng.normal(0, 0.003, 4_000))))
+    walk = pd.Series(
+        100 * np.exp(np.cumsum(rng.normal(0, 0.003, 4_000)))
+    )
     one, two = walk[:2_000], walk[2_000:].reset_index(drop=True)
     ends = {n: system(one, n, 0.0)[0].iloc[-1] for n in lengths}
     chosen = max(ends, key=ends.get)
     wins.append(ends[chosen] > system(two, chosen, 0.0)[0].iloc[-1])
-print(f"better on the half that chose it: {np.mean(wins):.0%} of 60 walks")
+print(
+    f"better on the half that chose it: {np.mean(wins):.0%} of 60 walks"
+)
+
+# %%
 assert np.mean(wins) > 0.6
 
 # %% [markdown]

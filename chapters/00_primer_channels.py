@@ -59,7 +59,7 @@ five = pd.DataFrame({
 # %%
 bars = candles.sample()
 raw = channels.compute(bars)
-o, h, l, c, v = (bars[k] for k in bars.columns[:5])  # noqa: E741
+o, h, l, c, v = (bars[k] for k in bars.columns[:5])
 checked = set()
 
 
@@ -116,7 +116,11 @@ plt.show()
 
 # %%
 behind = (c / raw["vwap"] - 1)[jump]
-print(f"furthest above: {behind.max():.1%}, {behind.idxmax():%H:%M} UTC")
+print(
+    f"furthest above: {behind.max():.1%}, {behind.idxmax():%H:%M} UTC"
+)
+
+# %%
 assert behind.max() > 0.02
 assert (behind > 0).mean() > 0.8
 
@@ -150,13 +154,17 @@ sign = np.sign(five["close"].diff()).fillna(1)
 print("OBV:", (sign * five["volume"]).cumsum().tolist())
 share = (sign * five["volume"])[1:].sum() / five["volume"][1:].sum()
 print(f"signed share {share:.2f}")
+
+# %%
 assert five["volume"][1:].sum() == 70
 
 # %%
 agree("volume", v)
 agree("obv", (np.sign(c.diff()).fillna(1) * v).cumsum())
 mean_20 = v.rolling(20).mean()
-np.testing.assert_allclose(mean_20, raw["volume_ma"], atol=1e-6 * v.max())
+np.testing.assert_allclose(
+    mean_20, raw["volume_ma"], atol=1e-6 * v.max()
+)
 checked.add("volume_ma")
 
 # %% mystnb={"figure": {"caption": "Volume: a bar that closed a hair higher, and what OBV made of it.", "name": "fig-primer-volume"}, "image": {"alt": "Three stacked plots on the afternoon and evening of 3 November 2021: the close hardly moves at 18:00 UTC; the volume of that bar is a spike about twelve times as high as its average; OBV jumps up by the whole spike."}}
@@ -181,7 +189,11 @@ plt.show()
 spike = pd.Timestamp("2021-11-03 18:00", tz="UTC")
 times = v[spike] / raw["volume_ma"][spike]
 moved = 1e4 * c.pct_change()[spike]
-print(f"{times:.0f} times the usual volume, close moved {moved:.1f} bps")
+print(
+    f"{times:.0f} times the usual volume, close moved {moved:.1f} bps"
+)
+
+# %%
 assert raw["obv"].diff()[spike] == v[spike]
 
 # %% [markdown]
@@ -348,6 +360,8 @@ squares = (four - four.mean()) ** 2
 print("squares:", squares.tolist(), f"root {deviation:.3f}")
 print(f"middle {four.mean()}, ± {2 * deviation:.3f}")
 print(f"%B {(104 - below) / (4 * deviation):.2f}")
+
+# %%
 assert squares.mean() == 1.25
 
 # %%
@@ -381,10 +395,14 @@ agree("keltner_lower", centre - 2 * atr)
 
 # %%
 copies = raw["bollinger_middle"] / raw["keltner_middle"] - 1
-print(f"two middles, apart by {copies.abs().median():.2%} in the median")
+print(
+    f"two middles, apart by {copies.abs().median():.2%} in the median"
+)
 furthest = ((c - middle) / deviation).abs().max()
 print(f"furthest close: {furthest:.2f} deviations")
 print(f"at most: {np.sqrt(19):.2f}")
+
+# %%
 assert furthest < np.sqrt(19)
 
 # %% mystnb={"figure": {"caption": "Volatility: the narrowest bands of the sample, and the move after them. Grey: Bollinger. Dotted: Keltner.", "name": "fig-primer-volatility"}, "image": {"alt": "Two stacked plots for 14 to 16 November 2021. Above, the close with a grey band and two dotted lines: the grey band narrows to almost nothing on the 15th, then opens wide as the price falls by thousands of dollars on the 16th. Below, ATR is low, then high."}}
@@ -394,7 +412,9 @@ shape = {"figsize": (7.2, 4), "height_ratios": [2, 1]}
 fig, axes = plt.subplots(2, 1, sharex=True, **shape)
 bands = b["bollinger_lower"], b["bollinger_upper"]
 axes[0].fill_between(b.index, *bands, color="#dddddd")
-axes[0].plot(b[["keltner_lower", "keltner_upper"]], color=NEUTRAL, ls=":")
+axes[0].plot(
+    b[["keltner_lower", "keltner_upper"]], color=NEUTRAL, ls=":"
+)
 axes[0].plot(b["close"], color="black")
 axes[0].set_ylabel("USD")
 axes[1].plot(b["atr"], color=DOWN)
@@ -410,9 +430,13 @@ plt.show()
 width = raw["bollinger_width"]
 narrow = width.idxmin()
 day_later = c[narrow : narrow + pd.Timedelta("24h")]
-print(f"narrowest: {width.min():.2%} of the price, {narrow:%d %B %H:%M}")
+print(
+    f"narrowest: {width.min():.2%} of the price, {narrow:%d %B %H:%M}"
+)
 lowest = day_later.min() / c[narrow] - 1
 print(f"within a day: {lowest:+.1%} at the lowest")
+
+# %%
 assert narrow.day == 15 and lowest < -0.05
 
 # %% [markdown]
@@ -593,6 +617,7 @@ def at(name):
     return (later[sayings[name].loc[later.index]] < 0).mean()
 
 
+# %%
 assert abs(at("RSI above 70") - at("every bar")) < 0.03
 assert 0.08 < at("every bar") - at("below the lower band") < 0.12
 
@@ -665,6 +690,8 @@ six = [*five["close"], 102.0]
 print(f"typical price {(105 + 101 + 102) / 3:.2f}")
 print(f"OBV {40 - 20}, true range {105 - 101}")
 print(f"EMA {ema(six, 3)[5]}, momentum {six[5] - six[1]:.0f}")
+
+# %%
 assert ema(six, 3)[4] == 103.75
 
 # %% [markdown]
@@ -690,6 +717,8 @@ left = 100 * c.pct_change().iloc[place - 10]
 step = raw["roc"].diff()[bar]
 print(f"ROC moved by {step:+.1f} points at {bar:%d %B %H:%M}")
 print(f"ten bars before, the close had moved by {left:+.1f} %")
+
+# %%
 assert np.sign(left) == -np.sign(step) and abs(left) > 1
 
 # %% [markdown]
@@ -738,7 +767,7 @@ for peak in (200.0, 1e6):
 rng = np.random.default_rng(0)
 holds = sayings["below the lower band"].loc[later.index].to_numpy()
 fell = (later < 0).to_numpy()
-far = lambda some: abs(fell[some].mean() - fell.mean())  # noqa: E731
+far = lambda some: abs(fell[some].mean() - fell.mean())
 moves = rng.integers(200, len(fell) - 200, 500)
 luck = np.array([far(np.roll(holds, k)) for k in moves])
 share = (luck >= far(holds)).mean()
@@ -748,6 +777,8 @@ print(f"as far by luck: {share:.0%} of the shifts")
 gain = 1e4 * (later[holds].mean() - later.mean())
 print(f"beyond any other bar: {gain:.1f} bps")
 print(f"costs of a purchase and a sale: {2 * (5.5 + 1.0):.0f} bps")
+
+# %%
 assert share < 0.05
 assert 10 < gain < 16
 
@@ -773,6 +804,8 @@ side = np.sign(raw["plus_di"] - raw["minus_di"])
 goes_on = (side * later > 0).loc[later.index]
 on, every = goes_on[rising.loc[later.index]].mean(), goes_on.mean()
 print(f"went on: {on:.0%} when ADX rose, {every:.0%} on every bar")
+
+# %%
 assert abs(on - every) < 0.05
 
 # %% [markdown]

@@ -56,6 +56,8 @@ grown = np.exp(z)
 p = grown / grown.sum()
 print("e to the z:", grown.round(2), f"sum {grown.sum():.2f}")
 print("p:", p.round(2))
+
+# %%
 assert np.isclose(p.sum(), 1)
 
 # %% [markdown]
@@ -78,6 +80,8 @@ for name, prob in given.items():
 shares = np.array([0.25, 0.5, 0.25])
 dull = -(shares * np.log(shares)).sum()
 print(f"{'shares':9} {dull:.2f}")
+
+# %%
 assert dull < 1.05 < np.log(3)
 
 # %% [markdown]
@@ -97,6 +101,8 @@ ranks = pd.Series([1, 2, 3, 4, 5]), pd.Series([2, 1, 4, 3, 5])
 squares = ((ranks[0] - ranks[1]) ** 2).sum()
 by_hand = 1 - 6 * squares / (5 * (5**2 - 1))
 print(f"squares {squares}, coefficient {by_hand:.1f}")
+
+# %%
 assert np.isclose(ranks[0].corr(ranks[1], method="spearman"), by_hand)
 
 # %% [markdown]
@@ -150,7 +156,7 @@ assert ((descend(1.1) - 3) ** 2)[-1] > 100
 # is a single case, which may have been luck.
 
 # %%
-draw = lambda seed: np.random.default_rng(seed).normal(size=3)  # noqa: E731
+draw = lambda seed: np.random.default_rng(seed).normal(size=3)
 print(draw(0).round(2), draw(1).round(2))
 assert (draw(0) == draw(0)).all()
 
@@ -259,7 +265,9 @@ r = metrics.returns(equity)
 print("returns:", (100 * r).round(1), f"sum {100 * r.sum():.0f} %")
 
 # %%
-print(f"first log return {np.log(1.1):.3f}, all {np.log1p(r).sum():.3f}")
+print(
+    f"first log return {np.log(1.1):.3f}, all {np.log1p(r).sum():.3f}"
+)
 print(f"annual return {100 * metrics.annual_return(r, 1):.1f} %")
 print(f"mean {100 * r.mean():.2f} %")
 print(f"volatility {100 * r.std(ddof=1):.2f} %")
@@ -284,7 +292,9 @@ shocks = rng.normal(size=250)
 shocks -= shocks.mean()
 accounts = {}
 for name, size in (("smooth", 0.002), ("rough", 0.02)):
-    accounts[name] = np.exp(np.cumsum(size * shocks + np.log(1.2) / 250))
+    accounts[name] = np.exp(
+        np.cumsum(size * shocks + np.log(1.2) / 250)
+    )
 fig, axes = plt.subplots(2, 1, figsize=(7.2, 3.6), sharex=True)
 for name, curve in accounts.items():
     style, colour = ("-", UP) if name == "smooth" else ("--", DOWN)
@@ -350,7 +360,9 @@ assert (costs.fee_bps, costs.maker_fee_bps, side) == (5.5, 2.0, 6.5)
 def at_least(k, n, p=0.5):
     """The chance of k heads or more in n tosses."""
     q = 1 - p
-    return sum(comb(n, i) * p**i * q ** (n - i) for i in range(k, n + 1))
+    return sum(
+        comb(n, i) * p**i * q ** (n - i) for i in range(k, n + 1)
+    )
 
 
 # %%
@@ -371,7 +383,7 @@ half = 1.96 * np.sqrt(0.6 * 0.4 / 100)
 print(f"heads: {0.6 - half:.0%} to {0.6 + half:.0%}")
 daily = candles.sample()["close"].resample("1D").last()
 held = metrics.returns(daily.to_numpy())
-year = lambda x: metrics.sharpe(x, 365)  # noqa: E731
+year = lambda x: metrics.sharpe(x, 365)
 around = evidence.interval(year, held, seed=0)
 
 # %%
@@ -395,11 +407,15 @@ for ax, n in zip(axes, (100, 1_000), strict=True):
     reach = next(k for k in range(n) if at_least(k, n) < 0.05)
     power[n] = at_least(reach, n, FALSE)
     k = np.arange(int(0.38 * n), int(0.66 * n))
-    for chance, colour, style in ((0.5, NEUTRAL, "-"), (FALSE, UP, "--")):
+    for chance, colour, style in (
+        (0.5, NEUTRAL, "-"), (FALSE, UP, "--"),
+    ):
         log = [np.log(float(comb(n, i))) for i in k]
         odds = np.log(chance), np.log(1 - chance)
         like = np.exp(log + k * odds[0] + (n - k) * odds[1])
-        ax.plot(k, like, style, color=colour, label=f"{chance:.0%} heads")
+        ax.plot(
+            k, like, style, color=colour, label=f"{chance:.0%} heads"
+        )
     ax.axvline(reach, color="black", lw=0.8)
     ax.set(title=f"{n:,} tosses", xlabel="heads", yticks=[])
 axes[0].legend(fontsize=8)
@@ -408,6 +424,8 @@ plt.show()
 # %%
 for n, share in power.items():
     print(f"{n:5,} tosses: {share:.0%}")
+
+# %%
 assert limit == 59 and round(power[100], 2) == 0.24
 assert round(power[1_000], 2) == 0.93
 assert around.low < -1 and around.high > 5
@@ -428,6 +446,8 @@ bar, test_from = np.arange(100), 80
 needs = bar + 10  # the last bar that its label reads
 purged = bar[(bar < test_from) & (needs >= test_from)]
 print(f"test from bar {test_from}: purge {purged[0]} to {purged[-1]}")
+
+# %%
 assert len(purged) == 10
 
 # %% [markdown]
@@ -536,6 +556,8 @@ winner = chose.argmax(axis=1)[:, None]
 shown = np.take_along_axis(chose, winner, 1).mean()
 tested = np.take_along_axis(others, winner, 1).mean()
 print(f"validation {shown:.0f} %, test {tested:.0f} %")
+
+# %%
 assert shown > 60 and abs(tested - 50) < 1
 
 # %% [markdown]
@@ -560,6 +582,8 @@ for ratio in (1.0, 0.5):
     print(f"Sharpe {ratio}: {(1.96 / ratio) ** 2:.1f} years")
 rng = np.random.default_rng(0)
 estimates = rng.normal(1.0, 1 / 1.96, 20_000)
+
+# %%
 assert abs((estimates > 1.96 / 1.96).mean() - 0.5) < 0.02
 
 # %% [markdown]
@@ -585,6 +609,8 @@ shakes = 100 * metrics.volatility(r, 365)
 print(f"ends at {curve[-1]:.2f}, volatility {shakes:.0f} % a year")
 print(f"drawdown {metrics.max_drawdown(r):.0%}")
 print("its Sharpe interval holds zero:", 0 in around)
+
+# %%
 assert 0 in around
 
 # %% [markdown]

@@ -94,7 +94,9 @@ raw[["Datetime", "Open", "Close", "Volume"]].head(3)
 
 # %%
 hasty = raw.rename(columns=str.lower)[list(candles.COLUMNS)]
-hasty = hasty.set_axis(pd.to_datetime(raw["Datetime"], utc=True), axis=0)
+hasty = hasty.set_axis(
+    pd.to_datetime(raw["Datetime"], utc=True), axis=0
+)
 try:
     candles.check(hasty)
 except candles.CandleError as error:
@@ -133,18 +135,29 @@ raw.loc[seam - 3 : seam + 1, ["Datetime", "Open", "Close", "Volume"]]
 # Turn everything into UTC, and the overlap becomes visible.
 
 # %%
-time = pd.DatetimeIndex(pd.to_datetime(raw["Datetime"], utc=True), name="time")
+time = pd.DatetimeIndex(
+    pd.to_datetime(raw["Datetime"], utc=True), name="time"
+)
 step_back = time[seam - 1] - time[seam]
-print(f"{time[seam - 1]:%H:%M:%S} UTC, then {time[seam]:%H:%M:%S}: {step_back} back")
+print(
+    f"{time[seam - 1]:%H:%M:%S} UTC, then {time[seam]:%H:%M:%S}: "
+    f"{step_back} back"
+)
 
 # %% mystnb={"figure": {"caption": "The file's stamps near row 2882. Two downloads overlap.", "name": "fig-candles-seam"}, "image": {"alt": "The time stamp plotted against the row number rises steadily to 13:46 UTC on 27 October, falls back to 06:00 at row 2882 and rises again, so that the stretch from 06:00 to 13:45 is there twice."}}
 near = np.arange(seam - 60, seam + 60)
 fig, ax = plt.subplots()
-hours = (time[near] - pd.Timestamp("2021-10-27", tz="UTC")) / pd.Timedelta("1h")
+hours = (
+    time[near] - pd.Timestamp("2021-10-27", tz="UTC")
+) / pd.Timedelta("1h")
 ax.plot(near, hours, ".", color=UP, markersize=4)
 ax.axhspan(6, 13.75, color=NEUTRAL, alpha=0.2, lw=0)
-ax.annotate("these bars are there twice", (seam - 56, 12.3), color="black")
-ax.set(xlabel="row of the file", ylabel="hours since 27 October 00:00 UTC")
+ax.annotate(
+    "these bars are there twice", (seam - 56, 12.3), color="black"
+)
+ax.set(
+    xlabel="row of the file", ylabel="hours since 27 October 00:00 UTC"
+)
 plt.show()
 
 # %%
@@ -158,12 +171,19 @@ assert (np.diff(time.asi8) < 0).sum() == 1
 # equal.
 
 # %%
-bars = raw.rename(columns=str.lower).set_index(time)[list(candles.COLUMNS)]
-twice = bars[bars.index.duplicated(keep=False)].sort_index(kind="stable")
+bars = raw.rename(columns=str.lower).set_index(time)[
+    list(candles.COLUMNS)
+]
+twice = bars[bars.index.duplicated(keep=False)].sort_index(
+    kind="stable"
+)
 first, second = twice.iloc[::2], twice.iloc[1::2]
 prices = ["open", "high", "low", "close"]
 differ = first != second
-print(f"{len(first)} stamps repeat, {differ.any(axis=1).sum()} differ in some figure,")
+print(
+    f"{len(first)} stamps repeat, {differ.any(axis=1).sum()} differ in "
+    "some figure,"
+)
 print(f"{differ[prices].any(axis=1).sum()} differs in a price")
 
 # %%
@@ -186,7 +206,11 @@ last.set_axis(["first", "second"], axis=0).round(1)
 
 # %%
 late = second.iloc[-1]
-print(f"range in the second version: {late['high'] - late['low']:.1f} USD")
+print(
+    f"range in the second version: {late['high'] - late['low']:.1f} USD"
+)
+
+# %%
 assert first[prices].iloc[-1].nunique() == 1
 assert round(late["high"] - late["low"], 1) == 276.2
 
@@ -198,7 +222,9 @@ assert round(late["high"] - late["low"], 1) == 276.2
 
 # %%
 off = time != time.floor("15min")
-raw.loc[off, ["Datetime", "Open", "High", "Low", "Close", "Volume"]].round(1)
+raw.loc[
+    off, ["Datetime", "Open", "High", "Low", "Close", "Volume"]
+].round(1)
 
 # %% [markdown]
 # Open, high, low and close are equal, the volume is zero, and the seconds are odd. These are not
@@ -247,13 +273,18 @@ plt.show()
 hole = pd.Series(np.diff(once.index.asi8) > 2 * 900e6)
 stretch = np.r_[0, hole.cumsum()]
 longest = once[stretch == np.bincount(stretch).argmax()]
-grid = pd.date_range(longest.index[0], longest.index[-1], freq="15min", name="time")
+grid = pd.date_range(
+    longest.index[0], longest.index[-1], freq="15min", name="time"
+)
 clean = longest.reindex(grid)
 filled = clean.index[clean["close"].isna()]
 clean["close"] = clean["close"].ffill()
 clean["volume"] = clean["volume"].fillna(0.0)
 clean = clean.apply(lambda column: column.fillna(clean["close"]))
-print(f"{len(clean):,} bars, filled: {', '.join(filled.strftime('%d %b %H:%M'))}")
+print(
+    f"{len(clean):,} bars, filled: "
+    f"{', '.join(filled.strftime('%d %b %H:%M'))}"
+)
 
 # %%
 assert len(missing) == 243
@@ -273,7 +304,8 @@ candles.check(clean, "15min")
 silent = clean["volume"] == 0
 moved = (clean["high"] > clean["low"])[silent]
 print(
-    f"volume zero: {silent.mean():.1%} of the bars; {moved.mean():.1%} of those moved"
+    f"volume zero: {silent.mean():.1%} of the bars; {moved.mean():.1%} "
+    "of those moved"
 )
 
 # %%
@@ -289,7 +321,9 @@ assert moved.mean() > 0.99
 sample = candles.sample()
 pd.testing.assert_frame_equal(sample, clean, check_freq=False)
 assert sample.attrs["filled"] == [t.isoformat() for t in filled]
-print(f"{len(sample):,} bars from {sample.index[0]} to {sample.index[-1]}")
+print(
+    f"{len(sample):,} bars from {sample.index[0]} to {sample.index[-1]}"
+)
 
 # %% [markdown]
 # ### 3.7 Five errors that make no noise
@@ -300,7 +334,8 @@ print(f"{len(sample):,} bars from {sample.index[0]} to {sample.index[-1]}")
 # cut to the layouts that exchanges really hand out.
 
 # %%
-FIRST = 1_704_067_200  # midnight of 1 January 2024, in seconds since 1970
+# midnight of 1 January 2024, in seconds since 1970
+FIRST = 1_704_067_200
 times = [FIRST + 900 * k for k in range(4)]
 prices = "100,101,99,100"
 FILES = {
@@ -313,9 +348,10 @@ FILES = {
     "digits": [f"20240101{k:02d},{prices},5" for k in range(4)],
 }
 HEADS = {
-    "forming": "volume,confirm", "quote": "amount,vol", "clock": "volume,open_time",
-    "symbols": "volume,symbol", "digits": "volume",
-}  # fmt: skip
+    "forming": "volume,confirm", "quote": "amount,vol",
+    "clock": "volume,open_time", "symbols": "volume,symbol",
+    "digits": "volume",
+}
 
 # %% [markdown]
 # A hasty script takes `time` for the time, `volume` or `vol` for the volume, and asks nothing.
@@ -340,9 +376,10 @@ for name in ("forming", "quote", "clock", "symbols"):
 
 # %%
 quote, symbols = hasty("quote")["volume"], hasty("symbols")["close"]
+last = hasty("forming")["volume"].iloc[-1]
 wrong = {
-    "forming": f"the last volume is {hasty('forming')['volume'].iloc[-1]} coins",
-    "quote": f"{quote.iloc[0]} coins a bar; it was 4, worth 400 dollars",
+    "forming": f"the last volume is {last} coins",
+    "quote": f"{quote.iloc[0]} coins a bar; 4 were worth 400 dollars",
     "clock": f"opens at {hasty('clock').index[0]:%H:%M}; it was 00:00",
     "symbols": f"a bar that falls by {-symbols.pct_change().min():.0%}",
     "digits": f"bars of the year {hasty('digits').index[0].year}",
@@ -422,6 +459,8 @@ plt.show()
 edge = sample.loc["2021-10-06 13:00":"2021-10-06 13:15"]
 slip = edge["open"].iloc[1] - edge["close"].iloc[0]
 print(f"from a close to the next open: {slip:.0f} USD")
+
+# %%
 assert round(slip) == -548
 assert set(day["volume"].nlargest(2).index) == set(edge.index)
 
@@ -464,12 +503,17 @@ whole = np.log(sample["close"].iloc[-1] / sample["close"].iloc[0])
 assert np.isclose(returns.sum(), whole)
 jump = returns.loc["2021-10-06 13:00"].item()
 print(f"typical size (standard deviation): {returns.std():.2%}")
-print(f"the bar of 13:00: {jump:.2%}, or {jump / returns.std():.0f} deviations")
+print(
+    f"the bar of 13:00: {jump:.2%}, or {jump / returns.std():.0f} "
+    "deviations"
+)
 
 # %%
 assert returns.abs().max() == jump
 assert round(jump / returns.std()) == 13
 bars_since_big_bang = 13.8e9 * 365 * 96
+
+# %%
 assert 2 * norm.sf(13) * bars_since_big_bang < 1e-20
 assert (returns.idxmax() - sample.index[0]).days == 8
 
@@ -485,19 +529,26 @@ lags = np.arange(1, 25)
 fig, (left, right) = plt.subplots(1, 2)
 edges = np.linspace(-14, 14, 57)
 left.hist(z, edges, density=True, color=UP, log=True, label="real")
-left.plot(edges, np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi), color=DOWN, ls="--")
-left.set(ylim=(1e-4, 2), xlabel="return, in deviations", ylabel="density")
-right.plot(
-    lags, [returns.abs().autocorr(k) for k in lags], "o-", ms=3, label="|return|"
-)
-right.plot(lags, [returns.autocorr(k) for k in lags], "s--", ms=3, label="return")
+normal = np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi)
+left.plot(edges, normal, color=DOWN, ls="--")
+left.set(ylim=(1e-4, 2))
+left.set(xlabel="return, in deviations", ylabel="density")
+for r, look, name in ((returns.abs(), "o-", "|return|"),
+                      (returns, "s--", "return")):
+    tied = [r.autocorr(k) for k in lags]
+    right.plot(lags, tied, look, ms=3, label=name)
 right.set(xlabel="lag in bars", ylabel="autocorrelation")
 right.legend()
 plt.show()
 
 # %%
 beyond, bell = (z.abs() > 4).sum(), 6.3e-5 * len(z)
-print(f"moves beyond 4 deviations: {beyond}; a bell curve expects {bell:.1f}")
+print(
+    f"moves beyond 4 deviations: {beyond}; a bell curve expects "
+    f"{bell:.1f}"
+)
+
+# %%
 assert beyond == 33
 assert returns.abs().autocorr(1) > 0.15
 assert abs(returns.autocorr(1)) < 0.06
@@ -526,7 +577,12 @@ assert abs(returns.autocorr(1)) < 0.06
 # %%
 skip = 1  # bars before the first full hour
 count = (len(sample) - skip) // 4
-four = {c: sample[c].to_numpy()[skip:][: 4 * count].reshape(-1, 4) for c in sample}
+four = {
+    c: sample[c].to_numpy()[skip:][: 4 * count].reshape(-1, 4)
+    for c in sample
+}
+
+# %%
 by_hand = pd.DataFrame(
     {
         "open": four["open"][:, 0],
@@ -539,7 +595,10 @@ by_hand = pd.DataFrame(
 )
 hourly = candles.resample(sample, "1h")
 pd.testing.assert_frame_equal(hourly, by_hand)
-print(f"{len(hourly):,} hours from {hourly.index[0]} to {hourly.index[-1]}")
+print(
+    f"{len(hourly):,} hours from {hourly.index[0]} to "
+    f"{hourly.index[-1]}"
+)
 
 # %% [markdown]
 # ## 6 Windows that cost nothing
@@ -554,7 +613,10 @@ table = np.ascontiguousarray(sample.to_numpy().T)  # (5, bars)
 view = np.lib.stride_tricks.sliding_window_view(table, LENGTH, axis=1)
 view = view.swapaxes(0, 1)  # (windows, 5, LENGTH)
 print("windows:", view.shape, "strides in bytes:", view.strides)
-print(f"written out {view.size * 8 / 1e6:.1f} MB, in truth {table.nbytes / 1e6:.1f} MB")
+print(
+    f"written out {view.size * 8 / 1e6:.1f} MB, in truth "
+    f"{table.nbytes / 1e6:.1f} MB"
+)
 
 # %%
 windows = candles.windows(sample, LENGTH)
@@ -580,17 +642,23 @@ assert windows.shape == (len(sample) - LENGTH + 1, 5, LENGTH)
 market = candles.synthetic(N_SYNTHETIC, seed=0)
 ahead = np.log(market.candles["close"]).diff().shift(-1)
 share = market.regime.value_counts(normalize=True)
-pd.DataFrame({"channel": market.informative, "share of bars": share.round(2)})
+pd.DataFrame(
+    {"channel": market.informative, "share of bars": share.round(2)}
+)
 
 # %% mystnb={"figure": {"caption": "Synthetic closes. Vertical bands mark the planted regimes.", "name": "fig-candles-synthetic"}, "image": {"alt": "A wandering synthetic price over 3,000 bars with background bands in three shades: long stretches, of some hundred bars each, of the trending, ranging and accumulating regime that cannot be told from the price by eye."}}
-codes = pd.Categorical(market.regime, categories=list(market.informative)).codes
+codes = pd.Categorical(
+    market.regime, categories=list(market.informative)
+).codes
 shades = ("0.65", "0.82", "0.97")
 fig, ax = plt.subplots()
-for code, (name, shade) in enumerate(zip(market.informative, shades, strict=True)):
+for code, (name, shade) in enumerate(
+    zip(market.informative, shades, strict=True)
+):
     ax.fill_between(
-        np.arange(N_SYNTHETIC), 0, 1, where=codes == code, color=shade, lw=0,
-        transform=ax.get_xaxis_transform(), label=name,
-    )  # fmt: skip
+        np.arange(N_SYNTHETIC), 0, 1, where=codes == code, color=shade,
+        lw=0, transform=ax.get_xaxis_transform(), label=name,
+    )
 ax.plot(market.candles["close"].to_numpy(), color=UP, lw=1)
 ax.set(xlabel="bar", ylabel="price in USD")
 ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.12))
@@ -605,7 +673,9 @@ long = candles.synthetic(60_000, seed=0)
 close = np.log(long.candles["close"])
 past, ahead = close.diff(10), close.diff().shift(-1)
 rank = {
-    name: float(past[long.regime == name].corr(ahead, method="spearman"))
+    name: float(
+        past[long.regime == name].corr(ahead, method="spearman")
+    )
     for name in long.informative
 }
 print({name: round(value, 2) for name, value in rank.items()})
@@ -630,7 +700,8 @@ assert abs(rank["accumulating"]) < 0.05
 
 # %%
 def hit_rate(level: pd.Series) -> float:
-    """Share of bars whose next return has the sign of (level - close)."""
+    """Share of bars whose next return has the sign of (level - close).
+    """
     guess = np.sign(level - sample["close"])
     truth = np.sign(np.log(sample["close"]).diff().shift(-1))
     asked = (guess != 0) & (truth != 0) & guess.notna() & truth.notna()
@@ -646,7 +717,9 @@ print(f"right in {hit_rate(careless):.0%} of the cases")
 # comes from.
 
 # %%
-hours = pd.DataFrame({"close": sample["close"], "hourly close": careless})
+hours = pd.DataFrame(
+    {"close": sample["close"], "hourly close": careless}
+)
 hours.loc["2021-10-20 12:00":"2021-10-20 12:45"].round(1)
 
 # %% [markdown]
@@ -679,7 +752,8 @@ assert 0.50 < hit_rate(honest) < 0.55
 
 # %%
 def knows_the_future(compute, cut: int) -> bool:
-    """Compare the past computed with and without what comes after the cut."""
+    """Compare the past computed with and without what comes after the
+    cut."""
     full, part = compute(sample), compute(sample[: cut + 1])
     return not full[: cut + 1].equals(part)
 
@@ -697,8 +771,12 @@ def honest_join(frame):
 
 # %%
 for join in (careless_join, honest_join):
-    caught = any(knows_the_future(join, cut) for cut in range(1000, 1004))
-    print(f"{join.__name__}: {'knows the future' if caught else 'clean'}")
+    caught = any(
+        knows_the_future(join, cut) for cut in range(1000, 1004)
+    )
+    print(
+        f"{join.__name__}: {'knows the future' if caught else 'clean'}"
+    )
     assert caught == (join is careless_join)
 
 # %% [markdown]
@@ -755,6 +833,8 @@ other = bars[~off]
 other = other[~other.index.duplicated(keep="first")].sort_index()
 gap = (other["close"].reindex(sample.index) - sample["close"]).dropna()
 print(f"{(gap != 0).sum()} close changes, by {gap.abs().max():.1f} USD")
+
+# %%
 assert (gap != 0).sum() == 1
 
 # %% [markdown]
@@ -780,7 +860,10 @@ assert direct.equals(candles.resample(hourly, "4h"))
 end = direct.index[-1] + pd.Timedelta("4h")
 inside = (sample.index >= direct.index[0]) & (sample.index < end)
 assert direct["volume"].sum() == sample.loc[inside, "volume"].sum()
-print(f"{(~inside).sum()} bars at the ends are in no complete bar of four hours")
+print(
+    f"{(~inside).sum()} bars at the ends are in no complete bar of "
+    "four hours"
+)
 
 # %% [markdown]
 # ```{solution-end}
@@ -808,6 +891,8 @@ with TemporaryDirectory() as folder:
     except ValueError as error:
         refused = True
         print(str(error)[:60], "...")
+
+# %%
 assert refused
 
 # %% [markdown]

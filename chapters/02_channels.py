@@ -53,7 +53,10 @@ bars = candles.sample()
 raw = channels.compute(bars)
 sizes = {group: len(names) for group, names in channels.GROUPS.items()}
 print(sizes)
-print(f"{len(bars):,} bars, {raw.shape[1]} channels (order flow is absent: no books)")
+print(
+    f"{len(bars):,} bars, {raw.shape[1]} channels (order flow is "
+    "absent: no books)"
+)
 
 # %%
 assert raw.shape == (5_528, 32)
@@ -69,19 +72,20 @@ assert raw.index.equals(bars.index)
 
 # %% mystnb={"figure": {"caption": "Three days of real 15-minute bars, one row for each of five groups of channels.", "name": "fig-channels-days"}, "image": {"alt": "Five stacked line plots over three days in October 2021. The price climbs from about 61,000 to nearly 67,000 dollars on 20 October along its upper Bollinger band; there RSI passes 80 and +DI lies far above -DI. ATR rises on that day and again on the 21st, when the price falls."}}
 days = raw["2021-10-18 12:00":"2021-10-21 12:00"]
-heights = [2, 1, 1, 1, 1]
-fig, axes = plt.subplots(5, 1, figsize=(7.2, 6.6), sharex=True, height_ratios=heights)
+band = days[["bollinger_lower", "bollinger_upper"]].T.to_numpy()
+size = {"figsize": (7.2, 6.6), "height_ratios": [2, 1, 1, 1, 1]}
+fig, axes = plt.subplots(5, 1, sharex=True, **size)
 days[["close", "vwap"]].plot(ax=axes[0], color=["black", "#E69F00"])
-low, high = days["bollinger_lower"], days["bollinger_upper"]
-axes[0].fill_between(days.index, low, high, color="#dddddd", label="Bollinger")
-(days[["volume", "volume_ma"]] / 1e9).plot(ax=axes[1], color=[NEUTRAL, "black"])
+axes[0].fill_between(days.index, *band, color="#ddd", label="Bollinger")
+volumes = days[["volume", "volume_ma"]] / 1e9
+volumes.plot(ax=axes[1], color=[NEUTRAL, "black"])
 days["rsi"].plot(ax=axes[2], color="black")
 axes[2].axhline(50, color=NEUTRAL, linewidth=0.8)
 days["atr"].plot(ax=axes[3], color="black")
 days["plus_di"].plot(ax=axes[4], color=UP)
 days["minus_di"].plot(ax=axes[4], color=DOWN, linestyle="--")
-labels = ["price, USD", "volume, 10⁹", "RSI, 0–100", "ATR, USD", "DI, 0–100"]
-for ax, label in zip(axes, labels, strict=True):
+labels = "price, USD|volume, 10⁹|RSI, 0–100|ATR, USD|DI, 0–100"
+for ax, label in zip(axes, labels.split("|"), strict=True):
     ax.set(ylabel=label, xlabel="time, UTC")
 for ax in axes[[0, 1, 4]]:
     ax.legend(loc="upper left", ncols=3)
@@ -91,6 +95,8 @@ plt.show()
 run = days.loc["2021-10-20 15:45+00:00"]
 quiet = days.loc["2021-10-20 12:00+00:00"]
 fall = days.loc["2021-10-21 12:00+00:00"]
+
+# %%
 assert run["rsi"] > 80
 assert run["plus_di"] > 5 * run["minus_di"]
 assert run["bollinger_percent_b"] > 0.8
@@ -139,7 +145,9 @@ print(rsi_by_hand(staircase)[14].round(1))
 # bar.
 
 # %%
-np.testing.assert_allclose(raw["rsi"], rsi_by_hand(bars["close"]), rtol=1e-9)
+np.testing.assert_allclose(
+    raw["rsi"], rsi_by_hand(bars["close"]), rtol=1e-9
+)
 assert raw["rsi"].isna().sum() == 14
 
 # %% [markdown]
@@ -166,8 +174,12 @@ for group, names in channels.GROUPS.items():
 # and because it is old, it cannot have seen a bar that comes after it.
 
 # %%
-middle = (bars["high"].rolling(52).max() + bars["low"].rolling(52).min()) / 2
+middle = (
+    bars["high"].rolling(52).max() + bars["low"].rolling(52).min()
+) / 2
 np.testing.assert_allclose(raw["ichimoku_senkou_b"], middle.shift(26))
+
+# %%
 assert first.max() == 77 == first["ichimoku_senkou_b"]
 
 # %% [markdown]
@@ -179,7 +191,9 @@ assert first.max() == 77 == first["ichimoku_senkou_b"]
 week = 7 * 96
 late = channels.compute(bars.iloc[week:])["obv"]
 gap = raw["obv"].iloc[week:] - late
-print(f"OBV moved by {gap.iloc[0]:.3g}, spread of the gap {gap.std():.0f}")
+print(
+    f"OBV moved by {gap.iloc[0]:.3g}, spread of the gap {gap.std():.0f}"
+)
 
 # %%
 assert gap.std() < 1 < abs(gap.iloc[0])
@@ -197,8 +211,12 @@ assert gap.std() < 1 < abs(gap.iloc[0])
 
 # %%
 hour = np.datetime64("2021-09-27T14:00:00", "ns")
-time = hour + np.array([0, 1, 2_400], "m8[s]")  # at 14:00:00, 14:00:01 and 14:40
-bid, ask = [[43_547.0], [43_550.0], [43_600.0]], [[43_548.0], [43_552.0], [43_603.0]]
+# at 14:00:00, 14:00:01 and 14:40
+time = hour + np.array([0, 1, 2_400], "m8[s]")
+bid, ask = (
+    [[43_547.0], [43_550.0], [43_600.0]],
+    [[43_548.0], [43_552.0], [43_603.0]],
+)
 bid_size, ask_size = [[3.0], [1.0], [1.0]], [[1.0], [1.0], [4.0]]
 books = Snapshots(time, bid, bid_size, ask, ask_size)
 flow = channels.compute(bars.iloc[:200], books)[["spread", "imbalance"]]
@@ -222,6 +240,8 @@ total = known.sum(axis=1)
 share = known.corrwith(total) ** 2
 print(share.nlargest(3).round(4))
 print(f"smallest RSI: {known['rsi'].min():.1f}")
+
+# %%
 assert share["obv"] > 0.999 and len(share) == 31 + 1
 
 # %% [markdown]
@@ -254,8 +274,14 @@ fig, ax = plt.subplots(figsize=(7.2, 4.6))
 spread = pd.DataFrame({"raw": raw.std(), "scale-free": free.std()})
 circle = {"mfc": "none", "ms": 8, "color": DOWN}
 ax.plot(spread["raw"], spread.index, "o", **circle, label="raw units")
-ax.plot(spread["scale-free"], spread.index, "s", ms=4, color=UP, label="scale-free")
-ax.set(xscale="log", xlabel="standard deviation (raw: USD, volume or points)")
+ax.plot(
+    spread["scale-free"], spread.index, "s", ms=4, color=UP,
+    label="scale-free",
+)
+ax.set(
+    xscale="log",
+    xlabel="standard deviation (raw: USD, volume or points)",
+)
 ax.tick_params(axis="y", labelsize=6)
 ax.invert_yaxis()
 ax.legend()
@@ -274,7 +300,10 @@ assert decades["raw"] > 12 > 4 > decades["scale-free"]
 other = bars * 0.86  # prices in another currency
 other["volume"] = bars["volume"] / 1_000
 moved = channels.compute(other, scale_free=True) - free
-print("changed by more than 1e-8:", list(moved.columns[moved.abs().max() > 1e-8]))
+print(
+    "changed by more than 1e-8:",
+    list(moved.columns[moved.abs().max() > 1e-8]),
+)
 
 # %%
 assert moved.abs().max().max() < 1e-8
@@ -428,7 +457,11 @@ def standardise_all(bars):
 # compare it with the move of the next 100 steps.
 
 # %%
-walks = np.random.default_rng(0).normal(size=(N_WALKS, 1_000)).cumsum(axis=1)
+walks = (
+    np.random.default_rng(0)
+    .normal(size=(N_WALKS, 1_000))
+    .cumsum(axis=1)
+)
 now, future = walks[:, 500], walks[:, 600] - walks[:, 500]
 past = walks[:, :501]
 leaking = (now - walks.mean(axis=1)) / walks.std(axis=1)
@@ -485,13 +518,17 @@ assert abs(np.corrcoef(honest, future)[0, 1]) < 3 / np.sqrt(N_WALKS)
 # %%
 def rows_that_change(compute, bars, last):
     full, cut = compute(bars), compute(bars.iloc[: last + 1])
-    same = np.isclose(full.iloc[: last + 1], cut, rtol=1e-12, atol=0, equal_nan=True)
+    same = np.isclose(
+        full.iloc[: last + 1], cut, rtol=1e-12, atol=0, equal_nan=True
+    )
     return int((~same.reshape(last + 1, -1).all(axis=1)).sum())
 
 
 def standardise_past(bars):
     table = channels.compute(bars, scale_free=True)
-    return channels.Standardizer().fit(table.iloc[:2_000]).transform(table)
+    return (
+        channels.Standardizer().fit(table.iloc[:2_000]).transform(table)
+    )
 
 
 print("whole history:", rows_that_change(standardise_all, bars, 2_999))
@@ -506,7 +543,7 @@ print("past only:    ", rows_that_change(standardise_past, bars, 2_999))
 assert rows_that_change(standardise_all, bars, 2_999) == 3_000
 assert rows_that_change(standardise_past, bars, 2_999) == 0
 for scale_free in (False, True):
-    every = lambda b, f=scale_free: channels.compute(b, scale_free=f)  # noqa: E731
+    every = lambda b, f=scale_free: channels.compute(b, scale_free=f)
     assert rows_that_change(every, bars, 2_999) == 0
 
 # %% [markdown]
@@ -556,8 +593,11 @@ for scale_free in (False, True):
 
 # %%
 before = bars["close"].shift()
-top, bottom = np.maximum(bars["high"], before), np.minimum(bars["low"], before)
-true_range = (top - bottom).to_numpy()  # the same as the largest of the three
+top, bottom = (
+    np.maximum(bars["high"], before), np.minimum(bars["low"], before),
+)
+# the same as the largest of the three
+true_range = (top - bottom).to_numpy()
 average = [np.nan] * 14 + [true_range[1:15].mean()]
 for value in true_range[15:]:
     average.append(average[-1] + (value - average[-1]) / 14)
@@ -582,11 +622,13 @@ np.testing.assert_allclose(raw["atr"], average)
 # truncation test finds the 26 rows whose value comes from behind the cut.
 
 # %%
-chikou = lambda b: b["close"].shift(-26)  # noqa: E731
+chikou = lambda b: b["close"].shift(-26)
 print(rows_that_change(chikou, bars, 2_999))
 ahead = chikou(bars) / bars["close"] - 1
 r = ahead.corr(bars["close"].pct_change().shift(-1))
 print(f"{r:.2f}")
+
+# %%
 assert rows_that_change(chikou, bars, 2_999) == 26
 assert r > 0.1
 
@@ -609,13 +651,22 @@ assert r > 0.1
 import talib
 
 market = candles.synthetic(2_000, seed=2).candles
-grid = (market[["open", "high", "low", "close"]] / 300 * 4).round() / 4  # near 100
+# near 100
+grid = (market[["open", "high", "low", "close"]] / 300 * 4).round() / 4
 columns = [grid[k].to_numpy() for k in ("high", "low", "close")]
 library = talib.ADX(*columns) - talib.ADX(*[x / 3 for x in columns])
 grid["volume"] = market["volume"]
 ours = channels.compute(grid)["adx"] - channels.compute(grid / 3)["adx"]
-print(f"TA-Lib differs by more than a point: {np.nanmax(np.abs(library)) > 1}")
-print(f"setrade differs by more than a millionth: {ours.abs().max() > 1e-6}")
+print(
+    "TA-Lib differs by more than a point: "
+    f"{np.nanmax(np.abs(library)) > 1}"
+)
+print(
+    "setrade differs by more than a millionth: "
+    f"{ours.abs().max() > 1e-6}"
+)
+
+# %%
 assert np.nanmax(np.abs(library)) > 1
 assert ours.abs().max() < 1e-6
 
@@ -639,7 +690,12 @@ size, kept = train.corr().abs(), []
 for name in size:
     if all(size.loc[name, other] < 0.9 for other in kept):
         kept.append(name)
-print(len(kept), "channels, effective rank", effective_rank(test[kept]).round(1))
+print(
+    len(kept), "channels, effective rank",
+    effective_rank(test[kept]).round(1),
+)
+
+# %%
 assert len(kept) == 22
 assert effective_rank(test[kept]) > effective_rank(test)
 

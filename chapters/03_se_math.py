@@ -91,7 +91,8 @@ N_DAYS = 10  # days in the figure of gates over time
 
 # %%
 names = ["return", "volume", "range", "rsi"]
-X = np.array([[1, 2, 3], [0, 1, 2], [2, 2, 2], [-1, 0, 1]], float)  # (C, T)
+# (C, T)
+X = np.array([[1, 2, 3], [0, 1, 2], [2, 2, 2], [-1, 0, 1]], float)
 W1 = np.array([[1, -1, 0, 0], [0, 0, -1, 1]], float)  # (C/r, C)
 W2 = np.array([[1, 0], [-1, 0], [0, 1], [0, 2]], float)  # (C, C/r)
 
@@ -116,33 +117,39 @@ pd.DataFrame({"z": z, "gate": s.round(3)}, index=names)
 # %%
 assert z.tolist() == [2, 1, 2, 0]
 assert hidden.tolist() == [1, 0]
-np.testing.assert_allclose(s, [np.e / (1 + np.e), 1 / (1 + np.e), 0.5, 0.5])
+np.testing.assert_allclose(
+    s, [np.e / (1 + np.e), 1 / (1 + np.e), 0.5, 0.5]
+)
 
 # %% [markdown]
 # The picture below is the whole block: the window, what is left of it after the squeeze, the
 # gates, and the window after the scale step.
 
 # %% mystnb={"figure": {"caption": "A squeeze-and-excitation block on four channels and three bars, computed with a pencil.", "name": "fig-se-pencil"}, "image": {"alt": "Four panels: a 4 by 3 window of numbers, the bar chart of its row means, the gates 0.73, 0.27, 0.50 and 0.50, and the window with each row multiplied by its gate. The return row keeps most of its size, the volume row loses most of it."}}
-widths = [3, 2, 2, 3]
-fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.4), width_ratios=widths, sharey=True)
+size = {"figsize": (7.2, 2.4), "width_ratios": [3, 2, 2, 3]}
+fig, axes = plt.subplots(1, 4, sharey=True, **size)
 for ax, table in ((axes[0], X), (axes[3], X_tilde)):
     ax.imshow(table, cmap="PuOr_r", vmin=-3, vmax=3, aspect="auto")
     ax.set_xticks(range(3), ["1", "2", "3"])
     ax.set_xlabel("bar")
     for (row, column), value in np.ndenumerate(table):
         colour = "white" if abs(value) > 1.9 else "black"
-        ax.text(column, row, f"{value:.2g}", ha="center", va="center", color=colour)
+        told = {"ha": "center", "va": "center", "color": colour}
+        ax.text(column, row, f"{value:.2g}", **told)
 for ax, values in ((axes[1], z), (axes[2], s)):
     ax.barh(range(4), values)
     ax.set_xlabel("no unit")
-for ax, title in zip(axes, ["window X", "squeeze z", "gates s", "scaled"], strict=True):
+titles = ("window X", "squeeze z", "gates s", "scaled")
+for ax, title in zip(axes, titles, strict=True):
     ax.set_title(title)
     ax.grid(False)
 axes[0].set_yticks(range(4), names)
 plt.show()
 
 # %%
-np.testing.assert_allclose(X_tilde[0], np.array([1, 2, 3]) * 0.731, atol=2e-3)
+np.testing.assert_allclose(
+    X_tilde[0], np.array([1, 2, 3]) * 0.731, atol=2e-3
+)
 np.testing.assert_allclose(X_tilde[2], 1.0)  # 2 times a half
 
 # %% [markdown]
@@ -243,7 +250,8 @@ np.testing.assert_allclose(x.grad[0], by_hand, rtol=1e-5, atol=1e-7)
 # the second one, and its weights receive a gradient of exactly zero.
 
 # %%
-print(block.excite.reduce.weight.grad.numpy().round(3) + 0)  # + 0: no -0
+# + 0: no -0
+print(block.excite.reduce.weight.grad.numpy().round(3) + 0)
 assert (block.excite.reduce.weight.grad[1] == 0).all()
 assert (block.excite.reduce.weight.grad[0, :3].abs() > 0.1).all()
 
@@ -264,7 +272,10 @@ def n_parameters(C, r):
 
 
 count = pd.DataFrame(
-    {f"{C} channels": [n_parameters(C, r) for r in ratios] for C in (16, 32, 50, 512)},
+    {
+        f"{C} channels": [n_parameters(C, r) for r in ratios]
+        for C in (16, 32, 50, 512)
+    },
     index=pd.Index(ratios, name="r"),
 )
 count
@@ -281,10 +292,13 @@ for C in (16, 32, 512):
 # the table has the median.
 
 # %%
-relative = pd.DataFrame(index=[f"r{r}" for r in ratios], columns=[32, 512], dtype=float)
+relative = pd.DataFrame(
+    index=[f"r{r}" for r in ratios], columns=[32, 512], dtype=float
+)
 for C in relative:
     for r in relative.index:
-        times = races.ratios(f"test_se_reduction[{C}]", r)  # by processor
+        # by processor
+        times = races.ratios(f"test_se_reduction[{C}]", r)
         relative.loc[r, C] = np.median(list(times.values()))
 relative /= relative.loc["r4"]
 relative.round(2)
@@ -296,8 +310,12 @@ for C, marker in zip(count, "osD^", strict=True):
 left.set(xlabel="reduction ratio r", ylabel="parameters")
 left.legend()
 for C, marker in ((32, "s"), (512, "^")):
-    right.plot(ratios, relative[C], marker=marker, label=f"{C} channels")
-right.set(xlabel="reduction ratio r", ylabel="time of a step (r = 4 is 1)")
+    right.plot(
+        ratios, relative[C], marker=marker, label=f"{C} channels"
+    )
+right.set(
+    xlabel="reduction ratio r", ylabel="time of a step (r = 4 is 1)"
+)
 right.set(xscale="log", ylim=(0, 1.1 * relative.to_numpy().max()))
 right.legend()
 for ax in (left, right):
@@ -306,7 +324,8 @@ for ax in (left, right):
 plt.show()
 
 # %%
-assert relative[32].max() / relative[32].min() < 1.5  # nothing that a trader would feel
+# nothing that a trader would feel
+assert relative[32].max() / relative[32].min() < 1.5
 assert relative[512]["r1"] > relative[512]["r16"]
 
 # %% [markdown]
@@ -338,7 +357,8 @@ many = torch.randn(500, 16, LENGTH)
 for r in (1, 2, 4, 8):
     free = se.SEBlock(16, r)
     logits = free.excite(many.mean(-1)).detach().double()
-    rank = torch.linalg.matrix_rank(logits, rtol=1e-4)  # the biases are still 0
+    # the biases are still 0
+    rank = torch.linalg.matrix_rank(logits, rtol=1e-4)
     print(f"r = {r}: {rank.item():2d} dimensions")
     assert rank <= 16 // r
 
@@ -360,7 +380,9 @@ eight += ["bollinger_percent_b", "vwap", "keltner_upper"]
 bars = candles.sample()
 features = channels.compute(bars, scale_free=True)[eight].dropna()
 n_train = int(0.7 * len(features))
-scaled = channels.Standardizer().fit(features[:n_train]).transform(features)
+scaled = (
+    channels.Standardizer().fit(features[:n_train]).transform(features)
+)
 
 # %% [markdown]
 # One window ends at each bar, and `unfold` cuts them as views, `(N, 8, 60)`.
@@ -375,7 +397,9 @@ assert torch.equal(windows[-1, :, -1], values[-1])
 torch.manual_seed(3)
 untrained = se.SEBlock(len(eight), reduction=2)
 with torch.no_grad():
-    G = pd.DataFrame(untrained.gates(windows).numpy(), index=ends, columns=eight)
+    G = pd.DataFrame(
+        untrained.gates(windows).numpy(), index=ends, columns=eight
+    )
 shown = G.iloc[-N_DAYS * 96 :]
 
 # %% mystnb={"figure": {"caption": "Bitcoin in dollars, and the gates of an SE block that has learned nothing.", "name": "fig-se-gates-untrained"}, "image": {"alt": "Above, ten days of the Bitcoin price. Below, a strip of eight gates over the same days. The gates move smoothly with the market, some rise while others fall, although the block is untrained."}}
@@ -401,10 +425,16 @@ assert (G < 1).all(axis=None)
 def mean_gates(seed):
     torch.manual_seed(seed)
     with torch.no_grad():
-        return se.SEBlock(len(eight), reduction=2).gates(windows[::10]).mean(0).numpy()
+        return (
+            se.SEBlock(len(eight), reduction=2)
+            .gates(windows[::10])
+            .mean(0)
+            .numpy()
+        )
 
 
-drawn = np.stack([mean_gates(seed) for seed in range(N_DRAWS)])  # (draws, C)
+# (draws, C)
+drawn = np.stack([mean_gates(seed) for seed in range(N_DRAWS)])
 print(f"mean {drawn.mean():.2f}, standard deviation {drawn.std():.2f}")
 
 # %%
@@ -415,8 +445,12 @@ agreement = spearmanr(drawn.T).statistic[np.triu_indices(N_DRAWS, 1)]
 fig, (left, right) = plt.subplots(1, 2)
 left.barh(eight, winner)
 left.axvline(1 / 8, color="black", ls="--")
-left.set(xlabel="share of draws in which it ranks first", title="dashed: one in eight")
-right.hist(agreement, bins=np.arange(-42.5, 46, 5) / 42)  # eight ranks: steps of 1/42
+left.set(
+    xlabel="share of draws in which it ranks first",
+    title="dashed: one in eight",
+)
+# eight ranks: steps of 1/42
+right.hist(agreement, bins=np.arange(-42.5, 46, 5) / 42)
 right.set(xlabel="rank correlation of two draws", ylabel="pairs")
 plt.show()
 
@@ -439,11 +473,17 @@ assert abs(agreement.mean()) < 0.05
 # the mean squeeze takes the mean of each channel, and that is zero, by construction.
 
 # %%
-raw = torch.tensor(features.to_numpy(), dtype=torch.float32).unfold(0, LENGTH, 1)[::10]
-per_window = (raw - raw.mean(-1, keepdim=True)) / raw.std(-1, keepdim=True)
+raw = torch.tensor(features.to_numpy(), dtype=torch.float32).unfold(
+    0, LENGTH, 1
+)[::10]
+per_window = (raw - raw.mean(-1, keepdim=True)) / raw.std(
+    -1, keepdim=True
+)
 with torch.no_grad():
     dead = untrained.gates(per_window)
 print(f"gates from {dead.min():.3f} to {dead.max():.3f}")
+
+# %%
 assert (dead - 0.5).abs().max() < 1e-4
 
 # %% [markdown]
@@ -548,8 +588,12 @@ one_sign = se.SEBlock(len(eight), reduction=2)
 for layer in (one_sign.excite.reduce, one_sign.excite.expand):
     layer.weight.data = torch.rand_like(layer.weight)
 with torch.no_grad():
-    up, both = one_sign.gates(windows[::10]), untrained.gates(windows[::10])
+    up, both = (
+        one_sign.gates(windows[::10]), untrained.gates(windows[::10]),
+    )
 print("below one half:", (up < 0.5).sum().item(), "of", up.numel())
+
+# %%
 assert not (up < 0.5).any()
 assert (both < 0.5).float().mean() > 0.2
 

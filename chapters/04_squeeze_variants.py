@@ -28,7 +28,8 @@ from setrade.plots import use_style
 from setrade.toys import PLANTED_HALFLIFE, SWITCHES, draw_switch
 
 use_style()
-torch.set_num_threads(1)  # the nets of this chapter are too small to share
+# the nets of this chapter are too small to share
+torch.set_num_threads(1)
 
 # %% tags=["parameters"]
 LENGTH = 40  # bars in the window on show
@@ -93,7 +94,9 @@ for name, make in se.SQUEEZES.items():
         squeeze.score.weight.data.fill_(v)
     w = squeeze.weights(X)[0, 0].detach()
     np.testing.assert_allclose(w, weights[name], atol=1e-6)
-    np.testing.assert_allclose(squeeze(X)[0, 0].detach(), x @ weights[name], atol=1e-5)
+    np.testing.assert_allclose(
+        squeeze(X)[0, 0].detach(), x @ weights[name], atol=1e-5
+    )
 
 # %% mystnb={"figure": {"caption": "One window of real returns and the weight that each squeeze gives to its bars.", "name": "fig-squeeze-weights"}, "image": {"alt": "Above, forty returns of Bitcoin. Below, five rows of bars: equal weights for the mean, a single bar for the maximum, one bar at the right end for last, weights growing to the right for the exponential squeeze, and weights that are higher where the return is higher for attention."}}
 plots.squeeze_weights(x, weights)
@@ -131,14 +134,20 @@ def squeezed(name, window):
     squeeze = se.SQUEEZES[name](1)
     if name == "attention":
         squeeze.score.weight.data.fill_(v)
-    return squeeze(torch.tensor(window, dtype=torch.float32)[None, None]).item()
+    return squeeze(
+        torch.tensor(window, dtype=torch.float32)[None, None]
+    ).item()
 
 
 def notices(name, change):
-    return abs(squeezed(name, changes[change]) - squeezed(name, x)) > 1e-4
+    return (
+        abs(squeezed(name, changes[change]) - squeezed(name, x)) > 1e-4
+    )
 
 
-seen = pd.DataFrame({c: {n: notices(n, c) for n in se.SQUEEZES} for c in changes})
+seen = pd.DataFrame(
+    {c: {n: notices(n, c) for n in se.SQUEEZES} for c in changes}
+)
 seen.replace({True: "sees it", False: "blind"})
 
 # %%
@@ -184,6 +193,8 @@ assert abs(draws.max(1).mean() - 1.766) < 0.02
 X, y = draw_switch("recent", 1000, seed=0)
 planted = 0.5 ** (torch.arange(15, -1, -1) / 2.0)  # newest bar last
 on = (X[:, 1] * planted).sum(-1) > 0
+
+# %%
 assert torch.equal(y, torch.where(on, X[:, 0, -1], 0.0))
 assert 0.4 < on.float().mean() < 0.6
 
@@ -236,16 +247,25 @@ def score(net, draw):
 # %%
 stored = results.load("squeeze_tasks")["results"]
 scores = stored["scores"]
-live = [("recent", "ewm"), ("recent", "mean"), ("now", "last"), ("spike", "mean")]
-trained = [len(seeds) for task in scores.values() for seeds in task.values()]
+live = [
+    ("recent", "ewm"), ("recent", "mean"), ("now", "last"),
+    ("spike", "mean"),
+]
+trained = [
+    len(seeds) for task in scores.values() for seeds in task.values()
+]
+
+# %%
 assert trained == [20] * 25 and sum(trained) == 500
 
 # %%
 nets = {}
 for task, name in live:
-    draw = lambda n, seed, task=task: draw_switch(task, n, seed=seed)  # noqa: E731
+    draw = lambda n, seed, task=task: draw_switch(task, n, seed=seed)
     for seed in range(LIVE_SEEDS):
-        net = train(lambda name=name: se.SEBlock(4, 1, name), draw, seed)
+        net = train(
+            lambda name=name: se.SEBlock(4, 1, name), draw, seed
+        )
         nets[task, name, seed] = net
         assert abs(score(net, draw) - scores[task][name][seed]) < 0.03
 
@@ -254,7 +274,9 @@ fig, axes = plt.subplots(1, 5, figsize=(7.2, 3.2), sharey=True)
 jitter = np.random.default_rng(2).uniform(-0.25, 0.25, 20)
 for ax, task in zip(axes, SWITCHES, strict=True):
     for column, name in enumerate(se.SQUEEZES):
-        ax.plot(column + jitter, scores[task][name], "o", ms=3, alpha=0.7)
+        ax.plot(
+            column + jitter, scores[task][name], "o", ms=3, alpha=0.7
+        )
     ax.set_title(task)
     ax.set_xticks(range(5), list(se.SQUEEZES), rotation=90)
 axes[0].set(ylabel="score", ylim=(-1.2, 1.1))
@@ -263,7 +285,9 @@ plt.show()
 # %%
 best = {}
 for task, by_squeeze in scores.items():
-    best[task] = [name for name, s in by_squeeze.items() if np.median(s) > 0.85]
+    best[task] = [
+        name for name, s in by_squeeze.items() if np.median(s) > 0.85
+    ]
 pd.Series(best, name="solved by").str.join(", ")
 
 # %%
@@ -279,14 +303,23 @@ assert best["now"] == ["last", "ewm"]
 # all did.
 
 # %%
-half = pd.DataFrame(stored["context_halflife"])[["now", "recent", "level"]]
+half = pd.DataFrame(stored["context_halflife"])[
+    ["now", "recent", "level"]
+]
 half.agg(["min", "median", "max"]).round(1)
 
 # %%
 assert half["now"].max() < 0.5
-assert half["recent"].between(PLANTED_HALFLIFE - 0.3, PLANTED_HALFLIFE + 0.3).all()
-assert half["level"].min() > 16  # longer than the window: in effect the mean
+assert (
+    half["recent"]
+    .between(PLANTED_HALFLIFE - 0.3, PLANTED_HALFLIFE + 0.3)
+    .all()
+)
+# longer than the window: in effect the mean
+assert half["level"].min() > 16
 learned = nets["recent", "ewm", 0].block.squeeze.halflife[1].item()
+
+# %%
 assert abs(learned - PLANTED_HALFLIFE) < 0.3
 
 # %% [markdown]
@@ -305,9 +338,16 @@ def draw_spike(n, seed):
 for seed in (2, 4):
     net = train(lambda: se.SEBlock(4, 1, "max"), draw_spike, seed)
     X, _ = draw_spike(1000, 0)
-    active = net.block.excite.reduce(net.block.squeeze(X)) > 0  # (B, hidden)
-    gate, share = net.block.gates(X)[:, 0].mean().item(), active.float().mean().item()
-    print(f"seed {seed}: {share:.2f} of hidden units speak, mean gate {gate:.2f}")
+    # (B, hidden)
+    active = net.block.excite.reduce(net.block.squeeze(X)) > 0
+    gate, share = (
+        net.block.gates(X)[:, 0].mean().item(),
+        active.float().mean().item(),
+    )
+    print(
+        f"seed {seed}: {share:.2f} of hidden units speak, mean gate "
+        f"{gate:.2f}"
+    )
     assert share < 0.01 if seed == 2 else gate < 0.05
 
 # %% [markdown]
@@ -319,10 +359,14 @@ for seed in (2, 4):
 
 # %%
 rows = {}
-for task, name in (("spike", "max"), ("spike", "attention"), ("marked", "attention")):
+for task, name in (
+    ("spike", "max"), ("spike", "attention"), ("marked", "attention"),
+):
     won = int((np.array(scores[task][name]) > 0.85).sum())
     low, high = binomtest(won, 20).proportion_ci(method="wilson")
-    rows[f"{task}, {name}"] = {"solved": won, "of": 20, "from": low, "to": high}
+    rows[f"{task}, {name}"] = {
+        "solved": won, "of": 20, "from": low, "to": high,
+    }
 pd.DataFrame(rows).T.round(2)
 
 # %% [markdown]
@@ -368,7 +412,9 @@ torch.testing.assert_close(multi.gates(X), by_hand)
 # %%
 def draw_scale(truth):
     def draw(n, seed):
-        X = torch.randn(n, 4, 16, generator=torch.Generator().manual_seed(seed))
+        X = torch.randn(
+            n, 4, 16, generator=torch.Generator().manual_seed(seed)
+        )
         return X, X[:, 0, -1] * (X[:, 1, -truth:].mean(-1) > 0)
 
     return draw
@@ -376,8 +422,13 @@ def draw_scale(truth):
 
 shares = pd.DataFrame(index=["scale 1", "scale 4", "scale 16"])
 for truth in (1, 4, 16):
-    net = train(lambda: se.MultiScaleSE(4, (1, 4, 16), 1), draw_scale(truth), seed=0)
-    shares[f"truth {truth}"] = net.block.fusion_weights()[:, 0].detach().numpy()
+    net = train(
+        lambda: se.MultiScaleSE(4, (1, 4, 16), 1), draw_scale(truth),
+        seed=0,
+    )
+    shares[f"truth {truth}"] = (
+        net.block.fusion_weights()[:, 0].detach().numpy()
+    )
     assert score(net, draw_scale(truth)) > 0.85
 
 # %% mystnb={"figure": {"caption": "How much a trained multi-scale block listens to each scale, for three planted truths.", "name": "fig-squeeze-scales"}, "image": {"alt": "A 3 by 3 table of fusion weights as shades. The diagonal is dark, above 0.8: for each planted scale, the block listens to that scale and hardly to the other two."}}
@@ -385,7 +436,10 @@ fig, ax = plt.subplots(figsize=(4.2, 2.6))
 ax.imshow(shares, cmap="cividis_r", vmin=0, vmax=1)
 for (row, column), value in np.ndenumerate(shares.to_numpy()):
     colour = "white" if value > 0.5 else "black"
-    ax.text(column, row, f"{value:.1f}", ha="center", va="center", color=colour)
+    ax.text(
+        column, row, f"{value:.1f}", ha="center", va="center",
+        color=colour,
+    )
 ax.set_xticks(range(3), shares.columns)
 ax.set_yticks(range(3), shares.index)
 ax.grid(False)
@@ -428,11 +482,15 @@ torch.testing.assert_close(scse(X), X * factor)
 
 # %%
 gated = X * cbam.gates(X)[:, :, None]
-torch.testing.assert_close(cbam(X), gated * cbam.time_gates(gated)[:, None, :])
+torch.testing.assert_close(
+    cbam(X), gated * cbam.time_gates(gated)[:, None, :]
+)
 
 # %% mystnb={"figure": {"caption": "The factor by which three untrained blocks multiply each value of one window.", "name": "fig-squeeze-factors"}, "image": {"alt": "Three strips of four channels by 24 bars. In the first, SE, each row has one shade. In the second, scSE, and the third, CBAM, the shade also changes from bar to bar, in step for all channels."}}
 blocks = {"SE": se.SEBlock(4, 2), "scSE": scse, "CBAM": cbam}
-factors = {name: (b(X) / X)[0].detach().numpy() for name, b in blocks.items()}
+factors = {
+    name: (b(X) / X)[0].detach().numpy() for name, b in blocks.items()
+}
 fig, axes = plt.subplots(3, 1, figsize=(7.2, 4), sharex=True)
 for ax, (name, table) in zip(axes, factors.items(), strict=True):
     picture = ax.imshow(table, aspect="auto", vmin=0, vmax=1.6)
@@ -444,7 +502,10 @@ plt.show()
 
 # %%
 assert np.nanstd(factors["SE"], 1).max() < 1e-5  # one number a channel
-assert min(np.nanstd(factors[name], 1).max() for name in ("scSE", "CBAM")) > 1e-2
+assert (
+    min(np.nanstd(factors[name], 1).max() for name in ("scSE", "CBAM"))
+    > 1e-2
+)
 
 # %% [markdown]
 # Which bars does the gate of a bar know? In scSE it is that bar alone. In CBAM the convolution
@@ -460,7 +521,10 @@ for causal in (True, False):
     block = se.CBAM(4, causal=causal)
     change = (block.time_gates(later) - block.time_gates(X))[0].abs()
     first = (change > 1e-6).nonzero()[0].item()
-    print(f"causal={causal}: the first gate that moves is that of bar {first}")
+    print(
+        f"causal={causal}: the first gate that moves is that of bar "
+        f"{first}"
+    )
     assert first == (12 if causal else 9)
 
 # %% [markdown]
@@ -483,7 +547,11 @@ assert saved.ratio > 2
 # made of returns and an untrained block, we compare kept with fresh gates.
 
 # %%
-frame = np.log(candles.sample()[["open", "high", "low", "close"]]).diff().dropna()
+frame = (
+    np.log(candles.sample()[["open", "high", "low", "close"]])
+    .diff()
+    .dropna()
+)
 values = torch.tensor(frame.to_numpy(), dtype=torch.float32)
 values /= values[:4000].std(0)
 values = values.unfold(0, LENGTH, 1)[-1000:, None]  # (N, 1, C, T)
@@ -496,14 +564,19 @@ with torch.no_grad():
 lag = {}
 for every in (1, 2, 5, 10, 20, 40):
     cached = se.CachedSE(block, every)
-    kept = torch.cat([cached.gates(w, step) for step, w in enumerate(values)])
+    kept = torch.cat(
+        [cached.gates(w, step) for step, w in enumerate(values)]
+    )
     lag[every] = (kept - fresh).abs().mean().item()
 
 # %% mystnb={"figure": {"caption": "How far kept gates lag behind, in units of how far gates move at all.", "name": "fig-squeeze-cache"}, "image": {"alt": "A rising curve: the mean error of kept gates, relative to the standard deviation of fresh gates, against the number of steps they are kept. It is zero at one step, rises steeply at first, and is about one half when the gates are kept for as long as the window."}}
 relative = pd.Series(lag) / fresh.std(0).mean().item()
 fig, ax = plt.subplots()
 ax.plot(relative.index, relative, marker="o")
-ax.set(xlabel="steps that gates are kept", ylabel="mean error / spread of gates")
+ax.set(
+    xlabel="steps that gates are kept",
+    ylabel="mean error / spread of gates",
+)
 ax.set_ylim(0)
 plt.show()
 
@@ -527,7 +600,9 @@ assert relative[40] > 0.4
 # %%
 class NaiveCache:
     def __init__(self, block, every):
-        self.block, self.every, self.kept, self.last = block, every, None, 0
+        self.block, self.every, self.kept, self.last = (
+            block, every, None, 0,
+        )
 
     def __call__(self, x, step):
         if self.kept is None or step - self.last >= self.every:
@@ -541,16 +616,22 @@ class NaiveCache:
 # complains, because the shapes agree.
 
 # %%
-bitcoin, other = values[0], 4 * values[500]  # the other: made up, four times as wild
+# the other: made up, four times as wild
+bitcoin, other = values[0], 4 * values[500]
 naive, careful = NaiveCache(block, every=5), se.CachedSE(block, every=5)
 naive(bitcoin, 10), careful(bitcoin, 10, "BTCUSDT")
 right = block(other)
-print("off by up to", round((naive(other, 11) - right).abs().max().item(), 1))
+print(
+    "off by up to",
+    round((naive(other, 11) - right).abs().max().item(), 1),
+)
 
 # %%
 assert (naive(other, 11) - right).abs().max() > 0.1
 assert torch.equal(careful(other, 11, "ETHUSDT"), right)
-assert torch.equal(careful(other, 11, "ETHUSDT"), careful(other, 12, "ETHUSDT"))
+assert torch.equal(
+    careful(other, 11, "ETHUSDT"), careful(other, 12, "ETHUSDT")
+)
 
 # %% [markdown]
 # The change of symbol is wrong in any language. A second run that starts over makes it worse: after
@@ -560,8 +641,14 @@ assert torch.equal(careful(other, 11, "ETHUSDT"), careful(other, 12, "ETHUSDT"))
 
 # %%
 naive(bitcoin, 1000), careful(bitcoin, 1000, "BTCUSDT")
-stale = [step for step in range(1100) if (naive(other, step) - right).abs().max() > 0.1]
+stale = [
+    step
+    for step in range(1100)
+    if (naive(other, step) - right).abs().max() > 0.1
+]
 print("wrong from step", stale[0], "to step", stale[-1])
+
+# %%
 assert stale == list(range(1005))
 assert torch.equal(careful(other, 0, "ETHUSDT"), right)
 
@@ -646,8 +733,12 @@ for halflife, z in ((1.0, 17 / 7), (1e6, 7 / 3)):
 
 # %%
 minutes = pd.Series([5, 15, 60, 240]) / 15
+
+# %%
 assert minutes[minutes >= 1].tolist() == [1, 4, 16]
-assert (pd.Series([5, 15, 60, 240]) * 15 / 60).tolist() == [1.25, 3.75, 15, 60]
+assert (pd.Series([5, 15, 60, 240]) * 15 / 60).tolist() == [
+    1.25, 3.75, 15, 60,
+]
 
 # %% [markdown]
 # ```{solution-end}
@@ -669,7 +760,10 @@ assert (pd.Series([5, 15, 60, 240]) * 15 / 60).tolist() == [1.25, 3.75, 15, 60]
 block = se.SEBlock(4, squeeze="max")
 crash = X.clone()
 crash[0, 1, 5] = -9.0
-assert torch.equal(block.squeeze(crash)[0, 1], block.squeeze(X)[0, 1])  # blind
+
+# %%
+# blind
+assert torch.equal(block.squeeze(crash)[0, 1], block.squeeze(X)[0, 1])
 assert block.squeeze(-crash)[0, 1] == 9.0  # sees the low
 assert (block.gates(-crash) != block.gates(crash)).any()
 

@@ -23,13 +23,22 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
-from setrade import backtest, candles, channels, labels, results, training
+# %%
+from setrade import (
+    backtest,
+    candles,
+    channels,
+    labels,
+    results,
+    training,
+)
 from setrade.costs import Costs
 from setrade.models import SETrader
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
 
 use_style()
-torch.set_num_threads(1)  # nets this small only wait for a second thread
+# nets this small only wait for a second thread
+torch.set_num_threads(1)
 
 # %% tags=["parameters"]
 N_BARS = 60_000  # bars of the synthetic market, as in the stored study
@@ -108,7 +117,10 @@ fig, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharex=True)
 for ax, h in zip(axes, (1, HORIZON), strict=True):
     r = 100 * labels.forward_return(bars, h).dropna()
     ax.hist(r, bins=np.linspace(-2, 2, 121), color=NEUTRAL)
-    ax.axvspan(100 * short, 100 * long, color=UP, alpha=0.25, hatch="//", label="hold")
+    ax.axvspan(
+        100 * short, 100 * long, color=UP, alpha=0.25, hatch="//",
+        label="hold",
+    )
     ax.set(title=f"{h} bar{'s' * (h > 1)}", xlabel="forward return (%)")
 axes[0].set_ylabel("bars")
 axes[0].legend()
@@ -132,8 +144,18 @@ assert shares[1]["hold"] > 0.35 > 0.2 > shares[HORIZON]["hold"]
 # %%
 barrier = labels.triple_barrier(bars, upper=3, lower=3, horizon=HORIZON)
 waited = (barrier["end"] - np.arange(N_BARS)).dropna()
-print({k: round(v, 2) for k, v in labels.class_shares(barrier["label"]).items()})
-print(f"decided after {waited.median():.0f} bars, at most {waited.max():.0f}")
+print(
+    {
+        k: round(v, 2)
+        for k, v in labels.class_shares(barrier["label"]).items()
+    }
+)
+print(
+    f"decided after {waited.median():.0f} bars, at most "
+    f"{waited.max():.0f}"
+)
+
+# %%
 assert waited.max() == HORIZON + 1
 
 # %% [markdown]
@@ -150,22 +172,33 @@ assert waited.max() == HORIZON + 1
 # - **embargo**: leave more bars unused where features remember longer than the window.
 
 # %%
-names = ["roc", "rsi", "macd_hist", "bollinger_percent_b", "bollinger_width"]
+names = [
+    "roc", "rsi", "macd_hist", "bollinger_percent_b", "bollinger_width",
+]
 names += ["atr", "volume", "volume_ma", "obv", "adx"]
 x = channels.compute(bars, scale_free=True)[names]
 first = int(x.notna().all(axis=1).argmax())  # warm-up ends here
 
 # %%
-split = labels.chronological(N_BARS, lookback=LOOKBACK, horizon=HORIZON, first=first)
-parts = {"train": split.train, "validation": split.validation, "test": split.test}
+split = labels.chronological(
+    N_BARS, lookback=LOOKBACK, horizon=HORIZON, first=first
+)
+parts = {
+    "train": split.train, "validation": split.validation,
+    "test": split.test,
+}
 print({name: len(ends) for name, ends in parts.items()}, "windows")
 
 # %%
 end = labels.last_bars(N_BARS, HORIZON)
-used = [labels.bars_used(ends, LOOKBACK, end) for ends in parts.values()]
+used = [
+    labels.bars_used(ends, LOOKBACK, end) for ends in parts.values()
+]
 assert np.sum(used, axis=0).max() == 1  # no bar belongs to two sets
 gap = split.validation[0] - split.train[-1] - 1
 print(f"{gap} windows are purged between train and validation")
+
+# %%
 assert gap == LOOKBACK + HORIZON
 
 # %% [markdown]
@@ -174,9 +207,14 @@ assert gap == LOOKBACK + HORIZON
 # would already know the later sets.
 
 # %%
-scaler = channels.Standardizer().fit(x.iloc[first : split.train[-1] + 1])
+scaler = channels.Standardizer().fit(
+    x.iloc[first : split.train[-1] + 1]
+)
 z = scaler.transform(x)
-data = {k: training.WindowSet(z, truth, ends, LOOKBACK) for k, ends in parts.items()}
+data = {
+    k: training.WindowSet(z, truth, ends, LOOKBACK)
+    for k, ends in parts.items()
+}
 
 # %%
 windows, answers = data["train"].batch(torch.tensor([0, 1, 2]))
@@ -200,12 +238,18 @@ assert copied > 20 * data["train"].channels.nbytes
 def trader_by_hand(x, w):
     """Windows (B, C, T) and weights by name -> logits (B, 3)."""
     reduce, expand = "se.excite.reduce", "se.excite.expand"
-    h = F.relu(F.linear(x.mean(2), w[f"{reduce}.weight"], w[f"{reduce}.bias"]))
-    s = torch.sigmoid(F.linear(h, w[f"{expand}.weight"], w[f"{expand}.bias"]))
+    h = F.relu(
+        F.linear(x.mean(2), w[f"{reduce}.weight"], w[f"{reduce}.bias"])
+    )
+    s = torch.sigmoid(
+        F.linear(h, w[f"{expand}.weight"], w[f"{expand}.bias"])
+    )
     x = x * s[:, :, None]  # (B, C, T)
     for layer in ("encoder.first", "encoder.second"):
         x = F.pad(x, (2, 0))  # two bars of nothing before the oldest
-        x = F.relu(F.conv1d(x, w[f"{layer}.weight"], w[f"{layer}.bias"]))
+        x = F.relu(
+            F.conv1d(x, w[f"{layer}.weight"], w[f"{layer}.bias"])
+        )
     x = torch.cat([x[:, :, -1], x.mean(2)], 1)  # (B, 2 * hidden)
     return F.linear(x, w["head.weight"], w["head.bias"])
 
@@ -270,21 +314,32 @@ print(f"{total} shared parameters, {extra} in the block")
 # bits repeat only when `training.seed_everything(seed, deterministic=True)` asks for it.
 
 # %%
-plan = training.Plan(num_epochs=12, lr=5e-4, patience=4, batch_size=512, seed=SEED)
+plan = training.Plan(
+    num_epochs=12, lr=5e-4, patience=4, batch_size=512, seed=SEED
+)
 
 # %%
 history = {}
 for name, model in (("SE", net), ("no SE", twin)):
-    history[name] = training.fit(model, data["train"], data["validation"], plan=plan)
+    history[name] = training.fit(
+        model, data["train"], data["validation"], plan=plan
+    )
 
 # %% mystnb={"figure": {"caption": "Training and validation loss of the SE trader and of its twin; the ring marks the epoch whose weights are kept.", "name": "fig-trader-training"}, "image": {"alt": "Loss by epoch for two nets: both training curves fall throughout, both validation curves fall a little and then stay flat or rise, and they lie close together."}}
 fig, ax = plt.subplots(figsize=(6.5, 3))
 for (name, h), colour in zip(history.items(), (UP, DOWN), strict=True):
     epochs = np.arange(1, len(h.train_loss) + 1)
-    ax.plot(epochs, h.train_loss, ":", color=colour, label=f"{name}, training")
-    ax.plot(epochs, h.val_loss, color=colour, label=f"{name}, validation")
+    ax.plot(
+        epochs, h.train_loss, ":", color=colour,
+        label=f"{name}, training",
+    )
+    ax.plot(
+        epochs, h.val_loss, color=colour, label=f"{name}, validation"
+    )
     best = h.best_epoch
-    ax.plot(best, h.val_loss[best - 1], "o", ms=9, mfc="none", color=colour)
+    ax.plot(
+        best, h.val_loss[best - 1], "o", ms=9, mfc="none", color=colour
+    )
 ax.set(xlabel="epoch", ylabel="cross-entropy (nats)")
 ax.legend(ncols=2)
 plt.show()
@@ -318,13 +373,23 @@ for regime, name in market.informative.items():
     here = known & (market.regime == regime)
     inside = stats.spearmanr(x[name][here], forward[here]).statistic
     pooled = stats.spearmanr(x[name][known], forward[known]).statistic
-    rows[regime] = {"channel": name, "in regime": inside, "all bars": pooled}
-print(pd.DataFrame(rows).T.map(lambda v: v if isinstance(v, str) else f"{v:+.2f}"))
+    rows[regime] = {
+        "channel": name, "in regime": inside, "all bars": pooled,
+    }
+print(
+    pd.DataFrame(rows).T.map(
+        lambda v: v if isinstance(v, str) else f"{v:+.2f}"
+    )
+)
 
 # %%
 table = pd.DataFrame(rows).T
+
+# %%
 assert (table["in regime"].abs() > 0.07).all()
-assert table["in regime"]["ranging"] < 0 < table["in regime"]["trending"]
+assert (
+    table["in regime"]["ranging"] < 0 < table["in regime"]["trending"]
+)
 
 # %% [markdown]
 # Inside its regime each channel is worth a good deal. Over all bars most of that cancels, because a
@@ -342,9 +407,18 @@ means = z.rolling(LOOKBACK).mean()
 # %% tolerance={"integers": 2, "effect": 4}
 model = LogisticRegression(max_iter=500)
 model.fit(means.iloc[split.train], market.regime.iloc[split.train])
-seen = model.score(means.iloc[split.test], market.regime.iloc[split.test])
-share = market.regime.iloc[split.test].value_counts(normalize=True).max()
-print(f"right on {seen:.0%} of test bars; the most frequent regime has {share:.0%}")
+seen = model.score(
+    means.iloc[split.test], market.regime.iloc[split.test]
+)
+share = (
+    market.regime.iloc[split.test].value_counts(normalize=True).max()
+)
+print(
+    f"right on {seen:.0%} of test bars; the most frequent regime has "
+    f"{share:.0%}"
+)
+
+# %%
 assert seen < share + 0.05
 
 # %% [markdown]
@@ -366,7 +440,9 @@ ahead = forward.iloc[split.test]
 here = {}
 for name, model in (("input", net), ("none", twin)):
     wish, right = score(model, data["test"])
-    here[name] = {"accuracy": right, "ic": stats.spearmanr(wish, ahead).statistic}
+    here[name] = {
+        "accuracy": right, "ic": stats.spearmanr(wish, ahead).statistic,
+    }
 print(pd.DataFrame(here).T.round(2))
 
 # %% [markdown]
@@ -378,33 +454,47 @@ print(pd.DataFrame(here).T.round(2))
 # this seed.
 
 # %%
-study = results.load("se_trader")["results"]  # book/results/se_trader.json
+# book/results/se_trader.json
+study = results.load("se_trader")["results"]
 row = study["planted"]["rows"][SEED]
 for name, got in here.items():
     for measure, value in got.items():
         assert abs(value - row[name][measure]) < 0.02, (name, measure)
 
 # %%
-majority = np.mean([r["majority"]["accuracy"] for r in study["planted"]["rows"]])
+majority = np.mean(
+    [r["majority"]["accuracy"] for r in study["planted"]["rows"]]
+)
 print(f"{len(study['planted']['rows'])} markets")
-print(f"naming the most frequent class throughout is right on {majority:.3f}")
+print(
+    "naming the most frequent class throughout is right on "
+    f"{majority:.3f}"
+)
 
 # %%
 def with_interval(m, digits=3):
     """Mean with its 95 % interval as text."""
-    return f"{m['mean']:+.{digits}f} [{m['low']:+.{digits}f}, {m['high']:+.{digits}f}]"
+    low, high = (f"{m[end]:+.{digits}f}" for end in ("low", "high"))
+    return f"{m['mean']:+.{digits}f} [{low}, {high}]"
 
 
 # %%
 show = {}
 for kind in ("planted", "control"):
     for arm, m in study[kind]["arms"].items():
-        show[kind, arm] = {k: with_interval(m[k]) for k in ("accuracy", "ic")}
+        show[kind, arm] = {
+            k: with_interval(m[k]) for k in ("accuracy", "ic")
+        }
 print(pd.DataFrame(show).T.to_string())
 
 # %%
-ic = {a: study["planted"]["arms"][a]["ic"] for a in ("none", "input", "encoded")}
+ic = {
+    a: study["planted"]["arms"][a]["ic"]
+    for a in ("none", "input", "encoded")
+}
 noise = {a: study["control"]["arms"][a]["ic"] for a in ic}
+
+# %%
 assert all(m["low"] > 0 for m in ic.values())
 assert all(m["low"] < 0 < m["high"] for m in noise.values())
 
@@ -419,24 +509,32 @@ assert all(m["low"] < 0 < m["high"] for m in noise.values())
 # nets alike, the difference is taken market by market, where what the two share cancels.
 
 # %% mystnb={"figure": {"caption": "SE trader minus its twin, information coefficient on the test bars, one dot a market; the bar is the mean with its 95 % interval.", "name": "fig-trader-paired"}, "image": {"alt": "Four rows of sixteen dots scattered around zero, for gates on the input and on the encoded channels, planted and control; all four intervals contain zero."}}
+rows = [
+    (kind, arm) for kind in ("planted", "control")
+    for arm in ("input", "encoded")
+]
 fig, ax = plt.subplots(figsize=(7, 3))
-rows = [(kind, arm) for kind in ("planted", "control") for arm in ("input", "encoded")]
 for y, (kind, arm) in enumerate(rows):
     d = [r[arm]["ic"] - r["none"]["ic"] for r in study[kind]["rows"]]
     m = study[kind]["differences"][arm]["ic"]
     colour = UP if kind == "planted" else NEUTRAL
-    ax.plot(d, np.full(len(d), y), "o", color=colour, alpha=0.5, mec="none")
+    dots = {"color": colour, "alpha": 0.5, "mec": "none"}
+    ax.plot(d, np.full(len(d), y), "o", **dots)
     ax.plot([m["low"], m["high"]], [y - 0.22] * 2, color="black", lw=2)
     ax.plot(m["mean"], y - 0.22, "D", color="black", ms=5)
 ax.axvline(0, color="black", lw=0.8)
-ax.set_yticks(range(4), [f"{kind}, gate on {arm}" for kind, arm in rows])
+ticks = [f"{kind}, gate on {arm}" for kind, arm in rows]
+ax.set_yticks(range(4), ticks)
 ax.set(xlabel="difference of IC, SE minus no SE", ylim=(3.5, -0.6))
 plt.show()
 
 # %%
 for kind, arm in rows:
     m = study[kind]["differences"][arm]["ic"]
-    print(f"{kind:8} {arm:8} {with_interval(m)}  Wilcoxon p = {m['wilcoxon_p']:.2f}")
+    print(
+        f"{kind:8} {arm:8} {with_interval(m)}  Wilcoxon p = "
+        f"{m['wilcoxon_p']:.2f}"
+    )
     assert m["low"] < 0 < m["high"]
     assert kind == "control" or max(-m["low"], m["high"]) < 0.01
 
@@ -449,7 +547,10 @@ for kind, arm in rows:
 for arm in ("input", "encoded"):
     for measure in ("accuracy", "annual_return", "sharpe", "turnover"):
         m = study["planted"]["differences"][arm][measure]
-        print(f"{arm:8} {measure:14} {with_interval(m)}  p = {m['wilcoxon_p']:.3f}")
+        print(
+            f"{arm:8} {measure:14} {with_interval(m)}  p = "
+            f"{m['wilcoxon_p']:.3f}"
+        )
 
 # %% [markdown]
 # Of these eight, three intervals leave out zero: both SE nets trade a little less, and the net with
@@ -468,24 +569,36 @@ for arm in ("input", "encoded"):
 # has something to learn. Each dot is ten markets with twins (`where_se_wins.json`).
 
 # %% mystnb={"figure": {"caption": "What the SE block adds to the accuracy of its twin, against how visible the regime is, for three encoders; means of ten markets with 95 % intervals.", "name": "fig-trader-where"}, "image": {"alt": "Three lines start near zero where the regime is invisible. All rise with visibility; the line of the linear head climbs highest and stays up, those of the convolutions bend back towards zero where the regime is plain to see, the wide one first."}}
-where = results.load("where_se_wins")["results"]  # make study STUDY=where_se_wins
-cells = pd.DataFrame(where["cells"]).set_index(["strength", "visibility"])
+# make study STUDY=where_se_wins
+where = results.load("where_se_wins")["results"]
+cells = pd.DataFrame(where["cells"])
+cells = cells.set_index(["strength", "visibility"])
 fig, ax = plt.subplots(figsize=(7, 3.2))
 looks = {"linear": "o-", 4: "D--", 32: "s:"}
 for strength, look in looks.items():
-    line = 100 * cells.loc[strength, ["value", "low", "high"]].astype(float)
-    reach = np.abs(line[["low", "high"]].sub(line["value"], axis=0)).T
-    name = "linear head" if strength == "linear" else f"{strength} convolved"
-    ax.errorbar(range(4), line["value"], reach, fmt=look, capsize=3, label=name)
+    line = cells.loc[strength, ["value", "low", "high"]]
+    line = 100 * line.astype(float)
+    ends = line[["low", "high"]].sub(line["value"], axis=0)
+    linear = strength == "linear"
+    name = "linear head" if linear else f"{strength} convolved"
+    how = {"fmt": look, "capsize": 3, "label": name}
+    ax.errorbar(range(4), line["value"], np.abs(ends).T, **how)
 ax.axhline(0, color=NEUTRAL, lw=0.8)
 ax.set_xticks(range(4), cells.loc["linear"].index)
-ax.set(xlabel="visibility of the regime", ylabel="SE less twin, % points")
+ax.set(xlabel="visibility of the regime")
+ax.set(ylabel="SE less twin, % points")
 ax.legend()
 plt.show()
 
 # %%
 gap = cells["value"]
-print((100 * gap.unstack("visibility").loc[list(looks)]).round(1).to_string())
+print(
+    (100 * gap.unstack("visibility").loc[list(looks)])
+    .round(1)
+    .to_string()
+)
+
+# %%
 assert gap["linear", 2.0] > 0.15 and cells["low"]["linear", 2.0] > 0.1
 assert gap["linear", 2.0] > gap[4, 2.0] > gap[32, 2.0]
 assert gap.xs(0.0, level="visibility").abs().max() < 0.05
@@ -528,12 +641,16 @@ gain = labels.forward_return(sample, HORIZON)
 cut = labels.chronological(
     len(sample), lookback=LOOKBACK, horizon=HORIZON, first=begin
 )
-scaler = channels.Standardizer().fit(real.iloc[begin : cut.train[-1] + 1])
+scaler = channels.Standardizer().fit(
+    real.iloc[begin : cut.train[-1] + 1]
+)
 real = scaler.transform(real)
 
 # %%
 sets = {
-    k: training.WindowSet(real, labels.sell_hold_buy(gain), ends, LOOKBACK)
+    k: training.WindowSet(
+        real, labels.sell_hold_buy(gain), ends, LOOKBACK
+    )
     for k, ends in vars(cut).items()
 }
 
@@ -545,16 +662,23 @@ def trade(squeeze, seed):
     model = SETrader(len(names), hidden=16, squeeze=squeeze)
     parts = sets["train"], sets["validation"]
     training.fit(model, *parts, plan=plan, batch_size=128, seed=seed)
-    level = np.quantile(np.abs(score(model, sets["validation"])[0]), 0.8)
+    level = np.quantile(
+        np.abs(score(model, sets["validation"])[0]), 0.8
+    )
     wish = score(model, sets["test"])[0]
-    wanted = pd.Series(np.where(np.abs(wish) > level, np.sign(wish), np.nan))
+    wanted = pd.Series(
+        np.where(np.abs(wish) > level, np.sign(wish), np.nan)
+    )
     wanted.index = sample.index[cut.test]
     bars = sample.loc[wanted.index[0] :]
-    return backtest.run(bars, wanted.reindex(bars.index).ffill().fillna(0))
+    return backtest.run(
+        bars, wanted.reindex(bars.index).ffill().fillna(0)
+    )
 
 
 # %%
-stored = results.load("se_sample")["results"]  # book/results/se_sample.json
+# book/results/se_sample.json
+stored = results.load("se_sample")["results"]
 for arm, squeeze in (("input", "mean"), ("none", None)):
     sharpe = trade(squeeze, SEED).metrics()["sharpe"]
     kept = stored["by_seed"][arm]["sharpe"]
@@ -563,9 +687,17 @@ for arm, squeeze in (("input", "mean"), ("none", None)):
 
 # %%
 test = stored["test"]
-print(f"{test['bars']} test bars, {test['first'][:10]} to {test['last'][:10]}")
-assert all(len(seeds["sharpe"]) == 20 for seeds in stored["by_seed"].values())
-print("closed trades a net:", {k: round(v, 1) for k, v in stored["trades"].items()})
+print(
+    f"{test['bars']} test bars, {test['first'][:10]} to "
+    f"{test['last'][:10]}"
+)
+assert all(
+    len(seeds["sharpe"]) == 20 for seeds in stored["by_seed"].values()
+)
+print(
+    "closed trades a net:",
+    {k: round(v, 1) for k, v in stored["trades"].items()},
+)
 
 # %% [markdown]
 # Our run of one seed agrees with the stored study, which has 20 seeds an arm. Its intervals redraw
@@ -576,10 +708,16 @@ print("closed trades a net:", {k: round(v, 1) for k, v in stored["trades"].items
 lines = {}
 for name, m in stored["table"].items():
     claim = m["claimed"]
-    lines[name] = {"claimed SE": claim["se"], "claimed none": claim["none"]}
-    for column, arm in (("measured SE", "input"), ("measured none", "none")):
+    lines[name] = {
+        "claimed SE": claim["se"], "claimed none": claim["none"],
+    }
+    for column, arm in (
+        ("measured SE", "input"), ("measured none", "none"),
+    ):
         low, high = m[arm]["interval"]
-        lines[name][column] = f"{m[arm]['estimate']:.2f} [{low:.2f}, {high:.2f}]"
+        lines[name][column] = (
+            f"{m[arm]['estimate']:.2f} [{low:.2f}, {high:.2f}]"
+        )
 print(pd.DataFrame(lines).T.to_string())
 
 # %% mystnb={"figure": {"caption": "SE minus no SE: the difference that is claimed (diamonds) and the measured one with its 95 % interval, each in units of half the interval.", "name": "fig-trader-verdict"}, "image": {"alt": "For each of five measures the interval of the measured difference contains zero; for four of them it contains the claimed difference as well, and the claimed difference of the drawdown lies far to the right of its interval."}}
@@ -593,7 +731,10 @@ for y, m in enumerate(stored["table"].values()):
     ax.plot(claimed / unit, y, "D", color=DOWN, mfc="none", ms=8)
 ax.axvline(0, color="black", lw=0.8)
 ax.set_yticks(range(5), [k.replace("_", " ") for k in stored["table"]])
-ax.set(xlabel="SE minus no SE (half-widths of the interval)", ylim=(4.5, -0.5))
+ax.set(
+    xlabel="SE minus no SE (half-widths of the interval)",
+    ylim=(4.5, -0.5),
+)
 plt.show()
 
 # %%
@@ -602,9 +743,14 @@ for name, m in stored["table"].items():
     low, high = m["input"]["difference_interval"]
     claimed = m["claimed"]["se"] - m["claimed"]["none"]
     d = m["input"]["difference"]
-    print(f"{name:14} {d:+.2f} [{low:+.2f}, {high:+.2f}]  claimed {claimed:+.2f}")
+    print(
+        f"{name:14} {d:+.2f} [{low:+.2f}, {high:+.2f}]  claimed "
+        f"{claimed:+.2f}"
+    )
     assert low < 0 < high
     inside += [name] if low < claimed < high else []
+
+# %%
 assert set(stored["table"]) - set(inside) == {"max_drawdown"}
 
 # %% [markdown]
@@ -622,7 +768,12 @@ assert set(stored["table"]) - set(inside) == {"max_drawdown"}
 
 # %%
 hold = stored["buy_and_hold"]
-print(f"buy and hold: Sharpe {hold['sharpe']:.1f}, drawdown {hold['max_drawdown']:.1%}")
+print(
+    f"buy and hold: Sharpe {hold['sharpe']:.1f}, drawdown "
+    f"{hold['max_drawdown']:.1%}"
+)
+
+# %%
 assert hold["sharpe"] < 0
 
 # %% [markdown]
@@ -639,6 +790,8 @@ BUY, HOLD, SELL = 0, 1, 2  # the other file's order
 wrong = p[:, BUY] - p[:, SELL]
 swapped = stats.spearmanr(wrong, ahead).statistic
 print(f"IC {here['input']['ic']:+.2f} becomes {swapped:+.2f}")
+
+# %%
 assert np.isclose(swapped, -here["input"]["ic"])
 
 # %% [markdown]
@@ -650,14 +803,22 @@ assert np.isclose(swapped, -here["input"]["ic"])
 # answer: a net trained on a market that always rises must say `labels.BUY`.
 
 # %%
-rise = pd.Series(100 * 1.002 ** np.arange(400.0), index=bars.index[:400])
+rise = pd.Series(
+    100 * 1.002 ** np.arange(400.0), index=bars.index[:400]
+)
 rising = pd.DataFrame({"open": rise})
-always = labels.sell_hold_buy(labels.forward_return(rising, HORIZON)).dropna()
+always = labels.sell_hold_buy(
+    labels.forward_return(rising, HORIZON)
+).dropna()
+
+# %%
 assert (always == labels.BUY).all()
 
 # %%
 right = p[:, labels.BUY] - p[:, labels.SELL]
-assert np.isclose(stats.spearmanr(right, ahead).statistic, here["input"]["ic"])
+assert np.isclose(
+    stats.spearmanr(right, ahead).statistic, here["input"]["ic"]
+)
 print("sell, hold, buy =", labels.SELL, labels.HOLD, labels.BUY)
 
 # %% [markdown]
@@ -706,10 +867,15 @@ print("sell, hold, buy =", labels.SELL, labels.HOLD, labels.BUY)
 # ```
 
 # %%
-maker = Costs(fee_bps=2.0, slippage_bps=0.0)  # the maker's fee on both sides
+# the maker's fee on both sides
+maker = Costs(fee_bps=2.0, slippage_bps=0.0)
 print(f"{labels.break_even(maker)[1]:.4%}")
-held = labels.class_shares(labels.sell_hold_buy(labels.forward_return(bars, 1), maker))
+held = labels.class_shares(
+    labels.sell_hold_buy(labels.forward_return(bars, 1), maker)
+)
 print(f"{held['hold']:.2f} instead of {shares[1]['hold']:.2f}")
+
+# %%
 assert held["hold"] < shares[1]["hold"] / 2
 
 # %% [markdown]

@@ -23,7 +23,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from setrade import attention, candles, channels, labels, regimes, results, training
+# %%
+from setrade import (
+    attention,
+    candles,
+    channels,
+    labels,
+    regimes,
+    results,
+    training,
+)
 from setrade.models import SETrader
 from setrade.plots import heat_map, regime_strip, use_style
 
@@ -83,7 +92,9 @@ regime = regimes.by_rules(bars, window=WINDOW, history=HISTORY)
 print(regime.value_counts(sort=False, dropna=False))
 
 # %% mystnb={"figure": {"caption": "Bitcoin in autumn 2021, and the regime that the rules name after each bar.", "name": "fig-regimes"}, "image": {"alt": "Above, the price of bitcoin over eight weeks of 2021. Below, five rows that fill where a regime is in force; ranging is on most of the time, and trends come in short stretches."}}
-fig, (top, bottom) = plt.subplots(2, 1, sharex=True, height_ratios=[2, 1.4])
+fig, (top, bottom) = plt.subplots(
+    2, 1, sharex=True, height_ratios=[2, 1.4]
+)
 top.plot(bars.index, bars["close"] / 1000, lw=0.9)
 top.set_ylabel("close (1000 USD)")
 regime_strip(bottom, regime)
@@ -104,31 +115,41 @@ print("chance that the next bar keeps the regime:", stay.round(2))
 # that each gate belongs to a feature with a name. It learns the sign of the next bar.
 
 # %%
-NAMES = results.load("attention")["results"]["sample"]["channels"]  # attention.json
+# attention.json
+NAMES = results.load("attention")["results"]["sample"]["channels"]
 print(NAMES)
 
 
 # %%
 def prepare(bars, names):
-    """Return scaled channels, the next bar's sign (0 or 2), and the split."""
+    """Return scaled channels, the next bar's sign (0 or 2), and the
+    split."""
     x = channels.compute(bars, scale_free=True)[list(names)]
     first = int(x.notna().all(axis=1).to_numpy().argmax())
     ahead = labels.forward_return(bars, 1)
-    y = pd.Series(np.where(ahead > 0, 2.0, 0.0), bars.index).where(ahead.notna())
-    split = labels.chronological(len(bars), lookback=LOOKBACK, horizon=1, first=first)
-    scaler = channels.Standardizer().fit(x.iloc[first : split.train[-1] + 1])
+    y = pd.Series(np.where(ahead > 0, 2.0, 0.0), bars.index).where(
+        ahead.notna()
+    )
+    split = labels.chronological(
+        len(bars), lookback=LOOKBACK, horizon=1, first=first
+    )
+    scaler = channels.Standardizer().fit(
+        x.iloc[first : split.train[-1] + 1]
+    )
     return scaler.transform(x), y, split
 
 
 # %%
 def train(x, y, split, seed):
-    """Return a net with its gate on the inputs, trained, and the three sets."""
+    """Return a net with its gate on the inputs, trained, and the three
+    sets."""
     training.seed_everything(seed)
     net = SETrader(x.shape[1], squeeze="mean", gate="input")
     parts = (split.train, split.validation, split.test)
     sets = [training.WindowSet(x, y, ends, LOOKBACK) for ends in parts]
     plan = training.Plan(
-        num_epochs=NUM_EPOCHS, lr=1e-3, patience=3, batch_size=512, seed=seed
+        num_epochs=NUM_EPOCHS, lr=1e-3, patience=3, batch_size=512,
+        seed=seed,
     )
     training.fit(net, *sets[:2], plan=plan)
     return net.cpu(), sets  # its gates are read beside arrays
@@ -159,7 +180,9 @@ between_features = table.std(axis=0).mean()
 between_regimes = table.std(axis=1).mean()
 assert table.stack().between(0, 1).all()
 assert between_features > between_regimes
-print("rows differ more than columns:", between_features > between_regimes)
+print(
+    "rows differ more than columns:", between_features > between_regimes
+)
 
 # %% [markdown]
 # It looks like knowledge, because {numref}`fig-gate-heat-map` has structure, and a story can be told
@@ -170,10 +193,18 @@ print("rows differ more than columns:", between_features > between_regimes)
 # %%
 stored = results.load("attention")["results"]
 rows = stored["sample"]["rows"]
-tables = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+tables = {
+    name: np.array([row[name] for row in rows]) for name in rows[0]
+}
 spread = {name: tables[name].std(0).mean() for name in tables}
+
+# %%
 level = {name: tables[name].mean(0).std() for name in tables}
-print(pd.DataFrame({"between seeds": spread, "between features": level}).round(2))
+print(
+    pd.DataFrame(
+        {"between seeds": spread, "between features": level}
+    ).round(2)
+)
 
 # %% [markdown]
 # Between two seeds a feature's gate moves more than the features differ from one another. The
@@ -195,14 +226,18 @@ for name in table:
 CLAIMS = {
     "trending_down": {"rsi": 0.91, "volume": 0.82, "atr": 0.76},
     "ranging": {"bollinger_percent_b": 0.87, "rsi": 0.71, "vwap": 0.68},
-    "high_volatility": {"atr": 0.94, "volume": 0.88, "keltner_upper": 0.72},
+    "high_volatility": {
+        "atr": 0.94, "volume": 0.88, "keltner_upper": 0.72,
+    },
 }
 found = []
 for name, claim in CLAIMS.items():
     for feature, value in claim.items():
         gate = tables[name][:, NAMES.index(feature)]
         first = (tables[name].argmax(1) == NAMES.index(feature)).sum()
-        found.append((name, feature, value, gate.mean(), gate.std(ddof=1), first))
+        found.append(
+            (name, feature, value, gate.mean(), gate.std(ddof=1), first)
+        )
 head = ["regime", "feature", "claimed", "measured", "sd", "first in 10"]
 print(pd.DataFrame(found, columns=head).round(2).to_string(index=False))
 
@@ -211,7 +246,10 @@ claimed = np.array([row[2] for row in found])
 measured = np.array([row[3] for row in found])
 assert (measured < claimed).all()
 assert len(NAMES) == 14 and round(10 / 14, 1) == 0.7  # chance
-print(f"mean claimed {claimed.mean():.2f}, mean measured {measured.mean():.2f}")
+print(
+    f"mean claimed {claimed.mean():.2f}, mean measured "
+    f"{measured.mean():.2f}"
+)
 
 # %% [markdown]
 # No measured gate reaches its claim, and no feature leads its regime reliably. (The fourth
@@ -246,7 +284,8 @@ target = 2 * a + 0.4 * b
 
 
 def loss_of(a, b):
-    """Return the mean squared error of the net, given these channels."""
+    """Return the mean squared error of the net, given these channels.
+    """
     return np.mean((10 * 0.2 * a + 0.5 * 0.8 * b - target) ** 2)
 
 
@@ -262,12 +301,19 @@ print(f"loss added by ablation: a {held[0]:.2f}, b {held[1]:.2f}")
 
 # %%
 orders = [list(order) for order in permutations(range(4))]
-lost = [(loss_of(a[order], b), loss_of(a, b[order])) for order in orders]
+lost = [
+    (loss_of(a[order], b), loss_of(a, b[order])) for order in orders
+]
 dealt = np.mean(lost, axis=0)
-print("reversed:", loss_of(a[::-1], b), "| mean of all orders:", dealt.round(2))
+print(
+    "reversed:", loss_of(a[::-1], b), "| mean of all orders:",
+    dealt.round(2),
+)
 
 # %%
 errors = 2 * (2.5 - a)
+
+# %%
 assert (np.abs(errors / 2) == [1.5, 0.5, 0.5, 1.5]).all()
 assert (errors**2 == [9, 1, 1, 9]).all()
 assert np.allclose(held, [5, 0.04])
@@ -306,6 +352,8 @@ hours = pd.date_range("2024-01-01", periods=4, freq="1h", tz="UTC")
 where = pd.Series(["up", "up", "flat", "flat"], hours)
 contrast = attention.report(by_bar, ["a", "b"], where, hours).contrast()
 print(contrast.round(2).to_string())
+
+# %%
 assert np.allclose(contrast["up"], [0.1, 0])
 
 # %% [markdown]
@@ -313,13 +361,16 @@ assert np.allclose(contrast["up"], [0.1, 0])
 
 # %%
 measures = ["gate", "contrast", "permutation", "ablation"]
-ranks = pd.DataFrame({
-    (target, name): {
-        m: stored[target]["summary"][name][m]["mean_rank"] for m in measures
+ranks = pd.DataFrame(
+    {
+        (target, name): {
+            m: stored[target]["summary"][name][m]["mean_rank"]
+            for m in measures
+        }
+        for target in ("clear", "planted", "control")
+        for name in ("trending", "ranging", "accumulating")
     }
-    for target in ("clear", "planted", "control")
-    for name in ("trending", "ranging", "accumulating")
-})
+)
 print(ranks.T.round(1).to_string())
 
 # %% [markdown]
@@ -334,12 +385,21 @@ accuracy = {
     for target in ("clear", "planted", "control")
 }
 print({k: f"{v:.3f}" for k, v in accuracy.items()})
-assert accuracy["clear"] > 0.6 > accuracy["planted"] > accuracy["control"] - 0.01
+
+# %%
+assert (
+    accuracy["clear"]
+    > 0.6
+    > accuracy["planted"]
+    > accuracy["control"] - 0.01
+)
 
 # %% mystnb={"figure": {"caption": "Mean rank of the planted channel over ten nets, with two standard errors; 1 is right, the dotted line is chance.", "name": "fig-planted-ranks"}, "image": {"alt": "Three panels, one a regime. For the clear target permutation and ablation come close to rank one, while gate and contrast stay around the chance line at four and a half for every target."}}
 fig, axes = plt.subplots(1, 3, sharey=True)
 styles = {"clear": "o", "planted": "s", "control": "x"}
-for ax, name in zip(axes, ("trending", "ranging", "accumulating"), strict=True):
+for ax, name in zip(
+    axes, ("trending", "ranging", "accumulating"), strict=True
+):
     for shift, (target, mark) in enumerate(styles.items()):
         part = stored[target]["summary"][name]
         mean = [part[m]["mean_rank"] for m in measures]
@@ -376,20 +436,34 @@ x, _, split = prepare(market.candles, stored["channels"])
 direction = {"roc": 1, "bollinger_percent_b": -1, "volume_ma": 1}
 points = pd.Series(0.0, x.index)
 for name, channel in market.informative.items():
-    points = points.where(market.regime != name, direction[channel] * x[channel])
+    points = points.where(
+        market.regime != name, direction[channel] * x[channel]
+    )
 y = pd.Series(np.where(points > 0, 2.0, 0.0), x.index)
 
 # %%
 net, sets = train(x, y, split, SEED)
 X, labels_here = sets[2].all()
 planted_net = net
-hit = (training.predict(net, sets[2]).argmax(1) == labels_here).float().mean().item()
+hit = (
+    (training.predict(net, sets[2]).argmax(1) == labels_here)
+    .float()
+    .mean()
+    .item()
+)
 every = [row["accuracy"] for row in stored["clear"]["rows"]]
+
+# %%
 assert min(every) - 0.05 < hit < max(every) + 0.05
 here = market.regime.to_numpy()[split.test] == "accumulating"
 rows = torch.from_numpy(np.flatnonzero(here))
-loss = attention.permutation_importance(net, X[rows], labels_here[rows], seed=0)
-print("most important where the market accumulates:", stored["channels"][loss.argmax()])
+loss = attention.permutation_importance(
+    net, X[rows], labels_here[rows], seed=0
+)
+print(
+    "most important where the market accumulates:",
+    stored["channels"][loss.argmax()],
+)
 
 # %% [markdown]
 # ## 5 Why a gate need not tell
@@ -426,11 +500,15 @@ with torch.no_grad():
     before = net.encoder(gated)
     halved = gated.clone()
     halved[:, 0] *= 0.5  # the gate of the first channel, halved
-    net.encoder.first.weight[:, 0] *= 2.0  # the weights behind it, doubled
+    # the weights behind it, doubled
+    net.encoder.first.weight[:, 0] *= 2.0
     after = net.encoder(halved)
     net.encoder.first.weight[:, 0] /= 2.0
 torch.testing.assert_close(before, after)
-print("same outputs, another gate:", bool(torch.allclose(before, after, atol=1e-5)))
+print(
+    "same outputs, another gate:",
+    bool(torch.allclose(before, after, atol=1e-5)),
+)
 
 # %% [markdown]
 # Which of these nets training arrives at depends on its first weights, and that alone would give
@@ -455,9 +533,15 @@ print("same outputs, another gate:", bool(torch.allclose(before, after, atol=1e-
 # %%
 trial = results.load("gates_trial")["results"]
 markets = trial["markets"]
-print("seeds a market:", {name: m["seeds"] for name, m in markets.items()})
-judged = pd.DataFrame({name: m["learned"]["learned"] for name, m in markets.items()}).T
-judged[["gain", "scatter"]] = 1000 * judged[["gain", "scatter"]].astype(float)
+print(
+    "seeds a market:", {name: m["seeds"] for name, m in markets.items()}
+)
+judged = pd.DataFrame(
+    {name: m["learned"]["learned"] for name, m in markets.items()}
+).T
+judged[["gain", "scatter"]] = 1000 * judged[["gain", "scatter"]].astype(
+    float
+)
 shown = judged[["word", "gain", "scatter", "gates", "order_kept"]]
 print(shown.infer_objects().round(2).to_string())
 
@@ -482,13 +566,20 @@ cells = {
 }
 
 
+# %%
 def told(cell, unit=1):
     """Return a value with its interval, as text."""
-    value, low, high = (unit * cell[name] for name in ("value", "low", "high"))
+    value, low, high = (
+        unit * cell[name] for name in ("value", "low", "high")
+    )
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
-agreed = {short: {m: told(c) for m, c in by.items()} for short, by in cells.items()}
+# %%
+agreed = {
+    short: {m: told(c) for m, c in by.items()}
+    for short, by in cells.items()
+}
 print(pd.DataFrame(agreed).T.to_string())
 
 # %%
@@ -503,10 +594,16 @@ for ax, groups, unit in ((left, cells, 1), (right, replaced, 1000)):
     for k, (label, by_market) in enumerate(groups.items()):
         values = [list(c.values()) for c in by_market.values()]
         at, low, high = unit * np.array(values).T
-        err, place = [at - low, high - at], np.arange(4) + 0.17 * (k - 1.5)
-        ax.errorbar(at, place, xerr=err, fmt="osD^"[k], ms=4, label=label)
+        err, place = (
+            [at - low, high - at], np.arange(4) + 0.17 * (k - 1.5),
+        )
+        ax.errorbar(
+            at, place, xerr=err, fmt="osD^"[k], ms=4, label=label
+        )
     ax.axvline(0, color="grey", ls=":")
-    ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    ax.legend(
+        fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18)
+    )
 left.set_yticks(range(4), markets)
 left.invert_yaxis()
 left.set_xlabel("rank correlation")
@@ -539,15 +636,25 @@ from torch.nn.functional import cross_entropy
 bare = planted_net.twin()
 with torch.no_grad():
     own = planted_net.gates(X)
-    dealt = torch.randperm(len(X), generator=torch.Generator().manual_seed(SEED))
-    put = {"own": own, "mean": own.mean(0, keepdim=True), "shuffled": own[dealt]}
+    dealt = torch.randperm(
+        len(X), generator=torch.Generator().manual_seed(SEED)
+    )
+    put = {
+        "own": own, "mean": own.mean(0, keepdim=True),
+        "shuffled": own[dealt],
+    }
     lost = {
         how: cross_entropy(bare(X * g[:, :, None]), labels_here).item()
         for how, g in put.items()
     }
+
+# %%
 added = {how: value - lost["own"] for how, value in lost.items()}
 learned_here = np.log(2) - lost["own"]  # against tossing a coin
-print("mean gates add less than a third:", added["mean"] < learned_here / 3)
+print(
+    "mean gates add less than a third:",
+    added["mean"] < learned_here / 3,
+)
 
 # %%
 assert learned_here > 0.005
@@ -556,7 +663,10 @@ assert added["mean"] < learned_here / 3
 # %%
 print("loss added where nets are trained so, in thousandths of a nat")
 arms = {
-    name: {arm: told(m["arms"][arm]["test_loss"], 1000) for arm in m["arms"]}
+    name: {
+        arm: told(m["arms"][arm]["test_loss"], 1000)
+        for arm in m["arms"]
+    }
     for name, m in markets.items()
 }
 print(pd.DataFrame(arms).T.to_string())
@@ -574,7 +684,10 @@ print(pd.DataFrame(arms).T.to_string())
 # %%
 def verdict(m):
     """Return the answers to the four questions for one market."""
-    net_of, said = m["learned"]["learned"], m["agreement"]["gate with permutation"]
+    net_of, said = (
+        m["learned"]["learned"],
+        m["agreement"]["gate with permutation"],
+    )
     moved = net_of["gates"] == "moved"
     return {
         "learned, gates moved": net_of["word"] == "learned" and moved,
@@ -583,19 +696,32 @@ def verdict(m):
         "needs its gates": m["replaced"]["shuffled"]["low"] > 0,
     }
 
-
-answers = pd.DataFrame({name: verdict(m) for name, m in markets.items()})
+# %%
+answers = pd.DataFrame(
+    {name: verdict(m) for name, m in markets.items()}
+)
 print(answers.map({True: "yes", False: "no"}.get).to_string())
 passed = int(answers.all().sum())
-word = {0: "No", len(markets): "Yes"}.get(passed, "Only sometimes")
-print(f"Is a gate report evidence? {word}: {passed} of {len(markets)} markets pass.")
 
 # %%
-planted_ranks = {k: round(c["value"], 1) for k, c in trial["planted_rank"].items()}
+word = {0: "No", len(markets): "Yes"}.get(passed, "Only sometimes")
+print(
+    f"Is a gate report evidence? {word}: {passed} of {len(markets)} "
+    "markets pass."
+)
+
+# %%
+planted_ranks = {
+    k: round(c["value"], 1) for k, c in trial["planted_rank"].items()
+}
 print("rank of the planted channel, chance 4.5:", planted_ranks)
 assert passed == 0
 of_planted = trial["planted_rank"]
-assert max(of_planted[k]["high"] for k in ("permutation", "ablation")) < 2
+
+# %%
+assert (
+    max(of_planted[k]["high"] for k in ("permutation", "ablation")) < 2
+)
 assert min(of_planted[k]["low"] for k in ("gate", "contrast")) > 2.5
 assert max(of_planted[k]["high"] for k in ("gate", "contrast")) < 4.5
 assert round(of_planted["gate"]["value"]) - 1 == 3
@@ -621,18 +747,35 @@ planted_in = results.load("gates_seen")["results"]
 rows_of = {}
 for size in ("claimed", "strong"):
     one = planted_in[size]
-    said = {k: told(one["report"][k]) for k in ("rank", "permutation", "gate")}
+    said = {
+        k: told(one["report"][k])
+        for k in ("rank", "permutation", "gate")
+    }
     rows_of[size] = {"effect": round(one["size"], 3), **said}
 print(pd.DataFrame(rows_of).T.to_string())
 print("chance: rank", (14 + 1) / 2)
 
 # %%
-weak, strong = (planted_in[size]["report"] for size in ("claimed", "strong"))
-assert all(planted_in[k]["learned"]["word"] == "learned" for k in rows_of)
-assert all(not weak[k]["found"] for k in ("rank", "top3", "gate", "permutation"))
+weak, strong = (
+    planted_in[size]["report"] for size in ("claimed", "strong")
+)
+
+# %%
+assert all(
+    planted_in[k]["learned"]["word"] == "learned" for k in rows_of
+)
+assert all(
+    not weak[k]["found"]
+    for k in ("rank", "top3", "gate", "permutation")
+)
 assert all(strong[k]["found"] for k in ("rank", "top3", "permutation"))
-assert strong["gate"]["high"] < planted_in["smallest_gate_claimed"] == 0.68
-assert round(planted_in["strong"]["size"] / planted_in["claimed"]["size"]) == 3
+assert (
+    strong["gate"]["high"] < planted_in["smallest_gate_claimed"] == 0.68
+)
+assert (
+    round(planted_in["strong"]["size"] / planted_in["claimed"]["size"])
+    == 3
+)
 
 # %% [markdown]
 # At the claimed strength the nets learn, and yet neither gates nor permutation tell volume from the
@@ -661,15 +804,23 @@ x, y, split = prepare(bars, NAMES)
 net, sets = train(x, y, split, SEED)
 with torch.no_grad():
     parts = [net.gates(s.all()[0]).numpy() for s in sets]
-times = [bars.index[e] for e in (split.train, split.validation, split.test)]
-frames = [pd.DataFrame(g, t, NAMES) for g, t in zip(parts, times, strict=True)]
-drift = attention.gate_drift(frames[2], pd.concat(frames[:2]), window=96)
+times = [
+    bars.index[e] for e in (split.train, split.validation, split.test)
+]
+frames = [
+    pd.DataFrame(g, t, NAMES) for g, t in zip(parts, times, strict=True)
+]
+drift = attention.gate_drift(
+    frames[2], pd.concat(frames[:2]), window=96
+)
 print("bars with an alert:", f"{drift['alert'].mean():.0%}")
 
 # %% mystnb={"figure": {"caption": "Distance of the recent mean gates from the accepted ones, on the test bars.", "name": "fig-gate-drift"}, "image": {"alt": "A line of gate drift over the test bars, with a dashed threshold; the line stays below the threshold for most of the time."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
 ax.plot(drift["drift"], lw=1)
-ax.plot(drift["threshold"], ls="--", color="black", lw=1, label="threshold")
+ax.plot(
+    drift["threshold"], ls="--", color="black", lw=1, label="threshold"
+)
 ax.set_ylabel("drift (sd)")
 ax.tick_params(axis="x", rotation=20)
 ax.legend()
@@ -694,7 +845,11 @@ for seed in range(3):
         raw = fresh.gates(sets[2].all()[0]).numpy()
     made = attention.report(raw, NAMES, regime, times[2])
     tops.append([made.top(1)[name][0][0] for name in made.table()])
-print(pd.DataFrame(tops, columns=list(made.table())).to_string(index=False))
+print(
+    pd.DataFrame(tops, columns=list(made.table())).to_string(
+        index=False
+    )
+)
 
 # %% [markdown]
 # Each row is a net that has seen no bar. Each names a leading feature for every regime, and a
@@ -706,9 +861,14 @@ print(pd.DataFrame(tops, columns=list(made.table())).to_string(index=False))
 # %%
 training.seed_everything(SEED)
 raw = SETrader(len(stored["channels"]), squeeze="mean", gate="input")
-lost = attention.permutation_importance(raw, X[rows], labels_here[rows], seed=0)
+lost = attention.permutation_importance(
+    raw, X[rows], labels_here[rows], seed=0
+)
 nothing, something = lost.abs().max().item(), loss.max().item()
-print("the trained net loses more than ten times as much:", something > 10 * nothing)
+print(
+    "the trained net loses more than ten times as much:",
+    something > 10 * nothing,
+)
 
 # %%
 assert len({tuple(row) for row in tops}) > 1
@@ -768,7 +928,12 @@ from setrade.regimes.rules import efficiency
 
 falling = pd.Series(100 * 0.99 ** np.arange(11))
 swinging = pd.Series([10.0, 11.0] * 5 + [10.0])
-print(round(efficiency(falling, 10).iloc[-1], 6), efficiency(swinging, 10).iloc[-1])
+print(
+    round(efficiency(falling, 10).iloc[-1], 6),
+    efficiency(swinging, 10).iloc[-1],
+)
+
+# %%
 assert np.isclose(efficiency(falling, 10).iloc[-1], -1)
 
 # %% [markdown]
@@ -839,7 +1004,8 @@ windows = sets[2].all()[0][:200]
 with torch.no_grad():
     own = net.gates(windows)
     mean = own.mean(0)
-    place = mean.argsort(descending=True).argsort()  # 0 for the largest gate
+    # 0 for the largest gate
+    place = mean.argsort(descending=True).argsort()
     factor = mean.sort().values[place] / mean
     factor *= 0.99 / (own * factor).max()  # a gate stays below 1
     before = net.encoder(windows * own[:, :, None])
@@ -847,7 +1013,9 @@ with torch.no_grad():
     after = net.encoder(windows * (own * factor)[:, :, None])
     net.encoder.first.weight *= factor[:, None]
 turned = mean * factor
-print("the same outputs:", bool(torch.allclose(before, after, atol=1e-4)))
+print(
+    "the same outputs:", bool(torch.allclose(before, after, atol=1e-4))
+)
 
 # %%
 assert torch.equal(turned.argsort(), mean.argsort().flip(0))
@@ -878,14 +1046,18 @@ assert torch.allclose(before, after, atol=1e-4)
 # %%
 from scipy.stats import spearmanr
 
-agreement = spearmanr(tables["ranging"], axis=1)[0]  # of the ten stored nets
+# of the ten stored nets
+agreement = spearmanr(tables["ranging"], axis=1)[0]
 agreement = agreement[np.triu_indices(10, 1)]
 shares = np.bincount(sets[0].y.numpy(), minlength=3) / len(sets[0])
 constant = -np.log(shares[sets[2].y.numpy()]).mean()
 logits = training.predict(net, sets[2])
 own_loss = cross_entropy(logits, sets[2].y).item()
 print("seeds agree on the order:", bool(agreement.mean() > 0.9))
-print("the net beats class shares by more than 0.05 nats:", constant - own_loss > 0.05)
+print(
+    "the net beats class shares by more than 0.05 nats:",
+    constant - own_loss > 0.05,
+)
 
 # %%
 assert agreement.mean() < 0.5

@@ -75,13 +75,21 @@ def row_of(price, low, high, rows):
     return round((high - price) / (high - low) * (rows - 1))
 
 
+# %%
 def draw(bars, rows, columns):
     grid = np.full((rows, columns), ".")
     low, high = min(b[2] for b in bars), max(b[1] for b in bars)
     for i, bar in enumerate(bars):
-        first, top, bottom, last = (row_of(p, low, high, rows) for p in bar[:4])
-        left, right = i * columns // len(bars), (i + 1) * columns // len(bars) - 1
-        body = "U" if bar[3] > bar[0] else "D" if bar[3] < bar[0] else "F"
+        first, top, bottom, last = (
+            row_of(p, low, high, rows) for p in bar[:4]
+        )
+        left, right = (
+            i * columns // len(bars),
+            (i + 1) * columns // len(bars) - 1,
+        )
+        body = (
+            "U" if bar[3] > bar[0] else "D" if bar[3] < bar[0] else "F"
+        )
         grid[top : bottom + 1, (left + right - 1) // 2] = body.lower()
         grid[min(first, last) : max(first, last) + 1, left:right] = body
     return grid
@@ -95,7 +103,11 @@ def draw(bars, rows, columns):
 bars = [(1, 4, 0, 3), (3, 4, 1, 2), (2, 3, 1, 2)]
 grid = draw(bars, 5, 12)
 print("\n".join("".join(row) for row in grid))
-assert ["".join(row[:4]) for row in grid] == [".u..", "UUU.", "UUU.", "UUU.", ".u.."]
+
+# %%
+assert ["".join(row[:4]) for row in grid] == [
+    ".u..", "UUU.", "UUU.", "UUU.", ".u..",
+]
 
 # %% [markdown]
 # Read it as a trader would: a strong rise, a small fall, a moment of doubt. The doji is one row
@@ -107,9 +119,13 @@ assert ["".join(row[:4]) for row in grid] == [".u..", "UUU.", "UUU.", "UUU.", ".
 # number.
 
 # %%
-window = np.array([(*bar, 0) for bar in bars], float).T[None]  # (1, 5, 3)
-numbers = np.arange(len(charts.INKS), dtype=np.uint8)[:, None]  # ink k is painted as k
-got = charts.candlesticks(window, 5, 12, volume=False, colours=numbers)[0, 0]
+# (1, 5, 3)
+window = np.array([(*bar, 0) for bar in bars], float).T[None]
+# ink k is painted as k
+numbers = np.arange(len(charts.INKS), dtype=np.uint8)[:, None]
+got = charts.candlesticks(window, 5, 12, volume=False, colours=numbers)[
+    0, 0
+]
 letters = np.array(list(".UDFudf^v=123"))
 assert (letters[got] == grid).all()
 print(dict(zip(charts.INKS[:7], letters.tolist(), strict=False)))
@@ -130,14 +146,21 @@ print(dict(zip(charts.INKS[:7], letters.tolist(), strict=False)))
 
 # %%
 market = candles.sample()
-windows = candles.windows(market, N_BARS)  # (N, 5, 56), a view: nothing was copied
+# (N, 5, 56), a view: nothing was copied
+windows = candles.windows(market, N_BARS)
 late = windows[-200:-199]  # one window, (1, 5, 56)
-print(windows.shape, charts.candlesticks(late).shape, charts.candlesticks(late).dtype)
+print(
+    windows.shape, charts.candlesticks(late).shape,
+    charts.candlesticks(late).dtype,
+)
 
 # %% mystnb={"figure": {"caption": "The same 56 candles in the three colour maps that the package brings: colour-blind safe, the green and red of the EfficientNet chapter, and grey.", "name": "fig-chart-colours"}, "image": {"alt": "Three candlestick charts of the same bars side by side, in blue and orange, in green and red, and in grey; the shapes are identical and rising candles are the brighter ones in each."}}
 fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.7))
 for ax, name in zip(axes, charts.COLOURS, strict=True):
-    picture = charts.candlesticks(late, averages=(7, 25), colours=name)[0]  # (3, H, W)
+    # (3, H, W)
+    picture = charts.candlesticks(late, averages=(7, 25), colours=name)[
+        0
+    ]
     ax.imshow(picture.transpose(1, 2, 0))  # (H, W, 3)
     ax.set(title=name, xticks=(0, 223), yticks=(0, 179, 223))
     ax.grid(False)
@@ -153,9 +176,14 @@ plt.show()
 
 # %%
 for name, table in charts.COLOURS.items():
-    up, down = table[charts.INKS.index("up")], table[charts.INKS.index("down")]
+    up, down = (
+        table[charts.INKS.index("up")],
+        table[charts.INKS.index("down")],
+    )
     print(f"{name:5} up {up.tolist()}  down {down.tolist()}")
 grey = charts.candlesticks(late, colours="grey")
+
+# %%
 assert (grey[:, 0] == grey[:, 1]).all()
 assert (grey[:, 0] == grey[:, 2]).all()
 
@@ -173,7 +201,12 @@ for n in (60, 120, 200):
     used = n * (SIZE // n)
     edges = np.arange(n + 1) * SIZE // n
     sizes = np.unique(np.diff(edges)).tolist()
-    print(f"{n:3} candles: equal columns use {used / SIZE:.0%}, ours are {sizes} wide")
+    print(
+        f"{n:3} candles: equal columns use {used / SIZE:.0%}, ours are "
+        f"{sizes} wide"
+    )
+
+# %%
 assert 120 * (SIZE // 120) / SIZE < 0.54
 assert edges[-1] == SIZE
 
@@ -241,9 +274,14 @@ def closes_from(inks):
     """Rows of the closes, read from one chart of ink numbers (H, W)."""
     up, down = charts.INKS.index("up"), charts.INKS.index("down")
     rows = []
-    for column in np.arange(N_BARS) * SIZE // N_BARS:  # the first column of each body
-        body = np.flatnonzero((inks[:, column] >= up) & (inks[:, column] <= up + 2))
-        rows.append(body.max() if inks[body[0], column] == down else body.min())
+    # the first column of each body
+    for column in np.arange(N_BARS) * SIZE // N_BARS:
+        body = np.flatnonzero(
+            (inks[:, column] >= up) & (inks[:, column] <= up + 2)
+        )
+        rows.append(
+            body.max() if inks[body[0], column] == down else body.min()
+        )
     return np.array(rows)
 
 
@@ -252,7 +290,12 @@ inks = charts.candlesticks(late, volume=False, colours=numbers)[0, 0]
 high, low = late[0, 1].max(), late[0, 2].min()
 step = (high - low) / (SIZE - 1)
 error = (high - closes_from(inks) * step - late[0, 3]) / step  # in rows
-print(f"a row is ${step:.2f}; largest error {np.abs(error).max():.2f} rows")
+print(
+    f"a row is ${step:.2f}; largest error {np.abs(error).max():.2f} "
+    "rows"
+)
+
+# %%
 assert np.abs(error).max() <= 0.5
 
 # %% [markdown]
@@ -265,13 +308,23 @@ assert np.abs(error).max() <= 0.5
 # sample.
 
 # %%
-span_bps = (windows[:, 1].max(1) - windows[:, 2].min(1)) / windows[:, 3, -1] * 1e4
-body_bps = float(np.median(np.abs(market["close"] / market["open"] - 1)) * 1e4)
+span_bps = (
+    (windows[:, 1].max(1) - windows[:, 2].min(1))
+    / windows[:, 3, -1]
+    * 1e4
+)
+body_bps = float(
+    np.median(np.abs(market["close"] / market["open"] - 1)) * 1e4
+)
 heights = np.array([16, 32, 64, 128, 224])
-price_rows = heights - heights // charts.VOLUME_PART - 1  # what the volume bars leave
+# what the volume bars leave
+price_rows = heights - heights // charts.VOLUME_PART - 1
 row_bps = np.median(span_bps) / (price_rows - 1)
 for height, bps in zip(heights, row_bps, strict=True):
-    print(f"{height:3} px: a row is {bps:4.1f} bp, a body {body_bps / bps:3.1f} rows")
+    print(
+        f"{height:3} px: a row is {bps:4.1f} bp, a body "
+        f"{body_bps / bps:3.1f} rows"
+    )
 
 # %% mystnb={"figure": {"caption": "Height of one pixel row, in basis points of the price, against the height of the picture; the typical body of a 15-minute candle for comparison.", "name": "fig-chart-resolution"}, "image": {"alt": "A falling curve of the price step of one row against picture height; at 32 pixels a row is nearly as high as the typical body, at 224 pixels it is about nine times finer."}}
 fig, ax = plt.subplots()
@@ -315,9 +368,13 @@ assert 8.0 < body_bps / row_bps[-1] < 10.0  # 224 px: about nine
 # the price of the candles in the same row of channel 0. No volume may be lost on the way.
 
 # %%
-bars = np.array([(1, 3, 1, 3, 8), (4, 4, 4, 4, 5), (0, 0, 0, 0, 1)], float)
+bars = np.array(
+    [(1, 3, 1, 3, 8), (4, 4, 4, 4, 5), (0, 0, 0, 0, 1)], float
+)
 profile = pictures.volume_profile(bars.T[None], rows=5)[0]
 print(profile.tolist(), "sum", profile.sum())
+
+# %%
 assert profile.sum() == bars[:, 4].sum()
 
 # %% [markdown]
@@ -340,7 +397,9 @@ print(composed.shape, composed.dtype)
 # %% mystnb={"figure": {"caption": "One composed picture: its three channels, and the three together as red, green and blue.", "name": "fig-chart-composed"}, "image": {"alt": "Four panels: grey candles, horizontal bands of volume that are brightest where the price stayed longest, a wave of imbalance that fades towards deeper levels, and their combination as one colour picture."}}
 fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.1))
 titles = ("0 candles", "1 volume profile", "2 imbalance", "as RGB")
-for ax, plane, title in zip(axes, (*composed[0], None), titles, strict=True):
+for ax, plane, title in zip(
+    axes, (*composed[0], None), titles, strict=True
+):
     shown = composed[0].transpose(1, 2, 0) if plane is None else plane
     ax.imshow(shown, cmap="gray", vmin=0, vmax=255)
     ax.set(title=title, xticks=(), yticks=())
@@ -350,9 +409,13 @@ plt.show()
 # %%
 red, green, blue = composed[0].astype(int)
 total = pictures.volume_profile(late, SIZE)[0]
-assert green[total.argmax()].max() == 255  # the busiest price is the brightest row
+# the busiest price is the brightest row
+assert green[total.argmax()].max() == 255
 np.testing.assert_allclose(total.sum(), late[0, 4].sum())
-assert blue[0, 4 * 7] == 255  # all bids at the crest of the wave, best level
+
+# %%
+# all bids at the crest of the wave, best level
+assert blue[0, 4 * 7] == 255
 assert blue[0, 4 * 21] == 1  # all asks in its trough
 
 # %% [markdown]
@@ -376,18 +439,26 @@ assert float(x[0, 0].max()) * 255 == red.max()
 # storing them, draw a batch when the net asks for it, into memory that is kept and used again.
 
 # %%
-labels = (windows[:, 3, -1] > windows[:, 0, 0]).astype(np.int64)  # up over the window?
+# up over the window?
+labels = (windows[:, 3, -1] > windows[:, 0, 0]).astype(np.int64)
 data = pictures.PictureSet(
-    windows, labels, pictures.encoder("candles", 64), rows=np.arange(N_STREAM)
+    windows, labels, pictures.encoder("candles", 64),
+    rows=np.arange(N_STREAM),
 )
 seen = {"pictures": 0, "buffers": set()}
 for x, _ in data.stream(256, seed=0):  # x: (256, 3, 64, 64), float32
     seen["pictures"] += len(x)
     seen["buffers"].add(x.data_ptr())
-print(f"{seen['pictures']} pictures, one buffer, {data.stack.nbytes / 1e6:.1f} MB")
+print(
+    f"{seen['pictures']} pictures, one buffer, "
+    f"{data.stack.nbytes / 1e6:.1f} MB"
+)
+
+# %%
 assert len(seen["buffers"]) == 1
 assert data.stack.nbytes == 256 * 3 * 64 * 64 * (1 + 4)
-assert round(100_000 * 3 * SIZE**2 * 4 / 1e9) == 60  # GB, if they were all stored
+# GB, if they were all stored
+assert round(100_000 * 3 * SIZE**2 * 4 / 1e9) == 60
 
 # %% [markdown]
 # The product in the second assert is the whole memory: 256 pictures of three channels, a
@@ -403,10 +474,14 @@ assert round(100_000 * 3 * SIZE**2 * 4 / 1e9) == 60  # GB, if they were all stor
 # %%
 drawn = races.least("test_candlesticks_224", "pictures_a_second")
 pillow = races.least("test_candlesticks_224", "pillow")
-publisher = races.least("test_candlesticks_against_mplfinance", "mplfinance")
+publisher = races.least(
+    "test_candlesticks_against_mplfinance", "mplfinance"
+)
 print("60 candles at 224 x 224:", drawn.say("pictures a second"))
 print("faster than Pillow:", pillow)
 print("faster than mplfinance:", publisher)
+
+# %%
 assert pillow.ratio > 10 and publisher.ratio > 500
 
 # %% [markdown]
@@ -420,7 +495,11 @@ column = np.zeros(8, np.uint8)
 column[2] ^= 200  # the rectangle begins in row 2 ...
 column[6] ^= 200  # ... and row 6 is the first one after it
 print(np.bitwise_xor.accumulate(column).tolist())
-assert np.bitwise_xor.accumulate(column).tolist() == [0, 0, 200, 200, 200, 200, 0, 0]
+
+# %%
+assert np.bitwise_xor.accumulate(column).tolist() == [
+    0, 0, 200, 200, 200, 200, 0, 0,
+]
 
 # %% [markdown]
 # ## What goes wrong
@@ -436,6 +515,8 @@ wild[:, :4] = last + 2 * (late[:, :4] - last)
 both = np.concatenate([late, wild])
 trap = charts.candlesticks(both)
 print("pixels that differ:", int((trap[0] != trap[1]).sum()))
+
+# %%
 assert (trap[0] == trap[1]).all()
 
 # %% [markdown]
@@ -467,22 +548,34 @@ assert (trap[0] == trap[1]).all()
 needed = charts.smallest_span(windows)
 train = int(0.7 * len(windows))
 span = float(np.quantile(needed[:train], 0.95))
-later = needed[train + N_BARS :]  # windows that share no bar with the training part
-print(f"span {span:.1%}; of the later windows {np.mean(later > span):.1%} need more")
+# windows that share no bar with the training part
+later = needed[train + N_BARS :]
+print(
+    f"span {span:.1%}; of the later windows "
+    f"{np.mean(later > span):.1%} need more"
+)
 
 # %%
 calm, stormy = windows[[needed.argmin()]], windows[[needed.argmax()]]
 pair = np.concatenate([calm, stormy])
-limits = charts.reference_range(pair, span)  # (2, 2): low and high of each
+# (2, 2): low and high of each
+limits = charts.reference_range(pair, span)
 mended = charts.candlesticks(pair, price_range=limits, outside="clip")
 hidden = charts.candlesticks(pair)
 ratio = needed.max() / needed.min()
-print(f"the wildest window moved {ratio:.0f} times as far as the calmest")
+print(
+    f"the wildest window moved {ratio:.0f} times as far as the calmest"
+)
 
 # %% mystnb={"figure": {"caption": "The calmest and the wildest window of the sample, scaled each by itself (left two) and by one reference range around the last close (right two).", "name": "fig-chart-volatility"}, "image": {"alt": "Four charts: scaled by themselves the calm and the wild window both fill the picture; on a common scale the calm one is a thin line of candles across the middle and the wild one reaches beyond the edge."}}
 fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.2))
-titles = ("calm, own scale", "wild, own scale", "calm, common", "wild, common")
-for ax, picture, title in zip(axes, (*hidden, *mended), titles, strict=True):
+titles = (
+    "calm, own scale", "wild, own scale", "calm, common",
+    "wild, common",
+)
+for ax, picture, title in zip(
+    axes, (*hidden, *mended), titles, strict=True
+):
     ax.imshow(picture.transpose(1, 2, 0))
     ax.set(title=title, xticks=(), yticks=())
 axes[0].set(xlabel="time", ylabel="price")
@@ -492,11 +585,20 @@ plt.show()
 # %%
 def painted_rows(picture):
     """How many of the price rows carry a candle."""
-    return int(picture[:, : SIZE - SIZE // charts.VOLUME_PART - 1].any((0, 2)).sum())
+    return int(
+        picture[:, : SIZE - SIZE // charts.VOLUME_PART - 1]
+        .any((0, 2))
+        .sum()
+    )
 
 
-own, common = [painted_rows(p) for p in hidden], [painted_rows(p) for p in mended]
+own, common = (
+    [painted_rows(p) for p in hidden],
+    [painted_rows(p) for p in mended],
+)
 print("rows used, own scale", own, "common scale", common)
+
+# %%
 assert own == [179, 179]
 assert common[1] > 4 * common[0]
 
@@ -557,8 +659,11 @@ assert common[1] > 4 * common[0]
 
 # %%
 print(
-    row_of(61_000, 60_000, 61_780, 179), "row,", 1780 / 178, "dollars,", 1780 / 178 / 2
+    row_of(61_000, 60_000, 61_780, 179), "row,", 1780 / 178, "dollars,",
+    1780 / 178 / 2,
 )
+
+# %%
 assert row_of(61_000, 60_000, 61_780, 179) == 78
 
 # %% [markdown]
@@ -578,11 +683,17 @@ assert row_of(61_000, 60_000, 61_780, 179) == 78
 # ```
 
 # %%
-mirror = np.stack([-late[:, k] for k in (0, 2, 1, 3)] + [late[:, 4]], axis=1)
+mirror = np.stack(
+    [-late[:, k] for k in (0, 2, 1, 3)] + [late[:, 4]], axis=1
+)
 options = {"height": 223, "volume": False, "colours": numbers}
-there, back = (charts.candlesticks(w, **options)[0, 0] for w in (late, mirror))
+there, back = (
+    charts.candlesticks(w, **options)[0, 0] for w in (late, mirror)
+)
 swap = np.arange(len(charts.INKS))
 swap[[1, 2, 4, 5]] = [2, 1, 5, 4]  # up and down, bodies and wicks
+
+# %%
 assert (swap[back] == there[::-1]).all()
 
 # %% [markdown]
@@ -607,9 +718,14 @@ assert (swap[back] == there[::-1]).all()
 whole = market["low"].min(), market["high"].max()
 early = candles.windows(market.iloc[:2000], N_BARS)[-1:]
 known = market["high"].iloc[:2000].max()
-print(f"highest price of the sample {whole[1]:,.0f}, known by then {known:,.0f}")
+print(
+    f"highest price of the sample {whole[1]:,.0f}, known by then "
+    f"{known:,.0f}"
+)
 rows = painted_rows(charts.candlesticks(early, price_range=whole)[0])
 print(f"rows that a typical window uses: {rows} of 179")
+
+# %%
 assert whole[1] > known
 
 # %% [markdown]

@@ -59,7 +59,10 @@ prices = np.array([100.0, 101.0, 103.0, 104.0])
 low, high = prices.min(), prices.max()
 x_tilde = ((prices - low) - (high - prices)) / (high - low)
 phi = np.arccos(x_tilde)
-table = {"price": prices, "rescaled": x_tilde, "angle / pi": (phi / np.pi).round(3)}
+table = {
+    "price": prices, "rescaled": x_tilde,
+    "angle / pi": (phi / np.pi).round(3),
+}
 pd.DataFrame(table)
 
 # %% [markdown]
@@ -109,8 +112,14 @@ def gadf_by_hand(x):
 gasf_by_hand(prices).round(2) + 0.0
 
 # %%
-np.testing.assert_allclose(gasf(prices), gasf_by_hand(prices), atol=3e-7)
-np.testing.assert_allclose(gadf(prices), gadf_by_hand(prices), atol=3e-7)
+np.testing.assert_allclose(
+    gasf(prices), gasf_by_hand(prices), atol=3e-7
+)
+np.testing.assert_allclose(
+    gadf(prices), gadf_by_hand(prices), atol=3e-7
+)
+
+# %%
 assert gasf(prices)[0].round(3).tolist() == [1, 0.5, -0.5, -1]
 
 # %% [markdown]
@@ -146,6 +155,8 @@ assert np.array_equal(gadf(window), -gadf(window).T)
 np.testing.assert_allclose(
     np.diag(gasf(window)), 2 * np.cos(angles) ** 2 - 1, atol=1e-6
 )
+
+# %%
 assert not np.diag(gadf(window)).any()
 
 # %% [markdown]
@@ -162,8 +173,12 @@ assert not np.diag(gadf(window)).any()
 
 # %%
 change = windows[:, -1] - windows[:, 0]
-corner = np.concatenate([gadf(part)[:, 0, -1] for part in np.array_split(windows, 20)])
+corner = np.concatenate(
+    [gadf(part)[:, 0, -1] for part in np.array_split(windows, 20)]
+)
 told = corner != 0
+
+# %%
 assert np.array_equal(np.sign(corner[told]), np.sign(change[told]))
 assert told.mean() > 0.95
 
@@ -213,8 +228,12 @@ int(np.linalg.matrix_rank(gasf_by_hand(window)))
 # %%
 rows = {}
 for size in (64, 224):
-    pyts = races.least(f"test_gasf_against_pyts[{size}]", "pyts", "fresh")
-    refill = races.least(f"test_gasf_against_refilling_its_buffer[{size}]", "fill")
+    pyts = races.least(
+        f"test_gasf_against_pyts[{size}]", "pyts", "fresh"
+    )
+    refill = races.least(
+        f"test_gasf_against_refilling_its_buffer[{size}]", "fill"
+    )
     rows[size] = {
         "times faster than pyts": pyts.ratio,
         "share of refill rate": refill.ratio,
@@ -245,12 +264,16 @@ assert 1 < kept.ratio < rows[224]["times faster than pyts"]
 # does only the $n^2$ products in float32.
 
 # %%
-near = 1 - 10.0 ** -np.arange(3, 8)  # rescaled prices just below the highest
+# rescaled prices just below the highest
+near = 1 - 10.0 ** -np.arange(3, 8)
 near32 = near.astype("float32")
 sine, sine32 = np.sqrt(1 - near**2), np.sqrt(1 - near32 * near32)
 lost = np.abs(sine32 / sine - 1)
+
+# %%
 assert lost[0] < 1e-4
-assert lost[-1] > 0.05  # one part in ten million in the price: 5 % in the sine
+# one part in ten million in the price: 5 % in the sine
+assert lost[-1] > 0.05
 assert np.abs(gasf(window) - gasf_by_hand(window)).max() < 3e-7
 
 # %% [markdown]
@@ -265,7 +288,9 @@ assert np.abs(gasf(window) - gasf_by_hand(window)).max() < 3e-7
 # $\tilde x_i = \sqrt{(\mathrm{GASF}_{ii} + 1)/2}$.
 
 # %%
-small = {size: gasf(window, size, rescale="unit") for size in (LENGTH, 12)}
+small = {
+    size: gasf(window, size, rescale="unit") for size in (LENGTH, 12)
+}
 back = {
     size: gasf_inverse(picture, window.min(), window.max())
     for size, picture in small.items()
@@ -276,16 +301,23 @@ fig, ax = plt.subplots()
 ax.plot(window, lw=4, color=NEUTRAL, alpha=0.5, label="closes")
 ax.plot(back[LENGTH], lw=1, label="from 48 pixels")
 steps = [*back[12], back[12][-1]]
-ax.step(np.arange(0, LENGTH + 1, 4), steps, where="post", label="from 12")
+ax.step(
+    np.arange(0, LENGTH + 1, 4), steps, where="post", label="from 12"
+)
 ax.set(xlabel="bar", ylabel="close, USD")
 ax.legend()
 plt.show()
 
 # %%
-np.testing.assert_allclose(back[LENGTH], window, atol=3e-4 * np.ptp(window))
+np.testing.assert_allclose(
+    back[LENGTH], window, atol=3e-4 * np.ptp(window)
+)
 means = window.reshape(12, 4).mean(1)
+
+# %%
 assert np.corrcoef(back[12], means)[0, 1] > 0.999
-assert back[12].max() - means.max() > 1  # USD: stretched to the full range
+# USD: stretched to the full range
+assert back[12].max() - means.max() > 1
 
 # %% [markdown]
 # Three things do not come back: the window's own low and high (we gave them), the bars
@@ -320,12 +352,18 @@ assert back[12].max() - means.max() > 1  # USD: stretched to the full range
 rng = np.random.default_rng(3)
 rise = 0.5 * np.arange(LENGTH) + rng.normal(size=LENGTH).cumsum()
 fall = -rise
+
+# %%
 assert np.array_equal(gasf(rise), gasf(fall))
 assert np.array_equal(gadf(rise), -gadf(fall))
 
 # %% mystnb={"figure": {"caption": "A rise and its mirror image. The summation fields are equal in every bit; the difference fields are opposite.", "name": "fig-gasf-mirror"}, "image": {"alt": "Two rows of three panels. The upper row shows a rising line, the lower row the same line upside down. The middle panels, the summation fields, are identical. The right panels, the difference fields, have exchanged dark and light."}}
-fig, axes = plt.subplots(2, 3, figsize=(7.2, 4.8), width_ratios=[1.3, 1, 1])
-rows = zip(axes, (rise, fall), (UP, DOWN), ("rise", "fall"), strict=True)
+fig, axes = plt.subplots(
+    2, 3, figsize=(7.2, 4.8), width_ratios=[1.3, 1, 1]
+)
+rows = zip(
+    axes, (rise, fall), (UP, DOWN), ("rise", "fall"), strict=True
+)
 for (left, middle, right), series, colour, name in rows:
     left.plot(series, color=colour, ls="-" if name == "rise" else "--")
     left.set(xlabel="bar", ylabel="price, no unit", title=name)
@@ -371,6 +409,8 @@ def planted(n, seed):
 x, y = planted(2_000, seed=0)
 end = (x[:, -1] > x[:, 0]).long()
 ceiling = float((end == y).double().mean())
+
+# %%
 assert ceiling > 0.95
 
 # %% [markdown]
@@ -385,16 +425,19 @@ def small_net():
         nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(),
         nn.Conv2d(8, 16, 3, stride=2), nn.ReLU(),
         nn.Flatten(), nn.Linear(16 * side**2, 2),
-    )  # fmt: skip
+    )
 
 
+# %%
 def train(images, y, seed, num_epochs=8, lr=4e-3):
     torch.manual_seed(seed)
     net = small_net()
     optimizer = torch.optim.Adam(net.parameters(), lr=lr)
     for _ in range(num_epochs):
         for batch in torch.randperm(len(y)).split(100):
-            loss = nn.functional.cross_entropy(net(images[batch]), y[batch])
+            loss = nn.functional.cross_entropy(
+                net(images[batch]), y[batch]
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -426,11 +469,19 @@ for name, encode in encoders.items():
     for seed in range(N_SEEDS):
         x, y = planted(2 * N_WINDOWS, seed)
         images = encode(x)[:, None]  # (B, 1, SIZE, SIZE)
-        nets[name] = net = train(images[:N_WINDOWS], y[:N_WINDOWS], seed)
-        seen.append((name, accuracy(net, images[:N_WINDOWS], y[:N_WINDOWS])))
-        fresh.append((name, accuracy(net, images[N_WINDOWS:], y[N_WINDOWS:])))
+        nets[name] = net = train(
+            images[:N_WINDOWS], y[:N_WINDOWS], seed
+        )
+        seen.append(
+            (name, accuracy(net, images[:N_WINDOWS], y[:N_WINDOWS]))
+        )
+        fresh.append(
+            (name, accuracy(net, images[N_WINDOWS:], y[N_WINDOWS:]))
+        )
 fresh, seen = (
-    pd.DataFrame(v, columns=["kind", "accuracy"]).groupby("kind")["accuracy"]
+    pd.DataFrame(v, columns=["kind", "accuracy"]).groupby("kind")[
+        "accuracy"
+    ]
     for v in (fresh, seen)
 )
 
@@ -445,12 +496,19 @@ mean = fresh.mean()
 fig, ax = plt.subplots(figsize=(7.2, 3.2))
 for row, name in enumerate(encoders):
     values = fresh.get_group(name)
-    ax.plot(values, np.full(N_SEEDS, row - 0.15), "o", ms=4, color=NEUTRAL)
-    ax.errorbar(mean[name], row, xerr=half[name], fmt="D", capsize=4, color=UP)
+    ax.plot(
+        values, np.full(N_SEEDS, row - 0.15), "o", ms=4, color=NEUTRAL
+    )
+    ax.errorbar(
+        mean[name], row, xerr=half[name], fmt="D", capsize=4, color=UP
+    )
 ax.axvline(0.5, color=DOWN, ls="--", lw=1)
 ax.text(0.505, 2.4, "coin", color=DOWN)
 ax.set_yticks(range(3), list(encoders))
-ax.set(xlabel="share of fresh windows right", xlim=(0.4, 1), ylim=(-0.5, 2.7))
+ax.set(
+    xlabel="share of fresh windows right", xlim=(0.4, 1),
+    ylim=(-0.5, 2.7),
+)
 plt.show()
 
 # %%
@@ -479,6 +537,8 @@ both, answers = torch.cat([x, -x]), torch.cat([y, 1 - y])
 scores = {}
 for name, net in nets.items():
     scores[name] = accuracy(net, encoders[name](both)[:, None], answers)
+
+# %%
 assert scores["GASF"] == 0.5
 assert scores["GADF"] > 0.95
 
@@ -538,8 +598,11 @@ except ArgumentError as error:
 # %%
 constant = np.full(48, 61_234.1)
 means = np.array([part.mean() for part in np.array_split(constant, 7)])
-assert 0 < np.ptp(means) < 1e-10  # rounding: segments of seven bars and of six
+# rounding: segments of seven bars and of six
+assert 0 < np.ptp(means) < 1e-10
 careless = gasf_by_hand(means)
+
+# %%
 assert np.ptp(careless) == 2  # texture out of nothing
 assert np.unique(gasf(constant, 7)).tolist() == [1]
 assert np.unique(gadf(constant, 7)).tolist() == [0]
@@ -555,6 +618,8 @@ wild = 100 + 10 * rise / np.ptp(rise)
 np.testing.assert_allclose(gadf(calm), gadf(wild), atol=1e-5)
 bounds = (80.0, 120.0)
 shares = [float(np.ptp(gadf(v, bounds=bounds))) for v in (calm, wild)]
+
+# %%
 assert shares[1] > 5 * shares[0]
 
 # %% [markdown]
@@ -604,6 +669,8 @@ assert shares[1] > 5 * shares[0]
 by_pencil_sum = [[1, -1, 0], [-1, 1, 0], [0, 0, -1]]
 by_pencil_difference = [[0, 0, 1], [0, 0, -1], [-1, 1, 0]]
 three = np.array([10.0, 30.0, 20.0])
+
+# %%
 assert gasf(three).tolist() == by_pencil_sum
 assert gadf(three).tolist() == by_pencil_difference
 
@@ -663,9 +730,12 @@ assert (np.diag(gadf(rise)[:, ::-1]) != 0).any()
 def with_sign(x):
     sign = np.sign(x[..., -1:, None] - x[..., :1, None])
     picture = gasf(x)
-    return np.stack([picture, np.broadcast_to(sign, picture.shape)], axis=-3)
+    return np.stack(
+        [picture, np.broadcast_to(sign, picture.shape)], axis=-3
+    )
 
 
+# %%
 assert with_sign(rise).shape == (2, LENGTH, LENGTH)
 assert not np.array_equal(with_sign(rise), with_sign(fall))
 

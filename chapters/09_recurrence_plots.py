@@ -100,7 +100,9 @@ assert plot[1, 2] == 1
 # %%
 def recurrence_by_hand(x, dim, delay):
     m = len(x) - (dim - 1) * delay
-    states = np.stack([x[k * delay : k * delay + m] for k in range(dim)], axis=1)
+    states = np.stack(
+        [x[k * delay : k * delay + m] for k in range(dim)], axis=1
+    )
     difference = states[:, None, :] - states[None, :, :]  # (m, m, dim)
     return np.sqrt((difference**2).sum(-1))
 
@@ -146,10 +148,18 @@ day = price[1200 : 1200 + LENGTH]
 
 # %% mystnb={"figure": {"caption": "One day of real 15-minute bars, states of three log closes: distances, a threshold of 0.4 %, and the nearest 10 % of the pairs.", "name": "fig-recurrence-threshold"}, "image": {"alt": "Three squares. The first shows distances in shades, with blocks of small distance along the diagonal. The second and the third mark the nearest states with 1, in blocks and short strokes around the diagonal, at two different densities."}}
 fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.8))
-shades = field(axes[0], 100 * recurrence(day, 3, 2), "distance, %", signed=False)
+shades = field(
+    axes[0], 100 * recurrence(day, 3, 2), "distance, %", signed=False
+)
 fig.colorbar(shades, ax=axes[0], location="bottom", shrink=0.9)
-field(axes[1], recurrence(day, 3, 2, eps=0.004), "within 0.4 %", signed=False)
-field(axes[2], recurrence(day, 3, 2, quantile=0.1), "nearest 10 %", signed=False)
+field(
+    axes[1], recurrence(day, 3, 2, eps=0.004), "within 0.4 %",
+    signed=False,
+)
+field(
+    axes[2], recurrence(day, 3, 2, quantile=0.1), "nearest 10 %",
+    signed=False,
+)
 plt.show()
 
 # %%
@@ -177,7 +187,9 @@ series = {
     "random walk": rng.normal(size=LENGTH).cumsum(),
     "real day": day,
 }
-plots = {k: recurrence(v, 3, 2, quantile=0.1) for k, v in series.items()}
+plots = {
+    k: recurrence(v, 3, 2, quantile=0.1) for k, v in series.items()
+}
 
 # %% mystnb={"figure": {"caption": "Recurrence plots of four series of 96 bars, the nearest 10 % of the pairs each.", "name": "fig-recurrence-textures"}, "image": {"alt": "Four squares with the same number of marked pixels. The sine gives long diagonal stripes. Noise gives scattered single points. The random walk gives clumps and rectangles around the diagonal. The real day looks like the random walk."}}
 fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.6))
@@ -241,7 +253,9 @@ def det_by_hand(plot):
     lengths = []
     for offset in range(1, len(plot)):
         for half in (plot, plot.T):
-            bits = "".join(str(int(v)) for v in np.diagonal(half, offset))
+            bits = "".join(
+                str(int(v)) for v in np.diagonal(half, offset)
+            )
             lengths += [len(line) for line in bits.split("0") if line]
     return sum(n for n in lengths if n >= 2) / sum(lengths)
 
@@ -284,8 +298,12 @@ assert det["random walk"] > 2 * det["noise"]
 
 # %%
 def mean_det(price):
-    windows = np.lib.stride_tricks.sliding_window_view(price, LENGTH)[::STRIDE]
-    return quantify(recurrence(windows, 3, 2, quantile=0.1))["det"].mean()
+    windows = np.lib.stride_tricks.sliding_window_view(price, LENGTH)[
+        ::STRIDE
+    ]
+    return quantify(recurrence(windows, 3, 2, quantile=0.1))[
+        "det"
+    ].mean()
 
 
 returns = np.diff(price)
@@ -300,7 +318,10 @@ for seed in range(N_SURROGATES):
 # %% mystnb={"figure": {"caption": "Mean determinism of real 15-minute windows, and of 39 shuffled and 39 sign-flipped markets.", "name": "fig-recurrence-surrogates"}, "image": {"alt": "Two rows of dots for shuffled and flipped markets, spread between about 0.66 and 0.73. A vertical line marks the real value, about 0.64, to the left of all of them."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.4))
 for row, values in enumerate((shuffled, flipped)):
-    ax.plot(values, np.full(N_SURROGATES, row), "o", ms=5, color=NEUTRAL, alpha=0.6)
+    ax.plot(
+        values, np.full(N_SURROGATES, row), "o", ms=5, color=NEUTRAL,
+        alpha=0.6,
+    )
 ax.axvline(real, color=UP)
 ax.text(real, 1.6, " real", color=UP)
 ax.set_yticks([0, 1], ["shuffled", "flipped"])
@@ -333,7 +354,9 @@ def flip_blocks(returns, length, seed):
 
 
 by_block = {
-    length: np.mean([mean_det(flip_blocks(returns, length, s)) for s in range(20)])
+    length: np.mean(
+        [mean_det(flip_blocks(returns, length, s)) for s in range(20)]
+    )
     for length in (1, 4, 16, 96)
 }
 {length: round(float(value), 3) for length, value in by_block.items()}
@@ -356,7 +379,10 @@ assert round(len(price) / 96) == 58  # days
 below = []
 for third in np.array_split(price, 3):
     changes = np.diff(third)
-    others = [mean_det(flip_blocks(changes, 1, s)) for s in range(N_SURROGATES)]
+    others = [
+        mean_det(flip_blocks(changes, 1, s))
+        for s in range(N_SURROGATES)
+    ]
     below.append(int(np.sum(np.array(others) < mean_det(third))))
 below
 
@@ -441,7 +467,9 @@ assert np.array_equal(transition_field(up), transition_field(-up))
 # window.
 
 # %%
-windows = np.lib.stride_tricks.sliding_window_view(price, LENGTH)[::STRIDE]
+windows = np.lib.stride_tricks.sliding_window_view(price, LENGTH)[
+    ::STRIDE
+]
 volatility = 1e4 * np.diff(windows).std(1)  # basis points a bar
 fixed = quantify(recurrence(windows, 3, 2, eps=0.004))
 nearest = quantify(recurrence(windows, 3, 2, quantile=0.1))
@@ -450,7 +478,9 @@ nearest = quantify(recurrence(windows, 3, 2, quantile=0.1))
 fig, axes = plt.subplots(1, 2, sharey=True, figsize=(7.2, 3.2))
 parts = ((fixed, "fixed 0.4 %", DOWN), (nearest, "nearest 10 %", UP))
 for ax, (found, name, colour) in zip(axes, parts, strict=True):
-    ax.plot(volatility, found["det"], "o", ms=3, alpha=0.6, color=colour)
+    ax.plot(
+        volatility, found["det"], "o", ms=3, alpha=0.6, color=colour
+    )
     ax.set(xlabel="volatility, bp a bar", title=name)
 axes[0].set_ylabel("DET")
 plt.show()
@@ -458,6 +488,8 @@ plt.show()
 # %%
 rank_fixed = spearmanr(volatility, fixed["det"])[0]
 rank_nearest = spearmanr(volatility, nearest["det"])[0]
+
+# %%
 assert spearmanr(volatility, fixed["rr"])[0] < -0.7
 assert rank_fixed < -0.55
 assert abs(rank_nearest) < 0.35
@@ -480,7 +512,9 @@ pictures = recurrence(noise, quantile=0.1)
 known = 1 - 0.9**2
 counted = quantify(pictures, theiler=0)["det"].mean()
 left_out = quantify(pictures)["det"].mean()
-print(f"known {known:.2f}, left out {left_out:.2f}, counted {counted:.2f}")
+print(
+    f"known {known:.2f}, left out {left_out:.2f}, counted {counted:.2f}"
+)
 
 # %%
 assert abs(left_out - known) < 0.01
@@ -540,7 +574,11 @@ assert counted > known + 0.05
 x = np.array([1.0, 2.0, 1.0, 2.0])
 apart = np.sqrt(2) * np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
 np.testing.assert_allclose(recurrence(x, 2), apart, atol=1e-6)
-assert recurrence(x, 2, eps=1).tolist() == [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
+
+# %%
+assert recurrence(x, 2, eps=1).tolist() == [
+    [1, 0, 1], [0, 1, 0], [1, 0, 1],
+]
 
 # %% [markdown]
 # ```{solution-end}
@@ -564,6 +602,8 @@ levels = [0, 0.1, 0.3, 1, 3, 10]
 noise = rng.normal(size=(len(levels), 50, LENGTH))
 mixed = pure + np.array(levels)[:, None, None] * noise
 det = quantify(recurrence(mixed, 3, 2, quantile=0.1))["det"].mean(1)
+
+# %%
 assert det[0] > 0.85
 assert det[-1] < 0.2
 assert det[-2] - det[-1] < 0.05
@@ -589,14 +629,22 @@ assert det[-2] - det[-1] < 0.05
 
 # %%
 def mean_lam(price):
-    windows = np.lib.stride_tricks.sliding_window_view(price, LENGTH)[::STRIDE]
-    return quantify(recurrence(windows, 3, 2, quantile=0.1))["lam"].mean()
+    windows = np.lib.stride_tricks.sliding_window_view(price, LENGTH)[
+        ::STRIDE
+    ]
+    return quantify(recurrence(windows, 3, 2, quantile=0.1))[
+        "lam"
+    ].mean()
 
 
 others = [
-    mean_lam(np.cumsum(np.random.default_rng(seed).permutation(returns)))
+    mean_lam(
+        np.cumsum(np.random.default_rng(seed).permutation(returns))
+    )
     for seed in range(9)
 ]
+
+# %%
 assert mean_lam(price) < min(others)
 
 # %% [markdown]

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+# %%
 from setrade import candles, charts, compat
 from setrade import efficientnet as en
 from setrade.pictures import to_input
@@ -34,7 +35,8 @@ use_style()
 # %% tags=["parameters"]
 SIDE = 224  # pixels, the side of B0's pictures
 N_BARS = 28  # candles in the picture on show
-TIMM_SIDE = 96  # pixels, for the comparison with timm; a GPU reader takes 224
+# pixels, for the comparison with timm; a GPU reader takes 224
+TIMM_SIDE = 96
 
 # %% [markdown]
 # ## 1 A convolution taken apart
@@ -83,7 +85,10 @@ sizes
 assert sizes["full"] == 82_944
 assert sizes["depthwise"] + sizes["pointwise"] == 10_080
 ratio = 10_080 / 82_944
-assert abs(ratio - (1 / 96 + 1 / 9)) < 1e-12  # in general 1 / C_out + 1 / k²
+
+# %%
+# in general 1 / C_out + 1 / k²
+assert abs(ratio - (1 / 96 + 1 / 9)) < 1e-12
 
 # %% [markdown]
 # That is an eighth of the weights and an eighth of the work, because each weight is used once at
@@ -96,9 +101,11 @@ assert abs(ratio - (1 / 96 + 1 / 9)) < 1e-12  # in general 1 / C_out + 1 / k²
 
 # %%
 bars = candles.sample().iloc[400 : 400 + N_BARS]
-chart = to_input(charts.candlesticks(bars, 84, 84, volume=False))  # (1, 3, 84, 84)
+# (1, 3, 84, 84)
+chart = to_input(charts.candlesticks(bars, 84, 84, volume=False))
 level = torch.tensor([[1.0, 1, 1], [0, 0, 0], [-1, -1, -1]])
-kernels = torch.stack([level, level.T])[:, None]  # (2, 1, 3, 3), one a channel
+# (2, 1, 3, 3), one a channel
+kernels = torch.stack([level, level.T])[:, None]
 twice = chart[:, 2:].expand(-1, 2, -1, -1)
 edges = F.conv2d(twice, kernels, padding=1, groups=2)[0]  # (2, 84, 84)
 
@@ -107,7 +114,9 @@ fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.7))
 axes[0].imshow(chart[0].permute(1, 2, 0))
 for ax, picture in zip(axes[1:], edges, strict=True):
     ax.imshow(picture, cmap="PuOr_r", vmin=-3, vmax=3)
-for ax, title in zip(axes, ("chart", "level edges", "upright edges"), strict=True):
+for ax, title in zip(
+    axes, ("chart", "level edges", "upright edges"), strict=True
+):
     ax.set(title=title, xlabel="column, pixels", ylabel="row, pixels")
     ax.grid(False)
 plt.show()
@@ -118,6 +127,8 @@ blue = chart[0, 2]
 by_hand = blue[:-2, 1:-1] + blue[:-2, :-2] + blue[:-2, 2:]
 by_hand = by_hand - blue[2:, 1:-1] - blue[2:, :-2] - blue[2:, 2:]
 torch.testing.assert_close(inside[0], by_hand)
+
+# %%
 assert (inside.abs().amax((1, 2)) > 1).all()
 
 # %% [markdown]
@@ -168,7 +179,9 @@ axes[0].plot(grid, swish, color=UP, label="swish")
 axes[0].plot(grid, grid.relu(), color=NEUTRAL, ls="--", label="ReLU")
 axes[1].plot(grid, slope, color=UP)
 axes[1].plot(grid, (grid > 0).float(), color=NEUTRAL, ls="--")
-axes[0].set(xlabel="input", ylabel="output", xlim=(-6, 3), ylim=(-0.5, 3))
+axes[0].set(
+    xlabel="input", ylabel="output", xlim=(-6, 3), ylim=(-0.5, 3)
+)
 axes[1].set(xlabel="input", ylabel="slope")
 axes[0].legend()
 plt.show()
@@ -221,16 +234,24 @@ def norm(x, layer):
     return x * scale[:, None, None] + shift[:, None, None]
 
 
+# %%
 def mbconv_by_hand(x, block):
     expand, look, project = block.expand, block.depthwise, block.project
     h = F.silu(norm(F.conv2d(x, expand[0].weight), expand[1]))
     kernel, groups = look[0].weight, h.shape[1]
-    h = F.conv2d(h, kernel, stride=look[0].stride, padding=1, groups=groups)
+    h = F.conv2d(
+        h, kernel, stride=look[0].stride, padding=1, groups=groups
+    )
     h = F.silu(norm(h, look[1]))
     z = h.mean((2, 3))  # squeeze, (B, C)
     z = F.silu(z @ block.se.reduce.weight.T + block.se.reduce.bias)
-    gate = torch.sigmoid(z @ block.se.expand.weight.T + block.se.expand.bias)
-    h = norm(F.conv2d(h * gate[:, :, None, None], project[0].weight), project[1])
+    gate = torch.sigmoid(
+        z @ block.se.expand.weight.T + block.se.expand.bias
+    )
+    h = norm(
+        F.conv2d(h * gate[:, :, None, None], project[0].weight),
+        project[1],
+    )
     return x + h if h.shape == x.shape else h
 
 
@@ -238,7 +259,9 @@ def mbconv_by_hand(x, block):
 torch.manual_seed(0)
 pictures = torch.randn(2, 16, 20, 20)
 for c_out, stride in ((16, 1), (24, 1), (24, 2)):
-    block = en.MBConv(16, c_out, expand=6, kernel=3, stride=stride).eval()
+    block = en.MBConv(
+        16, c_out, expand=6, kernel=3, stride=stride
+    ).eval()
     for module in block.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 2)
@@ -260,7 +283,10 @@ drop = en.DropConnect(0.2).train()
 torch.manual_seed(0)
 out = drop(torch.ones(10_000, 4, 1, 1))
 values, counts = out[:, 0, 0, 0].unique(return_counts=True)
-print("values", values.tolist(), "share dropped", round(float(counts[0]) / 10_000, 2))
+print(
+    "values", values.tolist(), "share dropped",
+    round(float(counts[0]) / 10_000, 2),
+)
 
 # %%
 assert values.tolist() == [0, 1.25]
@@ -268,6 +294,8 @@ assert (out == out[:, :1]).all()  # all channels of an example, or none
 assert abs(float(out.mean()) - 1) < 0.02
 net = en.EfficientNet("b0", drop_connect=0.2)
 rates = [block.drop.rate for block in net.blocks]
+
+# %%
 assert np.allclose(rates, 0.2 * np.arange(16) / 16)
 
 # %% [markdown]
@@ -324,8 +352,13 @@ with torch.device("meta"):
     block = en.MBConv(16, 24, expand=6, kernel=3, stride=2).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         block(torch.zeros(1, 16, 112, 112))
+
+# %%
 counted = counter.get_total_flops() // 2
-print(f"{counted:,} multiply-adds counted, {sum(second[1].values()):,} by hand")
+print(
+    f"{counted:,} multiply-adds counted, {sum(second[1].values()):,} "
+    "by hand"
+)
 
 # %%
 assert counted == sum(second[1].values())
@@ -337,7 +370,11 @@ parts = {
 }
 for part, name in parts.items():
     module = block.get_submodule(name)
-    assert second[0][part] == sum(p.numel() for p in module.parameters())
+    assert second[0][part] == sum(
+        p.numel() for p in module.parameters()
+    )
+
+# %%
 assert round(second[1]["expand"] / counted, 2) == 0.66
 assert round(second[0]["gate"] / sum(second[0].values()), 2) == 0.14
 
@@ -357,24 +394,35 @@ rows, channels, side = [], 32, SIDE // 2
 for number, stage in enumerate(en.STAGES, start=2):
     for repeat in range(stage.repeats):
         stride = stage.stride if repeat == 0 else 1
-        shape = channels, stage.channels, stage.expand, stage.kernel, stride, side
+        shape = (
+            channels, stage.channels, stage.expand, stage.kernel,
+            stride, side,
+        )
         parameters, work = cost_by_hand(*shape)
         side, channels = -(-side // stride), stage.channels
-        rows.append({"stage": number, "side": side, "channels": channels}
-                    | {("parameters", k): v for k, v in parameters.items()}
-                    | {("work", k): v for k, v in work.items()})  # fmt: skip
+        rows.append(
+            {"stage": number, "side": side, "channels": channels}
+            | {("parameters", k): v for k, v in parameters.items()}
+            | {("work", k): v for k, v in work.items()}
+        )
 blocks = pd.DataFrame(rows)
+
+# %%
 assert len(blocks) == 16
 
 # %%
 count, work = (
-    blocks[[(k, p) for p in parts]].sum(axis=1) for k in ("parameters", "work")
+    blocks[[(k, p) for p in parts]].sum(axis=1)
+    for k in ("parameters", "work")
 )
-table = blocks[["stage", "side", "channels"]].assign(parameters=count, work=work / 1e6)
+table = blocks[["stage", "side", "channels"]].assign(
+    parameters=count, work=work / 1e6
+)
 stages = table.groupby("stage").agg(
-    blocks=("side", "size"), side=("side", "last"), channels=("channels", "last"),
-    parameters=("parameters", "sum"), million_multiply_adds=("work", "sum"),
-)  # fmt: skip
+    blocks=("side", "size"), side=("side", "last"),
+    channels=("channels", "last"), parameters=("parameters", "sum"),
+    million_multiply_adds=("work", "sum"),
+)
 stages.round(1)
 
 # %% [markdown]
@@ -385,7 +433,10 @@ stem = 9 * 3 * 32 + 2 * 32
 head = 320 * 1280 + 2 * 1280
 classifier = 1280 * 1000 + 1000
 total = stem + int(count.sum()) + head + classifier
-print(f"{stem:,} + {int(count.sum()):,} + {head:,} + {classifier:,} = {total:,}")
+print(
+    f"{stem:,} + {int(count.sum()):,} + {head:,} + {classifier:,} = "
+    f"{total:,}"
+)
 
 # %%
 with torch.device("meta"):
@@ -411,7 +462,10 @@ for ax, kind, unit in panels:
     base = np.zeros(16)
     for part, hatch in zip(parts, hatches, strict=True):
         height = blocks[(kind, part)].to_numpy() / unit
-        ax.bar(range(1, 17), height, bottom=base, label=part, hatch=hatch, width=0.8)
+        ax.bar(
+            range(1, 17), height, bottom=base, label=part, hatch=hatch,
+            width=0.8,
+        )
         base += height
     ax.set(xlabel="block", xticks=(1, 4, 8, 12, 16))
 axes[0].set_ylabel("parameters, thousand")
@@ -421,14 +475,22 @@ plt.show()
 
 # %%
 share = pd.DataFrame(
-    {k: [blocks[(k, p)].sum() for p in parts] for k in ("parameters", "work")},
+    {
+        k: [blocks[(k, p)].sum() for p in parts]
+        for k in ("parameters", "work")
+    },
     index=list(parts),
 )
 share = share / share.sum()
 share.round(3)
 
 # %%
-assert share.loc["gate", "work"] < 0.01 < 0.1 < share.loc["gate", "parameters"]
+assert (
+    share.loc["gate", "work"]
+    < 0.01
+    < 0.1
+    < share.loc["gate", "parameters"]
+)
 assert share.loc["depthwise"].max() < 0.15
 assert classifier / total > 0.24
 assert count[-4:].sum() / count.sum() > 0.65
@@ -449,8 +511,11 @@ assert (work / work.sum()).between(0.02, 0.1).all()
 with torch.device("meta"):
     three = en.EfficientNet("b0", num_classes=3)
     print(
-        f"{sum(p.numel() for p in three.parameters()):,} parameters for three classes"
+        f"{sum(p.numel() for p in three.parameters()):,} parameters "
+        "for three classes"
     )
+
+# %%
 assert sum(p.numel() for p in three.parameters()) == total - 997 * 1281
 
 # %% [markdown]
@@ -463,25 +528,39 @@ assert sum(p.numel() for p in three.parameters()) == total - 997 * 1281
 
 # %%
 print("TensorFlow pads", en.same_pad(8, kernel=3, stride=2))
-centres = {"PyTorch": 2 * np.arange(4), "TensorFlow": 2 * np.arange(4) + 1}
+centres = {
+    "PyTorch": 2 * np.arange(4), "TensorFlow": 2 * np.arange(4) + 1,
+}
 
 # %% mystnb={"figure": {"caption": "Which pixels each of four outputs sees, for stride 2 on 8 pixels.", "name": "fig-mbconv-padding"}, "image": {"alt": "Two panels of four horizontal bars over pixels 0 to 7. With PyTorch's padding the bars are centred on pixels 0, 2, 4 and 6 and the first one hangs over the left edge. With TensorFlow's they are centred on 1, 3, 5 and 7 and the last one hangs over the right edge."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.4), sharey=True)
 for ax, (name, centre) in zip(axes, centres.items(), strict=True):
     ax.axvspan(-0.5, 7.5, color=NEUTRAL, alpha=0.2, lw=0)
-    ax.barh(range(4), 3, left=centre - 1.5, height=0.5, color=UP, alpha=0.7)
+    ax.barh(
+        range(4), 3, left=centre - 1.5, height=0.5, color=UP, alpha=0.7
+    )
     ax.plot(centre, range(4), "o", color=DOWN)
-    ax.set(title=name, xlabel="pixel", xticks=range(-1, 9), yticks=range(4))
+    ax.set(
+        title=name, xlabel="pixel", xticks=range(-1, 9), yticks=range(4)
+    )
 axes[0].set_ylabel("output")
 plt.show()
 
 # %%
-ramp = torch.arange(8.0)[None, None, None]  # each pixel holds its own number
-middle = torch.tensor([[[[0.0, 1.0, 0.0]]]])  # a kernel that reports its centre
+# each pixel holds its own number
+ramp = torch.arange(8.0)[None, None, None]
+# a kernel that reports its centre
+middle = torch.tensor([[[[0.0, 1.0, 0.0]]]])
 torch_way = F.conv2d(F.pad(ramp, (1, 1)), middle, stride=2)
-tensorflow_way = F.conv2d(F.pad(ramp, en.same_pad(8, 3, 2)), middle, stride=2)
+tensorflow_way = F.conv2d(
+    F.pad(ramp, en.same_pad(8, 3, 2)), middle, stride=2
+)
+
+# %%
 assert torch_way.flatten().tolist() == centres["PyTorch"].tolist()
-assert tensorflow_way.flatten().tolist() == centres["TensorFlow"].tolist()
+assert (
+    tensorflow_way.flatten().tolist() == centres["TensorFlow"].tolist()
+)
 
 # %% [markdown]
 # B0 has five such layers, so weights trained with one padding and run with the other see every
@@ -524,13 +603,17 @@ equal = {}
 for name in ("efficientnet_b0", "tf_efficientnet_b0"):
     theirs = busy(name)
     equal[name] = {
-        "PyTorch's form": largest_difference(theirs, same_padding=False) < 1e-4,
-        "published form": largest_difference(theirs, same_padding=True) < 1e-4,
+        "PyTorch's form": largest_difference(theirs, same_padding=False)
+        < 1e-4,
+        "published form": largest_difference(theirs, same_padding=True)
+        < 1e-4,
     }
 pd.DataFrame(equal).T.replace({True: "equal", False: "differs"})
 
 # %%
-assert [list(row.values()) for row in equal.values()] == [[True, False], [False, True]]
+assert [list(row.values()) for row in equal.values()] == [
+    [True, False], [False, True],
+]
 
 # %% [markdown]
 # Each form agrees with its own counterpart and with no other. The tests of the package repeat
@@ -554,7 +637,11 @@ print(f"{size:,} parameters, {size - total:,} too many")
 
 # %%
 assert round(size / 1e6, 1) == 8.4
-gates = sum(p.numel() for block in wrong.blocks for p in block.se.parameters())
+gates = sum(
+    p.numel() for block in wrong.blocks for p in block.se.parameters()
+)
+
+# %%
 assert gates > 0.4 * size
 
 # %% [markdown]
@@ -632,9 +719,16 @@ assert alone.shape == (1, 3)
 
 # %%
 five, three = (cost_by_hand(40, 40, 6, k, 1, 28) for k in (5, 3))
-fall = [sum(a.values()) - sum(b.values()) for a, b in zip(five, three, strict=True)]
+fall = [
+    sum(a.values()) - sum(b.values())
+    for a, b in zip(five, three, strict=True)
+]
+
+# %%
 assert fall == [3840, 3840 * 28**2]
-relative = [d / sum(a.values()) for d, a in zip(fall, five, strict=True)]
+relative = [
+    d / sum(a.values()) for d, a in zip(fall, five, strict=True)
+]
 print([f"{r:.0%}" for r in relative])
 
 # %% [markdown]
@@ -662,6 +756,8 @@ work_now = second[1]
 work_full = sum(work_now.values()) + 95 * work_now["depthwise"]
 times = work_full / sum(work_now.values())
 print(f"{times:.1f} times")
+
+# %%
 assert 8 < times < 10
 
 # %% [markdown]

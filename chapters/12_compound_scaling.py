@@ -29,7 +29,8 @@ from setrade.plots import DOWN, NEUTRAL, UP, use_style
 from setrade.toys import run_trial
 
 use_style()
-torch.set_num_threads(1)  # the nets of this chapter are too small to share
+# the nets of this chapter are too small to share
+torch.set_num_threads(1)
 
 # %% tags=["parameters"]
 LIVE_SEEDS = 1  # trials repeated here, beside the stored ones
@@ -136,8 +137,15 @@ assert 1.99 < slopes["resolution"] < 2.01
 
 # %%
 one = en.compound_scale(1)
-print(f"depth {one.depth}, width {one.width}, resolution {one.resolution}")
-print(f"product {one.flops:.3f}; after seven steps {one.flops**7:.0f}, not {2**7}")
+print(
+    f"depth {one.depth}, width {one.width}, resolution {one.resolution}"
+)
+print(
+    f"product {one.flops:.3f}; after seven steps {one.flops**7:.0f}, "
+    f"not {2**7}"
+)
+
+# %%
 assert round(1.2 * 1.1**2 * 1.15**2, 3) == round(one.flops, 3) == 1.92
 
 # %% [markdown]
@@ -154,17 +162,23 @@ implied = pd.DataFrame(
     {
         "from depth": np.log(family.depth.astype(float)) / np.log(1.2),
         "from width": np.log(family.width.astype(float)) / np.log(1.1),
-        "from resolution": np.log(family.resolution.astype(float) / 224) / np.log(1.15),
+        "from resolution": np.log(family.resolution.astype(float) / 224)
+        / np.log(1.15),
     }
 )
 family[["depth", "width", "resolution"]].join(implied.round(1))
 
 # %%
 spread = implied.max(axis=1) - implied.min(axis=1)
+
+# %%
 assert spread.idxmin() == "b2"
 assert implied.loc["b2"].round(1).between(1, 1.1).all()
 assert (spread.drop("b2") > 0.2).all()
-assert implied.loc["b7", "from width"] - implied.loc["b7", "from depth"] > 1
+assert (
+    implied.loc["b7", "from width"] - implied.loc["b7", "from depth"]
+    > 1
+)
 assert implied.loc["b1", "from width"] == 0
 
 # %% [markdown]
@@ -182,7 +196,9 @@ assert implied.loc["b1", "from width"] == 0
 
 # %%
 record = results.load("b0_to_b7")
-rows, published = record["results"]["measured"], record["results"]["published"]
+rows, published = (
+    record["results"]["measured"], record["results"]["published"],
+)
 print(record["machine"])
 
 # %%
@@ -212,6 +228,8 @@ for name in published:
     assert en.count_parameters(net) == rows[name]["parameters"]
     counted = en.multiply_adds(net, en.VARIANTS[name].resolution)
     assert counted == rows[name]["multiply_adds"]
+
+# %%
 assert (table["params, M"] / table["paper"] - 1).abs().max() < 0.03
 assert (table["work, G"] / table["paper "] - 1).abs().max() < 0.06
 
@@ -221,7 +239,10 @@ for name, row in rows.items():
     ours, gigas = name in published, row["multiply_adds"] / 1e9
     middle, low, high = np.quantile(row["seconds"], [0.5, 0, 1])
     bar = [[middle - low], [high - middle]]
-    look = {"color": UP if ours else DOWN, "fmt": "o" if ours else "s", "capsize": 3}
+    look = {
+        "color": UP if ours else DOWN, "fmt": "o" if ours else "s",
+        "capsize": 3,
+    }
     ax.errorbar(gigas, middle, yerr=bar, **look)
     label = name.upper() if ours else name.replace("resnet", "ResNet-")
     ax.annotate(
@@ -235,7 +256,10 @@ ax.set_xlabel("billion multiply-adds")
 plt.show()
 
 # %%
-rate = {n: r["multiply_adds"] / np.median(r["seconds"]) / 1e9 for n, r in rows.items()}
+rate = {
+    n: r["multiply_adds"] / np.median(r["seconds"]) / 1e9
+    for n, r in rows.items()
+}
 pd.Series(rate, name="billion multiply-adds a second").round(0)
 
 # %%
@@ -256,17 +280,34 @@ assert rate["resnet152"] > 1.3 * max(rate[n] for n in published)
 
 # %%
 claims = record["results"]["claims"]
-shown = ["smaller_8x", "smaller_than_resnet152", "faster_6x", "product_is_2"]
-pd.DataFrame({n: claims[n] for n in shown}).T[["claimed", "measured", "low", "high"]]
+shown = [
+    "smaller_8x", "smaller_than_resnet152", "faster_6x", "product_is_2",
+]
+pd.DataFrame({n: claims[n] for n in shown}).T[
+    ["claimed", "measured", "low", "high"]
+]
 
 # %%
 ratio = np.divide(rows["resnet152"]["seconds"], rows["b1"]["seconds"])
-assert claims["faster_6x"]["low"] <= np.median(ratio) <= claims["faster_6x"]["high"]
-assert claims["faster_6x"]["low"] > 5.7  # what the paper measured for this pair
+assert (
+    claims["faster_6x"]["low"]
+    <= np.median(ratio)
+    <= claims["faster_6x"]["high"]
+)
+# what the paper measured for this pair
+assert claims["faster_6x"]["low"] > 5.7
 assert 557 / table.loc["b7", "params, M"] > 8
-assert 16 < rows["resnet152"]["multiply_adds"] / rows["b1"]["multiply_adds"] < 17.5
+assert (
+    16
+    < rows["resnet152"]["multiply_adds"] / rows["b1"]["multiply_adds"]
+    < 17.5
+)
 resnet50 = np.median(rows["resnet50"]["seconds"])
-assert table.loc["b2", "seconds"] < resnet50 < table.loc["b4", "seconds"]
+
+# %%
+assert (
+    table.loc["b2", "seconds"] < resnet50 < table.loc["b4", "seconds"]
+)
 
 # %% [markdown]
 # For this pair both claims hold, and the speed more than holds on this core: with today's library
@@ -339,9 +380,12 @@ knobs.columns = ["blocks", "width", "side"]
 knobs.assign(work=[v["cost"] for v in grid.values()])
 
 # %%
-assert knobs["blocks"].max() == 10  # depth alone: twice the five blocks of the base
+# depth alone: twice the five blocks of the base
+assert knobs["blocks"].max() == 10
 assert all(abs(v["cost"] / 2 - 1) < 0.04 for v in grid.values())
 blocks, width, side = toys.spend((1.0, 0.0, 0.0), 2.0)
+
+# %%
 assert [blocks, width, side] == grid["2x grid 9"]["knobs"]
 
 # %% [markdown]
@@ -357,14 +401,19 @@ assert [blocks, width, side] == grid["2x grid 9"]["knobs"]
 # %%
 base = plans["base"]["accuracy"]
 for seed in range(LIVE_SEEDS):
-    live = run_trial(*plans["base"]["knobs"], seed=seed, steps=steps).accuracy
+    live = run_trial(
+        *plans["base"]["knobs"], seed=seed, steps=steps
+    ).accuracy
     assert min(base) - 0.03 < live < max(base) + 0.03
     assert abs(live - base[seed]) < 0.03
 
 # %%
 n_seeds = len(base)
 half = stats.sem(base) * stats.t.ppf(0.975, n_seeds - 1)
-print(f"{n_seeds} seeds; base {np.mean(base):.1%} ± {half:.1%}, chance 12.5%")
+print(
+    f"{n_seeds} seeds; base {np.mean(base):.1%} ± {half:.1%}, chance "
+    "12.5%"
+)
 
 # %% mystnb={"figure": {"caption": "Twice the work, spent in eleven ways: mean share of fresh pictures classed right, in percent. The star is the published split.", "name": "fig-scaling-simplex"}, "image": {"alt": "A triangle with corners depth, width and resolution. Ten grid points and a star inside carry their mean accuracy."}}
 corners = np.array([[0, 0], [1, 0], [0.5, 0.87]])
@@ -375,8 +424,13 @@ mean = np.array([100 * np.mean(v["accuracy"]) for v in grid.values()])
 marks = ["*" if "published" in k else "o" for k in grid]
 for (u, v), m, mark in zip(at, mean, marks, strict=True):
     shade = plt.cm.cividis((m - mean.min()) / np.ptp(mean))
-    ax.plot(u, v, mark, ms=16 if mark == "*" else 11, color=shade, mec="black")
-    ax.annotate(f"{m:.1f}", (u, v), xytext=(9, 5), textcoords="offset points")
+    ax.plot(
+        u, v, mark, ms=16 if mark == "*" else 11, color=shade,
+        mec="black",
+    )
+    ax.annotate(
+        f"{m:.1f}", (u, v), xytext=(9, 5), textcoords="offset points"
+    )
 for name, (u, v) in zip(toys.KNOBS, corners, strict=True):
     ax.text(u, v - 0.09 if v == 0 else v + 0.06, name, ha="center")
 ax.set(xlim=(-0.15, 1.2), ylim=(-0.15, 1))
@@ -387,7 +441,9 @@ plt.show()
 assert len(at) == 11
 assert np.isfinite(mean).all()
 assert mean.min() > 100 * np.mean(base)  # every way of growing pays
-weight = pd.DataFrame([v["shares"] for v in grid.values()], columns=toys.KNOBS)
+weight = pd.DataFrame(
+    [v["shares"] for v in grid.values()], columns=toys.KNOBS
+)
 pays = weight.corrwith(pd.Series(mean))
 pays.round(1) + 0.0
 
@@ -413,7 +469,9 @@ def paired(first, second):
 
 rivals = {k: v for k, v in grid.items() if "grid" in k}
 gains = [paired(v, grid["2x published"]) for v in rivals.values()]
-labels = [" ".join(f"{s:.2f}" for s in v["shares"]) for v in rivals.values()]
+labels = [
+    " ".join(f"{s:.2f}" for s in v["shares"]) for v in rivals.values()
+]
 
 # %% mystnb={"figure": {"caption": "Accuracy of each grid point minus that of the published split, in points: mean and 95 % interval over seeds.", "name": "fig-scaling-paired"}, "image": {"alt": "Ten horizontal intervals, one a split of the doubling into depth, width and resolution, around a line at zero."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.6))
@@ -426,8 +484,15 @@ ax.set_xlabel("accuracy over the published split, points")
 plt.show()
 
 # %%
-beats, loses = int((gain - half > 0).sum()), int((gain + half < 0).sum())
-print(f"{beats} of 10 intervals above zero, {loses} below, {10 - beats - loses} across")
+beats, loses = (
+    int((gain - half > 0).sum()), int((gain + half < 0).sum()),
+)
+print(
+    f"{beats} of 10 intervals above zero, {loses} below, "
+    f"{10 - beats - loses} across"
+)
+
+# %%
 assert beats == loses == 0
 
 # %% [markdown]
@@ -448,7 +513,9 @@ def terms(shares):
 def found(accuracy):
     X = terms([v["shares"] for v in grid.values()])
     surface, *_ = np.linalg.lstsq(X, accuracy, rcond=None)
-    score = lambda scale: float(terms([toys.shares(scale)])[0] @ surface)  # noqa: E731
+    score = lambda scale: float(
+        terms([toys.shares(scale)])[0] @ surface
+    )
     return en.search_coefficients(score)
 
 
@@ -464,13 +531,21 @@ pd.DataFrame(search, index=["alpha", "beta", "gamma"]).T.round(2)
 
 # %%
 for seed in range(n_seeds):
-    assert toys.smooth_coefficients(points, scores[:, seed]) == search[f"seed {seed}"]
-assert stored["results"]["claims"]["alpha"]["measured"] == search["all seeds"][0]
+    assert (
+        toys.smooth_coefficients(points, scores[:, seed])
+        == search[f"seed {seed}"]
+    )
+assert (
+    stored["results"]["claims"]["alpha"]["measured"]
+    == search["all seeds"][0]
+)
 every = np.array(list(search.values())[1:])
 assert (every.min(0) <= search["paper"]).all()
 assert (every.max(0) >= search["paper"]).all()
 assert search["all seeds"][1] > 1.1
 product = every[:, 0] * every[:, 1] ** 2 * every[:, 2] ** 2
+
+# %%
 assert ((product > 1.9 - 1e-9) & (product < 2.1 + 1e-9)).all()
 
 # %% [markdown]
@@ -492,19 +567,29 @@ assert ((product > 1.9 - 1e-9) & (product < 2.1 + 1e-9)).all()
 # of ImageNet accuracy {cite:p}`tan2019`. Our race is at 4 times the base, and every net's work is counted.
 
 # %%
-race = {k.removeprefix("4x "): v for k, v in plans.items() if k.startswith("4x")}
+race = {
+    k.removeprefix("4x "): v
+    for k, v in plans.items()
+    if k.startswith("4x")
+}
 knobs = pd.DataFrame({k: v["knobs"] for k, v in race.items()}).T
 knobs.columns = ["blocks", "width", "side"]
 knobs["work"] = [v["cost"] for v in race.values()]
-knobs["accuracy, %"] = [round(100 * np.mean(v["accuracy"]), 1) for v in race.values()]
+knobs["accuracy, %"] = [
+    round(100 * np.mean(v["accuracy"]), 1) for v in race.values()
+]
 knobs
 
 # %% mystnb={"figure": {"caption": "Four times the base's work: compound minus each single knob, in points, paired by seed, with 95 % intervals; crosses: the paper's differences on ImageNet.", "name": "fig-scaling-race"}, "image": {"alt": "Three intervals for compound minus depth, minus width and minus resolution, with a line at zero and crosses near two, the published differences."}}
 fig, ax = plt.subplots(figsize=(6.4, 2.6))
 for row, name in enumerate(toys.KNOBS):
     gain_4x, half_4x = paired(race["published"], race[name])
-    ax.errorbar(gain_4x, row, xerr=half_4x, fmt="o", color=UP, capsize=4)
-    claim = stored["results"]["claims"][f"compound_over_{name}"]["claimed"]
+    ax.errorbar(
+        gain_4x, row, xerr=half_4x, fmt="o", color=UP, capsize=4
+    )
+    claim = stored["results"]["claims"][f"compound_over_{name}"][
+        "claimed"
+    ]
     ax.plot(claim, row, "x", color=DOWN, ms=8)
 ax.axvline(0, color=NEUTRAL, ls="--", lw=1)
 ax.set_yticks(range(3), [f"minus {name} only" for name in toys.KNOBS])
@@ -512,14 +597,19 @@ ax.set(xlabel="accuracy of compound, points", ylim=(-0.5, 2.5))
 plt.show()
 
 # %%
-claimed = pd.DataFrame(stored["results"]["claims"]).T.filter(like="over", axis=0)
+claimed = pd.DataFrame(stored["results"]["claims"]).T.filter(
+    like="over", axis=0
+)
 for name in toys.KNOBS:
     middle, half = paired(race["published"], race[name])
     row = claimed.loc[f"compound_over_{name}"]
     np.testing.assert_allclose(
-        [row.low, row.high], middle + half * np.array([-1, 1]), atol=0.01
+        [row.low, row.high], middle + half * np.array([-1, 1]),
+        atol=0.01,
     )
-against = claimed.loc[[f"compound_over_{k}" for k in ("depth", "resolution")]]
+against = claimed.loc[
+    [f"compound_over_{k}" for k in ("depth", "resolution")]
+]
 assert (against.low > 0).all()
 wide = claimed.loc["compound_over_width"]
 assert wide.low < 0 < wide.high
@@ -546,15 +636,20 @@ with torch.device("meta"):
     wrong = en.EfficientNet(en.Variant(law.width, law.depth, 224, 0.5))
     right = en.EfficientNet("b7")
 millions = [en.count_parameters(net) / 1e6 for net in (wrong, right)]
-print(f"depth {law.depth:.2f}, width {law.width:.2f}, side {224 * law.resolution:.0f}")
 print(
-    f"{millions[0]:.0f} million parameters by the law, {millions[1]:.0f} in the table"
+    f"depth {law.depth:.2f}, width {law.width:.2f}, side "
+    f"{224 * law.resolution:.0f}"
+)
+print(
+    f"{millions[0]:.0f} million parameters by the law, "
+    f"{millions[1]:.0f} in the table"
 )
 
 # %%
 assert 1.5 < millions[0] - millions[1] < 5
 assert len(wrong.blocks) > len(right.blocks)
-assert abs(224 * law.resolution - 600) < 5  # the side is the only factor that fits
+# the side is the only factor that fits
+assert abs(224 * law.resolution - 600) < 5
 
 # %% [markdown]
 # **Rounding up.** Channels are rounded to multiples of 8, and to the *nearest*, unless that is
@@ -567,6 +662,8 @@ print(f"rounded up {up}, as published {nearest}")
 assert (up, nearest) == (40, 32)
 with torch.device("meta"):
     stem = en.EfficientNet("b2").stem[0]
+
+# %%
 assert stem.out_channels == 32
 
 # %% [markdown]
@@ -586,12 +683,17 @@ assert rows["b2"]["parameters"] == 9_109_994
 
 # %%
 windows, _ = toys.draw_formations(200, seed=0)
-chart = charts.candlesticks(windows, 80, 80, volume=False)  # 20 candles of 4 columns
+# 20 candles of 4 columns
+chart = charts.candlesticks(windows, 80, 80, volume=False)
 contrast = {}
 for side in (20, 21, 24, 27, 33, 40):
     small_chart = toys.averaged(chart, side)
-    contrast[side] = float(small_chart.diff(dim=3).abs().mean() * side / 20)
-pd.Series(contrast, name="contrast a candle").rename_axis("side").round(3)
+    contrast[side] = float(
+        small_chart.diff(dim=3).abs().mean() * side / 20
+    )
+pd.Series(contrast, name="contrast a candle").rename_axis("side").round(
+    3
+)
 
 # %%
 assert contrast[20] > contrast[21]
@@ -648,7 +750,12 @@ assert contrast[40] > contrast[33]
 less = en.compound_scale(-1)
 side = round(224 * less.resolution)
 share = work(less.width, less.depth, side) / work()
-print(f"{less.depth:.2f}, {less.width:.2f}, {side} pixels: {share:.2f} of the work")
+print(
+    f"{less.depth:.2f}, {less.width:.2f}, {side} pixels: {share:.2f} "
+    "of the work"
+)
+
+# %%
 assert 0.6 < share < 0.9
 
 # %% [markdown]

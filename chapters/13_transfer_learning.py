@@ -68,7 +68,8 @@ def photograph(name):
     image = image.resize(size, Image.Resampling.BICUBIC)
     left, top = (image.width - 224) // 2, (image.height - 224) // 2
     square = np.asarray(image.crop((left, top, left + 224, top + 224)))
-    return to_input(square.transpose(2, 0, 1)[None].copy())  # (1, 3, 224, 224)
+    # (1, 3, 224, 224)
+    return to_input(square.transpose(2, 0, 1)[None].copy())
 
 
 # %%
@@ -80,18 +81,25 @@ photos = {n: photograph(f"{n}.jpg") for n in ("china", "flower")}
 @torch.no_grad()
 def best_classes(net, x, k=3):
     p, index = net(x).softmax(1)[0].topk(k)
-    said = [names.index_to_description(int(i)).split(",")[0] for i in index]
+    said = [
+        names.index_to_description(int(i)).split(",")[0] for i in index
+    ]
     return dict(zip(said, p.tolist(), strict=True))
 
 
 said = {name: best_classes(classifier, x) for name, x in photos.items()}
 
 # %% mystnb={"figure": {"caption": "Two photographs of scikit-learn's (by danielbuechele and vultilion, CC BY 2.0) and the three classes that Lite0 finds most likely.", "name": "fig-transfer-photos"}, "image": {"alt": "A tower of the Summer Palace in Beijing beside bars that put palace first with a probability near one third, and an orange dahlia beside bars that put daisy first, a little higher."}}
-fig, axes = plt.subplots(2, 2, figsize=(6.2, 3.6), width_ratios=[1, 1.8])
+fig, axes = plt.subplots(
+    2, 2, figsize=(6.2, 3.6), width_ratios=[1, 1.8]
+)
 for (left, right), (name, x) in zip(axes, photos.items(), strict=True):
     left.imshow(x[0].permute(1, 2, 0))
     left.axis("off")
-    right.barh(list(said[name])[::-1], list(said[name].values())[::-1], color=UP)
+    right.barh(
+        list(said[name])[::-1], list(said[name].values())[::-1],
+        color=UP,
+    )
     right.set(xlim=(0, 0.5), xlabel="probability")
 plt.show()
 
@@ -133,8 +141,13 @@ features.shape
 # %%
 parts = {"stem": inner.stem, "head": inner.head}
 parts |= {f"stage {i + 1}": s for i, s in enumerate(inner.stages)}
-sizes = {n: sum(p.numel() for p in m.parameters()) / 1e3 for n, m in parts.items()}
-pd.Series(sizes, name="thousand weights").round(1).sort_values().to_frame()
+sizes = {
+    n: sum(p.numel() for p in m.parameters()) / 1e3
+    for n, m in parts.items()
+}
+pd.Series(sizes, name="thousand weights").round(
+    1
+).sort_values().to_frame()
 
 # %%
 assert sizes["stem"] < 2
@@ -159,7 +172,9 @@ assert sum(sizes[f"stage {i}"] for i in (6, 7)) > 4 * sum(
 # %%
 def bars_from(steps, rng):
     close = 100 * np.exp(0.005 * steps.cumsum(1))
-    first = np.concatenate([np.full((len(close), 1), 100.0), close[:, :-1]], 1)
+    first = np.concatenate(
+        [np.full((len(close), 1), 100.0), close[:, :-1]], 1
+    )
     wick = np.exp(np.abs(rng.normal(size=(2, *close.shape))) * 0.002)
     volume = np.exp(rng.normal(size=close.shape) * 0.5)
     high = np.maximum(first, close) * wick[0]
@@ -184,9 +199,11 @@ def planted(n, seed, drift=0.6):
 # %%
 def draw(windows, kind):
     if kind == "candles":
-        return to_input(candlesticks(windows, SIZE, SIZE))  # (N, 3, 64, 64)
+        # (N, 3, 64, 64)
+        return to_input(candlesticks(windows, SIZE, SIZE))
     small = gadf(windows[:, 3], BARS)
-    return to_input(small.repeat(2, axis=-1).repeat(2, axis=-2))  # (N, 1, 64, 64)
+    # (N, 1, 64, 64)
+    return to_input(small.repeat(2, axis=-1).repeat(2, axis=-2))
 
 
 windows, y = planted(N_TRAIN + N_TEST, seed=13)
@@ -194,7 +211,9 @@ images = {kind: draw(windows, kind) for kind in ("candles", "gadf")}
 
 # %% mystnb={"figure": {"caption": "A planted fall and a planted rise: the drift is in the last quarter of the window.", "name": "fig-transfer-planted"}, "image": {"alt": "Two rows of two pictures. Candles at 64 pixels, whose last eight bars fall in the upper row and rise in the lower one; and the difference field of the same window, whose right edge is of opposite shade."}}
 fig, axes = plt.subplots(2, 2, figsize=(5.4, 5.4))
-for row, label, name in zip(axes, (0, 2), ("fall", "rise"), strict=True):
+for row, label, name in zip(
+    axes, (0, 2), ("fall", "rise"), strict=True
+):
     i = int(np.flatnonzero(y == label)[0])
     row[0].imshow(images["candles"][i].permute(1, 2, 0))
     row[1].imshow(images["gadf"][i, 0], cmap="PuOr_r")
@@ -208,6 +227,8 @@ plt.show()
 log = np.log(windows[:, 3])
 rule = float(((log[:, -1] > log[:, -9]) == (y == 2)).mean())
 print(f"a rule that knows where to look: {rule:.2f}")
+
+# %%
 assert rule > 0.93
 assert images["gadf"].shape[1:] == (1, SIZE, SIZE)
 
@@ -222,16 +243,22 @@ def probe(f, y):
     cut = N_TRAIN
     mean, std = f[:cut].mean(0), f[:cut].std(0) + 1e-6
     z = (f - mean) / std
-    model = LogisticRegression(C=0.01, max_iter=200).fit(z[:cut], y[:cut])
+    model = LogisticRegression(C=0.01, max_iter=200).fit(
+        z[:cut], y[:cut]
+    )
     return model.score(z[cut:], y[cut:])
 
-
-sources = {"ImageNet": backbones.pretrained, "random": backbones.untrained}
+# %%
+sources = {
+    "ImageNet": backbones.pretrained, "random": backbones.untrained,
+}
 mine = {}
 for name, source in sources.items():
     torch.manual_seed(0)
     for depth in (1, 5):
-        f = extract(source(depth=depth).to(training.device()), images["candles"])
+        f = extract(
+            source(depth=depth).to(training.device()), images["candles"]
+        )
         mine[name, depth] = probe(f, y)
 
 # %% [markdown]
@@ -252,17 +279,24 @@ probes = {
 # %% mystnb={"figure": {"caption": "Accuracy of a linear probe by depth: mean and range of three draws.", "name": "fig-transfer-probe"}, "image": {"alt": "Two panels of accuracy against depth. For candles the ImageNet features rise to a peak at stage five and fall towards the head, random features lie below that peak. For the difference field the random features lie above the ImageNet features at most depths."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3.2), sharey=True)
 for ax, kind in zip(axes, ("candles", "gadf"), strict=True):
-    for name, style, colour in (("ImageNet", "o-", UP), ("random", "s--", DOWN)):
+    for name, style, colour in (
+        ("ImageNet", "o-", UP), ("random", "s--", DOWN),
+    ):
         values = probes[kind, name]
         ax.plot(depths, values.mean(0), style, color=colour, label=name)
-        ax.fill_between(depths, values.min(0), values.max(0), color=colour, alpha=0.15)
+        ax.fill_between(
+            depths, values.min(0), values.max(0), color=colour,
+            alpha=0.15,
+        )
     ax.set(title=kind, xlabel="features after stage")
 axes[0].set(ylabel="share of fresh pictures right")
 axes[0].legend()
 plt.show()
 
 # %%
-table = pd.DataFrame({k: v.mean(0) for k, v in probes.items()}, index=depths)
+table = pd.DataFrame(
+    {k: v.mean(0) for k, v in probes.items()}, index=depths
+)
 table.rename_axis("stage").round(2)
 
 # %% [markdown]
@@ -281,12 +315,20 @@ table.rename_axis("stage").round(2)
 place = {d: i for i, d in enumerate(depths)}
 for (name, depth), value in mine.items():
     stored = probes["candles", name][:, place[str(depth)]]
-    print(f"{name}, stage {depth}: {value:.2f}, stored {stored.mean():.2f}")
+    print(
+        f"{name}, stage {depth}: {value:.2f}, stored "
+        f"{stored.mean():.2f}"
+    )
     assert abs(value - stored.mean()) < 0.08
 
 # %%
 mid, last = place["5"], place["head"]
-c, g = probes["candles", "ImageNet"].mean(0), probes["gadf", "ImageNet"].mean(0)
+c, g = (
+    probes["candles", "ImageNet"].mean(0),
+    probes["gadf", "ImageNet"].mean(0),
+)
+
+# %%
 assert c[mid] > c[0]
 assert c[mid] > c[last]
 assert c[mid] > probes["candles", "random"].mean(0)[mid]
@@ -321,9 +363,15 @@ assert hits > 0.75
 
 # %% tolerance={"decimals": 0.06, "effect": 0.1}
 mixed = np.random.default_rng(0).permutation(y)
-control = Boosted(seed=0).fit(f[:val], mixed[:val], (f[val:cut], mixed[val:cut]))
-chance = (control.probabilities(f[cut:]).argmax(1) == mixed[cut:]).mean()
+control = Boosted(seed=0).fit(
+    f[:val], mixed[:val], (f[val:cut], mixed[val:cut])
+)
+chance = (
+    control.probabilities(f[cut:]).argmax(1) == mixed[cut:]
+).mean()
 print(f"shuffled: {chance:.2f}")
+
+# %%
 assert abs(chance - 0.5) < 0.1
 
 # %% [markdown]
@@ -336,7 +384,10 @@ assert abs(chance - 0.5) < 0.1
 # picture.
 
 # %%
-arms = ["numbers", "random + XGBoost", "ImageNet + XGBoost", "scratch", "fine-tuned"]
+arms = [
+    "numbers", "random + XGBoost", "ImageNet + XGBoost", "scratch",
+    "fine-tuned",
+]
 few = {
     kind: pd.DataFrame([run[kind] for run in study["planted"]])[arms]
     for kind in ("candles", "gadf")
@@ -346,7 +397,11 @@ pd.DataFrame({kind: t.mean() for kind, t in few.items()}).round(2)
 # %%
 ceiling = np.mean([run["rule"] for run in study["planted"]])
 print(f"the rule: {ceiling:.2f}")
-assert all(t["fine-tuned"].mean() < ceiling + 0.01 for t in few.values())
+
+# %%
+assert all(
+    t["fine-tuned"].mean() < ceiling + 0.01 for t in few.values()
+)
 
 # %% [markdown]
 # Read the table from its first row: the trees that are given the bars as plain numbers are ahead of
@@ -374,11 +429,15 @@ accuracy = pd.DataFrame({k: v["accuracy"] for k, v in real.items()}).T
 accuracy.round(3)
 
 # %% mystnb={"figure": {"caption": "Direction of the next 12 hours, year 2024: accuracy with 95 % intervals, mean of three seeds. Dashed: always the commoner class.", "name": "fig-transfer-real"}, "image": {"alt": "Ten accuracies with intervals, five ways to answer for each of two kinds of picture. All lie near one half, and the intervals overlap with one another and with the dashed line of the majority class."}}
-fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.9), sharey=True, sharex=True)
+fig, axes = plt.subplots(
+    1, 2, figsize=(7.2, 2.9), sharey=True, sharex=True
+)
 for ax, kind in zip(axes, ("candles", "gadf"), strict=True):
     t = accuracy.loc[kind]
     error = [t["estimate"] - t["low"], t["high"] - t["estimate"]]
-    ax.errorbar(t["estimate"], t.index, xerr=error, fmt="D", color=UP, capsize=3)
+    ax.errorbar(
+        t["estimate"], t.index, xerr=error, fmt="D", color=UP, capsize=3
+    )
     ax.axvline(study["majority"], color=DOWN, ls="--", lw=1)
     ax.axvline(0.5, color=NEUTRAL, lw=1)
     ax.set(title=kind, xlabel="share of test windows right")
@@ -403,9 +462,14 @@ ranks = pd.DataFrame({k: v["ic"] for k, v in real.items()}).T
 print("differences whose interval holds 0:", holding(gaps, 0))
 print("rank correlations whose interval holds 0:", holding(ranks, 0))
 print("accuracies whose interval holds the majority:",
-      holding(accuracy, study["majority"]))  # fmt: skip
-print("... and those that hold the 54.2 % of the claim:", holding(accuracy, 0.542))
+      holding(accuracy, study["majority"]))
+print(
+    "... and those that hold the 54.2 % of the claim:",
+    holding(accuracy, 0.542),
+)
 width = (accuracy["high"] - accuracy["low"]).mean()
+
+# %%
 assert 0.04 < width < 0.11
 
 # %% [markdown]
@@ -422,9 +486,15 @@ assert 0.04 < width < 0.11
 # these pictures, features included.
 
 # %%
-seconds = pd.Series({arm: real["candles", arm]["seconds"] for arm in arms})
+seconds = pd.Series(
+    {arm: real["candles", arm]["seconds"] for arm in arms}
+)
 ratio = seconds["fine-tuned"] / seconds["ImageNet + XGBoost"]
-print(f"fine-tuning took {ratio:.1f} times as long as features and trees")
+print(
+    f"fine-tuning took {ratio:.1f} times as long as features and trees"
+)
+
+# %%
 assert ratio > 1
 
 # %% [markdown]
@@ -443,16 +513,28 @@ def marked(n, seed, height=6.0):
     steps, rows = rng.normal(size=(n, BARS)), np.arange(n)[:, None]
     where = start[:, None] + np.arange(6)
     tooth = np.array([1, 1, 1, -1, -1, -1]) * height / 3
-    steps[rows, where] = 0.5 * steps[rows, where] - tooth * (y[:, None] - 1)
+    steps[rows, where] = 0.5 * steps[rows, where] - tooth * (
+        y[:, None] - 1
+    )
     return bars_from(steps, rng), y, start
 
 
+# %%
 def boxes_of(windows, start):
     top, bottom = windows[:, 1].max(1), windows[:, 2].min(1)
-    rows, where = np.arange(len(start))[:, None], start[:, None] + np.arange(6)
-    ends = [windows[:, 1][rows, where].max(1), windows[:, 2][rows, where].min(1)]
-    pixel = np.rint((top - ends) / (top - bottom) * (SIZE - 1)).astype(int)
-    return np.stack([pixel[0], pixel[1] + 1, 2 * start, 2 * start + 12], 1)
+    rows, where = (
+        np.arange(len(start))[:, None], start[:, None] + np.arange(6),
+    )
+    ends = [
+        windows[:, 1][rows, where].max(1),
+        windows[:, 2][rows, where].min(1),
+    ]
+    pixel = np.rint((top - ends) / (top - bottom) * (SIZE - 1)).astype(
+        int
+    )
+    return np.stack(
+        [pixel[0], pixel[1] + 1, 2 * start, 2 * start + 12], 1
+    )
 
 
 # %% [markdown]
@@ -465,14 +547,20 @@ boxes, cut = boxes_of(windows, start), 1_000
 backbone = backbones.pretrained(depth=4).freeze()
 f = extract(backbone, charts)
 mean, std = f[:cut].mean(0), f[:cut].std(0) + 1e-6
-model = LogisticRegression(C=0.1, max_iter=200).fit((f[:cut] - mean) / std, marks[:cut])
+model = LogisticRegression(C=0.1, max_iter=200).fit(
+    (f[:cut] - mean) / std, marks[:cut]
+)
 net = Transfer(backbone, 3).eval()
 weight = model.coef_ / std
 with torch.no_grad():
     net.classifier.weight.copy_(torch.from_numpy(weight))
-    net.classifier.bias.copy_(torch.from_numpy(model.intercept_ - weight @ mean))
+    net.classifier.bias.copy_(
+        torch.from_numpy(model.intercept_ - weight @ mean)
+    )
     hits = (net(charts[cut:]).argmax(1).numpy() == marks[cut:]).mean()
 print(f"right: {hits:.2f}")
+
+# %%
 assert hits > 0.75
 
 # %% [markdown]
@@ -501,7 +589,9 @@ logits = net.classifier(backbone.stages[3](a).mean((2, 3)))
 logits[torch.arange(len(shown)), target].sum().backward()
 alpha = a.grad.mean((2, 3), keepdim=True)
 m = (alpha * a).sum(1, keepdim=True).clamp(min=0).detach()
-m = torch.nn.functional.interpolate(m, (SIZE, SIZE), mode="bilinear")[:, 0]
+m = torch.nn.functional.interpolate(m, (SIZE, SIZE), mode="bilinear")[
+    :, 0
+]
 cam = attention.grad_cam(net, seen, target, layer)
 np.testing.assert_allclose(cam, m.numpy(), atol=1e-4)
 
@@ -519,9 +609,15 @@ for i, row in enumerate(axes):
     row[0].imshow(seen[i].permute(1, 2, 0))
     row[1].imshow(cam[i], cmap="cividis")
     row[2].imshow(covered[i], cmap="cividis")
-    for ax, title in zip(row, ("chart", "Grad-CAM", "occlusion"), strict=True):
+    for ax, title in zip(
+        row, ("chart", "Grad-CAM", "occlusion"), strict=True
+    ):
         edge = {"fill": False, "ec": "w", "ls": "--", "lw": 1.2}
-        ax.add_patch(plt.Rectangle((left - 0.5, t - 0.5), right - left, b - t, **edge))
+        ax.add_patch(
+            plt.Rectangle(
+                (left - 0.5, t - 0.5), right - left, b - t, **edge
+            )
+        )
         ax.set(title=title if i == 0 else "", xticks=[], yticks=[])
 plt.show()
 
@@ -556,11 +652,16 @@ plt.show()
 
 # %% tolerance={"decimals": 0.05, "effect": 0.12}
 mine = {"Grad-CAM": cam, "occlusion": covered}
-scores = {k: attention.localisation(v, boxes[shown]).means() for k, v in mine.items()}
+scores = {
+    k: attention.localisation(v, boxes[shown]).means()
+    for k, v in mine.items()
+}
 pd.DataFrame(scores).T.drop(columns="empty").round(2)
 
 # %%
-for kind, score in zip(("grad_cam", "occlusion"), scores.values(), strict=True):
+for kind, score in zip(
+    ("grad_cam", "occlusion"), scores.values(), strict=True
+):
     assert score["share"] > score["elsewhere"]
     stored = study["maps"]["ImageNet"][kind]["share"]
     assert abs(score["share"] - stored["estimate"]) < 0.12
@@ -576,8 +677,10 @@ found = study["maps"]
 shares = pd.DataFrame(
     {(net, kind): found[net][kind]["share"] for net in found
      for kind in ("grad_cam", "occlusion")}
-).T  # fmt: skip
-shares["hit"] = [found[net][kind]["hit"]["estimate"] for net, kind in shares.index]
+).T
+shares["hit"] = [
+    found[net][kind]["hit"]["estimate"] for net, kind in shares.index
+]
 area = found["ImageNet"]["occlusion"]["area"]["estimate"]
 print(f"area of a box: {area:.2f}")
 shares.round(2)
@@ -588,8 +691,10 @@ looks = ((-0.1, "grad_cam", DOWN, "s"), (0.1, "occlusion", UP, "D"))
 for shift, kind, colour, mark in looks:
     t = shares.xs(kind, level=1)
     error = [t["estimate"] - t["low"], t["high"] - t["estimate"]]
-    ax.errorbar(t["estimate"], np.arange(4) + shift, xerr=error, fmt=mark, capsize=3,
-                color=colour, label=kind.replace("_", "-"))  # fmt: skip
+    ax.errorbar(
+        t["estimate"], np.arange(4) + shift, xerr=error, fmt=mark,
+        capsize=3, color=colour, label=kind.replace("_", "-"),
+    )
 ax.set_yticks(range(4), t.index)
 ax.axvline(area, color=NEUTRAL, ls="--", lw=1)
 ax.set(xlabel="share of the map inside the box", xlim=(0, None))
@@ -658,14 +763,19 @@ def row_of(price):
     return round((top - price) / (top - bottom) * 50)
 
 
-o, h, low_row, c, m = (row_of(x[-1]) for x in (first, high, low, close, mean))
+o, h, low_row, c, m = (
+    row_of(x[-1]) for x in (first, high, low, close, mean)
+)
 by_hand = np.zeros(51)
 by_hand[h : low_row + 1] = by_hand[m] = 255
 np.testing.assert_array_equal(picture[:51, 58], by_hand)
+
+# %%
 assert picture[o, 57] == picture[c, 59] == 255
 
 # %% mystnb={"figure": {"caption": "The paper's picture of 20 bars, each pixel enlarged to 8 by 8. Bars and average above, volume below.", "name": "fig-transfer-ohlc"}, "image": {"alt": "A black picture with white marks: twenty vertical lines with a dot left at the open and a dot right at the close, a slow line of one pixel that is the moving average, and twenty volume bars along the lower edge below an empty row."}}
-large = picture.repeat(8, axis=0).repeat(8, axis=1)  # whole multiples, no blur
+# whole multiples, no blur
+large = picture.repeat(8, axis=0).repeat(8, axis=1)
 fig, ax = plt.subplots(figsize=(4.8, 5.12), layout="none")
 ax.imshow(large, cmap="gray", interpolation="none")
 ax.set_position((0, 0, 1, 1))
@@ -687,9 +797,14 @@ torch.manual_seed(0)
 net, x = PriceTrends(), to_input(picture[None, None])
 for block in net.blocks:
     x = block(x)
-    print(tuple(x.shape[1:]), f"{sum(p.numel() for p in block.parameters()):,}")
+    print(
+        tuple(x.shape[1:]),
+        f"{sum(p.numel() for p in block.parameters()):,}",
+    )
 total = sum(p.numel() for p in net.parameters())
 print(f"{total:,} in all, as in the paper")
+
+# %%
 assert total == 708_866
 
 # %% [markdown]
@@ -711,7 +826,10 @@ coins.loc[coins["says"].idxmax(), "weight"] = 1.0
 coins.loc[coins["says"].idxmin(), "weight"] = -1.0
 gross = (coins["weight"] * coins["earned"]).sum()
 traded = coins["weight"].abs().sum()
-print(f"gross {1e4 * gross:.0f} bp; {traded:.0f} times the capital was traded")
+print(
+    f"gross {1e4 * gross:.0f} bp; {traded:.0f} times the capital was "
+    "traded"
+)
 
 # %%
 made = ranked.spread(coins[["says"]].T, coins[["earned"]].T)
@@ -735,7 +853,12 @@ assert np.isclose(gross, 0.06)
 # ```
 
 # %%
-print(f"break-even: {made.break_even_bps:.0f} bp a side for this one lucky week")
+print(
+    f"break-even: {made.break_even_bps:.0f} bp a side for this one "
+    "lucky week"
+)
+
+# %%
 assert 4 * 5.5 == 22
 
 # %% [markdown]
@@ -746,8 +869,11 @@ assert 4 * 5.5 == 22
 
 # %%
 x = photos["china"]
-straight = best_classes(classifier, (x + 1) / 2)  # undoes our (x - 0.5) / 0.5
+# undoes our (x - 0.5) / 0.5
+straight = best_classes(classifier, (x + 1) / 2)
 print({k: round(v, 2) for k, v in straight.items()})
+
+# %%
 assert max(straight, key=straight.get) != "palace"
 assert max(said["china"], key=said["china"].get) == "palace"
 
@@ -765,6 +891,8 @@ torch.manual_seed(0)
 lost = Transfer(backbones.untrained(), 1000).eval()
 p = max(best_classes(lost, x).values())
 print(f"largest of 1000 probabilities: {p:.3f}")
+
+# %%
 assert p < 0.05
 
 # %% [markdown]
@@ -774,11 +902,15 @@ assert p < 0.05
 # %%
 careless = backbones.pretrained(depth=2).requires_grad_(False)
 kept = backbones.pretrained(depth=2).freeze()
-for net, name in ((careless, "requires_grad=False"), (kept, "freeze()")):
+for net, name in (
+    (careless, "requires_grad=False"), (kept, "freeze()"),
+):
     before = net.stem[1].running_mean.clone()
     net.train()(charts[:64])
     moved = float((net.stem[1].running_mean - before).abs().max())
     print(f"{name}: statistics moved by {moved:.2f}")
+
+# %%
 assert moved == 0
 
 # %% [markdown]
@@ -792,6 +924,8 @@ with torch.no_grad():
     pooled = kept.maps(one)[-1].mean((2, 3), keepdim=True)
     wrong, right = pooled.squeeze(), kept(one)
 print(tuple(wrong.shape), tuple(right.shape))
+
+# %%
 assert wrong.ndim == 1
 assert right.shape == (1, kept.num_features)
 
@@ -866,10 +1000,17 @@ np.testing.assert_allclose(a, b, atol=1e-3)
 
 # %% tolerance={"decimals": 0.03, "effect": 0.08}
 by_grid = {
-    grid: probe(extract(backbones.pretrained(depth=3, grid=grid), images["candles"]), y)
+    grid: probe(
+        extract(
+            backbones.pretrained(depth=3, grid=grid), images["candles"]
+        ),
+        y,
+    )
     for grid in (1, 2)
 }
 print({grid: round(value, 2) for grid, value in by_grid.items()})
+
+# %%
 assert by_grid[2] > by_grid[1]
 
 # %% [markdown]
@@ -893,6 +1034,8 @@ inside = attention.boxes_mask(boxes[shown], SIZE, SIZE).astype(float)
 cheat = np.repeat(inside.mean(0)[None], len(shown), axis=0)
 s = attention.localisation(cheat, boxes[shown]).means()
 print({k: round(s[k], 2) for k in ("share", "elsewhere", "area")})
+
+# %%
 assert s["share"] > 1.2 * s["area"]
 assert s["share"] - s["elsewhere"] < 0.05
 

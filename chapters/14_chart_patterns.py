@@ -32,11 +32,13 @@ from setrade.plots import DOWN, NEUTRAL, UP, use_style
 
 use_style()
 torch.set_num_threads(1)
-stored = results.load("chart_patterns")["results"]  # chart_patterns.json
+# chart_patterns.json
+stored = results.load("chart_patterns")["results"]
 
 # %% tags=["parameters"]
 N_WINDOWS = 3_000  # drawn windows for the rules and the cheap cues
-N_SMALL = 1_800  # drawn windows for the small net, two thirds of them to train on
+# drawn windows for the small net, two thirds of them to train on
+N_SMALL = 1_800
 
 # %% [markdown]
 # ## 1 A pattern is a zigzag
@@ -64,13 +66,17 @@ pd.DataFrame(knots.T.round(2), ["time", "level"])
 
 # %%
 def by_hand(knots, span, noise, rng):
-    legs = np.diff(knots[:, 0]) * np.exp(0.25 * rng.standard_normal(len(knots) - 1))
+    legs = np.diff(knots[:, 0]) * np.exp(
+        0.25 * rng.standard_normal(len(knots) - 1)
+    )
     at = np.r_[0, legs.cumsum() / legs.sum()]
     line = np.interp(np.linspace(0, 1, span), at, knots[:, 1])
     return line + noise * rng.standard_normal(span)
 
 
 drawn_by_hand = by_hand(knots, 40, 0.03, np.random.default_rng(0))
+
+# %%
 assert 12 < drawn_by_hand.argmax() < 28  # the head is in the middle
 
 # %% [markdown]
@@ -90,7 +96,9 @@ for ax, k in zip(axes.flat, order, strict=True):
     i = int(np.flatnonzero(clear.kind == k)[0])
     plots.window(ax, clear.windows[i])
     if k:
-        place = clear.start[i], clear.end[i], clear.low[i], clear.high[i]
+        place = (
+            clear.start[i], clear.end[i], clear.low[i], clear.high[i],
+        )
         plots.box(ax, *place)
     ax.set_title(patterns.NAMES[k].replace("_", " "), fontsize=8)
     ax.set(xticks=[], yticks=[])
@@ -115,8 +123,11 @@ assert (clear.start[~held] == -1).all()
 rng = np.random.default_rng(4)
 close = np.log(clear.windows[clear.kind == 1][0, 3])
 returns = np.diff(close)
-blocks = rng.permutation(np.arange(63).reshape(-1, 9))  # here blocks of nine
+# here blocks of nine
+blocks = rng.permutation(np.arange(63).reshape(-1, 9))
 shuffled = returns[blocks.ravel()]
+
+# %%
 assert np.isclose(shuffled.sum(), returns.sum())
 assert np.isclose(shuffled.std(), returns.std())
 
@@ -137,8 +148,11 @@ def cues(windows):
     return np.c_[r[:, -1] / vol, net / vol, vol, np.ptp(x, 1) / vol]
 
 
+# %%
 def lazy(windows, kind, half=N_WINDOWS // 2):
-    tree = DecisionTreeClassifier(max_depth=6, min_samples_leaf=20, random_state=0)
+    tree = DecisionTreeClassifier(
+        max_depth=6, min_samples_leaf=20, random_state=0
+    )
     tree.fit(cues(windows)[:half], kind[:half])
     p = tree.predict_proba(cues(windows)[half:])
     none = roc_auc_score(kind[half:] == 0, p[:, 0])
@@ -147,7 +161,10 @@ def lazy(windows, kind, half=N_WINDOWS // 2):
 
 right, none = lazy(drawn.windows, drawn.kind)
 chance = 1 / len(patterns.NAMES)
-print(f"right {right:.2f}, chance {chance:.2f}; area for «none» {none:.2f}")
+print(
+    f"right {right:.2f}, chance {chance:.2f}; area for «none» "
+    f"{none:.2f}"
+)
 
 # %%
 assert right < 0.25
@@ -206,7 +223,10 @@ assert patterns.NAMES[found.kind[0]] == "head_and_shoulders"
 fig, ax = plt.subplots(figsize=(7.2, 3.4))
 plots.window(ax, one[0])
 ax.plot(np.exp(path), color="black", lw=1, label="smoothed close")
-ax.plot(turns, np.exp(path)[turns], "D", ms=5, color="black", label="extrema")
+ax.plot(
+    turns, np.exp(path)[turns], "D", ms=5, color="black",
+    label="extrema",
+)
 first, last = int(found.start[0, 0]), int(found.end[0, 0])
 part = one[0][:, first : last + 1]
 plots.box(ax, first, last, part[2].min(), part[1].max())
@@ -225,7 +245,9 @@ assert last >= 54
 
 # %%
 fresh = patterns.synthetic(N_WINDOWS, seed=99, noise=(0.02, 0.25))
-rules_right = float((patterns.find(fresh.windows).kind == fresh.kind).mean())
+rules_right = float(
+    (patterns.find(fresh.windows).kind == fresh.kind).mean()
+)
 band = stored["drawn"]["rules"]["accuracy"]
 assert band["low"] - 0.03 < rules_right < band["high"] + 0.03
 print(f"rules right on {rules_right:.2f} of fresh windows")
@@ -257,7 +279,11 @@ plots.confusion(ax, counts, patterns.NAMES)
 plt.show()
 
 # %%
-net_right, rules_stored = (stored["drawn"][w]["accuracy"] for w in ("net", "rules"))
+net_right, rules_stored = (
+    stored["drawn"][w]["accuracy"] for w in ("net", "rules")
+)
+
+# %%
 assert net_right["low"] > 3 * chance
 assert rules_stored["low"] > 3 * chance
 
@@ -267,12 +293,16 @@ assert rules_stored["low"] > 3 * chance
 
 # %%
 net_stored = stored["drawn"]["net"]
-table = pd.DataFrame(index=[name.replace("_", " ") for name in patterns.NAMES])
+table = pd.DataFrame(
+    index=[name.replace("_", " ") for name in patterns.NAMES]
+)
 for what in ("recall", "precision"):
     low, high = 100 * np.array(net_stored[f"{what}_interval"]).T
     table[what] = (100 * np.array(net_stored[what])).round().astype(int)
     spans = zip(low, high, strict=True)
-    table[f"{what}, interval"] = [f"{a:.0f} to {b:.0f}" for a, b in spans]
+    table[f"{what}, interval"] = [
+        f"{a:.0f} to {b:.0f}" for a, b in spans
+    ]
 table
 
 # %% [markdown]
@@ -281,11 +311,17 @@ table
 # compare.
 
 # %%
-SMALL = ("none", "head_and_shoulders", "double_top", "double_bottom", "bull_flag")
-seen = patterns.synthetic(
-    N_SMALL, seed=0, kinds=SMALL, length=32, span=(16, 26), noise=(0.02, 0.15)
+SMALL = (
+    "none", "head_and_shoulders", "double_top", "double_bottom",
+    "bull_flag",
 )
-kind = np.searchsorted([patterns.NAMES.index(name) for name in SMALL], seen.kind)
+seen = patterns.synthetic(
+    N_SMALL, seed=0, kinds=SMALL, length=32, span=(16, 26),
+    noise=(0.02, 0.15),
+)
+kind = np.searchsorted(
+    [patterns.NAMES.index(name) for name in SMALL], seen.kind
+)
 cut = 2 * N_SMALL // 3
 parts = (slice(None, cut), slice(cut, None))
 draw = encoder("candles", 32, volume=False)
@@ -296,9 +332,13 @@ training.seed_everything(0)
 net = EfficientNet("micro", len(SMALL), drop_connect=0.0)
 plan = training.Plan(num_epochs=4, lr=3e-3, batch_size=64, seed=0)
 training.fit(net, sets[0], plan=plan, progress=False)
-answers = training.predict(net, sets[1], batch_size=256).argmax(1).numpy()
+answers = (
+    training.predict(net, sets[1], batch_size=256).argmax(1).numpy()
+)
 small_right = float((answers == kind[cut:]).mean())
 known = stored["small"]["accuracy"]
+
+# %%
 assert min(known) - 0.08 < small_right < max(known) + 0.08
 
 # %% [markdown]
@@ -321,17 +361,25 @@ for ax, (frame, x) in zip(axes, frames, strict=True):
     for who, colour, mark in (("net", UP, "D"), ("rules", DOWN, "o")):
         v = pd.DataFrame(frame[who].tolist())
         err = [v["share"] - v["low"], v["high"] - v["share"]]
-        style = {"fmt": mark + "-", "ms": 4, "capsize": 2, "color": colour}
+        style = {
+            "fmt": mark + "-", "ms": 4, "capsize": 2, "color": colour,
+        }
         ax.errorbar(frame[x], v["share"], yerr=err, label=who, **style)
     ax.axhline(chance, color=NEUTRAL, ls="--", lw=1)
-axes[0].set(xlabel="noise, pattern heights", ylabel="share right", ylim=(0, 1))
+axes[0].set(
+    xlabel="noise, pattern heights", ylabel="share right", ylim=(0, 1)
+)
 axes[1].set_xlabel("share of the pattern visible")
 axes[0].legend()
 plt.show()
 
 # %%
-assert by_noise["accuracy"].iloc[0] > by_noise["accuracy"].iloc[-1] + 0.1
-assert by_share["accuracy"].iloc[-1] > by_share["accuracy"].iloc[0] + 0.1
+assert (
+    by_noise["accuracy"].iloc[0] > by_noise["accuracy"].iloc[-1] + 0.1
+)
+assert (
+    by_share["accuracy"].iloc[-1] > by_share["accuracy"].iloc[0] + 0.1
+)
 
 # %% [markdown]
 # ## 6 Does 80 % mean 80 %?
@@ -375,12 +423,18 @@ pd.DataFrame(
 
 # %% mystnb={"figure": {"caption": "Reliability of the net's most likely class on drawn test windows, before and after temperature scaling.", "name": "fig-patterns-reliability"}, "image": {"alt": "Two lines with error bars near the diagonal of a square: share of right answers against forecast probability, before and after temperature scaling. Both rise with the forecast."}}
 fig, ax = plt.subplots(figsize=(4.4, 4.0))
-plots.reliability(ax, {name: cal[name]["table"] for name in ("raw", "scaled")})
+plots.reliability(
+    ax, {name: cal[name]["table"] for name in ("raw", "scaled")}
+)
 plt.show()
 
 # %%
 assert cal["scaled"]["log_loss"] <= cal["raw"]["log_loss"] + 0.01
-worst = max(row["calibration_error"] for row in stored["drawn"]["by_noise"])
+worst = max(
+    row["calibration_error"] for row in stored["drawn"]["by_noise"]
+)
+
+# %%
 assert worst > cal["scaled"]["error"]
 
 # %% [markdown]
@@ -408,17 +462,24 @@ rows = [
     for who in ("net", "rules")
     for name in ("real", "shuffled", "gaussian")
 ]
-seen_in = pd.DataFrame(rows, columns=["bars", "who", "share", "low", "high"])
+seen_in = pd.DataFrame(
+    rows, columns=["bars", "who", "share", "low", "high"]
+)
 seen_in.round(2)
 
 # %% mystnb={"figure": {"caption": "Share of 64-bar windows in which a pattern is seen: real bars of 2024, the same bars shuffled, a random walk. Bars: 95 % intervals.", "name": "fig-patterns-random"}, "image": {"alt": "For the net and for the rules, three points each with intervals: the share of windows with a pattern in real bars, in shuffled bars and in a Gaussian random walk. All of them lie clearly above zero."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.0))
-marks = {"real": (UP, "D"), "shuffled": (DOWN, "o"), "gaussian": (NEUTRAL, "s")}
+marks = {
+    "real": (UP, "D"), "shuffled": (DOWN, "o"),
+    "gaussian": (NEUTRAL, "s"),
+}
 for i, (colour, mark) in enumerate(marks.values()):
     part = seen_in[seen_in["bars"] == list(marks)[i]]
     err = [part["share"] - part["low"], part["high"] - part["share"]]
     at = np.arange(2) + 0.15 * (i - 1)
-    ax.errorbar(at, part["share"], yerr=err, fmt=mark, capsize=3, color=colour)
+    ax.errorbar(
+        at, part["share"], yerr=err, fmt=mark, capsize=3, color=colour
+    )
 ax.set(ylabel="share of windows", ylim=(0, 1), xlim=(-0.5, 1.5))
 ax.set_xticks([0, 1], ["net", "rules"])
 ax.legend(list(marks))
@@ -440,7 +501,12 @@ assert real["real"]["net"]["mean"] > 0.6
 # %%
 drawn_net = stored["drawn"]["net"]
 false_alarms = 1 - drawn_net["recall"][0]  # class 0 is none
-print(f"drawn windows of «none» that the net calls a pattern: {false_alarms:.2f}")
+print(
+    "drawn windows of «none» that the net calls a pattern: "
+    f"{false_alarms:.2f}"
+)
+
+# %%
 assert false_alarms > real["real"]["net"]["mean"]
 
 # %% [markdown]
@@ -453,10 +519,16 @@ assert false_alarms > real["real"]["net"]["mean"]
 
 # %%
 sample = candles.sample()
-share_real = patterns.find(candles.windows(sample, 64)).mask.any(1).mean()
-steps = np.random.default_rng(0).permutation(np.diff(np.log(sample["close"])))
+share_real = (
+    patterns.find(candles.windows(sample, 64)).mask.any(1).mean()
+)
+steps = np.random.default_rng(0).permutation(
+    np.diff(np.log(sample["close"]))
+)
 walk = np.exp(np.r_[0, steps.cumsum()])
-walk = np.lib.stride_tricks.sliding_window_view(np.tile(walk, (5, 1)), 64, axis=1)
+walk = np.lib.stride_tricks.sliding_window_view(
+    np.tile(walk, (5, 1)), 64, axis=1
+)
 share_walk = patterns.find(walk.swapaxes(0, 1)).mask.any(1).mean()
 print(f"sample {share_real:.2f}, shuffled {share_walk:.2f}")
 
@@ -482,7 +554,12 @@ pd.DataFrame(
 # %%
 k = real["real"]["kappa"]
 low, high = k["low"], k["high"]
-print(f"kappa on real bars {k['value']:.2f}, interval {low:.2f} to {high:.2f}")
+print(
+    f"kappa on real bars {k['value']:.2f}, interval {low:.2f} to "
+    f"{high:.2f}"
+)
+
+# %%
 assert 0 < k["low"] < k["high"] < 0.1  # hardly more than chance
 
 # %% [markdown]
@@ -517,8 +594,13 @@ assert covers.all()
 
 # %%
 nb = real["next_bar"]
-print(f"right {nb['mean']:.3f}, interval {nb['low']:.3f} to {nb['high']:.3f}")
+print(
+    f"right {nb['mean']:.3f}, interval {nb['low']:.3f} to "
+    f"{nb['high']:.3f}"
+)
 print(f"always «up» {nb['up_share']:.3f}")
+
+# %%
 assert nb["low"] < nb["up_share"] < nb["high"]
 
 # %% [markdown]
@@ -532,7 +614,10 @@ assert nb["low"] < nb["up_share"] < nb["high"]
 said = patterns.candlestick_labels(sample)
 both = said[(said["hammer"] == 1) & (said["doji"] == 1)]
 assert said.iloc[:13].isna().all().all() and patterns.WARM_UP == 13
-print(f"bars with one pattern or more: {(said.sum(axis=1) > 0).mean():.2f}")
+print(
+    "bars with one pattern or more: "
+    f"{(said.sum(axis=1) > 0).mean():.2f}"
+)
 print(f"bars with two or more: {(said.sum(axis=1) > 1).mean():.2f}")
 
 # %% [markdown]
@@ -555,7 +640,9 @@ np.testing.assert_allclose(ours, doji, atol=1e-6)
 # %% mystnb={"figure": {"caption": "Three hammers of the sample that the teacher accepts, by quality: the worst, the middle, the best. The last candle is the hammer.", "name": "fig-patterns-quality"}, "image": {"alt": "Three short candlestick charts that end in a hammer. From left to right the lower wick of the last candle grows longer against its body and the upper wick disappears, and the quality in the title rises."}}
 hammers = quality["hammer"][said["hammer"] == 1].sort_values()
 fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.8))
-for ax, stamp in zip(axes, hammers.index[[0, len(hammers) // 2, -1]], strict=True):
+for ax, stamp in zip(
+    axes, hammers.index[[0, len(hammers) // 2, -1]], strict=True
+):
     row = int(sample.index.get_loc(stamp))
     plots.window(ax, sample.iloc[row - 9 : row + 1, :5].to_numpy().T)
     ax.set_title(f"quality {hammers[stamp]:.2f}", fontsize=9)
@@ -578,11 +665,15 @@ assert hammers.iloc[0] < 0.2 < 0.8 < hammers.iloc[-1]
 
 # %%
 past = stored["candlesticks"]["past"]
-names = ["morning_star", "evening_star", "three_white_soldiers", "hammer"]
+names = [
+    "morning_star", "evening_star", "three_white_soldiers", "hammer",
+]
 pd.DataFrame({name: past[name] for name in names}).T
 
 # %%
-assert past["morning_star"]["labels"] + past["evening_star"]["labels"] < 10
+assert (
+    past["morning_star"]["labels"] + past["evening_star"]["labels"] < 10
+)
 assert past["morning_star"]["quality"] > 100
 
 # %% [markdown]
@@ -596,7 +687,10 @@ assert past["morning_star"]["quality"] > 100
 
 # %%
 judged = stored["candlesticks"]["real"]["labels"]
-keys = ["n", "precision", "recall", "average_precision", "quality_correlation"]
+keys = [
+    "n", "precision", "recall", "average_precision",
+    "quality_correlation",
+]
 report = pd.DataFrame(judged).T.reindex(columns=keys).astype(float)
 report.rename(columns=lambda c: c.replace("_", " ")).round(2)
 
@@ -621,12 +715,16 @@ assert report["n"].min() < 5  # some patterns hardly exist here
 # %% mystnb={"figure": {"caption": "Reliability of all twelve labels on real bars of 2024: raw, and after a line fitted to each output on validation bars.", "name": "fig-patterns-labels"}, "image": {"alt": "Two reliability curves in a square: the raw forecasts and those after the fitted lines. The raw curve lies on the side where forecasts are larger than what happened; the mended one is closer to the diagonal."}}
 fig, ax = plt.subplots(figsize=(4.4, 4.0))
 kept = stored["candlesticks"]["real"]["calibration"]
-plots.reliability(ax, {name: kept[name]["table"] for name in ("raw", "platt")})
+plots.reliability(
+    ax, {name: kept[name]["table"] for name in ("raw", "platt")}
+)
 plt.show()
 
 # %%
 assert kept["platt"]["error"] < kept["raw"]["error"] + 0.01
-errors = {name: round(kept[name]["error"], 3) for name in ("raw", "platt")}
+errors = {
+    name: round(kept[name]["error"], 3) for name in ("raw", "platt")
+}
 print(errors)
 
 # %% [markdown]
@@ -651,23 +749,32 @@ print(errors)
 rule = results.load("rule_or_future")["results"]
 settings = rule["setting"]
 assert settings["lookback"] == 48
-assert settings["span"][1:] == ["2022-10-01", "2023-01-01", "2025-01-01"]
+assert settings["span"][1:] == [
+    "2022-10-01", "2023-01-01", "2025-01-01",
+]
 short_names = {
     "rsi": "RSI above 70", "averages": "short mean above long",
     "engulfing": "engulfs the bar before", "next_1": "next bar up",
     "next_12": "next 12 bars up",
-}  # fmt: skip
-targets = {name: rule["targets"][key] for key, name in short_names.items()}
-tested = {name: target["row"]["all"] for name, target in targets.items()}
+}
+targets = {
+    name: rule["targets"][key] for key, name in short_names.items()
+}
+tested = {
+    name: target["row"]["all"] for name, target in targets.items()
+}
 
 # %%
-scores = pd.DataFrame({
-    name: {
-        "commonest class": row["majority"], "net": row["accuracy"]["estimate"],
-        "macro recall": row["balanced"],
+scores = pd.DataFrame(
+    {
+        name: {
+            "commonest class": row["majority"],
+            "net": row["accuracy"]["estimate"],
+            "macro recall": row["balanced"],
+        }
+        for name, row in tested.items()
     }
-    for name, row in tested.items()
-}).T  # fmt: skip
+).T
 scores.round(2)
 
 # %% [markdown]
@@ -705,6 +812,8 @@ def entropy(q):
 
 
 print(f"{entropy(0.5):.3f} nats and {entropy(0.1):.3f} nats")
+
+# %%
 assert np.isclose(entropy(0.5), np.log(2))
 
 # %% [markdown]
@@ -713,19 +822,27 @@ assert np.isclose(entropy(0.5), np.log(2))
 # lies below 0.
 
 # %%
-known = pd.DataFrame({
-    name: {
-        end: row["gain"][key] / entropy(row["share"])
-        for end, key in (("mean", "estimate"), ("low", "low"), ("high", "high"))
+known = pd.DataFrame(
+    {
+        name: {
+            end: row["gain"][key] / entropy(row["share"])
+            for end, key in (
+                ("mean", "estimate"), ("low", "low"), ("high", "high"),
+            )
+        }
+        for name, row in tested.items()
     }
-    for name, row in tested.items()
-}).T  # fmt: skip
+).T
 known.round(2)
 
 # %% mystnb={"figure": {"caption": "The same net on the same pictures. Left, losses by epoch for a rule and for the next bar, each over the entropy of its classes: solid on training windows, dashed on validation windows. Right, the share of what there is to know that it knew on two years of test bars, with 95 % intervals.", "name": "fig-rule-or-future"}, "image": {"alt": "Left, four curves over epochs. For the crossing averages both the training and the validation loss fall far below one. For the next bar the training loss falls in the same way, and the validation loss rises above one. Right, five estimates: the three rules lie well above zero, the two futures below it."}}
 fig, (losses, knew) = plt.subplots(1, 2, figsize=(7.2, 2.9))
-for name, colour, mark in zip(list(targets)[1::2], (UP, DOWN), "os", strict=True):
-    curve, unit = targets[name]["curves"][0], entropy(tested[name]["share"])
+for name, colour, mark in zip(
+    list(targets)[1::2], (UP, DOWN), "os", strict=True
+):
+    curve, unit = (
+        targets[name]["curves"][0], entropy(tested[name]["share"]),
+    )
     style = {"color": colour, "marker": mark, "ms": 4}
     for part, dash in (("train", "-"), ("val", "--")):
         loss = np.array(curve[f"{part}_loss"]) / unit
@@ -743,6 +860,8 @@ of_rules, futures = list(targets)[:3], list(targets)[3:]
 assert (known.loc[of_rules, "low"] > 0.2).all()
 assert (known.loc[futures, "high"] < 0.05).all()
 memory = targets["next bar up"]["curves"][0]
+
+# %%
 assert memory["best_epoch"] == 1
 assert memory["train_loss"][-1] < memory["train_loss"][0] - 0.3
 assert memory["val_loss"][-1] > memory["val_loss"][0] + 0.1
@@ -764,8 +883,13 @@ assert memory["val_loss"][-1] > memory["val_loss"][0] + 0.1
 
 # %%
 for name, row in tested.items():
-    hit = "{estimate:.3f} [{low:.3f}, {high:.3f}]".format(**row["accuracy"])
-    print(f"{name:24}", hit, "learned" if row["learned"] else "not learned")
+    hit = "{estimate:.3f} [{low:.3f}, {high:.3f}]".format(
+        **row["accuracy"]
+    )
+    print(
+        f"{name:24}", hit,
+        "learned" if row["learned"] else "not learned",
+    )
 
 # %%
 assert all(tested[name]["learned"] for name in of_rules)
@@ -790,12 +914,16 @@ def naive(n, seed):
     pure = patterns.synthetic(
         n, seed=seed, span=(62, 63), after=0, noise=0.03, trend=0.0,
         kinds=patterns.NAMES[1:],
-    )  # fmt: skip
+    )
     windows, kind = pure.windows.copy(), pure.kind.copy()
-    rows = np.flatnonzero(np.random.default_rng(seed + 1).random(n) < chance)
+    rows = np.flatnonzero(
+        np.random.default_rng(seed + 1).random(n) < chance
+    )
     walk = candles.synthetic(64 * len(rows), seed=seed, interval="1D")
     walk = walk.candles.to_numpy()
-    windows[rows], kind[rows] = walk.reshape(-1, 64, 5).swapaxes(1, 2), 0
+    windows[rows], kind[rows] = (
+        walk.reshape(-1, 64, 5).swapaxes(1, 2), 0,
+    )
     return windows, kind
 
 
@@ -808,8 +936,15 @@ print(f"right {naive_right:.2f}; area for «none» {naive_none:.2f}")
 
 # %%
 short = stored["drawn"]["shortcut"]
-on_naive, on_fair = short["naive_net_on_naive"], short["naive_net_on_ours"]
-print(f"on naive windows {on_naive['share']:.2f}, on fair ones {on_fair['share']:.2f}")
+on_naive, on_fair = (
+    short["naive_net_on_naive"], short["naive_net_on_ours"],
+)
+print(
+    f"on naive windows {on_naive['share']:.2f}, on fair ones "
+    f"{on_fair['share']:.2f}"
+)
+
+# %%
 assert naive_none > 0.9 > 0.68 > none
 assert naive_right > right + 0.1
 assert on_naive["share"] > on_fair["share"] + 0.1
@@ -880,8 +1015,14 @@ def straight(levels, leg=8):
 
 
 box = patterns.find(straight([0, 1, 0, 1, 0, 1, 0.5]))
-yes = [n for n, hit in zip(patterns.NAMES[1:], box.mask[0], strict=True) if hit]
+yes = [
+    n
+    for n, hit in zip(patterns.NAMES[1:], box.mask[0], strict=True)
+    if hit
+]
 print(yes)
+
+# %%
 assert "symmetric_triangle" not in yes
 
 # %% [markdown]
@@ -928,9 +1069,13 @@ assert nothing < 0.01
 # %%
 import talib
 
-flat, top, bottom = np.full(12, 100.0), np.full(12, 101.0), np.full(12, 99.0)
+flat, top, bottom = (
+    np.full(12, 100.0), np.full(12, 101.0), np.full(12, 99.0),
+)
 answer = talib.CDLDOJI(flat, top, bottom, flat)
 print(answer.tolist())
+
+# %%
 assert not answer[:10].any()
 assert answer[10:].all()
 

@@ -22,10 +22,20 @@ import numpy as np
 import pandas as pd
 import torch
 
+# %%
 from setrade import candles, channels, regimes, results, training
-from setrade.models import TemporalRegimes, TimeframeEnsemble, timeframes
+from setrade.models import (
+    TemporalRegimes,
+    TimeframeEnsemble,
+    timeframes,
+)
 from setrade.models.se_trader import NowAndLater, regime_loss
-from setrade.plots import interval_rows, probability_bands, share_table, use_style
+from setrade.plots import (
+    interval_rows,
+    probability_bands,
+    share_table,
+    use_style,
+)
 
 use_style()
 torch.set_num_threads(1)  # nets this small lose time by sharing
@@ -73,9 +83,13 @@ WINDOW = 12  # bars that one observation of the Markov model describes
 # $\pi A = \pi$. Three quarters calm fits: $0.75 \cdot 0.9 + 0.25 \cdot 0.3 = 0.75$.
 
 # %%
-A = pd.DataFrame([[0.9, 0.1], [0.3, 0.7]], ["calm", "wild"], ["calm", "wild"])
+A = pd.DataFrame(
+    [[0.9, 0.1], [0.3, 0.7]], ["calm", "wild"], ["calm", "wild"]
+)
 print(regimes.expected_duration(A).round(1).to_dict())
 print(regimes.stationary(A).round(2).to_dict())
+
+# %%
 assert np.allclose(regimes.stationary(A), [0.75, 0.25])
 
 # %% [markdown]
@@ -93,7 +107,9 @@ print(stay.round(3).to_string())
 fig, ax = plt.subplots(figsize=(5.4, 4.2))
 matrix = regimes.transition_matrix(by_rules)
 names = [name.replace("_", "\n") for name in matrix]
-share_table(ax, matrix.set_axis(names).set_axis(names, axis=1), digits=2)
+share_table(
+    ax, matrix.set_axis(names).set_axis(names, axis=1), digits=2
+)
 ax.set(xlabel="next bar", ylabel="this bar")
 plt.show()
 
@@ -107,7 +123,11 @@ assert matrix.drop(index="ranging")["ranging"].gt(0).all()
 # because the spells can be counted.
 
 # %%
-runs = regimes.spells(by_rules).iloc[1:-1].groupby("regime", observed=True)["bars"]
+runs = (
+    regimes.spells(by_rules)
+    .iloc[1:-1]
+    .groupby("regime", observed=True)["bars"]
+)
 both = pd.DataFrame({
     "formula": regimes.expected_duration(matrix), "mean": runs.mean(),
     "median": runs.median(),
@@ -154,7 +174,8 @@ assert (both["median"] < both["mean"]).all()
 
 # %%
 def forward_by_hand(start, chain, likelihood):
-    """Return the chance of each regime after each bar, from the bars up to it."""
+    """Return the chance of each regime after each bar, from the bars up
+    to it."""
     before, rows = np.asarray(start), []
     for b in likelihood:
         now = before * b  # weigh
@@ -170,7 +191,8 @@ print(alpha.round(3))
 
 # %%
 assert np.allclose(alpha[0], [2 / 3, 1 / 3])
-assert np.allclose(alpha[1], np.array([19, 22]) / 41)  # (19/30 · 1, 11/30 · 2), scaled
+# (19/30 · 1, 11/30 · 2), scaled
+assert np.allclose(alpha[1], np.array([19, 22]) / 41)
 
 # %% [markdown]
 # One bar that speaks for wild does not simply reverse the chances: calm falls from 0.67 only to
@@ -189,7 +211,9 @@ market = regimes.planted(
 )
 planted = market.candles
 train, stop = int(0.6 * N_BARS), int(0.75 * N_BARS)
-model = regimes.fit_hmm(planted[:train], 3, window=WINDOW, restarts=3, seed=SEED)
+model = regimes.fit_hmm(
+    planted[:train], 3, window=WINDOW, restarts=3, seed=SEED
+)
 truth = market.regime.cat.rename_categories(list(model.names))
 print(model.names, np.round(model.log_likelihoods, 2))
 
@@ -226,17 +250,23 @@ density = np.column_stack([
     for mean, cov in zip(model.means, model.covariances, strict=True)
 ])
 by_hand = forward_by_hand(model.start, model.transition, density)
+
+# %%
 assert np.allclose(by_hand, filtered.iloc[WINDOW : WINDOW + 500])
 
 # %% mystnb={"figure": {"caption": "Filtered probabilities on bars that the model was not fitted on, and the planted truth.", "name": "fig-hmm-filtered"}, "image": {"alt": "Above, the price of a random walk over 1,200 bars. In the middle, bands of the filtered probability of calm, busy and wild. Below, a strip of the planted regime in the same colours; the bands follow it with a delay of a few bars."}}
 part = slice(stop, stop + 1200)
 size = {"height_ratios": [1.5, 1.5, 0.5], "figsize": (7.2, 4.2)}
 fig, axes = plt.subplots(3, 1, sharex=True, **size)
-axes[0].plot(planted.index[part], planted["close"].iloc[part] / 1000, lw=0.9)
+axes[0].plot(
+    planted.index[part], planted["close"].iloc[part] / 1000, lw=0.9
+)
 axes[0].set_ylabel("close (1000)")
 probability_bands(axes[1], filtered.iloc[part])
 axes[1].legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
-probability_bands(axes[2], pd.get_dummies(truth).astype(float).iloc[part])
+probability_bands(
+    axes[2], pd.get_dummies(truth).astype(float).iloc[part]
+)
 axes[2].set(ylabel="truth", yticks=[])
 axes[2].tick_params(axis="x", rotation=20)
 plt.show()
@@ -260,7 +290,15 @@ print(found.confusion.to_string())
 # %%
 stored = results.load("regimes_and_timeframes")["results"]
 study = stored["planted"]["agreement"]
-print({pair: round(study[pair]["rand"], 2) for pair in study if "truth" in pair})
+print(
+    {
+        pair: round(study[pair]["rand"], 2)
+        for pair in study
+        if "truth" in pair
+    }
+)
+
+# %%
 assert abs(study["truth / HMM"]["kappa"] - found.kappa) < 0.05
 assert study["truth / rules"]["rand"] < 0.3 < found.rand
 
@@ -280,7 +318,9 @@ assert study["truth / rules"]["rand"] < 0.3 < found.rand
 
 # %%
 LATER, LOOKBACK = 24, 24
-x = pd.concat([regimes.observations(planted, w) for w in (1, WINDOW)], axis=1)
+x = pd.concat(
+    [regimes.observations(planted, w) for w in (1, WINDOW)], axis=1
+)
 x = channels.Standardizer().fit(x.iloc[WINDOW:train]).transform(x)
 
 # %%
@@ -289,7 +329,8 @@ codes = truth.cat.codes.to_numpy().astype(float)
 
 # %%
 def examples(ends):
-    """Return windows that end at ``ends``, with the regime there and LATER bars on."""
+    """Return windows that end at ``ends``, with the regime there and
+    LATER bars on."""
     windows = training.WindowSet(x, codes, ends, LOOKBACK)
     return NowAndLater(windows, codes, ends, LATER)
 
@@ -304,7 +345,9 @@ sets = [
 # %%
 training.seed_everything(SEED)
 net = TemporalRegimes(channels=x.shape[1], classes=3)
-plan = training.Plan(num_epochs=NUM_EPOCHS, lr=2e-3, batch_size=256, seed=SEED)
+plan = training.Plan(
+    num_epochs=NUM_EPOCHS, lr=2e-3, batch_size=256, seed=SEED
+)
 training.fit(net, *sets, plan=plan, loss=regime_loss)
 said = training.predict(net, examples(test)).argmax(2).numpy()
 
@@ -312,7 +355,8 @@ said = training.predict(net, examples(test)).argmax(2).numpy()
 now, later = codes[test], codes[test + LATER]
 known = named.cat.codes.to_numpy()[test]  # the HMM's regime now
 right = {
-    "net, now": (said[:, 0] == now).mean(), "HMM, now": (known == now).mean(),
+    "net, now": (said[:, 0] == now).mean(),
+    "HMM, now": (known == now).mean(),
     "net, later": (said[:, 1] == later).mean(),
     "nothing changes": (known == later).mean(),
 }
@@ -336,12 +380,17 @@ assert abs(right["net, later"] - right["nothing changes"]) < 0.08
 
 # %%
 real = stored["regimes"]["temporal_2024"]
-show = ["hmm_now", "net_now", "persistence_later", "hmm_later", "net_later"]
+show = [
+    "hmm_now", "net_now", "persistence_later", "hmm_later", "net_later",
+]
 print({name: round(real[name], 2) for name in show})
 
 # %%
 gain = real["net_less_persistence"]
-print("net less persistence:", [round(gain[k], 2) for k in ("mean", "low", "high")])
+print(
+    "net less persistence:",
+    [round(gain[k], 2) for k in ("mean", "low", "high")],
+)
 
 # %%
 assert real["net_now"] > 0.9 and real["hmm_now"] > 0.9
@@ -359,9 +408,12 @@ assert abs(real["hmm_less_persistence"]["mean"]) < 0.02
 
 # %%
 told = stored["regimes"]["before_2024"]
-lasts = pd.DataFrame({
-    name: told[name] for name in ("expected_bars", "mean_spell", "median_spell")
-})
+lasts = pd.DataFrame(
+    {
+        name: told[name]
+        for name in ("expected_bars", "mean_spell", "median_spell")
+    }
+)
 print(lasts.loc[["calm", "busy", "wild"]].round(0).to_string())
 
 # %%
@@ -387,7 +439,11 @@ assert counts["calm", "wild"] == counts["wild", "calm"] == 0
 from setrade import backtest, signals
 
 kinds = pd.CategoricalDtype(["calm", "wild"])
-label = pd.Series(list("ccwwcw")).map({"c": "calm", "w": "wild"}).astype(kinds)
+label = (
+    pd.Series(list("ccwwcw"))
+    .map({"c": "calm", "w": "wild"})
+    .astype(kinds)
+)
 made = pd.Series([0.0, -0.1, -0.1, 0.2, 0.1, -0.2])
 
 # %%
@@ -409,7 +465,11 @@ assert gated.tolist() == [0, 0, 1, 1, 0, 1]
 half = len(bars) // 2
 calm_wild = regimes.fit_hmm(bars[:half], 2, window=WINDOW, restarts=3)
 regime, momentum = calm_wild.regime(bars), signals.momentum(bars)
-before = backtest.run(bars[:half], momentum[:half]).equity.pct_change().fillna(0.0)
+before = (
+    backtest.run(bars[:half], momentum[:half])
+    .equity.pct_change()
+    .fillna(0.0)
+)
 weights = signals.choose_regimes(before, regime[:half])
 
 # %%
@@ -418,7 +478,10 @@ runs = {
     name: backtest.run(bars[half:], position[half:])
     for name, position in (("always", momentum), ("gated", gated))
 }
-print(weights, {name: f"{run.equity.iloc[-1]:.2f}" for name, run in runs.items()})
+print(
+    weights,
+    {name: f"{run.equity.iloc[-1]:.2f}" for name, run in runs.items()},
+)
 
 # %% [markdown]
 # <!-- number: 2020 by the stored request: its first bar is of March 2020 -->
@@ -428,10 +491,15 @@ print(weights, {name: f"{run.equity.iloc[-1]:.2f}" for name, run in runs.items()
 # %%
 claims = stored["claims"]
 shown = ["conditioning_hmm_all", "conditioning_hmm_trending",
-         "conditioning_rules_all", "conditioning_rules_trending"]  # fmt: skip
+         "conditioning_rules_all", "conditioning_rules_trending"]
 gains = pd.DataFrame([claims[name] for name in shown])
-gains = gains.rename(columns={"measured": "mean"})[["claimed", "mean", "low", "high"]]
-gains.index = ["HMM, all bars", "HMM, in trends", "rules, all bars", "rules, in trends"]
+gains = gains.rename(columns={"measured": "mean"})[
+    ["claimed", "mean", "low", "high"]
+]
+gains.index = [
+    "HMM, all bars", "HMM, in trends", "rules, all bars",
+    "rules, in trends",
+]
 print((100 * gains.astype(float)).round(0).to_string())
 
 # %% mystnb={"figure": {"caption": "Momentum gated by regime less momentum always, 2024, percentage points of mean yearly return after fees, with 95 % intervals. The dotted line is the claim.", "name": "fig-regime-gates"}, "image": {"alt": "Four estimates with intervals: gates by HMM and by rules, on all bars and in trends. The intervals on all bars are very wide and contain zero; in trends no estimate reaches the claimed fifteen."}}
@@ -444,10 +512,23 @@ plt.show()
 
 # %%
 year = stored["conditioning"]["year_2024"]
-print({n: round(year[n]["annual_return"], 2) for n in ("always", "hmm", "rules")})
-assert (gains.loc[["HMM, all bars", "rules, all bars"], "low"] < 0).all()
-assert (gains.loc[["HMM, all bars", "rules, all bars"], "high"] > 0).all()
-assert (gains.loc[["HMM, in trends", "rules, in trends"], "mean"] < 0.15).all()
+print(
+    {
+        n: round(year[n]["annual_return"], 2)
+        for n in ("always", "hmm", "rules")
+    }
+)
+
+# %%
+assert (
+    gains.loc[["HMM, all bars", "rules, all bars"], "low"] < 0
+).all()
+assert (
+    gains.loc[["HMM, all bars", "rules, all bars"], "high"] > 0
+).all()
+assert (
+    gains.loc[["HMM, in trends", "rules, in trends"], "mean"] < 0.15
+).all()
 
 # %% [markdown]
 # Over the whole year both intervals hold zero by a wide margin: the difference could be anything.
@@ -469,8 +550,14 @@ assert (gains.loc[["HMM, in trends", "rules, in trends"], "mean"] < 0.15).all()
 day = bars.loc["2021-09-28 13:00":"2021-09-28 15:45"]
 hour = candles.resample(day, "1h")[["close"]]
 joined = timeframes.known_at(hour, "1h", day.index)["close"]
-table = pd.DataFrame({"own close": day["close"], "last hourly close": joined})
-print(table.loc["2021-09-28 13:30":"2021-09-28 15:00"].round(0).to_string())
+table = pd.DataFrame(
+    {"own close": day["close"], "last hourly close": joined}
+)
+print(
+    table.loc["2021-09-28 13:30":"2021-09-28 15:00"]
+    .round(0)
+    .to_string()
+)
 
 # %%
 assert joined["2021-09-28 14:45"] == day["close"]["2021-09-28 14:45"]
@@ -484,13 +571,20 @@ assert np.isnan(joined["2021-09-28 13:30"])
 
 # %%
 def hourly_move(bars, join):
-    """Return the sign of the last hourly move, joined right or wrong."""
+    """Return the sign of the last hourly move, joined right or wrong.
+    """
     hour = candles.resample(bars, "1h")
-    move = np.sign(hour[["close"]].to_numpy() - hour[["open"]].to_numpy())
+    move = np.sign(
+        hour[["close"]].to_numpy() - hour[["open"]].to_numpy()
+    )
     move = pd.DataFrame(move, hour.index, ["move"])
     if join == "wrong":
-        return move.reindex(bars.index, method="ffill")["move"].fillna(0.0)
-    return timeframes.known_at(move, "1h", bars.index)["move"].fillna(0.0)
+        return move.reindex(bars.index, method="ffill")["move"].fillna(
+            0.0
+        )
+    return timeframes.known_at(move, "1h", bars.index)["move"].fillna(
+        0.0
+    )
 
 
 # %%
@@ -499,6 +593,8 @@ grown = {
     for join in ("wrong", "right")
 }
 print({join: f"{value:.2f}" for join, value in grown.items()})
+
+# %%
 assert grown["wrong"] > 2 and grown["right"] < 1
 
 # %% [markdown]
@@ -509,7 +605,10 @@ assert grown["wrong"] > 2 and grown["right"] < 1
 for join, causal in (("wrong", False), ("right", True)):
     whole = hourly_move(bars, join)
     cuts = range(3_000, 3_020)  # some in the middle of an hour
-    same = [(whole[:cut] == hourly_move(bars[:cut], join)).all() for cut in cuts]
+    same = [
+        (whole[:cut] == hourly_move(bars[:cut], join)).all()
+        for cut in cuts
+    ]
     assert all(same) == causal
 
 # %% [markdown]
@@ -559,28 +658,42 @@ from sklearn.linear_model import LogisticRegression
 
 from setrade import labels
 
-SIX = ["roc", "rsi", "macd_hist", "bollinger_percent_b", "atr", "volume"]
+SIX = [
+    "roc", "rsi", "macd_hist", "bollinger_percent_b", "atr", "volume",
+]
 CUTS = [bars.index[int(share * len(bars))] for share in (0.6, 0.8)]
 
 
+# %%
 def forecast(frame, horizon):
-    """Return sell, hold, buy probabilities after each bar; trained before CUTS[0]."""
+    """Return sell, hold, buy probabilities after each bar; trained
+    before CUTS[0]."""
     x = channels.compute(frame, scale_free=True)[SIX].dropna()
-    y = labels.sell_hold_buy(labels.forward_return(frame, horizon)).reindex(x.index)
-    use = np.flatnonzero((x.index < CUTS[0]) & y.notna())[: -horizon - 1]
+    y = labels.sell_hold_buy(
+        labels.forward_return(frame, horizon)
+    ).reindex(x.index)
+    use = np.flatnonzero((x.index < CUTS[0]) & y.notna())[
+        : -horizon - 1
+    ]
     x = channels.Standardizer().fit(x.iloc[use]).transform(x)
-    model = LogisticRegression(C=0.1, max_iter=500).fit(x.iloc[use], y.iloc[use])
-    return pd.DataFrame(model.predict_proba(x), x.index, ["sell", "hold", "buy"])
+    model = LogisticRegression(C=0.1, max_iter=500).fit(
+        x.iloc[use], y.iloc[use]
+    )
+    return pd.DataFrame(
+        model.predict_proba(x), x.index, ["sell", "hold", "buy"]
+    )
 
 
 # %%
 frames = {n: candles.resample(bars, n) for n in ("1h", "4h")}
 made = {"15min": forecast(bars, 16), "1h": forecast(frames["1h"], 4),
-        "4h": forecast(frames["4h"], 1)}  # fmt: skip
+        "4h": forecast(frames["4h"], 1)}
 p = timeframes.align(made, bars.index)
 y = labels.sell_hold_buy(labels.forward_return(bars, 16)).to_numpy()
 use = np.isfinite(p).all(axis=(1, 2)) & np.isfinite(y)
-weigh = np.flatnonzero(use & (bars.index >= CUTS[0]) & (bars.index < CUTS[1]))[:-17]
+weigh = np.flatnonzero(
+    use & (bars.index >= CUTS[0]) & (bars.index < CUTS[1])
+)[:-17]
 test = np.flatnonzero(use & (bars.index >= CUTS[1]))
 
 # %%
@@ -594,8 +707,12 @@ print(list(made), np.round(pool.weights, 1))
 # %%
 mean = TimeframeEnsemble.equal(tuple(made))
 said = {name: p[test, i] for i, name in enumerate(made)}
-said |= {"mean": mean.combine(p[test]), "learned": pool.combine(p[test])}
-accuracy = {name: (q.argmax(1) == y[test]).mean() for name, q in said.items()}
+said |= {
+    "mean": mean.combine(p[test]), "learned": pool.combine(p[test]),
+}
+accuracy = {
+    name: (q.argmax(1) == y[test]).mean() for name, q in said.items()
+}
 always = np.bincount(y[test].astype(int)).max() / len(test)
 print({name: f"{value:.2f}" for name, value in accuracy.items()})
 
@@ -624,11 +741,18 @@ print("always the commonest class:", round(big["majority"], 2))
 print("weights:", {n: round(v, 2) for n, v in big["weights"].items()})
 
 # %% mystnb={"figure": {"caption": "Relative gain in accuracy of the learned pool over each single frame, with 95 % intervals. The dotted line is the claim of 12 per cent.", "name": "fig-ensemble-gain"}, "image": {"alt": "Six estimates with intervals, three frames over hourly bars and three over 15-minute bars. Over the 12-hour frame the gain is about nine per cent, over the hourly frame it is below zero, the others lie near zero."}}
-gains = pd.DataFrame({
-    f"{frame} ({base} bars)": claims[f"ensemble_{base}_over_{frame}"]
-    for base, three in (("1h", ("1h", "4h", "12h")), ("15min", ("15min", "1h", "4h")))
-    for frame in three
-}).T.rename(columns={"measured": "mean"})
+gains = pd.DataFrame(
+    {
+        f"{frame} ({base} bars)": claims[
+            f"ensemble_{base}_over_{frame}"
+        ]
+        for base, three in (
+            ("1h", ("1h", "4h", "12h")),
+            ("15min", ("15min", "1h", "4h")),
+        )
+        for frame in three
+    }
+).T.rename(columns={"measured": "mean"})
 fig, ax = plt.subplots(figsize=(7.2, 3))
 interval_rows(ax, 100 * gains[["mean", "low", "high"]].astype(float))
 ax.axvline(12, color="black", ls=":", label="claim")
@@ -638,8 +762,12 @@ plt.show()
 
 # %%
 over = gains["mean"].astype(float)
+
+# %%
 assert over["12h (1h bars)"] == over.max() and over["1h (1h bars)"] < 0
-assert (over < 0.12).all() and big["accuracy"]["learned"] < big["majority"]
+assert (over < 0.12).all() and big["accuracy"]["learned"] < big[
+    "majority"
+]
 assert abs(big["accuracy"]["learned"] - big["accuracy"]["equal"]) < 0.01
 
 # %% [markdown]
@@ -663,10 +791,13 @@ minutes = results.load("frames_real")["results"]
 asked = {"pool over the best frame": "learned / best frame",
          "pool over the hour": "learned / 1h",
          "told the regime, in trends": "told rules / 15min, in trends"}
-table = pd.DataFrame({
-    (what, kind): minutes["comparisons"][kind][row]
-    for what, row in asked.items() for kind in ("nets", "linear", "trees")
-}).T[["estimate", "low", "high", "p_holm"]]
+table = pd.DataFrame(
+    {
+        (what, kind): minutes["comparisons"][kind][row]
+        for what, row in asked.items()
+        for kind in ("nets", "linear", "trees")
+    }
+).T[["estimate", "low", "high", "p_holm"]]
 print(table.astype(float).round(3).to_string())
 
 # %% [markdown]
@@ -675,14 +806,28 @@ print(table.astype(float).round(3).to_string())
 # wrong, two questions come first. Did the nets learn, and could this study have seen it?
 
 # %%
-learned = {name: row["word"] for name, row in minutes["learned"]["real"].items()}
-seen = {kind: [one["found"] for one in minutes["detectable"]["frames"][kind]["tries"]]
-        for kind in ("nets", "linear", "trees")}
+learned = {
+    name: row["word"]
+    for name, row in minutes["learned"]["real"].items()
+}
+seen = {
+    kind: [
+        one["found"]
+        for one in minutes["detectable"]["frames"][kind]["tries"]
+    ]
+    for kind in ("nets", "linear", "trees")
+}
 print(learned)
 print("a planted gain of 12 %, found in two tries:", seen)
-assert (table["p_holm"] > 0.5).all() and minutes["setting"]["size"] == 64
+
+# %%
+assert (table["p_holm"] > 0.5).all() and minutes["setting"][
+    "size"
+] == 64
 assert sum(seen["trees"]) == 1 and len(seen["trees"]) == 2
-assert set(learned.values()) == {"not learned"} and not any(seen["nets"])
+assert set(learned.values()) == {"not learned"} and not any(
+    seen["nets"]
+)
 
 # %% [markdown]
 # The answer to both is no. On validation bars each net did worse than naming the class shares. And
@@ -713,8 +858,12 @@ def followed(walk, model, hindsight):
 
 # %%
 walk = regimes.planted(10_000, seed=2).candles
-turns = regimes.fit_hmm(walk[:5_000], 3, window=WINDOW, order="move", restarts=1)
-prophet, honest = (followed(walk, turns, hindsight) for hindsight in (True, False))
+turns = regimes.fit_hmm(
+    walk[:5_000], 3, window=WINDOW, order="move", restarts=1
+)
+prophet, honest = (
+    followed(walk, turns, hindsight) for hindsight in (True, False)
+)
 pair = [run.metrics()["sharpe"] for run in (prophet, honest)]
 print(turns.names, [f"{s:.1f}" for s in pair])
 
@@ -730,7 +879,11 @@ plt.show()
 
 # %%
 row = stored["trap"]["rows"][2]
-assert np.allclose(pair, [row["viterbi_half"], row["filtered_half"]], atol=0.1)
+
+# %%
+assert np.allclose(
+    pair, [row["viterbi_half"], row["filtered_half"]], atol=0.1
+)
 assert prophet.equity.iloc[-1] > 1.2 and honest.equity.iloc[-1] < 1
 
 # %% [markdown]
@@ -740,11 +893,21 @@ assert prophet.equity.iloc[-1] > 1.2 and honest.equity.iloc[-1] < 1
 
 # %%
 trap = stored["trap"]["summary"]
-ways = ("viterbi_half", "smoothed_half", "filtered_half", "viterbi_all", "filtered_all")
-print(pd.DataFrame({way: trap[way] for way in ways}).T.round(1).to_string())
+ways = (
+    "viterbi_half", "smoothed_half", "filtered_half", "viterbi_all",
+    "filtered_all",
+)
+print(
+    pd.DataFrame({way: trap[way] for way in ways})
+    .T.round(1)
+    .to_string()
+)
 
 # %%
-assert trap["viterbi_half"]["low"] > 2 and trap["filtered_half"]["high"] < 0
+assert (
+    trap["viterbi_half"]["low"] > 2
+    and trap["filtered_half"]["high"] < 0
+)
 
 # %% [markdown]
 # The fix is to use filtered states, and the way to check is to truncate. If we cut the series and
@@ -757,7 +920,9 @@ whole = turns.regime(walk)
 for cut in range(6_000, 9_000, 25):
     short = turns.to_hmmlearn().predict(turns.rows(walk[:cut])[WINDOW:])
     changed["path"] += int((short != whole_path[: len(short)]).any())
-    changed["filtered"] += not turns.regime(walk[:cut]).equals(whole[:cut])
+    changed["filtered"] += not turns.regime(walk[:cut]).equals(
+        whole[:cut]
+    )
 assert changed["filtered"] == 0 and changed["path"] > 2
 print("of 120 cuts moved:", changed)
 
@@ -839,6 +1004,8 @@ starts = np.flatnonzero(turn.to_numpy())
 starts = starts[(starts > WINDOW) & (starts < doubt[-1])]
 delay = doubt[np.searchsorted(doubt, starts)] - starts
 print(f"{len(starts)} turns, median delay {np.median(delay):.0f} bars")
+
+# %%
 assert 0 < np.median(delay) < 2 * WINDOW
 
 # %% [markdown]
@@ -860,7 +1027,9 @@ rng = np.random.default_rng(1)
 p3 = rng.dirichlet([1, 1, 1], (20_000, 3))
 mix = np.tensordot(p3, [0.6, 0.3, 0.1], (1, 0))
 y3 = (mix.cumsum(1) < rng.random((len(p3), 1))).sum(1)
-for fourth in (np.full((len(p3), 3), 1 / 3), rng.dirichlet([1, 1, 1], len(p3))):
+for fourth in (
+    np.full((len(p3), 3), 1 / 3), rng.dirichlet([1, 1, 1], len(p3)),
+):
     four = np.concatenate([p3, fourth[:, None]], axis=1)
     learned = TimeframeEnsemble.fit(tuple("abcd"), four, y3).weights
     assert learned[3] < 0.06

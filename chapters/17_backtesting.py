@@ -21,7 +21,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from setrade import backtest, candles, costs, metrics, plots, races, results, risk
+from setrade import (
+    backtest,
+    candles,
+    costs,
+    metrics,
+    plots,
+    races,
+    results,
+    risk,
+)
 from setrade.backtest import Costs, Risk
 from setrade.costs import FREE
 from setrade.plots import use_style
@@ -68,16 +77,25 @@ THRESHOLDS = np.linspace(0, 0.05, 11)
 # $100 + 10 - 1.10$. Now we let the machine compute the same.
 
 # %%
-times = pd.date_range("2024-01-01", periods=4, freq="1D", tz="UTC", name="time")
-opens, closes = [100.0, 100.0, 104.0, 110.0], [100.0, 102.0, 108.0, 111.0]
+times = pd.date_range(
+    "2024-01-01", periods=4, freq="1D", tz="UTC", name="time"
+)
+opens, closes = (
+    [100.0, 100.0, 104.0, 110.0], [100.0, 102.0, 108.0, 111.0],
+)
 four = pd.DataFrame(
-    {"open": opens, "high": closes, "low": opens, "close": closes, "volume": 1.0},
+    {
+        "open": opens, "high": closes, "low": opens, "close": closes,
+        "volume": 1.0,
+    },
     index=times,
 )
 one_percent = Costs(fee_bps=100, slippage_bps=0)
 
 # %%
-result = backtest.run(four, [1, 1, 0, 0], costs=one_percent, equity=101.0)
+result = backtest.run(
+    four, [1, 1, 0, 0], costs=one_percent, equity=101.0
+)
 pencil = [101, 100 + 2, 100 + 8, 100 + 10 - 1.10]
 assert np.allclose(result.equity, pencil)
 pd.concat([result.cash, result.units, result.equity], axis=1).round(2)
@@ -88,8 +106,12 @@ pd.concat([result.cash, result.units, result.equity], axis=1).round(2)
 # law that the tests of `setrade.backtest` check on random markets.
 
 # %%
-assert np.isclose(result.trades["pnl"].sum(), result.equity.iloc[-1] - 101)
-result.trades[["entry_price", "exit_price", "gross", "fees", "pnl", "reason"]].round(2)
+assert np.isclose(
+    result.trades["pnl"].sum(), result.equity.iloc[-1] - 101
+)
+result.trades[
+    ["entry_price", "exit_price", "gross", "fees", "pnl", "reason"]
+].round(2)
 
 # %% [markdown]
 # Shorts need one more look, because a trader who borrows a coin and sells it receives money at
@@ -98,10 +120,19 @@ result.trades[["entry_price", "exit_price", "gross", "fees", "pnl", "reason"]].r
 
 # %%
 flat = four.assign(open=100.0, high=100.0, low=100.0, close=100.0)
-short = backtest.run(flat, [-1, -1, -1, -1], costs=FREE, equity=100_000.0)
+short = backtest.run(
+    flat, [-1, -1, -1, -1], costs=FREE, equity=100_000.0
+)
 with_proceeds = 100_000 - short.units * 100  # the wrong count
-print(f"right {short.equity.iloc[-1]:,.0f}, wrong {with_proceeds.iloc[-1]:,.0f}")
-assert (short.equity == 100_000).all() and with_proceeds.iloc[-1] == 200_000
+print(
+    f"right {short.equity.iloc[-1]:,.0f}, wrong "
+    f"{with_proceeds.iloc[-1]:,.0f}"
+)
+
+# %%
+assert (short.equity == 100_000).all() and with_proceeds.iloc[
+    -1
+] == 200_000
 
 # %% [markdown]
 # ## 2 The engine in twenty lines
@@ -126,7 +157,8 @@ def close_position(cash, units, entry, price, fee, slip):
 
 
 def open_position(cash, want, price, fee, slip):
-    """Return cash, units and entry price after spending |want| of the cash."""
+    """Return cash, units and entry price after spending |want| of the
+    cash."""
     entry = price * (1 + slip if want > 0 else 1 - slip)
     units = want * cash / (entry * (1 + fee))
     return cash - abs(units) * entry * fee, units, entry
@@ -141,9 +173,14 @@ def small_engine(bars, position, fee, slip):
     columns = bars["open"], bars["close"], decided, before
     for opened, closed, want, had in zip(*columns, strict=True):
         if want != had and units:
-            cash, units = close_position(cash, units, entry, opened, fee, slip), 0.0
+            cash, units = (
+                close_position(cash, units, entry, opened, fee, slip),
+                0.0,
+            )
         if want != had and want:
-            cash, units, entry = open_position(cash, want, opened, fee, slip)
+            cash, units, entry = open_position(
+                cash, want, opened, fee, slip
+            )
         curve.append(cash + units * (closed - entry))
     return np.array(curve)
 
@@ -156,9 +193,14 @@ def small_engine(bars, position, fee, slip):
 bars = candles.sample()
 momentum = np.sign(bars["close"].diff(LOOKBACK).fillna(0.0)).to_numpy()
 ours = small_engine(bars, momentum, fee=0.00055, slip=0.0001)
-theirs = backtest.run(bars, momentum, costs=Costs(fee_bps=5.5, slippage_bps=1.0))
+theirs = backtest.run(
+    bars, momentum, costs=Costs(fee_bps=5.5, slippage_bps=1.0)
+)
 assert np.allclose(ours, theirs.equity, rtol=1e-12)
-print(f"{len(bars):,} bars, {len(theirs.trades)} trades, {ours[-1]:.4f} at the end")
+print(
+    f"{len(bars):,} bars, {len(theirs.trades)} trades, {ours[-1]:.4f} "
+    "at the end"
+)
 
 # %% [markdown]
 # Twenty lines are enough for decisions and fees. The engine in the package does the same in
@@ -182,19 +224,34 @@ print(f"{len(bars):,} bars, {len(theirs.trades)} trades, {ours[-1]:.4f} at the e
 # %%
 free = backtest.run(bars, momentum, costs=FREE)
 earned = 1e4 * np.log(free.equity.iloc[-1]) / len(free.trades)
-paid = 1e4 * np.log(free.equity.iloc[-1] / theirs.equity.iloc[-1]) / len(free.trades)
-print(f"a trade earns {earned:.1f} bps before costs and pays {paid:.1f} bps")
+paid = (
+    1e4
+    * np.log(free.equity.iloc[-1] / theirs.equity.iloc[-1])
+    / len(free.trades)
+)
+print(
+    f"a trade earns {earned:.1f} bps before costs and pays {paid:.1f} "
+    "bps"
+)
+
+# %%
 assert 0 < earned < paid
 
 # %% mystnb={"figure": {"caption": "One rule, four levels of cost.", "name": "fig-backtest-costs"}, "image": {"alt": "Equity of the daily momentum rule at fees of 0, 2, 5.5 and 10 basis points a side over 58 days: only the free account ends above its start, and each higher fee ends lower."}}
 levels = (0.0, 2.0, 5.5, 10.0)
 charged = [
-    backtest.run(bars, momentum, costs=Costs(fee_bps=fee, slippage_bps=0))
+    backtest.run(
+        bars, momentum, costs=Costs(fee_bps=fee, slippage_bps=0)
+    )
     for fee in levels
 ]
 fig, ax = plt.subplots()
-for fee, style, run in zip(levels, ("-", "--", "-.", ":"), charged, strict=True):
-    ax.plot(run.equity.index, run.equity, style, label=f"{fee:g} bps a side")
+for fee, style, run in zip(
+    levels, ("-", "--", "-.", ":"), charged, strict=True
+):
+    ax.plot(
+        run.equity.index, run.equity, style, label=f"{fee:g} bps a side"
+    )
 ax.axhline(1, color="0.5", lw=0.8)
 ax.set(xlabel="date, UTC", ylabel="equity, start = 1")
 ax.legend()
@@ -222,10 +279,19 @@ assert ends[0] > 1 > ends[1] > ends[2] > ends[3]
 # %%
 a_year = 0.0001 * 3 * 365
 print(f"{a_year:.2%} of the position's value a year")
-every_eight = pd.date_range(bars.index[0].ceil("8h"), bars.index[-1], freq="8h")
+every_eight = pd.date_range(
+    bars.index[0].ceil("8h"), bars.index[-1], freq="8h"
+)
 rates = pd.Series(0.0001, every_eight)
-rented = backtest.run(bars, np.ones(len(bars)), costs=FREE, funding=rates)
-print(f"{rented.metrics()['funding']:.4f} of the first equity in {len(rates)} payments")
+rented = backtest.run(
+    bars, np.ones(len(bars)), costs=FREE, funding=rates
+)
+print(
+    f"{rented.metrics()['funding']:.4f} of the first equity in "
+    f"{len(rates)} payments"
+)
+
+# %%
 assert abs(a_year - 0.1095) < 1e-12
 
 # %% [markdown]
@@ -245,9 +311,13 @@ def mean_return(equity):
 
 
 # %%
-charges = {"gross": (0, 0), "fees": (0.00055, 0), "slippage": (0.00055, 0.0001)}
+charges = {
+    "gross": (0, 0), "fees": (0.00055, 0),
+    "slippage": (0.00055, 0.0001),
+}
 level = [
-    mean_return(small_engine(bars, momentum, *charge)) for charge in charges.values()
+    mean_return(small_engine(bars, momentum, *charge))
+    for charge in charges.values()
 ]
 taken = dict(zip(charges, [level[0], *np.diff(level)], strict=True))
 print({name: f"{100 * x:+.0f} %" for name, x in taken.items()})
@@ -262,7 +332,9 @@ print(f"net {100 * level[-1]:+.0f} %")
 
 # %%
 table = backtest.waterfall(bars, momentum, funding=rates)
-assert np.allclose(table["in_turn"][list(taken)], list(taken.values()), atol=1e-9)
+assert np.allclose(
+    table["in_turn"][list(taken)], list(taken.values()), atol=1e-9
+)
 assert np.isclose(table["in_turn"][:-1].sum(), table["in_turn"]["net"])
 assert abs(table["alone"]["interaction"]) < 0.001
 table.round(4)
@@ -275,10 +347,15 @@ table.round(4)
 # (`costs_real.json`).
 
 # %%
-real = results.load("costs_real")["results"]  # make study STUDY=costs_real
+# make study STUDY=costs_real
+real = results.load("costs_real")["results"]
 paid = real["funding"]["by_year"]
 print({year: f"{share:.2%}" for year, share in paid.items()})
-print(f"negative at {real['funding']['negative']:.0%} of the settlements")
+print(
+    f"negative at {real['funding']['negative']:.0%} of the settlements"
+)
+
+# %%
 assert paid["2022"] < paid["2023"] < paid["2024"]
 assert paid["2024"] > 100 * 2 * 0.00055
 
@@ -303,9 +380,15 @@ plt.show()
 
 # %%
 turn = {name: real["waterfall"][name]["in_turn"] for name in names}
+
+# %%
 assert turn["momentum, a day"]["fees"] < -0.5
 assert turn["momentum, 30 days"]["net"] > 0.2
-assert turn["buy and hold"]["funding"] < 50 * turn["buy and hold"]["fees"] < 0
+assert (
+    turn["buy and hold"]["funding"]
+    < 50 * turn["buy and hold"]["fees"]
+    < 0
+)
 
 # %% [markdown]
 # For a trader who trades daily, fees decide and funding cancels out, because she is long as often
@@ -316,8 +399,12 @@ assert turn["buy and hold"]["funding"] < 50 * turn["buy and hold"]["fees"] < 0
 
 # %%
 held = real["metrics"]["buy and hold"]["annual_return"]
-bare = results.load("se_real")["results"]["buy_and_hold"]["annual_return"]
+bare = results.load("se_real")["results"]["buy_and_hold"][
+    "annual_return"
+]
 print(f"a year: {bare:.1%} without costs, {held:.1%} after them")
+
+# %%
 assert 0.03 < bare - held < 0.09
 
 # %% [markdown]
@@ -338,7 +425,9 @@ day = real["liquidity"]  # the median day's value in USDT, and sigma
 value, sigma = day["day_value"] / 1e9, day["day_volatility"]
 print(f"{value:.1f} billion USDT a day, sigma {sigma:.1%}")
 for order in (1e4, 1e6, 1e8):
-    by_hand = 1.0 * day["day_volatility"] * np.sqrt(order / day["day_value"])
+    by_hand = (
+        1.0 * day["day_volatility"] * np.sqrt(order / day["day_value"])
+    )
     assert np.isclose(by_hand, costs.impact(order, **day))
     print(f"an order of {order:>11,.0f} USDT: {1e4 * by_hand:5.1f} bps")
 
@@ -367,10 +456,18 @@ for order in (1e4, 1e6, 1e8):
 
 # %%
 rule = "momentum, 30 days"
-edge = real["waterfall"][rule]["in_turn"]["net"] / real["metrics"][rule]["turnover"]
+edge = (
+    real["waterfall"][rule]["in_turn"]["net"]
+    / real["metrics"][rule]["turnover"]
+)
 most = costs.capacity(edge, **day)
-assert np.isclose(most, day["day_value"] * (edge / day["day_volatility"]) ** 2)
-print(f"{1e4 * edge:.0f} bps a side are left; {most / 1e6:.0f} million USDT eat them")
+assert np.isclose(
+    most, day["day_value"] * (edge / day["day_volatility"]) ** 2
+)
+print(
+    f"{1e4 * edge:.0f} bps a side are left; {most / 1e6:.0f} million "
+    "USDT eat them"
+)
 
 # %% [markdown]
 # The proposition is no better than the law that it assumes. And the edge is itself a guess from
@@ -387,17 +484,26 @@ print(f"{1e4 * edge:.0f} bps a side are left; {most / 1e6:.0f} million USDT eat 
 # that the stop came first, since anything else counts losses as wins.
 
 # %%
-stop, target = risk.levels(1.0, 100.0, 5.0, 2.0)  # long, entry, distance, ratio
-reason, price = risk.exit_price(1.0, 100.0, 112.0, 94.0, stop, target, 0.0)
+# long, entry, distance, ratio
+stop, target = risk.levels(1.0, 100.0, 5.0, 2.0)
+reason, price = risk.exit_price(
+    1.0, 100.0, 112.0, 94.0, stop, target, 0.0
+)
 print(stop, target, risk.REASONS[reason], price)
+
+# %%
 assert (risk.REASONS[reason], price) == ("stop", 95.0)
 
 # %% [markdown]
 # When the bar opens at 93, beyond the stop, nobody trades at 95, and so the fill is the open.
 
 # %%
-reason, price = risk.exit_price(1.0, 93.0, 97.0, 92.0, stop, target, 0.0)
+reason, price = risk.exit_price(
+    1.0, 93.0, 97.0, 92.0, stop, target, 0.0
+)
 print(risk.REASONS[reason], price)
+
+# %%
 assert price == 93.0
 
 # %% [markdown]
@@ -405,9 +511,13 @@ assert price == 93.0
 # the account stays flat until the rule changes its mind.
 
 # %%
-guarded = backtest.run(bars, momentum, risk=Risk(stop_atr=3.0, take_profit=2.0))
+guarded = backtest.run(
+    bars, momentum, risk=Risk(stop_atr=3.0, take_profit=2.0)
+)
 counts = guarded.trades["reason"].value_counts()
 print(counts.to_string())
+
+# %%
 assert counts["signal"] > 3 * (counts["stop"] + counts["target"])
 
 # %% mystnb={"figure": {"caption": "Entries, exits and what lay between, on two days of real bars.", "name": "fig-backtest-trades"}, "image": {"alt": "Two days of 15-minute bitcoin candles with the trades of the guarded momentum rule: triangles mark entries, up for long and down for short, crosses mark exits, and dotted lines join them. Short-lived trades crowd where the rule keeps changing its mind; the long ways end at their targets."}}
@@ -417,11 +527,16 @@ plots.trades_on_candles(ax, shown, guarded.trades)
 plt.show()
 
 # %%
-inside = guarded.trades["entry_time"].between(shown.index[0], shown.index[-1])
+inside = guarded.trades["entry_time"].between(
+    shown.index[0], shown.index[-1]
+)
 ways = guarded.trades[inside]
 assert len(ways) > 8 and (ways["reason"] == "target").sum() == 2
 reached = guarded.trades[guarded.trades["reason"] == "stop"]
-assert (reached["gross"] < 0).all()  # every stop lost money, as it should
+
+# %%
+# every stop lost money, as it should
+assert (reached["gross"] < 0).all()
 
 # %% [markdown]
 # ### A volatility target
@@ -437,15 +552,24 @@ HALFLIFE, TARGET = 96, 0.30  # bars: one day; 30 % a year
 squares = np.log(bars["close"]).diff() ** 2
 keep = 0.5 ** (np.arange(len(bars))[::-1] / HALFLIFE)
 keep[0] = 0.0  # the first bar has no return
-newest = np.sqrt((keep * squares.fillna(0.0)).sum() / keep.sum() * theirs.periods)
-print(f"forecast after the last bar {newest:.0%} a year, so hold {TARGET / newest:.2f}")
+newest = np.sqrt(
+    (keep * squares.fillna(0.0)).sum() / keep.sum() * theirs.periods
+)
+print(
+    f"forecast after the last bar {newest:.0%} a year, so hold "
+    f"{TARGET / newest:.2f}"
+)
 
 # %%
 sized = risk.by_volatility(
-    np.ones(len(bars)), bars["close"], TARGET, theirs.periods, halflife=HALFLIFE
+    np.ones(len(bars)), bars["close"], TARGET, theirs.periods,
+    halflife=HALFLIFE,
 )
 assert np.isclose(sized[-1], TARGET / newest)
-print(f"held between {sized[2 * HALFLIFE :].min():.2f} and {sized.max():.2f}")
+print(
+    f"held between {sized[2 * HALFLIFE :].min():.2f} and "
+    f"{sized.max():.2f}"
+)
 
 # %% [markdown]
 # The forecast after bar $t$ uses closes up to $t$, and the engine fills at the open of $t + 1$, so
@@ -454,10 +578,14 @@ print(f"held between {sized[2 * HALFLIFE :].min():.2f} and {sized.max():.2f}")
 
 # %%
 calm = backtest.run(bars, np.round(sized, 1))
-swing = {"all in": theirs.buy_and_hold.metrics(), "target": calm.metrics()}
+swing = {
+    "all in": theirs.buy_and_hold.metrics(), "target": calm.metrics(),
+}
 for name, figures in swing.items():
     wild, turnover = figures["volatility"], figures["turnover"]
     print(f"{name:7} volatility {wild:.0%}, turnover {turnover:.0f}")
+
+# %%
 assert abs(swing["target"]["volatility"] - TARGET) < 0.02
 assert swing["all in"]["volatility"] > 0.5
 
@@ -466,13 +594,23 @@ assert swing["all in"]["volatility"] > 0.5
 # three years of hourly bars, at a target of 40 % and after all costs, it did not:
 
 # %%
-pair = {name: real["metrics"][name] for name in ("buy and hold", "volatility target")}
+pair = {
+    name: real["metrics"][name]
+    for name in ("buy and hold", "volatility target")
+}
 for name, figures in pair.items():
     ratio, fall = figures["sharpe"], figures["max_drawdown"]
     print(f"{name:17} Sharpe {ratio:.2f}, drawdown {fall:.0%}")
+
+# %%
 assert real["setting"]["target"] == 0.4
-assert pair["volatility target"]["sharpe"] < pair["buy and hold"]["sharpe"]
-assert pair["volatility target"]["max_drawdown"] > pair["buy and hold"]["max_drawdown"]
+assert (
+    pair["volatility target"]["sharpe"] < pair["buy and hold"]["sharpe"]
+)
+assert (
+    pair["volatility target"]["max_drawdown"]
+    > pair["buy and hold"]["max_drawdown"]
+)
 
 # %% [markdown]
 # One more rule is not ours to choose. A trader who borrows to hold more than she owns is
@@ -480,11 +618,21 @@ assert pair["volatility target"]["max_drawdown"] > pair["buy and hold"]["max_dra
 # The engine closes it there, so that the account never falls below zero.
 
 # %%
-falling = four.assign(open=[100, 100, 100, 60.0], high=[100, 100, 100, 60.0])
-falling = falling.assign(low=[100, 100, 66, 60.0], close=[100, 100, 100, 60.0])
+falling = four.assign(
+    open=[100, 100, 100, 60.0], high=[100, 100, 100, 60.0]
+)
+falling = falling.assign(
+    low=[100, 100, 66, 60.0], close=[100, 100, 100, 60.0]
+)
 bold = Risk(max_position=3, max_leverage=50)
 lost = backtest.run(falling, [3.0] * 4, costs=FREE, risk=bold)
-print(lost.trades[["exit_price", "pnl", "reason"]].round(3).to_string(index=False))
+print(
+    lost.trades[["exit_price", "pnl", "reason"]]
+    .round(3)
+    .to_string(index=False)
+)
+
+# %%
 assert abs(lost.trades["exit_price"][0] - 100 / 1.47) < 1e-9
 
 # %% [markdown]
@@ -495,7 +643,10 @@ assert abs(lost.trades["exit_price"][0] - 100 / 1.47) < 1e-9
 # %%
 r = np.array([0.10, -0.05, 0.02, -0.01])
 growth = 1.10 * 0.95 * 1.02 * 0.99
-print(f"growth {growth:.4f}, mean {r.mean():.3f}, spread {r.std(ddof=1):.4f}")
+print(
+    f"growth {growth:.4f}, mean {r.mean():.3f}, spread "
+    f"{r.std(ddof=1):.4f}"
+)
 
 # %% [markdown]
 # Crypto markets never close, so a year has 365 days, and $P$ bars a year is $365 \cdot 24 \cdot 60$
@@ -532,7 +683,9 @@ by_hand = {
 }
 figures = metrics.from_returns(r, periods=365)
 assert all(np.isclose(figures[name], by_hand[name]) for name in by_hand)
-print(f"Sharpe {figures['sharpe']:.2f}, Sortino {figures['sortino']:.2f}")
+print(
+    f"Sharpe {figures['sharpe']:.2f}, Sortino {figures['sortino']:.2f}"
+)
 
 # %% [markdown]
 # Two figures come from the ledger, because they are about trades and not about bars. The **win
@@ -562,16 +715,27 @@ table = theirs.table()
 table.round(2)
 
 # %% mystnb={"figure": {"caption": "Momentum against buy-and-hold, with the fall from the last peak underneath.", "name": "fig-backtest-equity"}, "image": {"alt": "Equity and drawdown from late September to late November 2021: buy-and-hold ends well above its start with a fall of about nineteen per cent in November, while momentum after costs sinks through most of the span and ends below its start."}}
-fig, axes = plt.subplots(2, 1, figsize=(7.2, 4.8), sharex=True, height_ratios=(2, 1))
+fig, axes = plt.subplots(
+    2, 1, figsize=(7.2, 4.8), sharex=True, height_ratios=(2, 1)
+)
 plots.equity_and_drawdown(
-    *axes, {"momentum": theirs.equity, "buy and hold": theirs.buy_and_hold.equity}
+    *axes,
+    {
+        "momentum": theirs.equity,
+        "buy and hold": theirs.buy_and_hold.equity,
+    },
 )
 axes[1].set_xlabel("date, UTC")
 plt.show()
 
 # %%
 fall = theirs.buy_and_hold.drawdown()
-print(f"{fall.depth:.1%} from {fall.peak:%d %b} to {fall.trough:%d %b}, not recovered")
+print(
+    f"{fall.depth:.1%} from {fall.peak:%d %b} to {fall.trough:%d %b}, "
+    "not recovered"
+)
+
+# %%
 assert fall.recovery is None and theirs.equity.iloc[-1] < 1
 assert theirs.buy_and_hold.equity.iloc[-1] > 1.2
 
@@ -598,7 +762,12 @@ years = (len(bars) - 1) / theirs.periods
 error = np.sqrt(1 / years)
 sharpe = table.loc["sharpe", "buy_and_hold"]
 low, high = sharpe - 1.96 * error, sharpe + 1.96 * error
-print(f"{365 * years:.0f} days: {sharpe:.1f}, 95 % interval {low:.1f} to {high:.1f}")
+print(
+    f"{365 * years:.0f} days: {sharpe:.1f}, 95 % interval {low:.1f} to "
+    f"{high:.1f}"
+)
+
+# %%
 assert low < 0 < high
 
 # %% [markdown]
@@ -614,22 +783,34 @@ assert low < 0 < high
 # sweep on the **first half** of the bars only.
 
 # %%
-scores = np.stack([np.log(bars["close"]).diff(k).fillna(0.0) for k in LOOKBACKS])
+scores = np.stack(
+    [np.log(bars["close"]).diff(k).fillna(0.0) for k in LOOKBACKS]
+)
 grid = backtest.grid(series=range(len(LOOKBACKS)), threshold=THRESHOLDS)
 half = len(bars) // 2
 first = backtest.run_many(bars[:half], scores[:, :half], grid)
 second = backtest.run_many(bars[half:], scores[:, half:], grid)
-print(f"{len(grid)} settings, {(first['sharpe'] > 0).mean():.0%} above zero")
+print(
+    f"{len(grid)} settings, {(first['sharpe'] > 0).mean():.0%} above "
+    "zero"
+)
 
 # %% mystnb={"figure": {"caption": "Sharpe ratio of every setting on the first half. The circle is the best one.", "name": "fig-backtest-sweep"}, "image": {"alt": "A heat map of Sharpe ratios over ten lookbacks and eleven thresholds on the first 29 days; short lookbacks with low thresholds are deeply negative, long lookbacks are mostly positive, and a circle marks the best setting."}}
 best = first["sharpe"].idxmax()
-square = first.pivot(index="series", columns="threshold", values="sharpe").to_numpy()
+square = first.pivot(
+    index="series", columns="threshold", values="sharpe"
+).to_numpy()
 fig, ax = plt.subplots(figsize=(7.2, 4.2))
-image = ax.imshow(square, cmap="PuOr", vmin=-12, vmax=12, aspect="auto", origin="lower")
+image = ax.imshow(
+    square, cmap="PuOr", vmin=-12, vmax=12, aspect="auto",
+    origin="lower",
+)
 row, column = divmod(best, len(THRESHOLDS))
 ax.plot(column, row, "o", ms=16, mfc="none", mec="k")
 ax.set_yticks(range(len(LOOKBACKS)), LOOKBACKS)
-ax.set_xticks(range(len(THRESHOLDS)), [f"{100 * x:g}" for x in THRESHOLDS])
+ax.set_xticks(
+    range(len(THRESHOLDS)), [f"{100 * x:g}" for x in THRESHOLDS]
+)
 ax.set(xlabel="threshold in %", ylabel="lookback in bars")
 ax.grid(False)
 fig.colorbar(image, label="Sharpe ratio, a year")
@@ -638,7 +819,10 @@ plt.show()
 # %%
 pair = first["sharpe"][best], second["sharpe"][best]
 rank = (second["sharpe"] > pair[1]).mean()
-print(f"best setting: {pair[0]:.1f} on the first half, {pair[1]:.1f} on the second")
+print(
+    f"best setting: {pair[0]:.1f} on the first half, {pair[1]:.1f} on "
+    "the second"
+)
 print(f"{rank:.0%} of all settings did better on the second half")
 
 # %% [markdown]
@@ -660,8 +844,12 @@ print("faster than vectorbt on a frame:", library)
 print("faster than vectorbt on bare arrays:", arrays)
 print("faster than a plain loop:", loop)
 assert library.ratio > 100 and arrays.ratio > 10 and loop.ratio > 50
-sets = max(races.ratios("test_a_thousand_parameter_sets", "seconds").values())
-print(f"1,000 settings on 100,000 bars in one call: {sets:.1f} s at most")
+sets = max(
+    races.ratios("test_a_thousand_parameter_sets", "seconds").values()
+)
+print(
+    f"1,000 settings on 100,000 bars in one call: {sets:.1f} s at most"
+)
 
 # %% [markdown]
 # ## What goes wrong
@@ -674,6 +862,8 @@ change = bars["close"].pct_change().fillna(0.0)
 follow = np.sign(change)
 wonderful = (1 + follow * change).cumprod()
 print(f"1 becomes {wonderful.iloc[-1]:,.0f} in 58 days")
+
+# %%
 assert wonderful.iloc[-1] > 100_000
 
 # %% [markdown]
@@ -686,15 +876,27 @@ assert wonderful.iloc[-1] > 100_000
 # %%
 shifted = (1 + follow.shift(fill_value=0.0) * change).cumprod()
 honest = backtest.run(bars, follow, costs=FREE)
-print(f"shifted {shifted.iloc[-1]:.2f}, next open {honest.equity.iloc[-1]:.2f}")
+print(
+    f"shifted {shifted.iloc[-1]:.2f}, next open "
+    f"{honest.equity.iloc[-1]:.2f}"
+)
 away = (bars["open"] / bars["close"].shift() - 1).abs().mean()
-print(f"{len(honest.trades):,} trades, {1e4 * away:.0f} bps from close to open")
+print(
+    f"{len(honest.trades):,} trades, {1e4 * away:.0f} bps from close "
+    "to open"
+)
+
+# %%
 assert shifted.iloc[-1] < 1 and honest.equity.iloc[-1] < 1
 
 # %% mystnb={"figure": {"caption": "The same rule, filled before it decides and after. The scale is logarithmic.", "name": "fig-backtest-leak"}, "image": {"alt": "On a logarithmic scale the leaking backtest climbs in a straight line from 1 to above one hundred thousand, while the honest one, filled at the next open, stays near 1 and ends below it."}}
 fig, ax = plt.subplots()
-ax.semilogy(wonderful.index, wonderful, "--", label="filled before it decides")
-ax.semilogy(honest.equity.index, honest.equity, label="filled at the next open")
+ax.semilogy(
+    wonderful.index, wonderful, "--", label="filled before it decides"
+)
+ax.semilogy(
+    honest.equity.index, honest.equity, label="filled at the next open"
+)
 ax.set(xlabel="date, UTC", ylabel="equity, start = 1")
 ax.legend()
 plt.show()
@@ -707,9 +909,14 @@ plt.show()
 # %%
 cut = 3_000
 altered = bars.copy()
-altered.iloc[cut + 1 :, :4] *= 2.0  # another future: prices double after the cut
-other = backtest.run(altered, np.sign(altered["close"].pct_change().fillna(0.0)))
+# another future: prices double after the cut
+altered.iloc[cut + 1 :, :4] *= 2.0
+other = backtest.run(
+    altered, np.sign(altered["close"].pct_change().fillna(0.0))
+)
 same = backtest.run(bars, follow)
+
+# %%
 assert (other.equity[: cut + 1] == same.equity[: cut + 1]).all()
 assert other.equity.iloc[-1] != same.equity.iloc[-1]
 
@@ -761,7 +968,9 @@ assert other.equity.iloc[-1] != same.equity.iloc[-1]
 fell = four.assign(open=[100, 100, 90, 80.0], high=[100, 100, 90, 80.0])
 fell = fell.assign(low=fell["open"], close=fell["open"])
 for side, by_pencil in ((-1, 120.0), (1, 80.0)):
-    run = backtest.run(fell, [side, side, 0, 0], costs=FREE, equity=100.0)
+    run = backtest.run(
+        fell, [side, side, 0, 0], costs=FREE, equity=100.0
+    )
     assert np.isclose(run.equity.iloc[-1], by_pencil)
 
 # %% [markdown]
@@ -783,7 +992,10 @@ for side, by_pencil in ((-1, 120.0), (1, 80.0)):
 x = metrics.returns(theirs.equity)
 hers = 100 * x.mean() / x.std(ddof=1) * np.sqrt(252)
 factor = hers / metrics.sharpe(x, theirs.periods)
-print(f"{factor:.2f}")  # 100 for the units, √(252 / 35,040) for the year
+# 100 for the units, √(252 / 35,040) for the year
+print(f"{factor:.2f}")
+
+# %%
 assert np.isclose(factor, 100 * np.sqrt(252 / 35_040))
 
 # %% [markdown]
@@ -803,24 +1015,37 @@ assert np.isclose(factor, 100 * np.sqrt(252 / 35_040))
 
 # %%
 def shuffled(bars, seed):
-    """Return bars whose moves from the close before come in random order."""
+    """Return bars whose moves from the close before come in random
+    order."""
     logs = np.log(bars[["open", "high", "low", "close"]])
-    moves = logs.sub(logs["close"].shift(), axis=0).fillna(0.0).to_numpy()
+    moves = (
+        logs.sub(logs["close"].shift(), axis=0).fillna(0.0).to_numpy()
+    )
     moves = np.random.default_rng(seed).permutation(moves)
     before = np.r_[0.0, moves[:-1, 3].cumsum()]
     prices = 40_000 * np.exp(moves + before[:, None])
-    return pd.DataFrame(prices, bars.index, logs.columns).assign(volume=1.0)
+    return pd.DataFrame(prices, bars.index, logs.columns).assign(
+        volume=1.0
+    )
 
 
 # %%
 highest = []
 for seed in range(20):
     walk = shuffled(bars[:half], seed)
-    noise = [np.log(walk["close"]).diff(k).fillna(0.0) for k in LOOKBACKS]
+    noise = [
+        np.log(walk["close"]).diff(k).fillna(0.0) for k in LOOKBACKS
+    ]
     tried = backtest.run_many(walk, np.stack(noise), grid, costs=FREE)
     highest.append(tried["sharpe"].max())
-print(f"best of {len(grid)} on noise: median Sharpe {np.median(highest):.1f}")
-assert np.median(highest) > pair[0]  # without costs, but on nothing at all
+print(
+    f"best of {len(grid)} on noise: median Sharpe "
+    f"{np.median(highest):.1f}"
+)
+
+# %%
+# without costs, but on nothing at all
+assert np.median(highest) > pair[0]
 
 # %% [markdown]
 # ```{solution-end}

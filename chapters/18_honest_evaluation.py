@@ -26,7 +26,16 @@ from scipy.stats import norm
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from setrade import backtest, candles, evidence, labels, metrics, results, signals
+# %%
+from setrade import (
+    backtest,
+    candles,
+    evidence,
+    labels,
+    metrics,
+    results,
+    signals,
+)
 from setrade.plots import use_style
 
 use_style()
@@ -46,16 +55,22 @@ SEED = 0
 
 # %%
 def shapes(bars):
-    """Return windows of log closes, each less its mean: row i ends at bar i + 47."""
+    """Return windows of log closes, each less its mean: row i ends at
+    bar i + 47."""
     price = np.log(bars["close"].to_numpy())
     windows = np.lib.stride_tricks.sliding_window_view(price, LOOKBACK)
     return windows - windows.mean(axis=1, keepdims=True)
 
 
 def signs(bars):
-    """Return +1 or -1 for what follows each window, and which rows have a future."""
-    ahead = labels.forward_return(bars, HORIZON).to_numpy()[LOOKBACK - 1 :]
-    return np.where(ahead > 0, 1, -1), np.flatnonzero(np.isfinite(ahead))
+    """Return +1 or -1 for what follows each window, and which rows have
+    a future."""
+    ahead = labels.forward_return(bars, HORIZON).to_numpy()[
+        LOOKBACK - 1 :
+    ]
+    return np.where(ahead > 0, 1, -1), np.flatnonzero(
+        np.isfinite(ahead)
+    )
 
 
 # %% [markdown]
@@ -71,7 +86,9 @@ def random_halves(rows):
 
 def nearest(X, y, train, test):
     """Return the predictions of one nearest neighbour."""
-    return KNeighborsClassifier(1).fit(X[train], y[train]).predict(X[test])
+    return (
+        KNeighborsClassifier(1).fit(X[train], y[train]).predict(X[test])
+    )
 
 
 # %%
@@ -96,7 +113,10 @@ print(wonderful.table().loc[figures].round(2).to_string())
 # %% mystnb={"figure": {"caption": "Equity of the nearest-neighbour strategy after costs, with a random split.", "name": "fig-wonderful"}, "image": {"alt": "Equity on a log scale over eight weeks. The strategy's curve climbs steadily to about twice its start, and holding bitcoin climbs and falls back."}}
 fig, ax = plt.subplots(figsize=(7.2, 3))
 ax.plot(wonderful.equity, label="nearest neighbour, random split")
-ax.plot(wonderful.buy_and_hold.equity, color="grey", lw=1, label="buy and hold")
+ax.plot(
+    wonderful.buy_and_hold.equity, color="grey", lw=1,
+    label="buy and hold",
+)
 ax.set_ylabel("equity")
 ax.tick_params(axis="x", rotation=20)
 ax.legend()
@@ -104,9 +124,13 @@ plt.show()
 
 # %%
 sharpe = wonderful.metrics()["sharpe"]
+
+# %%
 assert accuracy > 0.75
 assert sharpe > 7
-assert wonderful.equity.iloc[-1] > wonderful.buy_and_hold.equity.iloc[-1]
+assert (
+    wonderful.equity.iloc[-1] > wonderful.buy_and_hold.equity.iloc[-1]
+)
 
 # %% [markdown]
 # This is a Sharpe ratio above 7 after costs, with no parameter tuned. It was tested on windows that
@@ -119,7 +143,9 @@ assert wonderful.equity.iloc[-1] > wonderful.buy_and_hold.equity.iloc[-1]
 
 # %%
 model = KNeighborsClassifier(1).fit(X[train], y[train])
-nearest_row = train[model.kneighbors(X[test], return_distance=False)[:, 0]]
+nearest_row = train[
+    model.kneighbors(X[test], return_distance=False)[:, 0]
+]
 apart = np.abs(nearest_row - test)
 print("median distance in time:", int(np.median(apart)), "bar")
 print(f"closer than {LOOKBACK} bars: {(apart < LOOKBACK).mean():.0%}")
@@ -128,7 +154,10 @@ print(f"closer than {LOOKBACK} bars: {(apart < LOOKBACK).mean():.0%}")
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
 ax.hist(apart.clip(max=100), bins=np.arange(0, 102, 2))
 ax.axvline(LOOKBACK, color="black", ls=":", label="window length")
-ax.set(xlabel="distance (bars; 100 and more in the last bin)", ylabel="windows")
+ax.set(
+    xlabel="distance (bars; 100 and more in the last bin)",
+    ylabel="windows",
+)
 ax.legend()
 plt.show()
 
@@ -152,6 +181,8 @@ walk[["open", "high", "low", "close"]] = np.stack([path] * 4, axis=1)
 X_walk, (y_walk, _) = shapes(walk), signs(walk)
 on_walk = (nearest(X_walk, y_walk, train, test) == y_walk[test]).mean()
 print(f"on a random walk: {on_walk:.1%}")
+
+# %%
 assert on_walk > 0.7
 
 # %% [markdown]
@@ -188,10 +219,15 @@ assert on_walk > 0.7
 
 # %%
 split = labels.chronological(
-    len(bars), lookback=LOOKBACK, horizon=HORIZON, fractions=(0.5, 0.2, 0.3)
+    len(bars), lookback=LOOKBACK, horizon=HORIZON,
+    fractions=(0.5, 0.2, 0.3),
 )
-gap = split.validation[0] - LOOKBACK + 1 - (split.train[-1] + 1 + HORIZON)
+gap = (
+    split.validation[0] - LOOKBACK + 1 - (split.train[-1] + 1 + HORIZON)
+)
 print("last label bar of training to first bar of validation:", gap)
+
+# %%
 assert gap > 0
 
 
@@ -205,7 +241,10 @@ def in_time_order(X, y):
 
 honest_accuracy, honest_guess = in_time_order(X, y)
 walk_accuracy, _ = in_time_order(X_walk, y_walk)
-print(f"in time order: {honest_accuracy:.1%}, random walk: {walk_accuracy:.1%}")
+print(
+    f"in time order: {honest_accuracy:.1%}, random walk: "
+    f"{walk_accuracy:.1%}"
+)
 
 # %%
 later = bars.iloc[split.test[0] :]
@@ -213,6 +252,8 @@ position = pd.Series(0.0, later.index)
 position.iloc[split.test - split.test[0]] = honest_guess
 honest = backtest.run(later, position)
 print(honest.table().loc[figures].round(2).to_string())
+
+# %%
 assert abs(honest_accuracy - 0.5) < 0.1
 assert honest.metrics()["sharpe"] < 0
 
@@ -232,7 +273,9 @@ tested = range(6, 10)
 seen = set().union(*(reads[t] for t in tested))
 purged = [t for t in reads if reads[t] & seen and t not in tested]
 closed = {max(seen) + 1, max(seen) + 2}  # an embargo of two bars
-embargoed = [t for t in reads if reads[t] & closed and not reads[t] & seen]
+embargoed = [
+    t for t in reads if reads[t] & closed and not reads[t] & seen
+]
 kept = [t for t in reads if not reads[t] & (seen | closed)]
 print("the test reads bars", min(seen), "to", max(seen))
 print("purged", purged, "| embargoed", embargoed, "| kept", kept)
@@ -241,22 +284,30 @@ print("purged", purged, "| embargoed", embargoed, "| kept", kept)
 by_library = labels.combinatorial(
     20, lookback=2, horizon=1, groups=4, tests=1, embargo=2
 )[1]
+
+# %%
 assert by_library.test.tolist() == list(tested)
 assert by_library.train.tolist() == kept
 assert purged == [3, 4, 5, 10, 11, 12]
 assert embargoed == [13, 14]
 
 # %% mystnb={"figure": {"caption": "What each example reads, and its part in a split that tests examples 6 to 9. The shaded bars are those that the test reads, the hatched ones the embargo.", "name": "fig-purge-embargo"}, "image": {"alt": "Seventeen horizontal bars, one an example, each four time steps long and shifted by one from the one below. Those of the test cover steps 5 to 11, which are shaded. Three examples before and three after overlap the shading and are purged, two more reach into the hatched embargo, and the five at the ends are kept."}}
-roles = {"kept": kept, "purged": purged, "embargoed": embargoed, "test": tested}
-colours = ["#0072B2", "#999999", "#E69F00", "#D55E00"]
+roles = (("kept", kept, "#0072B2"), ("purged", purged, "#999999"),
+         ("embargoed", embargoed, "#E69F00"),
+         ("test", tested, "#D55E00"))
 fig, ax = plt.subplots(figsize=(7.2, 3.4))
-ax.axvspan(min(seen) - 0.5, max(seen) + 0.5, color="#D55E00", alpha=0.12)
-ax.axvspan(11.5, 13.5, facecolor="none", edgecolor="#E69F00", hatch="//", lw=0)
-for (role, rows_of), colour in zip(roles.items(), colours, strict=True):
-    ax.barh(list(rows_of), 4, left=np.array(rows_of) - 1.5, color=colour, label=role)
+span = min(seen) - 0.5, max(seen) + 0.5
+ax.axvspan(*span, color="#D55E00", alpha=0.12)
+hatched = {"facecolor": "none", "edgecolor": "#E69F00", "lw": 0}
+ax.axvspan(11.5, 13.5, hatch="//", **hatched)
+for role, rows_of, colour in roles:
+    look = {"color": colour, "label": role}
+    ax.barh(list(rows_of), 4, left=np.array(rows_of) - 1.5, **look)
     for t in rows_of:
-        ax.plot([t + 0.5] * 2, [t - 0.4, t + 0.4], color="white", lw=1.5)
-ax.set(xlabel="bar (the white stroke parts window and label)", ylabel="example")
+        ends = [t - 0.4, t + 0.4]
+        ax.plot([t + 0.5] * 2, ends, color="white", lw=1.5)
+ax.set(xlabel="bar (the white stroke parts window and label)")
+ax.set(ylabel="example")
 ax.set_xticks(range(0, 20, 2))
 ax.set_yticks(range(1, 18, 2))
 ax.legend(ncols=2, loc="upper left")
@@ -313,10 +364,18 @@ assert len(kept) + len(purged) + len(embargoed) + len(tested) == 17
 
 # %%
 pairs = list(combinations(range(6), 2))
-testing = {g: [k for k, pair in enumerate(pairs) if g in pair] for g in range(6)}
+testing = {
+    g: [k for k, pair in enumerate(pairs) if g in pair]
+    for g in range(6)
+}
 path_table = np.array([testing[g] for g in range(6)]).T
-print(len(pairs), "splits,", len(path_table), "paths; each takes group g from split")
+print(
+    len(pairs), "splits,", len(path_table),
+    "paths; each takes group g from split",
+)
 print(path_table)
+
+# %%
 assert (path_table == labels.paths(6, 2)).all()
 
 # %% [markdown]
@@ -326,11 +385,16 @@ assert (path_table == labels.paths(6, 2)).all()
 # bar. What they are good for is averaging, because the accident of which model was asked cancels.
 
 # %%
-splits = labels.combinatorial(600, lookback=5, horizon=4, groups=6, tests=2)
+splits = labels.combinatorial(
+    600, lookback=5, horizon=4, groups=6, tests=2
+)
 tests_of = [set(split.test.tolist()) for split in splits]
 first_path = set().union(*(tests_of[k] for k in path_table[0]))
+
+# %%
 assert len(splits) == 15
-assert first_path == set(range(4, 595))  # all that have a window and a label
+# all that have a window and a label
+assert first_path == set(range(4, 595))
 
 # %% [markdown]
 # ## 4 Which validation lies least?
@@ -355,18 +419,26 @@ assert first_path == set(range(4, 595))  # all that have a window and a label
 
 # %%
 study = results.load("validation")["results"]
-tables, ways = study["tables"], list(study["tables"]["null"]["ridge"])[1:]
+tables, ways = (
+    study["tables"], list(study["tables"]["null"]["ridge"])[1:],
+)
 
 
 def column(world, learner, figure, what):
     """Return one figure of each way to split, from the stored table."""
     one = [tables[world][learner][way][figure][what] for way in ways]
-    return [next(iter(v.values())) if isinstance(v, dict) else v for v in one]
+    return [
+        next(iter(v.values())) if isinstance(v, dict) else v
+        for v in one
+    ]
 
-
+# %%
 assert study["draws"] == 400
 assert study["setting"]["bars"] == 1_200
-print("true IC:", {w: round(tables[w]["ridge"]["truth"]["ic"], 2) for w in tables})
+print(
+    "true IC:",
+    {w: round(tables[w]["ridge"]["truth"]["ic"], 2) for w in tables},
+)
 
 # %%
 head = {
@@ -378,8 +450,11 @@ head = {
     ("drifting", "Sharpe RMSE"): ("drifting", "sharpe", "rmse"),
 }
 for learner in ("ridge", "neighbours"):
-    figures_of = {k: column(w, learner, *rest) for k, (w, *rest) in head.items()}
-    print(f"\n{learner}\n{pd.DataFrame(figures_of, ways).round(2).to_string()}")
+    figures_of = {
+        k: column(w, learner, *rest) for k, (w, *rest) in head.items()
+    }
+    figures_of = pd.DataFrame(figures_of, ways).round(2)
+    print(f"\n{learner}\n{figures_of.to_string()}")
 
 # %%
 panels = [
@@ -392,12 +467,15 @@ panels = [
 # %% mystnb={"figure": {"caption": "Six ways to validate, 400 markets of a kind: bias of the IC and false discoveries where nothing can be found, error of the Sharpe ratio and discoveries where there is something. Lines are 95 % intervals.", "name": "fig-validation"}, "image": {"alt": "Four panels with six rows each, circles for ridge and squares for nearest neighbours. Shuffled k-fold lies far from all others in every panel: its bias is 0.19 and 0.71, and half or all of its discoveries under the null are false. The other five lie close together; CPCV has the least error, and walk-forward the fewest false and the fewest true discoveries."}}
 fig, axes = plt.subplots(2, 2, sharey=True, figsize=(7.6, 5))
 rows_at = np.arange(6)
-for ax, (world, figure, what, title) in zip(axes.flat, panels, strict=True):
-    for shift, learner, mark in ((-0.15, "ridge", "o"), (0.15, "neighbours", "s")):
+marks = ((-0.15, "ridge", "o"), (0.15, "neighbours", "s"))
+for ax, panel in zip(axes.flat, panels, strict=True):
+    world, figure, what, title = panel
+    for shift, learner, mark in marks:
         cells = [tables[world][learner][way][figure] for way in ways]
-        at, *ends = np.array([list((c[what] if what else c).values()) for c in cells]).T
-        bars_of = {"fmt": mark, "ms": 4, "label": learner}
-        ax.errorbar(at, rows_at + shift, xerr=np.abs(ends - at), **bars_of)
+        cells = [(c[what] if what else c).values() for c in cells]
+        at, *ends = np.array([list(c) for c in cells]).T
+        look = {"fmt": mark, "ms": 4, "label": learner}
+        ax.errorbar(at, rows_at + shift, xerr=np.abs(ends - at), **look)
     ax.axvline(0.05 if "false" in title else 0, color="grey", ls=":")
     ax.set_title(title)
 axes[0, 0].set_yticks(range(6), ways)
@@ -407,14 +485,18 @@ plt.show()
 
 # %%
 false = {
-    learner: pd.Series(column("null", learner, "discoveries", "value"), ways)
+    learner: pd.Series(
+        column("null", learner, "discoveries", "value"), ways
+    )
     for learner in ("ridge", "neighbours")
 }
 assert false["ridge"]["shuffled k-fold"] > 0.4
 assert false["neighbours"]["shuffled k-fold"] == 1
 for world in ("null", "planted"):
     for learner in ("ridge", "neighbours"):
-        assert max(np.abs(column(world, learner, "ic", "bias")[1:])) < 0.07
+        assert (
+            max(np.abs(column(world, learner, "ic", "bias")[1:])) < 0.07
+        )
 
 # %% [markdown]
 # **Shuffling is the one that lies.** With neighbours every single null market is «discovered», at a
@@ -427,13 +509,18 @@ for world in ("null", "planted"):
 errors = pd.DataFrame({
     (w, learner): column(w, learner, "sharpe", "rmse")
     for w in tables for learner in ("ridge", "neighbours")
-}, ways)  # fmt: skip
+}, ways)
 assert (errors.idxmin() == "CPCV").all()
 gaps = [
-    tables[w][learner]["purged k-fold"]["sharpe"]["gap"]["low"] for w, learner in errors
+    tables[w][learner]["purged k-fold"]["sharpe"]["gap"]["low"]
+    for w, learner in errors
 ]
 assert min(gaps) > 0
-print(errors.loc[["purged k-fold", "walk-forward", "CPCV"]].round(2).to_string())
+print(
+    errors.loc[["purged k-fold", "walk-forward", "CPCV"]]
+    .round(2)
+    .to_string()
+)
 
 # %% [markdown]
 # **CPCV errs least** in the Sharpe ratio, in all six cases, and the interval of its advantage over
@@ -476,17 +563,29 @@ assert apart.abs().max() < 0.025
 
 # %%
 assert found["null"].idxmin() == "walk-forward"
-assert 0.05 < found["null"]["walk-forward"] < 0.1 < found["null"]["CPCV"]
+assert (
+    0.05 < found["null"]["walk-forward"] < 0.1 < found["null"]["CPCV"]
+)
 assert 1 / 3 < found["planted"]["walk-forward"] < 0.4
 assert found["planted"]["purged k-fold"] > 0.5
-assert tables["planted"]["ridge"]["walk-forward"]["ic"]["bias"]["high"] < 0
+assert (
+    tables["planted"]["ridge"]["walk-forward"]["ic"]["bias"]["high"] < 0
+)
 
 # %%
 stale = tables["drifting"]["ridge"]
 purged_lie, forward_lie = (
-    stale[way]["sharpe"]["bias"] for way in ("purged k-fold", "walk-forward")
+    stale[way]["sharpe"]["bias"]
+    for way in ("purged k-fold", "walk-forward")
 )
-print({k: [round(d[k], 2) for d in (purged_lie, forward_lie)] for k in purged_lie})
+print(
+    {
+        k: [round(d[k], 2) for d in (purged_lie, forward_lie)]
+        for k in purged_lie
+    }
+)
+
+# %%
 assert round(purged_lie["value"], 2) == 0.22
 assert round(forward_lie["value"], 2) == 0.12
 assert forward_lie["low"] > 0
@@ -507,33 +606,53 @@ assert purged_lie["low"] < forward_lie["high"]
 
 # %%
 def null_market(seed, n=1_200, horizon=10):
-    """Return slow features (n, 5) and overlapping labels (n,); nothing foretells."""
+    """Return slow features (n, 5) and overlapping labels (n,); nothing
+    foretells."""
     rng = np.random.default_rng(seed)
     keep = study["setting"]["memory"]
     drawn = [
-        lfilter([np.sqrt(1 - m * m)], [1, -m], rng.normal(size=n)) for m in keep
+        lfilter([np.sqrt(1 - m * m)], [1, -m], rng.normal(size=n))
+        for m in keep
     ]
     total = np.r_[0, rng.normal(size=n + horizon).cumsum()]
-    return np.stack(drawn, axis=1), total[horizon:-1] - total[: -horizon - 1]
+    return np.stack(drawn, axis=1), total[horizon:-1] - total[
+        : -horizon - 1
+    ]
 
 
+# %%
 def ic(X, y, splits):
-    """Return the correlation of labels with what five neighbours say of them."""
+    """Return the correlation of labels with what five neighbours say of
+    them."""
     guess = np.zeros(len(y))
     for train, test in splits:
-        guess[test] = KNeighborsRegressor(5).fit(X[train], y[train]).predict(X[test])
+        guess[test] = (
+            KNeighborsRegressor(5)
+            .fit(X[train], y[train])
+            .predict(X[test])
+        )
     return np.corrcoef(guess, y)[0, 1]
 
 
 # %%
-by_lot = list(KFold(6, shuffle=True, random_state=0).split(np.zeros(1_200)))
-in_order = labels.combinatorial(1_210, lookback=1, horizon=9, groups=6, tests=1)
+by_lot = list(
+    KFold(6, shuffle=True, random_state=0).split(np.zeros(1_200))
+)
+in_order = labels.combinatorial(
+    1_210, lookback=1, horizon=9, groups=6, tests=1
+)
 in_order = [(split.train, split.test) for split in in_order]
 markets = [null_market(seed) for seed in range(5)]
 shuffled, honest_ic = (
-    [ic(*market, splits) for market in markets] for splits in (by_lot, in_order)
+    [ic(*market, splits) for market in markets]
+    for splits in (by_lot, in_order)
 )
-print(f"shuffled {np.mean(shuffled):.2f}, purged {np.mean(honest_ic):.2f}; truth 0")
+print(
+    f"shuffled {np.mean(shuffled):.2f}, purged "
+    f"{np.mean(honest_ic):.2f}; truth 0"
+)
+
+# %%
 assert min(shuffled) > 0.55
 assert abs(np.mean(honest_ic)) < 0.12
 
@@ -547,11 +666,14 @@ assert abs(np.mean(honest_ic)) < 0.12
 
 # %%
 def another_history(n, mean_length, rng):
-    """Return n bar numbers: stretches of random length from random places."""
+    """Return n bar numbers: stretches of random length from random
+    places."""
     place = np.arange(n)
-    fresh = (rng.random(n) < 1 / mean_length) | (place == 0)  # a stretch starts here
+    # a stretch starts here
+    fresh = (rng.random(n) < 1 / mean_length) | (place == 0)
     began = np.maximum.accumulate(np.where(fresh, place, 0))
-    return (rng.integers(0, n, n)[began] + place - began) % n  # round the end
+    # round the end
+    return (rng.integers(0, n, n)[began] + place - began) % n
 
 
 rng = np.random.default_rng(SEED)
@@ -579,7 +701,9 @@ def yearly_sharpe(r):
     return metrics.sharpe(r, honest.periods)
 
 
-theirs = evidence.interval(yearly_sharpe, returns, seed=SEED, n_samples=N_SAMPLES)
+theirs = evidence.interval(
+    yearly_sharpe, returns, seed=SEED, n_samples=N_SAMPLES
+)
 assert abs(theirs.low - low) < 0.25 * (high - low)
 assert abs(theirs.high - high) < 0.25 * (high - low)
 print("evidence.interval:", theirs)
@@ -610,7 +734,9 @@ tried = np.repeat(tosses, 16, axis=0)[: len(moves)] * moves[:, None]
 ratios = np.array([evidence.sharpe(r) for r in tried.T])
 best = tried[:, ratios.argmax()]
 print(f"best Sharpe a year: {ratios.max() * np.sqrt(35_040):.1f}")
-print(f"one minus its p-value: {evidence.probabilistic_sharpe(best):.3f}")
+print(
+    f"one minus its p-value: {evidence.probabilistic_sharpe(best):.3f}"
+)
 
 # %% [markdown]
 # That number is the **probabilistic Sharpe ratio** of the literature. The name misleads: it is one
@@ -634,7 +760,10 @@ year = np.sqrt(35_040)
 luck = evidence.expected_best_sharpe(200, ratios.var(ddof=1))
 fig, ax = plt.subplots(figsize=(7.2, 2.8))
 ax.hist(ratios * year, bins=30)
-ax.axvline(luck * year, color="black", ls=":", label="expected best of 200 by luck")
+ax.axvline(
+    luck * year, color="black", ls=":",
+    label="expected best of 200 by luck",
+)
 ax.axvline(ratios.max() * year, color="#D55E00", label="the best coin")
 ax.set(xlabel="Sharpe ratio a year", ylabel="coins")
 ax.legend()
@@ -645,9 +774,14 @@ deflated = evidence.deflated_sharpe(best, 200, ratios.var(ddof=1))
 assert evidence.probabilistic_sharpe(best) > 0.95
 assert deflated < 0.9
 need = evidence.min_track_record(best, luck)
-print(f"deflated: {deflated:.2f}; bars it would need against luck: {need}")
+print(
+    f"deflated: {deflated:.2f}; bars it would need against luck: {need}"
+)
 assert need == np.inf
-print(f"against zero: {evidence.min_track_record(best):,.0f} of {len(best):,}")
+print(
+    f"against zero: {evidence.min_track_record(best):,.0f} of "
+    f"{len(best):,}"
+)
 
 # %% [markdown]
 # It is still one minus a p-value, now of the right question, and coins give about one half. The
@@ -672,6 +806,8 @@ D[[0, 1]] *= -1
 four = np.stack([A, B, C, D], axis=1)
 alike = four.T @ four / 16  # their means are 0: these are correlations
 print(alike)
+
+# %%
 assert alike[0, 1] == alike[2, 3] == 0.75
 assert alike[1, 3] == 0.25
 assert round(alike[:2, 2:].mean(), 2) == 0.06
@@ -684,11 +820,20 @@ assert evidence.effective_tries(four) == 2
 # sisters each:
 
 # %%
-mixed = np.random.default_rng(2).normal(0, 1e-3, (*tried[:, :20].shape, 1))
+mixed = np.random.default_rng(2).normal(
+    0, 1e-3, (*tried[:, :20].shape, 1)
+)
 signs = mixed[..., 0, None] * [0, 1, -1]
 sisters = (tried[:, :20, None] + signs).reshape(len(tried), -1)
-print("coins:", evidence.effective_tries(tried), "different bets of 200")
-print("twenty coins with two sisters each:", evidence.effective_tries(sisters))
+print(
+    "coins:", evidence.effective_tries(tried), "different bets of 200"
+)
+print(
+    "twenty coins with two sisters each:",
+    evidence.effective_tries(sisters),
+)
+
+# %%
 assert evidence.effective_tries(tried) == 200
 assert evidence.effective_tries(sisters) == 20
 
@@ -756,15 +901,21 @@ assert (5 * p_values < 0.05).sum() == 1
 earned = pd.DataFrame(
     [[-1, 1, 3, 4], [3, -1, 3, 1], [-2, -2, -3, -3], [4, -3, -3, 4]],
     index=list("ABCD"), columns=[1, 2, 3, 4],
-)  # fmt: skip
+)
 bad = []
 for past in combinations(earned, 2):
     future = [block for block in earned if block not in past]
     best_then = earned[list(past)].sum(axis=1).idxmax()
     rank = earned[future].sum(axis=1).rank()[best_then]
     bad.append(rank <= 2)
-    print(f"blocks {past}: {best_then} is best; later its rank is {rank:.0f} of 4")
-print(f"{sum(bad)} of {len(bad)} choices are in the worse half: {np.mean(bad):.2f}")
+    print(
+        f"blocks {past}: {best_then} is best; later its rank is "
+        f"{rank:.0f} of 4"
+    )
+print(
+    f"{sum(bad)} of {len(bad)} choices are in the worse half: "
+    f"{np.mean(bad):.2f}"
+)
 
 # %% [markdown]
 # Check the first line: over blocks 1 and 2 the four earned 0, 2, −4 and 1, so B is chosen. Over
@@ -773,9 +924,15 @@ print(f"{sum(bad)} of {len(bad)} choices are in the worse half: {np.mean(bad):.2
 # these values, all have nearly one risk, and it gives the same.
 
 # %%
-noisy = np.repeat(earned.T.to_numpy(), 2, axis=0) + np.tile([[20], [-20]], (4, 1))
+noisy = np.repeat(earned.T.to_numpy(), 2, axis=0) + np.tile(
+    [[20], [-20]], (4, 1)
+)
+
+# %%
 assert sum(bad) == 4
-assert np.isclose(np.mean(bad), evidence.overfitting_probability(noisy / 1000, 4))
+assert np.isclose(
+    np.mean(bad), evidence.overfitting_probability(noisy / 1000, 4)
+)
 
 # %% [markdown]
 # With six choices it can come out at anything. Ranks are shared where strategies tie, and a tie for
@@ -789,7 +946,10 @@ assert np.isclose(np.mean(bad), evidence.overfitting_probability(noisy / 1000, 4
 # %%
 overfit = evidence.overfitting(tried, 10, seed=SEED, n_samples=30)
 print(f"probability of overfitting {overfit.probability:.2f}")
-print(f"without any skill {overfit.luck:.2f} ± {overfit.scatter:.2f},", end=" ")
+print(
+    f"without any skill {overfit.luck:.2f} ± {overfit.scatter:.2f},",
+    end=" ",
+)
 print(f"95 % within [{overfit.low:.2f}, {overfit.high:.2f}]")
 
 # %%
@@ -824,7 +984,12 @@ assert 0.08 < overfit.scatter < 0.3
 # %%
 advantage, error = np.array([0.4, 0.5, -0.2]), np.array([0.1, 0.5, 0.1])
 studentised = advantage / error
-print("largest mean: model", advantage.argmax(), "| studentised:", studentised.argmax())
+print(
+    "largest mean: model", advantage.argmax(), "| studentised:",
+    studentised.argmax(),
+)
+
+# %%
 assert studentised.max() == 4
 assert round(np.sqrt(2 * np.log(np.log(1_000))), 2) == 1.97
 assert studentised[2] < -1.97
@@ -836,7 +1001,10 @@ assert studentised[2] < -1.97
 rng = np.random.default_rng(8)
 three = rng.normal([0.0004, 0, 0], [0.003, 0.03, 0.03], (1_000, 3))
 redrawn = np.array(
-    [three[another_history(1_000, 5, rng)].mean(axis=0) for _ in range(N_SAMPLES)]
+    [
+        three[another_history(1_000, 5, rng)].mean(axis=0)
+        for _ in range(N_SAMPLES)
+    ]
 )
 centred = redrawn - three.mean(axis=0)
 for name, unit in (("plain", 1), ("studentised", redrawn.std(axis=0))):
@@ -845,8 +1013,15 @@ for name, unit in (("plain", 1), ("studentised", redrawn.std(axis=0))):
     print(f"{name:12} p = {(by_luck >= found).mean():.3f}")
 
 # %%
-spa = evidence.superior_ability(np.zeros(1_000), three, seed=0, block=5.0)
-print(f"evidence.superior_ability: p = {spa.consistent:.3f}, best is series {spa.best}")
+spa = evidence.superior_ability(
+    np.zeros(1_000), three, seed=0, block=5.0
+)
+print(
+    f"evidence.superior_ability: p = {spa.consistent:.3f}, best is "
+    f"series {spa.best}"
+)
+
+# %%
 assert spa.best == 0
 assert spa.consistent < 0.01
 assert abs((by_luck >= found).mean() - spa.consistent) < 0.01
@@ -861,13 +1036,22 @@ assert abs((by_luck >= found).mean() - spa.consistent) < 0.01
 # %%
 counted = results.load("spa_size_power")["results"]
 for kind, row in counted["size"].items():
-    print(f"no skill, {kind:10} rejected {row['studentised']['measured']:.1%}")
+    print(
+        f"no skill, {kind:10} rejected "
+        f"{row['studentised']['measured']:.1%}"
+    )
 for name, row in counted["power"].items():
-    print(f"a quiet skilled model, {name:12} found {row['measured']:.0%}")
+    print(
+        f"a quiet skilled model, {name:12} found {row['measured']:.0%}"
+    )
 
 # %%
-sizes = {kind: row["studentised"] for kind, row in counted["size"].items()}
+sizes = {
+    kind: row["studentised"] for kind, row in counted["size"].items()
+}
 after = sizes.pop("dependent")
+
+# %%
 assert counted["draws"] == 600
 assert all(0.025 <= row["measured"] <= 0.08 for row in sizes.values())
 assert after["low"] < 0.08 < after["measured"] < 0.09
@@ -881,8 +1065,12 @@ assert counted["power"]["arch"]["high"] < 0.15
 # error.
 
 # %%
-on_coins = evidence.superior_ability(np.zeros(len(tried)), tried, seed=0, reps=300)
+on_coins = evidence.superior_ability(
+    np.zeros(len(tried)), tried, seed=0, reps=300
+)
 print(f"SPA p-value of 200 coins: {on_coins.consistent:.2f}")
+
+# %%
 assert on_coins.consistent > 0.05
 
 # %% [markdown]
@@ -901,20 +1089,28 @@ assert on_coins.consistent > 0.05
 # $Y = \big((1.645 + 0.842)/S\big)^2$ years.
 
 # %%
-need_of = {s: ((norm.ppf(0.95) + norm.ppf(0.8)) / s) ** 2 for s in (0.5, 1, 2)}
+need_of = {
+    s: ((norm.ppf(0.95) + norm.ppf(0.8)) / s) ** 2 for s in (0.5, 1, 2)
+}
 print({s: f"{years:.1f} years" for s, years in need_of.items()})
 
 # %%
 rng = np.random.default_rng(5)
-days = rng.normal(1 / np.sqrt(365), 1, (2_000, 3 * 365))  # a yearly ratio of 1
+# a yearly ratio of 1
+days = rng.normal(1 / np.sqrt(365), 1, (2_000, 3 * 365))
 t_values = days.mean(1) / days.std(1) * np.sqrt(days.shape[1])
-print(f"found in {(t_values > 1.645).mean():.0%} of 2,000 histories of three years")
+print(
+    f"found in {(t_values > 1.645).mean():.0%} of 2,000 histories of "
+    "three years"
+)
 
 # %%
 assert round(np.sqrt(3) - 1.645, 3) == 0.087
 assert round(norm.cdf(0.087), 2) == 0.53
 assert abs((t_values > 1.645).mean() - 0.53) < 0.04
-assert [round(years, 1) for years in need_of.values()] == [24.7, 6.2, 1.5]
+assert [round(years, 1) for years in need_of.values()] == [
+    24.7, 6.2, 1.5,
+]
 assert [round(norm.ppf(x), 3) for x in (0.95, 0.8)] == [1.645, 0.842]
 
 # %% [markdown]
@@ -926,7 +1122,12 @@ assert [round(norm.ppf(x), 3) for x in (0.95, 0.8)] == [1.645, 0.842]
 # %%
 weeks = len(bars) / 96 / 7
 visible = (norm.ppf(0.95) + norm.ppf(0.8)) / np.sqrt(weeks / 52)
-print(f"{weeks:.0f} weeks: a ratio of {visible:.1f} is found four times in five")
+print(
+    f"{weeks:.0f} weeks: a ratio of {visible:.1f} is found four times "
+    "in five"
+)
+
+# %%
 assert round(weeks) == 8
 assert 6 < visible < 6.6
 
@@ -941,14 +1142,19 @@ rule = signals.momentum(bars, lookback=96, threshold=1.0)
 by_fee = evidence.cost_sensitivity(bars, rule, [0, 1, 2, 4, 5.5, 8, 12])
 dies = evidence.break_even_fee(bars, rule)
 print(by_fee[["sharpe", "turnover", "fees"]].round(2).to_string())
-print(f"earns nothing at {dies:.1f} basis points per side, slippage included")
+print(
+    f"earns nothing at {dies:.1f} basis points per side, slippage "
+    "included"
+)
 
 # %% mystnb={"figure": {"caption": "Sharpe ratio of the momentum rule by taker fee.", "name": "fig-fees"}, "image": {"alt": "A line of Sharpe ratio against fee that falls from left to right; a dotted line marks the taker fee of five and a half basis points."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
 ax.plot(by_fee["sharpe"], marker="o")
 ax.axhline(0, color="black", lw=0.8)
 ax.axvline(5.5, color="grey", ls=":", label="taker fee")
-ax.set(xlabel="fee (basis points per side)", ylabel="Sharpe ratio a year")
+ax.set(
+    xlabel="fee (basis points per side)", ylabel="Sharpe ratio a year"
+)
 ax.legend()
 plt.show()
 
@@ -964,8 +1170,12 @@ assert dies == 0
 
 # %%
 at_cost = backtest.run(bars, rule)
-table = evidence.metric_intervals(at_cost, seed=SEED, n_samples=N_SAMPLES)
+table = evidence.metric_intervals(
+    at_cost, seed=SEED, n_samples=N_SAMPLES
+)
 print(table.loc[["sharpe", *figures[1:]]].round(1).to_string())
+
+# %%
 assert table.loc["sharpe", "low"] < 0 < table.loc["sharpe", "high"]
 
 # %% [markdown]
@@ -979,8 +1189,12 @@ assert table.loc["sharpe", "low"] < 0 < table.loc["sharpe", "high"]
 # keeps eight tenths of the one before.
 
 # %%
-runs = lfilter([1], [1, -0.8], np.random.default_rng(3).normal(0, 1e-3, 4000))
-single = evidence.interval(np.mean, runs, seed=0, block=1.0, n_samples=N_SAMPLES)
+runs = lfilter(
+    [1], [1, -0.8], np.random.default_rng(3).normal(0, 1e-3, 4000)
+)
+single = evidence.interval(
+    np.mean, runs, seed=0, block=1.0, n_samples=N_SAMPLES
+)
 blocks = evidence.interval(np.mean, runs, seed=0, n_samples=N_SAMPLES)
 ratio = (blocks.high - blocks.low) / (single.high - single.low)
 print(f"blocks give an interval {ratio:.1f} times as wide")
@@ -1062,8 +1276,12 @@ assert all(s > 0.97 for s in shared)
 # ```
 
 # %%
-ten, thousand = (evidence.expected_best_sharpe(n, 1.0) for n in (10, 1000))
+ten, thousand = (
+    evidence.expected_best_sharpe(n, 1.0) for n in (10, 1000)
+)
 print(round(ten, 2), round(thousand, 2), round(thousand / ten, 1))
+
+# %%
 assert 2 < thousand / ten < 2.2
 
 # %% [markdown]
@@ -1118,6 +1336,8 @@ for L, h, e in ((2, 1, 2), (48, 16, 0), (24, 8, 30)):
     lost = examples - len(cut.test) - len(cut.train)
     print(L, h, e, "->", lost)
     assert lost == 2 * (L + h) + e
+
+# %%
 assert 2 * (48 + 16) == 128
 
 # %% [markdown]
@@ -1143,14 +1363,20 @@ assert 2 * (48 + 16) == 128
 
 # %%
 def leak(splits, n_markets=12):
-    """Return the mean IC on markets without skill, and its standard error."""
-    found = [ic(*null_market(100 + seed), splits) for seed in range(n_markets)]
+    """Return the mean IC on markets without skill, and its standard
+    error."""
+    found = [
+        ic(*null_market(100 + seed), splits)
+        for seed in range(n_markets)
+    ]
     return np.mean(found), np.std(found, ddof=1) / np.sqrt(n_markets)
 
 
 in_blocks = list(KFold(6).split(np.zeros(1_200)))
 verdicts = {}
-ways_to_split = {"shuffled": by_lot, "blocks": in_blocks, "purged": in_order}
+ways_to_split = {
+    "shuffled": by_lot, "blocks": in_blocks, "purged": in_order,
+}
 for name, splits in ways_to_split.items():
     mean, error = leak(splits)
     verdicts[name] = mean / error

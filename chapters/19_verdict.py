@@ -55,7 +55,8 @@ NUM_EPOCHS = 3  # of the small recomputation
 
 # %%
 by_hand = (93_530 / 46_200.5) ** (1 / 3) - 1
-stored = results.load("se_real")["results"]  # se_real.json: make study STUDY=se_real
+# se_real.json: make study STUDY=se_real
+stored = results.load("se_real")["results"]
 hold = stored["buy_and_hold"]
 print(f"a year, from two prices    {by_hand:.1%}")
 print(f"a year, from hourly closes {hold['annual_return']:.1%}")
@@ -102,9 +103,13 @@ print(judge(1.84, -0.9, 1.1, 0.4), "|", judge(0.1, -0.9, 1.1, 0.4))
 
 # %%
 wide, narrow = Measured(0.1, -0.9, 1.1), Measured(0.1, 0.0, 0.2)
-assert judge(1.84, -0.9, 1.1, 0.4) == verdict("interval", 1.84, wide, 0.4)
+assert judge(1.84, -0.9, 1.1, 0.4) == verdict(
+    "interval", 1.84, wide, 0.4
+)
 assert judge(0.1, -0.9, 1.1, 0.4) == verdict("interval", 0.1, wide, 0.4)
-assert judge(0.1, 0.0, 0.2, 0.4) == verdict("interval", 0.1, narrow, 0.4)
+assert judge(0.1, 0.0, 0.2, 0.4) == verdict(
+    "interval", 0.1, narrow, 0.4
+)
 print("better than zero?", verdict("above", 0.0, wide))
 
 # %% [markdown]
@@ -125,8 +130,12 @@ for k in range(8):
         (edges[k] - quarter, edges[k], DOWN),
         (edges[k], edges[k + 1], UP),
     ):
-        ax.barh(k, right - left, left=left, color=colour, edgecolor="white")
-for colour, name in ((NEUTRAL, "train"), (DOWN, "validation"), (UP, "test")):
+        ax.barh(
+            k, right - left, left=left, color=colour, edgecolor="white"
+        )
+for colour, name in (
+    (NEUTRAL, "train"), (DOWN, "validation"), (UP, "test"),
+):
     ax.barh(0, pd.Timedelta(0), left=start, color=colour, label=name)
 ax.set(ylabel="fold", yticks=range(8))
 ax.invert_yaxis()
@@ -135,7 +144,9 @@ plt.show()
 
 # %%
 assert stored["setting"]["n_folds"] == 8
-assert sum(len(net["gain"]) for net in stored["learned"].values()) == 480
+assert (
+    sum(len(net["gain"]) for net in stored["learned"].values()) == 480
+)
 assert (edges[1:] - edges[:-1]).max() < pd.Timedelta("138D")
 
 # %% [markdown]
@@ -164,14 +175,20 @@ assert (edges[1:] - edges[:-1]).max() < pd.Timedelta("138D")
 
 # %%
 spread = stored["accuracy_spread"]  # standard deviations
-print(f"between folds {spread['folds']:.3f} | between seeds {spread['seeds']:.3f}")
+print(
+    f"between folds {spread['folds']:.3f} | between seeds "
+    f"{spread['seeds']:.3f}"
+)
 
 
+# %%
 def coverage(n_seeds, n_folds, n_worlds=1_500, n_draws=800):
     inside, rng = 0, np.random.default_rng(6)
     for _ in range(n_worlds):
         cells = rng.normal(0, spread["folds"], n_folds)
-        cells = cells + rng.normal(0, spread["seeds"], (n_seeds, n_folds))
+        cells = cells + rng.normal(
+            0, spread["seeds"], (n_seeds, n_folds)
+        )
         seeds = rng.integers(0, n_seeds, (n_draws, n_seeds, 1))
         folds = rng.integers(0, n_folds, (n_draws, 1, n_folds))
         drawn = cells[seeds, folds].mean(axis=(1, 2))
@@ -196,28 +213,48 @@ assert 0.77 < three < 0.84
 # ### The table
 
 # %%
+def inside(row, digits, of_ends):
+    """An estimate and its 95 % interval, to so many decimals."""
+    low, high = (f"{row[k]:+.{of_ends}f}" for k in ("low", "high"))
+    return f"{row['estimate']:+.{digits}f} [{low}, {high}]"
+
+
+# %%
 table = stored["table"]
-print(stored["machinery"]["runs"], "runs,", stored["machinery"]["failed"], "failed")
-for name in ("annual_return", "sharpe", "max_drawdown", "win_rate", "profit_factor"):
+print(
+    stored["machinery"]["runs"], "runs,", stored["machinery"]["failed"],
+    "failed",
+)
+for name in (
+    "annual_return", "sharpe", "max_drawdown", "win_rate",
+    "profit_factor",
+):
     for model in ("none", "mean"):
         row = table[name][model]
-        inside = f"{row['estimate']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
-        print(f"{name:14} {model:5} {inside}")
+        print(f"{name:14} {model:5} {inside(row, 2, 2)}")
 
-# %% mystnb={"figure": {"caption": "What was claimed for SE and for its baseline (crosses), and what was measured (dots with 95 % intervals).", "name": "fig-verdict-se"}, "image": {"alt": "Five small panels, one for each figure; in each, the measured interval with SE and without lie over each other and both crosses of the claimed values lie far apart, the drawdown and Sharpe ratio outside the intervals."}}
+# %%
 claimed = {
     "annual_return": (0.312, 0.473), "sharpe": (1.21, 1.84),
     "max_drawdown": (-0.264, -0.187), "win_rate": (0.521, 0.582),
     "profit_factor": (1.34, 1.67),
-}  # fmt: skip
+}
+
+# %% mystnb={"figure": {"caption": "What was claimed for SE and for its baseline (crosses), and what was measured (dots with 95 % intervals).", "name": "fig-verdict-se"}, "image": {"alt": "Five small panels, one for each figure; in each, the measured interval with SE and without lie over each other and both crosses of the claimed values lie far apart, the drawdown and Sharpe ratio outside the intervals."}}
 fig, axes = plt.subplots(1, 5, figsize=(8, 2.6), layout="constrained")
 for ax, (name, values) in zip(axes, claimed.items(), strict=True):
-    for x, model, value in zip((0, 1), ("none", "mean"), values, strict=True):
+    for x, model, value in zip(
+        (0, 1), ("none", "mean"), values, strict=True
+    ):
         row = table[name][model]
-        ax.plot([x, x], [row["low"], row["high"]], color=(NEUTRAL, UP)[x])
+        ax.plot(
+            [x, x], [row["low"], row["high"]], color=(NEUTRAL, UP)[x]
+        )
         ax.plot(x, row["estimate"], "o", color=(NEUTRAL, UP)[x])
         ax.plot(x, value, "x", color=DOWN)
-    ax.set(title=name.replace("_", " "), xticks=[0, 1], xlim=(-0.6, 1.6))
+    ax.set(
+        title=name.replace("_", " "), xticks=[0, 1], xlim=(-0.6, 1.6)
+    )
     ax.set_xticklabels(["none", "SE"])
     ax.title.set_fontsize(9)
 plt.show()
@@ -236,11 +273,13 @@ assert table["sharpe"]["mean"]["high"] < 1.84
 margin = {}
 for name, (without, with_se) in claimed.items():
     gap, said = table[name]["mean"]["difference"], with_se - without
-    inside = f"{gap['estimate']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]"
     reach = gap["high"] - gap["estimate"]
     margin[name] = (said - gap["estimate"]) / reach
-    print(f"{name:14} {inside}  claimed {said:.2f}: {margin[name]:.2f}")
+    found = inside(gap, 3, 3)
+    print(f"{name:14} {found}  claimed {said:.2f}: {margin[name]:.2f}")
     assert gap["low"] < 0 < gap["high"]
+
+# %%
 assert max(margin, key=margin.get) == "sharpe"
 
 # %% [markdown]
@@ -282,17 +321,24 @@ assert max(margin, key=margin.get) == "sharpe"
 # %%
 t_7 = student.ppf(0.975, 7)
 short = t_7 / 1.96 * np.sqrt(8 / 7)
-print(f"t_7 is {t_7:.2f}: eight folds deserve {short:.2f} times the width")
+print(
+    f"t_7 is {t_7:.2f}: eight folds deserve {short:.2f} times the width"
+)
 for tests in (1, 20):
     z = norm.ppf(1 - 0.05 / 2 / tests)
-    print(f"{tests:2} questions: {z:.2f} errors to each side, {z / 1.96:.2f} times")
+    print(
+        f"{tests:2} questions: {z:.2f} errors to each side, "
+        f"{z / 1.96:.2f} times"
+    )
 
 # %%
 ledger = {row.id: row for row in claims.ledger()}
 for name in claimed:
     row = ledger["se-gains-" + name.replace("_", "-")]
     low, high = row.checked("corrected")
-    word = verdict("interval", row.claimed, Measured(row.measured, low, high))
+    word = verdict(
+        "interval", row.claimed, Measured(row.measured, low, high)
+    )
     wide = f"corrected [{low:+.3f}, {high:+.3f}]"
     print(f"{name:14} {wide}  claimed {row.claimed:.2f}: {word}")
     assert (word == "fails") == (name == "sharpe")
@@ -316,16 +362,25 @@ planted = results.load("se_seen")["results"]
 named = {"none": "without SE", "mean": "with SE", "gain": "gain"}
 for name, found in planted["detectable"].items():
     for key, words in named.items():
-        tries = [f"{one['estimate']:+.2f}" for one in found[key]["tries"]]
+        tries = [
+            f"{one['estimate']:+.2f}" for one in found[key]["tries"]
+        ]
         seen = all(one["found"] for one in found[key]["tries"])
-        said = f"{found[key]['claimed']:+.2f} planted, found {' '.join(tries)}"
+        said = f"{found[key]['claimed']:+.2f} planted, found "
+        said += " ".join(tries)
         print(f"{name:14} {words:10} {said}  {'seen' if seen else '-'}")
 
 # %%
 sharpes = planted["detectable"]["sharpe"]
-assert all(one["estimate"] < 1.84 / 2 for one in sharpes["mean"]["tries"])
+
+# %%
+assert all(
+    one["estimate"] < 1.84 / 2 for one in sharpes["mean"]["tries"]
+)
 assert not any(one["found"] for one in sharpes["mean"]["tries"])
-assert all(row["word"] == "learned" for row in planted["learned"].values())
+assert all(
+    row["word"] == "learned" for row in planted["learned"].values()
+)
 
 # %% [markdown]
 # In a market where a Sharpe ratio of 1.84 could be had, nets with SE took less than half of it, and
@@ -336,12 +391,16 @@ assert all(row["word"] == "learned" for row in planted["learned"].values())
 # that it is not. Where the claimed size was not seen, the ledger turns «fails» into **undecided**:
 
 # %%
-table_rows = [r for r in ledger.values() if r.evidence.startswith("se_real#table")]
+table_rows = [
+    r for r in ledger.values() if r.evidence.startswith("se_real#table")
+]
 verdicts = Counter(row.verdict for row in table_rows)
 print(len(table_rows), "rows of the table:", dict(verdicts))
 for row in table_rows:
     if row.verdict != "undecided":
         print(f"{row.verdict}: {row.claim}")
+
+# %%
 assert verdicts["undecided"] > len(table_rows) / 2
 assert "holds" not in verdicts
 
@@ -354,18 +413,26 @@ assert "holds" not in verdicts
 # %%
 for model in stored["models"]:
     row, ic = table["sharpe"][model], table["ic"][model]
-    inside = f"{row['estimate']:+.2f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-    rank = f"{ic['estimate']:+.3f} [{ic['low']:+.3f}, {ic['high']:+.3f}]"
-    print(f"{model:9}  Sharpe {inside}  rank corr. {rank}")
+    sharpe, rank = inside(row, 2, 1), inside(ic, 3, 3)
+    print(f"{model:9}  Sharpe {sharpe}  rank corr. {rank}")
 
 # %%
 gaps = {
     (figure, model): row["difference"]
-    for figure, by_model in table.items() for model, row in by_model.items()
+    for figure, by_model in table.items()
+    for model, row in by_model.items()
     if model != "none"
-}  # fmt: skip
-clear = [name for name, gap in gaps.items() if not gap["low"] < 0 < gap["high"]]
+}
+
+# %%
+clear = [
+    name
+    for name, gap in gaps.items()
+    if not gap["low"] < 0 < gap["high"]
+]
 print(len(gaps), "differences to no SE, told from zero:", len(clear))
+
+# %%
 assert not clear
 
 # %% [markdown]
@@ -386,15 +453,21 @@ assert not clear
 for model, row in stored["learned"].items():
     mean, low, high = row["interval"]
     better = np.mean(np.array(row["gain"]) > 0)
-    inside = f"{1e3 * mean:+.1f} [{1e3 * low:+.1f}, {1e3 * high:+.1f}] thousandths"
-    print(f"{model:9} gain {inside}, above zero in {better:.0%}")
+    gain = f"{1e3 * mean:+.1f} [{1e3 * low:+.1f}, {1e3 * high:+.1f}]"
+    print(
+        f"{model:9} gain {gain} thousandths, above zero in {better:.0%}"
+    )
     assert len(row["gain"]) == 8 * 10
 
 # %%
 for model, row in stored["learned"].items():
     over = row["over_seeds"]
     kept = over["order_kept"]
-    words = "" if kept is None else f", order of gates kept {kept:.2f}: {over['gates']}"
+    words = (
+        ""
+        if kept is None
+        else f", order of gates kept {kept:.2f}: {over['gates']}"
+    )
     print(f"{model:9} {over['word']}{words}")
     assert over["word"] == "learned"
     assert over["gates"] in ("", "not moved")
@@ -429,8 +502,13 @@ for model in ("none", "mean", *beside["models"]):
     acc, ic, sharpe = (strong[name][model] for name in strong)
     ratio = sharpe["estimate"]
     ratio = "none" if ratio is None else f"{ratio:+.2f}"
-    rank = f"{ic['estimate']:+.3f} [{ic['low']:+.3f}, {ic['high']:+.3f}]"
-    print(f"{model:9} acc. {acc['estimate']:.3f}  rank {rank}  Sharpe {ratio}")
+    rank = (
+        f"{ic['estimate']:+.3f} [{ic['low']:+.3f}, {ic['high']:+.3f}]"
+    )
+    print(
+        f"{model:9} acc. {acc['estimate']:.3f}  rank {rank}  Sharpe "
+        f"{ratio}"
+    )
 
 # %%
 assert beside["table"]["annual_return"]["shares"]["estimate"] == 0
@@ -438,7 +516,10 @@ best_net = max(row["estimate"] for row in table["ic"].values())
 trees = strong["ic"]["boosted"]
 assert trees["high"] > best_net and trees["estimate"] > 0
 for model in ("ridge", "logistic", "boosted"):
-    assert strong["sharpe"][model]["estimate"] < strong["sharpe"]["hold"]["estimate"]
+    assert (
+        strong["sharpe"][model]["estimate"]
+        < strong["sharpe"]["hold"]["estimate"]
+    )
 
 # %% [markdown]
 # A linear model and trees are simpler than nets, and no net ranks the next hours better than the
@@ -454,12 +535,14 @@ for model in ("ridge", "logistic", "boosted"):
 moved = results.load("transfer")["results"]["real"]["candles"]
 then = moved["arms"]["numbers"]["ic"]
 worse = moved["differences"]["ImageNet + XGBoost - numbers"]
-inside = f"[{then['low']:+.3f}, {then['high']:+.3f}]"
-print(f"2024, numbers: {then['estimate']:+.3f} {inside}")
+ends = f"[{then['low']:+.3f}, {then['high']:+.3f}]"
+print(f"2024, numbers: {then['estimate']:+.3f} {ends}")
 print(f"pictures less numbers, accuracy: {worse['estimate']:+.3f}")
 for model in ("ridge", "logistic", "boosted"):
     years = beside["rank_correlation_by_year"][model]
-    print(f"{model:9}", {year: f"{x:+.3f}" for year, x in years.items()})
+    print(
+        f"{model:9}", {year: f"{x:+.3f}" for year, x in years.items()}
+    )
 
 # %%
 assert then["low"] > 0 > worse["high"]
@@ -490,7 +573,10 @@ small = Setting(
 )  # fmt: skip
 
 # %%
-config = {"data": "sample", "view": "channels", "seed": 0, "fold": 0, "fee_bps": 5.5}
+config = {
+    "data": "sample", "view": "channels", "seed": 0, "fold": 0,
+    "fee_bps": 5.5,
+}
 found = {
     m: run_config(config | {"model": m}, data=data, setting=small)
     for m in ("none", "mean")
@@ -498,7 +584,10 @@ found = {
 gap = found["mean"]["accuracy"] - found["none"]["accuracy"]
 pairs = stored["pairs"]
 print(f"accuracy, SE less none: {gap:+.2f} in this fold")
-print(f"stored, 80 pairs of runs: {pairs['least']:+.2f} to {pairs['largest']:+.2f}")
+print(
+    f"stored, 80 pairs of runs: {pairs['least']:+.2f} to "
+    f"{pairs['largest']:+.2f}"
+)
 
 # %%
 assert pairs["least"] - 0.02 <= gap <= pairs["largest"] + 0.02
@@ -515,12 +604,20 @@ assert pairs["least"] - 0.02 <= gap <= pairs["largest"] + 0.02
 
 # %%
 def deflate(names):
-    searched = [results.load(name)["results"]["tries"] for name in names]
-    sharpes = {run: x for tries in searched for run, x in tries["sharpes"].items()}
+    searched = [
+        results.load(name)["results"]["tries"] for name in names
+    ]
+    sharpes = {
+        run: x
+        for tries in searched
+        for run, x in tries["sharpes"].items()
+    }
     best_runs = [tries["best"] for tries in searched]
     best = max(best_runs, key=lambda run: sharpes[run["name"]])
     spread = np.var(list(sharpes.values()), ddof=1)
-    skill = evidence.deflated_sharpe(np.array(best["daily"]), len(sharpes), spread)
+    skill = evidence.deflated_sharpe(
+        np.array(best["daily"]), len(sharpes), spread
+    )
     return sharpes, best["name"], skill
 
 
@@ -528,14 +625,25 @@ def deflate(names):
 every = ("se_real", "reductions_real", "pictures_real")
 for names in (every[:1], every):
     sharpes, best, skill = deflate(names)
-    print(f"{len(sharpes)} tries, best {best}: {sharpes[best] * 365**0.5:.2f} a year")
+    print(
+        f"{len(sharpes)} tries, best {best}: "
+        f"{sharpes[best] * 365**0.5:.2f} a year"
+    )
     print(f"   one minus its p-value, deflated: {skill:.2f}")
     assert sharpes[best] == max(sharpes.values())
     assert skill < 0.95
 
 # %%
-found = {name: results.load(name)["results"]["tries"]["sharpes"] for name in every}
-scatter = {name: np.std(list(sharpes.values())) for name, sharpes in found.items()}
+found = {
+    name: results.load(name)["results"]["tries"]["sharpes"]
+    for name in every
+}
+scatter = {
+    name: np.std(list(sharpes.values()))
+    for name, sharpes in found.items()
+}
+
+# %%
 assert scatter["pictures_real"] > scatter["se_real"]
 
 # %% [markdown]
@@ -580,7 +688,10 @@ plt.show()
 # %%
 before_costs = stored["gross_annual_return"]
 for name, cost in even.items():
-    print(f"{name:9} {cost:+.1f} bp   {before_costs[name]:+.1%} a year before costs")
+    print(
+        f"{name:9} {cost:+.1f} bp   {before_costs[name]:+.1%} a year "
+        "before costs"
+    )
 
 # %%
 assert max(before_costs.values()) < 0
@@ -599,7 +710,10 @@ assert max(before_costs.values()) < 0
 
 # %% mystnb={"figure": {"caption": "From gross to net: the mean return a year without SE, with SE, and of momentum and buy and hold, and what fees, slippage and funding took.", "name": "fig-verdict-waterfall"}, "image": {"alt": "Four panels of hanging bars, each from a gross to a net return. Fees and funding take like parts from both nets and leave less than nothing; from buy and hold it is funding that takes most."}}
 falls = stored["baselines"]["waterfall"]
-shown = {"none": "no SE", "mean": "SE", "momentum": "momentum", "hold": "buy and hold"}
+shown = {
+    "none": "no SE", "mean": "SE", "momentum": "momentum",
+    "hold": "buy and hold",
+}
 fig, axes = plt.subplots(1, 4, figsize=(9, 3), layout="constrained")
 for ax, (name, title) in zip(axes, shown.items(), strict=True):
     waterfall(ax, falls[name], unit="")
@@ -628,6 +742,8 @@ words = pd.DataFrame(charged["verdicts"]).T
 print(words.to_string())
 for step in ("gross", "fees", "slippage"):
     print(f"after {step}: {charged['changed'][step]} differ from net")
+
+# %%
 assert charged["rows"] == len(words) == 12
 assert charged["changed"]["net"] == 0
 
@@ -650,17 +766,20 @@ for family, models in own["families"].items():
     for rule in own["rules"]:
         sharpe = own[family][rule]["table"]["sharpe"]
         gap = sharpe[models[1]]["difference"]
-        inside = f"{gap['estimate']:+.2f} [{gap['low']:+.1f}, {gap['high']:+.1f}]"
         found = Measured(gap["estimate"], gap["low"], gap["high"])
         word = verdict("interval", 0.63, found, 0.4)
-        print(f"{family:11} {rule:10} {inside}  gain of 0.63: {word}")
+        told = f"{family:11} {rule:10} {inside(gap, 2, 1)}"
+        print(f"{told}  gain of 0.63: {word}")
 
 # %%
 assert set(own["families"]) == {"convolution", "lstm", "tanh"}
 wide = [
     own[family][rule]["table"]["sharpe"][models[1]]["difference"]
-    for family, models in own["families"].items() for rule in own["rules"]
-]  # fmt: skip
+    for family, models in own["families"].items()
+    for rule in own["rules"]
+]
+
+# %%
 assert len(wide) == 9
 
 # %% [markdown]
@@ -681,9 +800,16 @@ for rate, found in gates["rates"].items():
     over = found["over_seeds"]
     below = f"{1e3 * over['gain']:.1f} thousandths below constant"
     print(f"rate {rate:6} {over['word']}, {below}")
-    print(f"            gates {over['gates']}, order kept {over['order_kept']:.2f}")
+    print(
+        f"            gates {over['gates']}, order kept "
+        f"{over['order_kept']:.2f}"
+    )
 print("read:", gates["rate"])
-assert [found["read"] for found in gates["rates"].values()] == [False, True]
+
+# %%
+assert [found["read"] for found in gates["rates"].values()] == [
+    False, True,
+]
 assert gates["rate"] == 0.005
 
 # %% [markdown]
@@ -695,13 +821,19 @@ assert gates["rate"] == 0.005
 chance = gates["chance_top3"]
 for regime, row in gates["ranking"].items():
     top = row["top3_found"]
-    inside = f"{top['estimate']:.0%} [{top['low']:.0%}, {top['high']:.0%}]"
-    print(f"{regime:15} named features among the top three: {inside}")
+    among = (
+        f"{top['estimate']:.0%} [{top['low']:.0%}, {top['high']:.0%}]"
+    )
+    print(f"{regime:15} named features among the top three: {among}")
 print(f"by chance: {chance:.0%}")
 
 # %%
-agree = np.mean([row["agreement_of_seeds"] for row in gates["ranking"].values()])
+agree = np.mean(
+    [row["agreement_of_seeds"] for row in gates["ranking"].values()]
+)
 print(f"two seeds agree on the order: {agree:+.2f}")
+
+# %%
 assert abs(agree) < 0.1
 
 # %% [markdown]
@@ -714,11 +846,22 @@ assert abs(agree) < 0.1
 # bars, and neither the gate nor its rank shows it:
 
 # %%
-of_gates = [row for row in ledger.values() if "gates_real#ranking" in row.evidence]
+of_gates = [
+    row
+    for row in ledger.values()
+    if "gates_real#ranking" in row.evidence
+]
 found = results.load("gates_seen")["results"]["detectable"]
-print(len(of_gates), "rows on gates:", dict(Counter(row.verdict for row in of_gates)))
+print(
+    len(of_gates), "rows on gates:",
+    dict(Counter(row.verdict for row in of_gates)),
+)
+
+# %%
 assert all(row.verdict == "undecided" for row in of_gates)
-assert all(planted_there["size"] is None for planted_there in found.values())
+assert all(
+    planted_there["size"] is None for planted_there in found.values()
+)
 
 # %% [markdown]
 # <!-- number: 16 from studies/gates_real.py -->
@@ -734,11 +877,14 @@ said = {
 }
 for name, words in said.items():
     row = gates["relevance"][name]
-    inside = f"{row['estimate']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-    word = verdict("above", 0, Measured(row["estimate"], *row["corrected"]))
-    print(f"{words:33} {inside}  {word}")
+    found = Measured(row["estimate"], *row["corrected"])
+    word = verdict("above", 0, found)
+    print(f"{words:33} {inside(row, 3, 3)}  {word}")
     assert word == "undecided"
-print(f"inside ranges alone {gates['relevance']['reversion_ranging']['estimate']:+.3f}")
+print(
+    "inside ranges alone "
+    f"{gates['relevance']['reversion_ranging']['estimate']:+.3f}"
+)
 null = gates["relevance"]["strength_null"]
 print(f"wild less calm, where regimes are shifted {null:+.3f}")
 
@@ -763,11 +909,18 @@ pictures = results.load("pictures_real")["results"]
 print(f"always the commonest class: {pictures['majority']:.3f}")
 for view, row in pictures["table"]["accuracy"].items():
     sharpe = pictures["table"]["sharpe"][view]
-    inside = f"[{sharpe['low']:+.1f}, {sharpe['high']:+.1f}]"
-    print(f"{view:11} {row['estimate']:.3f}  Sharpe {sharpe['estimate']:+.1f} {inside}")
+    ends = f"[{sharpe['low']:+.1f}, {sharpe['high']:+.1f}]"
+    print(
+        f"{view:11} {row['estimate']:.3f}  Sharpe "
+        f"{sharpe['estimate']:+.1f} {ends}"
+    )
 
 # %%
-best = max(row["high"] for row in pictures["table"]["accuracy"].values())
+best = max(
+    row["high"] for row in pictures["table"]["accuracy"].values()
+)
+
+# %%
 assert best < pictures["majority"] + 0.05
 assert pictures["table"]["max_drawdown"]["gasf"]["low"] < -0.99
 
@@ -778,11 +931,17 @@ assert pictures["table"]["max_drawdown"]["gasf"]["low"] < -0.99
 # forecast:
 
 # %%
-recall = {view: row["estimate"] for view, row in pictures["table"]["recall"].items()}
+recall = {
+    view: row["estimate"]
+    for view, row in pictures["table"]["recall"].items()
+}
 for view, row in pictures["learned"].items():
     over = row["over_seeds"]
     gain = f"{1e3 * over['gain']:+.0f} thousandths"
-    print(f"{view:11} recall {recall[view]:.2f}  gain {gain}  {over['word']}")
+    print(
+        f"{view:11} recall {recall[view]:.2f}  gain {gain}  "
+        f"{over['word']}"
+    )
     assert over["word"] == "not learned"
     assert abs(recall[view] - 1 / 3) < 0.01
 
@@ -809,41 +968,53 @@ for view, row in pictures["learned"].items():
 # %%
 rows = claims.ledger()
 first = rows[0]
-print(first.claim, "|", first.rule, "|", first.evidence, "|", first.verdict)
+print(
+    first.claim, "|", first.rule, "|", first.evidence, "|",
+    first.verdict,
+)
 print("measured", first.measured, first.interval)
 count = Counter(row.verdict for row in rows)
 print(len(rows), "claims:", dict(sorted(count.items())))
+
+# %%
 assert len(rows) >= 45
 
 # %%
 parts = [row.source.split(", ") for row in rows]
 words = pd.Series([row.verdict for row in rows], name="")
-scan = pd.crosstab([p[1][:38] for p in parts], words, rownames=["section"])
+scan = pd.crosstab(
+    [p[1][:38] for p in parts], words, rownames=["section"]
+)
 print(scan.to_string())
 
 # %%
 style = {
-    "holds": (UP, ""), "fails": (DOWN, "///"), "undecided": ("#F0E442", ".."),
-    "not learned": ("#CC79A7", "xx"), "not testable": ("#DDDDDD", ""),
+    "holds": (UP, ""), "fails": (DOWN, "///"),
+    "undecided": ("#F0E442", ".."),
+    "not learned": ("#CC79A7", "xx"),
+    "not testable": ("#DDDDDD", ""),
     "quoted": ("#F7F7F7", "--"),
-}  # fmt: skip
+}
 style = {word: how for word, how in style.items() if count[word]}
 
 # %% mystnb={"figure": {"caption": "Every claim is a square, and a dot marks a stand-in. The page of claims has the words.", "name": "fig-ledger"}, "image": {"alt": "Two rows of squares, one for each of the two chapters; blue squares hold, vermilion hatched ones fail, light ones are undecided and grey ones are not testable here; a minority of squares is blue, and dots lie mostly in the row of the EfficientNet chapter."}}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 for y, part in enumerate(("SE", "EfficientNet")):
     mine = [row for row in rows if row.source.startswith(part)]
-    mine.sort(key=lambda row: (list(style).index(row.verdict), row.stand_in > ""))
+    order = [*style].index
+    mine.sort(key=lambda row: (order(row.verdict), row.stand_in > ""))
     for k, row in enumerate(mine):
         colour, hatch = style[row.verdict]
         place = (k // 4, -5 * y - k % 4)
-        ax.add_patch(plt.Rectangle(place, 0.9, 0.9, fc=colour, hatch=hatch, ec="white"))
+        look = {"fc": colour, "hatch": hatch, "ec": "white"}
+        ax.add_patch(plt.Rectangle(place, 0.9, 0.9, **look))
         if row.stand_in:
             ax.plot(place[0] + 0.45, place[1] + 0.45, "ko", ms=4)
 for word, (colour, hatch) in style.items():
-    ax.bar(0, 0, color=colour, hatch=hatch, edgecolor="white", label=word)
-ax.set(xlim=(-0.5, 26), ylim=(-8.5, 3.2), xticks=[], yticks=[-0.5, -5.5])
-ax.set_yticklabels(["SE chapter", "EfficientNet chapter"])
+    look = {"color": colour, "hatch": hatch, "edgecolor": "white"}
+    ax.bar(0, 0, label=word, **look)
+ax.set(xlim=(-0.5, 26), ylim=(-8.5, 3.2), xticks=[])
+ax.set_yticks([-0.5, -5.5], ["SE chapter", "EfficientNet chapter"])
 ax.legend(ncols=4, loc="upper left")
 plt.show()
 
@@ -861,9 +1032,16 @@ for word in style:
     mine = [row for row in rows if row.verdict == word]
     dots = sum(bool(row.stand_in) for row in mine)
     print(f"{word:13}{len(mine):3}, on a stand-in {dots:2}")
-plain = [row for row in rows if row.verdict == "holds" and not row.stand_in]
+plain = [
+    row for row in rows if row.verdict == "holds" and not row.stand_in
+]
 counted = [row for row in plain if row.rule in ("equals", "test")]
-print(f"{len(plain)} hold without a stand-in, {len(counted)} of them arithmetic")
+print(
+    f"{len(plain)} hold without a stand-in, {len(counted)} of them "
+    "arithmetic"
+)
+
+# %%
 assert len(counted) > len(plain) / 2
 
 # %% [markdown]
@@ -882,9 +1060,16 @@ assert len(counted) > len(plain) / 2
 
 # %%
 best_of = stored["best_seed_sharpe"]
-mean_of = {name: row["estimate"] for name, row in table["sharpe"].items()}
+mean_of = {
+    name: row["estimate"] for name, row in table["sharpe"].items()
+}
 for name in ("none", "mean"):
-    print(f"{name:5} all seeds {mean_of[name]:+.2f}   best seed {best_of[name]:+.2f}")
+    print(
+        f"{name:5} all seeds {mean_of[name]:+.2f}   best seed "
+        f"{best_of[name]:+.2f}"
+    )
+
+# %%
 assert all(best_of[name] > mean_of[name] for name in best_of)
 
 # %% [markdown]
@@ -909,7 +1094,9 @@ rng, answers = np.random.default_rng(0), []
 for _ in range(100):
     coins = rng.normal(0, 0.01, (6, 10, 1_000))
     singles, averages = coins.reshape(60, -1), coins.mean(axis=1)
-    pairs = (singles, singles), (averages, singles), (averages, averages)
+    pairs = (
+        (singles, singles), (averages, singles), (averages, averages),
+    )
     answers.append([chance(*pair) for pair in pairs])
 fair, wrong, mended = np.mean(answers, axis=0)
 print(f"best single run among single runs   {fair:.1f}")
@@ -990,6 +1177,8 @@ from dataclasses import replace
 
 row = next(row for row in rows if row.id == "parameters-b0")
 print(row.verdict, "becomes", replace(row, claimed=8.4).judge())
+
+# %%
 assert replace(row, claimed=8.4).judge() == "fails"
 
 # %% [markdown]

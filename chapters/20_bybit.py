@@ -544,7 +544,7 @@ def strike(kind):
 def pybit_holds(kind, final):
     """What pybit holds after a fault; is it connected, did it connect again?"""
     held = {"u": 0, "t": 0}
-    keep = lambda m: held.update(m["data"], t=max(held["t"], m["ts"]))  # noqa: E731
+    keep = lambda m: held.update(m["data"], t=max(held["t"], m["ts"]))
     with simulator.serve(None, books, [strike(kind)]) as exchange:
         Loopback.host = exchange.ws_url
         ws = Loopback("linear", testnet=False)

@@ -75,7 +75,9 @@ print(name_of(configs[0]), name_of(shuffled))
 # The package computes the name in the same way.
 
 # %%
-assert [name_of(config) for config in configs] == [key(config) for config in configs]
+assert [name_of(config) for config in configs] == [
+    key(config) for config in configs
+]
 assert len({key(config) for config in configs}) == len(configs)
 
 # %% [markdown]
@@ -95,8 +97,13 @@ def append(path, row):
 
 
 by_hand = folder / "by_hand.jsonl"
+
+# %%
 append(by_hand, {"study": "toy", "data_sha256": {}, "setting": {}})
-append(by_hand, {"key": key(configs[0]), "status": "ok", "measures": {"x": 1}})
+append(
+    by_hand,
+    {"key": key(configs[0]), "status": "ok", "measures": {"x": 1}},
+)
 print(by_hand.read_text(encoding="utf-8"))
 
 # %% [markdown]
@@ -106,7 +113,9 @@ print(by_hand.read_text(encoding="utf-8"))
 
 # %%
 store = Store(folder / "toy.jsonl", "toy", {"bars": "abc"})
-print(len(store.missing(configs)), "of", len(configs), "runs are missing")
+print(
+    len(store.missing(configs)), "of", len(configs), "runs are missing"
+)
 
 # %% [markdown]
 # Our toy run takes the place of a training. It draws 250 daily returns without any edge and says
@@ -120,11 +129,19 @@ def drift(config):
 
 
 report = run(drift, configs, store, say=print)
-print(report.ran, "ran,", report.failed, "failed,", report.skipped, "skipped")
+print(
+    report.ran, "ran,", report.failed, "failed,", report.skipped,
+    "skipped",
+)
 
 # %% tags=["nbval-ignore-output"]
 row = store.rows()[0]
-print({name: row[name] for name in ("commit", "machine", "device", "seconds")})
+print(
+    {
+        name: row[name]
+        for name in ("commit", "machine", "device", "seconds")
+    }
+)
 
 # %% [markdown]
 # The line that was printed before the others ran is the estimate: the first run goes alone, and its
@@ -158,7 +175,10 @@ two = Store(folder / "two.jsonl", "toy", {})
 run(drift, configs, two, n_jobs=2, say=lambda text: None)
 same = [row["measures"] for row in two.of(configs)]
 assert same == [drift(config) for config in configs]
-print("two workers, the same table:", same == [drift(config) for config in configs])
+print(
+    "two workers, the same table:",
+    same == [drift(config) for config in configs],
+)
 
 # %% [markdown]
 # Whether that holds with real nets, and with processes that can die, is a longer run
@@ -169,8 +189,15 @@ print("two workers, the same table:", same == [drift(config) for config in confi
 # %%
 stored = results.load("scaling")["results"]
 for name, report in stored["reports"].items():
-    same = "same table" if stored["same_table"][name] else "ANOTHER TABLE"
-    print(f"{name:7} {report['wall_seconds']:6.1f} s  {report['ran']} runs  {same}")
+    same = (
+        "same table" if stored["same_table"][name] else "ANOTHER TABLE"
+    )
+    print(
+        f"{name:7} {report['wall_seconds']:6.1f} s  {report['ran']} "
+        f"runs  {same}"
+    )
+
+# %%
 assert all(stored["same_table"].values())
 assert stored["worker_was_killed"]
 
@@ -186,21 +213,34 @@ assert stored["worker_was_killed"]
 def split(report, workers):
     wall, busy = report["wall_seconds"], report["busy_seconds"]
     lost = [wall - busy, busy - report["work_seconds"] / workers]
-    return [round(x, 1) for x in (wall, report["work_seconds"] / workers, *lost)]
+    return [
+        round(x, 1)
+        for x in (wall, report["work_seconds"] / workers, *lost)
+    ]
 
 
-columns = ["wall s", "work a worker s", "no run under way s", "a worker idle s"]
+columns = [
+    "wall s", "work a worker s", "no run under way s",
+    "a worker idle s",
+]
 ways = {"loky_1": 1, "loky_2": 2, "dask_2": 2}
-lost = [split(stored["reports"][way], workers) for way, workers in ways.items()]
+lost = [
+    split(stored["reports"][way], workers)
+    for way, workers in ways.items()
+]
 lost = pd.DataFrame(lost, ways, columns)
 lost
 
 # %%
 share = 1 - lost["work a worker s"] / lost["wall s"]
-print("not spent at work:", {way: f"{x:.0%}" for way, x in share.items()})
+print(
+    "not spent at work:", {way: f"{x:.0%}" for way, x in share.items()}
+)
 assert share["loky_1"] < 0.05
 assert lost.loc[["loky_2", "dask_2"], "no run under way s"].min() > 1
 side_by_side = 2 * lost.loc["loky_2", "work a worker s"]
+
+# %%
 assert side_by_side > lost.loc["loky_1", "work a worker s"]
 
 # %% [markdown]
@@ -214,7 +254,12 @@ assert side_by_side > lost.loc["loky_1", "work a worker s"]
 machinery = results.load("se_real")["results"]["machinery"]
 busy = machinery["busy_seconds"]
 idle = 1 - machinery["work_seconds"] / (2 * busy)
-print(f"{machinery['runs']} runs in {busy / 60:.0f} minutes, idle {idle:.1%} of them")
+print(
+    f"{machinery['runs']} runs in {busy / 60:.0f} minutes, idle "
+    f"{idle:.1%} of them"
+)
+
+# %%
 assert busy < 40 * 60
 assert idle < 0.05
 
@@ -253,6 +298,8 @@ overhead = one["wall_seconds"] / work - 1
 print(f"serial part of a run   {1e3 * serial:.1f} ms")
 print(f"work in a run          {work / stored['runs']:.2f} s")
 print(f"machinery on one worker {overhead:.1%} of the work")
+
+# %%
 assert overhead < 0.05
 
 # %% [markdown]
@@ -271,9 +318,14 @@ def seconds_of(name):
 
 n_each = 3 * 3 * 2 * 10 * 8
 n_runs = (1 + 5) * n_each
-total_work = n_each * (seconds_of("se_real") + 5 * seconds_of("pictures_real"))
+total_work = n_each * (
+    seconds_of("se_real") + 5 * seconds_of("pictures_real")
+)
 seconds = total_work / n_runs
-print(f"{n_runs} runs of {seconds:.0f} s: {total_work / 3600:.0f} core hours")
+print(
+    f"{n_runs} runs of {seconds:.0f} s: {total_work / 3600:.0f} core "
+    "hours"
+)
 
 # %% mystnb={"figure": {"caption": "Amdahl's law with the measured serial part. Dots: what was measured on one and two workers, scaled to the full grid.", "name": "fig-amdahl"}, "image": {"alt": "Time of the full grid against the number of workers on logarithmic axes; the curve follows the ideal line and lies a little above it at a thousand."}}
 n = np.array([1, 2, 5, 10, 20, 50, 100, 200, 500, CORES])
@@ -283,7 +335,9 @@ ax.loglog(n, ideal / 3600, color=NEUTRAL, ls="--", label="ideal")
 ax.loglog(n, amdahl / 3600, color=UP, label="with the serial part")
 walls = [stored["reports"][f"loky_{k}"]["wall_seconds"] for k in (1, 2)]
 measured = total_work / 3600 * np.array(walls) / work
-ax.plot([1, 2], measured, "o", color=DOWN, label="measured here, scaled")
+ax.plot(
+    [1, 2], measured, "o", color=DOWN, label="measured here, scaled"
+)
 ax.set(xlabel="workers", ylabel="hours for the full grid")
 ax.legend()
 plt.show()
@@ -291,9 +345,15 @@ plt.show()
 # %%
 speedup = amdahl[0] / amdahl[-1]
 print(f"{CORES} workers: {speedup:.0f} times as fast as one")
-print(f"at most {1 + total_work / (n_runs * serial):.0f} times, however many workers")
+print(
+    f"at most {1 + total_work / (n_runs * serial):.0f} times, however "
+    "many workers"
+)
+
+# %%
 assert 55 < CORES - speedup < 85
-assert 200 < work / stored["runs"] / serial < 600  # workers, with half-second runs
+# workers, with half-second runs
+assert 200 < work / stored["runs"] / serial < 600
 assert measured[1] < measured[0]
 
 # %% [markdown]
@@ -311,7 +371,9 @@ assert measured[1] < measured[0]
 # %%
 hours = total_work / 3600
 print(f"a run      {100 * seconds / 3600 * DOLLARS:.4f} cents")
-print(f"full grid  {hours * DOLLARS:.2f} dollars at {DOLLARS} a core hour")
+print(
+    f"full grid  {hours * DOLLARS:.2f} dollars at {DOLLARS} a core hour"
+)
 
 # %% [markdown]
 # Nets of this size are cheap to train. What is expensive is the number of tries, because each
@@ -352,15 +414,22 @@ for config in seeds:
         continue  # the mistake
 
 everyone = [drift(config)["total"] for config in seeds]
-print(f"survivors  {np.mean(survivors):+.1%} a year, {len(survivors)} runs")
-print(f"everyone   {np.mean(everyone):+.1%} a year, {len(everyone)} runs")
+print(
+    f"survivors  {np.mean(survivors):+.1%} a year, {len(survivors)} "
+    "runs"
+)
+print(
+    f"everyone   {np.mean(everyone):+.1%} a year, {len(everyone)} runs"
+)
 
 # %% mystnb={"figure": {"caption": "The same forty histories without an edge. A run fails when it meets a deep fall. Most of the great losers are among the failed; leave them out, and the rest looks skilled.", "name": "fig-survivors"}, "image": {"alt": "Dots of forty yearly returns on one line; the failed ones, drawn as crosses, reach from minus 65 to plus 70 percent and hold all but one of the losses below minus 40; the mean of the survivors lies to the right of zero, the mean of all to the left."}}
 total, alive = np.array(everyone), np.isin(everyone, survivors)
 fig, ax = plt.subplots(figsize=(7, 2.2))
 lift = np.random.default_rng(0).uniform(-0.3, 0.3, len(total))
 ax.scatter(total[alive], lift[alive], color=UP, label="survived")
-ax.scatter(total[~alive], lift[~alive], color=DOWN, marker="x", label="failed")
+ax.scatter(
+    total[~alive], lift[~alive], color=DOWN, marker="x", label="failed"
+)
 ax.axvline(total.mean(), color=NEUTRAL, ls="--", label="mean of all")
 ax.axvline(total[alive].mean(), color=UP, label="mean of survivors")
 ax.set(xlabel="return of the run", yticks=[], ylim=(-0.5, 1.6))
@@ -388,6 +457,8 @@ try:
     toy.of(seeds)
 except StudyError as error:
     print(str(error).splitlines()[0])
+
+# %%
 assert report.failed == (~alive).sum()
 
 # %% [markdown]
@@ -408,9 +479,15 @@ def hungry(config):
 
 
 killed = Store(folder / "hungry.jsonl", "hungry", {})
-report = run(hungry, grid(seed=range(6)), killed, n_jobs=2, say=lambda text: None)
-failed = [row["config"] for row in killed.rows() if row["status"] == "failed"]
+report = run(
+    hungry, grid(seed=range(6)), killed, n_jobs=2, say=lambda text: None
+)
+failed = [
+    row["config"] for row in killed.rows() if row["status"] == "failed"
+]
 print(report.ran, "runs on record; failed:", failed)
+
+# %%
 assert failed == [{"seed": 3}]
 
 # %% [markdown]
@@ -444,6 +521,8 @@ except StudyError as error:
     print(str(error).replace(str(folder), "<folder>"))
 mended = Store(store.path, "toy", {"bars": "abc"}, repair=True)
 print(len(mended.missing(configs)), "run to repeat")
+
+# %%
 assert len(mended.missing(configs)) == 1
 
 # %% [markdown]
@@ -511,9 +590,17 @@ print(f"about {round(each, -2):.0f} workers")
 
 # %%
 growing = Store(folder / "growing.jsonl", "toy", {})
-run(drift, grid(model=["a", "b"], seed=range(2)), growing, say=lambda text: None)
-more = run(drift, grid(model=["a", "b"], seed=range(3)), growing, say=lambda text: None)
+run(
+    drift, grid(model=["a", "b"], seed=range(2)), growing,
+    say=lambda text: None,
+)
+more = run(
+    drift, grid(model=["a", "b"], seed=range(3)), growing,
+    say=lambda text: None,
+)
 print(more.ran, "new runs,", more.skipped, "kept")
+
+# %%
 assert (more.ran, more.skipped) == (2, 4)
 
 # %% [markdown]

@@ -68,7 +68,12 @@ assert layers["multiply-adds"].tolist() == [451_584, 28_901_376]
 assert layers["bytes"].tolist() == [403_712, 548_864]
 assert layers.loc["full", "per byte"] > 50
 conv = nn.Conv2d(64, 64, 3, padding=1, groups=64, bias=False)
-assert en.multiply_adds(conv, 28, 64) == layers.loc["depthwise", "multiply-adds"]
+
+# %%
+assert (
+    en.multiply_adds(conv, 28, 64)
+    == layers.loc["depthwise", "multiply-adds"]
+)
 
 # %% [markdown]
 # The last column is the {term}`arithmetic intensity`: multiply-adds for each byte that is moved. It
@@ -88,6 +93,8 @@ layers["ms at best"] = 1e3 * layers["multiply-adds"] / ceiling
 work, wait = (layers.loc["full", c] / layers.loc["depthwise", c]
               for c in ("multiply-adds", "ms at best"))  # fmt: skip
 print(f"{work:.0f} times the work takes {wait:.0f} times as long")
+
+# %%
 assert work == 64
 assert round(wait) == 14
 
@@ -104,7 +111,10 @@ for name, colour, marker in looks:
 ax.set_xticks([1, 10, 100], ["1", "10", "100"])
 ax.set_yticks([3, 10, 30], ["3", "10", "30"])
 ax.set_yticks([], minor=True)
-ax.set(xlabel="multiply-adds a byte", ylabel="billion multiply-adds a second")
+ax.set(
+    xlabel="multiply-adds a byte",
+    ylabel="billion multiply-adds a second",
+)
 plt.show()
 
 # %%
@@ -130,14 +140,18 @@ x = torch.rand(2, 24, 28, 28)
 
 
 def norm(z, layer):
-    """Batch norm as it is after training: with stored mean and variance."""
+    """Batch norm as it is after training: with stored mean and
+    variance."""
     mean, var = layer.running_mean, layer.running_var
-    return F.batch_norm(z, mean, var, layer.weight, layer.bias, eps=layer.eps)
+    return F.batch_norm(
+        z, mean, var, layer.weight, layer.bias, eps=layer.eps
+    )
 
 
 # %%
 with torch.no_grad():
-    wide = F.conv2d(x, block.expand[0].weight, padding=1)  # 24 to 96 channels
+    # 24 to 96 channels
+    wide = F.conv2d(x, block.expand[0].weight, padding=1)
     wide = F.silu(norm(wide, block.expand[1]))
     narrow = F.conv2d(wide, block.project[0].weight)  # and back to 24
     by_hand = x + norm(narrow, block.project[1])
@@ -207,7 +221,12 @@ for name, millions in TIMM.items():
 
 # %%
 b3 = en.VARIANTS_V2["b3"]
-print(f"V2's rule: {b3.round(16)}, V1's: {en.round_channels(16, b3.width)}")
+print(
+    f"V2's rule: {b3.round(16)}, V1's: "
+    f"{en.round_channels(16, b3.width)}"
+)
+
+# %%
 assert round(16 * b3.width, 1) == 19.2
 assert (b3.round(16), en.round_channels(16, b3.width)) == (16, 24)
 
@@ -233,13 +252,16 @@ maps.pivot(index="side", columns="channels", values="time").round(2)
 # %% mystnb={"figure": {"caption": "Fused over MBConv, forward and backward: seconds (solid, one line for each side of the map) and multiply-adds (dashed). Below 1 the fused block is faster.", "name": "fig-v2-fused"}, "image": {"alt": "Ratio of fused to MBConv against channels, from 16 to 256, on a log axis. The dashed line of multiply-adds rises from about 4 to nearly 5. The solid lines of seconds lie below it; they begin below 1 at 16 channels and rise above 1 with more channels."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.3))
 shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, 4))
-for (side, part), shade in zip(maps.groupby("side"), shades, strict=True):
-    ax.plot(part["channels"], part["time"], "o-", color=shade, label=f"{side} pixels")
+sides = maps.groupby("side")
+for (side, part), shade in zip(sides, shades, strict=True):
+    look = {"color": shade, "label": f"{side} pixels"}
+    ax.plot(part["channels"], part["time"], "o-", **look)
 part = maps[maps["side"] == 56]
-ax.plot(part["channels"], part["work"], "--", color=NEUTRAL, label="multiply-adds")
+look = {"color": NEUTRAL, "label": "multiply-adds"}
+ax.plot(part["channels"], part["work"], "--", **look)
 ax.axhline(1, color="black", lw=0.8)
 ax.set(xscale="log", xlabel="channels", ylabel="fused over MBConv")
-ax.set_xticks(part["channels"], part["channels"].astype(str), minor=False)
+ax.set_xticks(part["channels"], part["channels"].astype(str))
 ax.set_xticks([], minor=True)
 ax.legend(loc="upper left", fontsize="small")
 plt.show()
@@ -254,6 +276,8 @@ assert (wide[[128, 256]] > 1.4).all(axis=None)
 rate = {name: [m[name] for m in maps["multiply_adds"]] / maps[name]
         for name in ("fused", "mbconv")}  # fmt: skip
 quicker = rate["fused"] / rate["mbconv"]
+
+# %%
 assert quicker.min() > 1.8
 assert quicker[maps["channels"] == 16].min() > 5
 
@@ -267,10 +291,16 @@ assert quicker[maps["channels"] == 16].min() > 5
 
 # %%
 fused = {
-    name: [variant.round(stage.channels) for stage in variant.stages if stage.fused]
+    name: [
+        variant.round(stage.channels)
+        for stage in variant.stages
+        if stage.fused
+    ]
     for name, variant in en.VARIANTS_V2.items()
 }
 print({name: fused[name] for name in ("b0", "s", "xl")})
+
+# %%
 assert fused["b0"] == [16, 32, 48]
 assert fused["s"][-1] == 64 and fused["xl"][-1] == 96
 
@@ -285,7 +315,10 @@ assert fused["s"][-1] == 64 and fused["xl"][-1] == 96
 whole = {}
 for row in found["nets"]:
     for name in ("b0", "b3"):
-        steps = [np.median(row["seconds"][f"v{i} {name} step"]) for i in (1, 2)]
+        steps = [
+            np.median(row["seconds"][f"v{i} {name} step"])
+            for i in (1, 2)
+        ]
         work = [row["multiply_adds"][f"v{i} {name}"] for i in (1, 2)]
         whole[row["side"], name] = {
             "V1, ms a picture": 1e3 * steps[0] / row["pictures"],
@@ -323,8 +356,13 @@ def clock(net, x):
 
 for c, side in ((16, 56), (256, 7)):
     x = torch.rand(2, c, side, side)
-    pair = [clock(kind(c, c, 4), x) for kind in (en.FusedMBConv, en.MBConv)]
-    print(f"{c} channels, {side} pixels: {pair[0] / pair[1]:.2f} times MBConv's time")
+    pair = [
+        clock(kind(c, c, 4), x) for kind in (en.FusedMBConv, en.MBConv)
+    ]
+    print(
+        f"{c} channels, {side} pixels: {pair[0] / pair[1]:.2f} times "
+        "MBConv's time"
+    )
 
 # %% [markdown]
 # ## 5 Pictures that grow
@@ -346,7 +384,9 @@ phases = en.progressive(100, 4, sides=(128, 300), dropouts=(0.1, 0.3))
 print(pd.DataFrame(phases).round(3).to_string(index=False))
 
 # %%
-assert [p.side for p in phases] == sides.tolist() == [128, 185, 243, 300]
+assert (
+    [p.side for p in phases] == sides.tolist() == [128, 185, 243, 300]
+)
 assert (round(172 / 3, 1), round(0.2 / 3, 3)) == (57.3, 0.067)
 
 # %% [markdown]
@@ -387,7 +427,9 @@ assert round(counted, 2) == 0.69
 windows, _ = toys.draw_formations(4, seed=3)
 closes = windows[:, 3]
 answers = closes[:, -5:].mean(1) > closes.mean(1)
-pictures = charts.candlesticks(windows, toys.SIDE, toys.SIDE, volume=False)
+pictures = charts.candlesticks(
+    windows, toys.SIDE, toys.SIDE, volume=False
+)
 shown = toys.averaged(pictures, 64)
 
 # %% mystnb={"figure": {"caption": "Four charts of the race at 64 pixels, and the answers.", "name": "fig-v2-task"}, "image": {"alt": "Four small candlestick charts in a row, each titled higher or not higher. In those titled higher the last candles lie in the upper part of the chart."}}
@@ -422,13 +464,17 @@ assert found["setting"]["checked"] == 256
 assert found["setting"]["steps"] == 160 == 2 * 80
 table = pd.DataFrame(
     {
-        arm: {"lr": row["lr"], "learned": row["learned"]["word"],
-              "steps by seed": row["steps"],
-              "seconds, mean": np.round(np.mean(row["seconds"]), 1),
-              "billion multiply-adds": round(np.mean(row["multiply_adds"]) / 1e9)}
+        arm: {
+            "lr": row["lr"], "learned": row["learned"]["word"],
+            "steps by seed": row["steps"],
+            "seconds, mean": np.round(np.mean(row["seconds"]), 1),
+            "billion multiply-adds": round(
+                np.mean(row["multiply_adds"]) / 1e9
+            ),
+        }
         for arm, row in race["arms"].items()
     }
-).T  # fmt: skip
+).T
 table
 
 # %% mystnb={"figure": {"caption": "Accuracy on 256 charts of full size against training steps, one line for each seed.", "name": "fig-v2-race"}, "image": {"alt": "Accuracy against training steps for four arms with eight lines each, or five for the one that grows over 160 steps. All begin near one half and rise to above nine tenths; those with pictures that grow over 160 steps do so last."}}
@@ -439,15 +485,23 @@ for (arm, row), colour, line in looks:
     for i, curve in enumerate(row["curves"]):
         steps, accuracy, _, _ = np.transpose(curve)
         label = arm if i == 0 else None
-        ax.plot(steps, accuracy, line, color=colour, lw=1.2, label=label)
+        ax.plot(
+            steps, accuracy, line, color=colour, lw=1.2, label=label
+        )
 ax.axhline(0.9, color=NEUTRAL, lw=0.8)
 ax.set(xlabel="training steps", ylabel="accuracy")
 ax.legend(loc="lower right")
 plt.show()
 
 # %%
-steps = {arm: np.mean(row["steps"]) for arm, row in race["arms"].items()}
-assert all(row["learned"]["word"] == "learned" for row in race["arms"].values())
+steps = {
+    arm: np.mean(row["steps"]) for arm, row in race["arms"].items()
+}
+
+# %%
+assert all(
+    row["learned"]["word"] == "learned" for row in race["arms"].values()
+)
 assert abs(steps["v1"] / steps["v2"] - 1) < 0.1
 assert steps["v2 growing"] > 2 * steps["v2"]
 assert steps["v2 growing sooner"] > 1.4 * steps["v2"]
@@ -471,17 +525,27 @@ faster = pd.DataFrame(
 faster.round(2)
 
 # %%
-ratios = np.divide(*(race["arms"][arm]["seconds"] for arm in ("v1", "v2")))
+ratios = np.divide(
+    *(race["arms"][arm]["seconds"] for arm in ("v1", "v2"))
+)
 error = np.log(ratios).std(ddof=1) / len(ratios) ** 0.5
 told = stats.t(len(ratios) - 1)
 need = np.exp((told.ppf(0.975) + told.ppf(0.8)) * error)
-print(f"{len(ratios)} seeds; found in four of five studies: {need:.2f} times or more")
+print(
+    f"{len(ratios)} seeds; found in four of five studies: {need:.2f} "
+    "times or more"
+)
 
 # %%
 first = race["faster"]["v1_over_v2"]
+
+# %%
 assert first["seconds"]["low"] > 1.1
 assert first["multiply_adds"]["estimate"] < 0.9
-assert race["faster"]["v2_over_v2_growing_sooner"]["seconds"]["high"] < 0.95
+assert (
+    race["faster"]["v2_over_v2_growing_sooner"]["seconds"]["high"]
+    < 0.95
+)
 assert round(first["seconds"]["estimate"], 1) == 1.5
 
 # %% [markdown]
@@ -497,12 +561,17 @@ assert round(first["seconds"]["estimate"], 1) == 1.5
 
 # %%
 arms = race["arms"].items()
-own = {arm: [curve[-1][3] for curve in row["curves"]] for arm, row in arms}
+own = {
+    arm: [curve[-1][3] for curve in row["curves"]] for arm, row in arms
+}
 pairs = (("v1", "v2"), ("v2", "v2 growing sooner"))
 for over, under in pairs:
     logs = np.log(np.divide(own[over], own[under]))
     low, high = np.exp(stats.ttest_1samp(logs, 0).confidence_interval())
-    print(f"{over} over {under}: {np.exp(logs.mean()):.2f} [{low:.2f}, {high:.2f}]")
+    print(
+        f"{over} over {under}: {np.exp(logs.mean()):.2f} [{low:.2f}, "
+        f"{high:.2f}]"
+    )
     assert low > 1.1 if over == "v1" else high < 0.9
 
 # %% [markdown]
@@ -520,17 +589,27 @@ for over, under in pairs:
 # %%
 price = race["price"]
 with torch.device("meta"):
-    kinds = {"v1": en.EfficientNet("mini", 2), "v2": en.EfficientNetV2("mini", 2)}
+    kinds = {
+        "v1": en.EfficientNet("mini", 2),
+        "v2": en.EfficientNetV2("mini", 2),
+    }
 for key, row in price.items():
     kind, side = key.split()
-    assert row["multiply_adds"] == 3 * 32 * en.multiply_adds(kinds[kind], int(side))
-    print(f"{key}: {row['multiply_adds'] / 1e9:.2f} billion a step of 32 charts")
+    assert row["multiply_adds"] == 3 * 32 * en.multiply_adds(
+        kinds[kind], int(side)
+    )
+    print(
+        f"{key}: {row['multiply_adds'] / 1e9:.2f} billion a step of 32 "
+        "charts"
+    )
 
 # %%
 seed_everything(0)
 windows, _ = toys.draw_formations(40 * 32, seed=0)
 closes = windows[:, 3]
-y = torch.from_numpy((closes[:, -5:].mean(1) > closes.mean(1)).astype(int))
+y = torch.from_numpy(
+    (closes[:, -5:].mean(1) > closes.mean(1)).astype(int)
+)
 drawn = charts.candlesticks(windows, toys.SIDE, toys.SIDE, volume=False)
 net = en.EfficientNetV2("mini", 2, drop_connect=0.0)
 optimizer = torch.optim.AdamW(net.parameters(), lr=0.003)
@@ -573,7 +652,8 @@ print(len(windows), "windows,", f"{breakout.mean():.0%} breakouts")
 
 # %%
 def tops(windows, side):
-    """Return the first row with ink of each candle, as pixels show it."""
+    """Return the first row with ink of each candle, as pixels show it.
+    """
     drawn = charts.candlesticks(windows, side, side, volume=False)
     ground = charts.palette("safe")[0][None, :, None, None]
     ink = (drawn != ground).any(1)
@@ -599,11 +679,15 @@ for side in (20, 40, 60, 80, 160):
     guess = breakout[tied].mean() > 0.5
     right = np.where(tied, breakout == guess, says == breakout)
     seen = says[breakout].mean()
-    bounds[side] = {"tied": tied.mean(), "at best": right.mean(), "seen": seen}
+    bounds[side] = {
+        "tied": tied.mean(), "at best": right.mean(), "seen": seen,
+    }
 pd.DataFrame(bounds).T.rename_axis("side").round(2)
 
 # %%
-at_best = pd.Series({side: row["at best"] for side, row in bounds.items()})
+at_best = pd.Series(
+    {side: row["at best"] for side, row in bounds.items()}
+)
 assert at_best.is_monotonic_increasing
 
 # %%
@@ -630,7 +714,12 @@ row = (ink > 1e-4).argmax(1)
 cover = np.take_along_axis(ink, row[:, None], 1)[:, 0] / ink.max()
 top = row - 0.99 * cover
 averaged = ((top[:, -1] < top[:, :-1].min(1)) == breakout).mean()
-print(f"drawn at 20: {at_best[20]:.0%}, averaged to 20: {averaged:.0%} at least")
+print(
+    f"drawn at 20: {at_best[20]:.0%}, averaged to 20: {averaged:.0%} "
+    "at least"
+)
+
+# %%
 assert averaged > at_best[20] + 0.01
 
 # %% [markdown]
@@ -644,7 +733,12 @@ assert averaged > at_best[20] + 0.01
 for sides in ((20, 80), (40, 80)):
     grown = [p.side for p in en.progressive(100, 4, sides=sides)]
     share = np.mean(np.square(grown)) / 80**2
-    print(f"{grown}: {share:.0%} of the operations, seen {at_best[sides[0]]:.0%}")
+    print(
+        f"{grown}: {share:.0%} of the operations, seen "
+        f"{at_best[sides[0]]:.0%}"
+    )
+
+# %%
 assert round(share, 2) == 0.60
 
 # %% [markdown]
@@ -776,10 +870,13 @@ base = en.VARIANTS_V2["b0"]
 rows = tuple(stage._replace(fused=False) for stage in base.stages)
 with torch.device("meta"):
     nets = [en.EfficientNetV2(en.VariantV2(1, 1, 224, 0.2, 32, s))
-            for s in (base.stages, rows)]  # fmt: skip
+            for s in (base.stages, rows)]
 size = [en.count_parameters(net) / 1e6 for net in nets]
 cost = [en.multiply_adds(net, 224) / 1e9 for net in nets]
-print(f"{size[1]:.2f} M of {size[0]:.2f}, {cost[1]:.2f} G of {cost[0]:.2f}")
+print(
+    f"{size[1]:.2f} M of {size[0]:.2f}, {cost[1]:.2f} G of "
+    f"{cost[0]:.2f}"
+)
 
 # %%
 assert size[1] > 0.97 * size[0]

@@ -111,19 +111,25 @@ with torch.no_grad():
     causal = scores.softmax(-1)
 print(causal.numpy().round(2))
 # %%
-assert torch.allclose(causal[3], by_hand[3])  # the newest row has nothing to hide
+# the newest row has nothing to hide
+assert torch.allclose(causal[3], by_hand[3])
 assert causal[mask].abs().max() == 0
 
 # %% mystnb={"figure": {"caption": "Who looks at whom among four bars, without a mask and with a causal one. A row is the bar that asks.", "name": "fig-attention-mask"}, "image": {"alt": "Two four by four grids of weights. In the left one all cells hold weight. In the right one the cells above the diagonal are empty, the first row has its whole weight on the first bar, and the last rows of both grids are equal."}}
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.9))
 titles = ("no mask", "causal mask")
-for ax, table, name in zip(axes, (by_hand, causal), titles, strict=True):
+for ax, table, name in zip(
+    axes, (by_hand, causal), titles, strict=True
+):
     ax.imshow(table, cmap="Greys", vmin=0, vmax=1)
     for i, j in np.ndindex(4, 4):
         dark = table[i, j] > 0.6
         ax.text(j, i, f"{table[i, j]:.2f}", ha="center", va="center",
-                color="white" if dark else "black", fontsize=8)  # fmt: skip
-    ax.set(title=name, xlabel="bar looked at", xticks=range(4), yticks=range(4))
+                color="white" if dark else "black", fontsize=8)
+    ax.set(
+        title=name, xlabel="bar looked at", xticks=range(4),
+        yticks=range(4),
+    )
 axes[0].set_ylabel("bar that asks")
 plt.show()
 
@@ -164,13 +170,19 @@ assert torch.allclose(whole[..., -1], net(X), atol=1e-5)
 # %%
 torch.manual_seed(0)
 ours = EncoderLayer(8, heads=2)
-peer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True, norm_first=True)
-names = {k.replace("attention.", "self_attn."): w for k, w in ours.state_dict().items()}
+peer = nn.TransformerEncoderLayer(
+    8, 2, 16, 0.0, batch_first=True, norm_first=True
+)
+names = {
+    k.replace("attention.", "self_attn."): w
+    for k, w in ours.state_dict().items()
+}
 peer.load_state_dict(names)
 # %%
 ours.se = se.MultiHeadSE(8, heads=1)
 ours.se.blocks[0].excite.expand.weight.data.zero_()
-ours.se.blocks[0].excite.expand.bias.data.fill_(40.0)  # its sigmoid is 1
+# its sigmoid is 1
+ours.se.blocks[0].excite.expand.bias.data.fill_(40.0)
 # %%
 x = torch.randn(2, 12, 8)
 assert torch.allclose(ours(x), peer(x), atol=1e-6)
@@ -195,16 +207,20 @@ assert torch.equal(running, se.RUNNING["mean"](x))
 assert running[0, 0, -1] == x.mean()
 
 # %%
-changed = torch.cat([X[..., :20], torch.randn(64, 5, 12)], -1)  # other last bars
+# other last bars
+changed = torch.cat([X[..., :20], torch.randn(64, 5, 12)], -1)
 
 
 def by_bar(mask, causal):
-    """Return by how much a layer's bars change when those from 20 on become others."""
+    """Return by how much a layer's bars change when those from 20 on
+    become others."""
     torch.manual_seed(1)
     layer = EncoderLayer(5, heads=1)
     layer.se = se.MultiHeadSE(5, heads=1, reduction=1, causal=causal)
     with torch.no_grad():
-        states = [layer(part.transpose(1, 2), mask) for part in (X, changed)]
+        states = [
+            layer(part.transpose(1, 2), mask) for part in (X, changed)
+        ]
     return (states[0] - states[1]).abs().mean((0, 2)).numpy()
 
 
@@ -215,12 +231,17 @@ leaks = {
     "mask, running squeeze": by_bar(later_bars(32), True),
 }
 for name, gap in leaks.items():
-    print(f"{name:26} bars before the change move: {bool(gap[:20].max() > 1e-4)}")
+    print(
+        f"{name:26} bars before the change move: "
+        f"{bool(gap[:20].max() > 1e-4)}"
+    )
 
 # %% mystnb={"figure": {"caption": "How much each bar's state moves when the bars from 20 on are replaced by others, on a logarithmic scale; zero is drawn at its lower end.", "name": "fig-attention-leaks"}, "image": {"alt": "Three lines over 32 bars. Before bar 20 the line of the net without a mask and that of the net with a mask but a squeeze of the whole window lie well above the lower end; the line of the net with a running squeeze lies at the lower end and jumps at bar 20."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.8))
 colors = dict(zip(leaks, (DOWN, NEUTRAL, UP), strict=True))
-for (name, gap), style in zip(leaks.items(), ("--", ":", "-"), strict=True):
+for (name, gap), style in zip(
+    leaks.items(), ("--", ":", "-"), strict=True
+):
     ax.semilogy(gap.clip(1e-6), style, color=colors[name], label=name)
 ax.axvline(19.5, color="0.7", lw=0.8)
 ax.set(xlabel="bar", ylabel="mean change")
@@ -229,7 +250,12 @@ plt.show()
 
 # %%
 early = {name: gap[:20].max() for name, gap in leaks.items()}
-assert early["no mask"] > 5e-3 and early["mask, squeeze of all bars"] > 1e-4
+
+# %%
+assert (
+    early["no mask"] > 5e-3
+    and early["mask, squeeze of all bars"] > 1e-4
+)
 assert early["no mask"] > 2 * early["mask, squeeze of all bars"]
 assert early["mask, running squeeze"] < 1e-5
 assert min(gap[20:].min() for gap in leaks.values()) > 0.1
@@ -300,8 +326,12 @@ assert torch.allclose((each * block.fusion_weights()).sum(1), one)
 # can solve the first two tasks, if its gates see the regimes.
 
 # %%
-tasks = {t: toys.draw_regimes(t, WINDOWS, seed=1) for t in toys.REGIME_TASKS}
-fresh = {t: toys.draw_regimes(t, WINDOWS, seed=2) for t in toys.REGIME_TASKS}
+tasks = {
+    t: toys.draw_regimes(t, WINDOWS, seed=1) for t in toys.REGIME_TASKS
+}
+fresh = {
+    t: toys.draw_regimes(t, WINDOWS, seed=2) for t in toys.REGIME_TASKS
+}
 x, y, on = tasks["apart"]
 now = x[..., -1]
 first = torch.where(on[:, 0], now[:, 0], now[:, 1])
@@ -312,16 +342,23 @@ assert torch.allclose(first + second, y)
 
 # %%
 class Gated(nn.Module):
-    """Gates, or views, of eight channels, then a linear read-out of the newest bar."""
+    """Gates, or views, of eight channels, then a linear read-out of the
+    newest bar."""
 
     def __init__(self, block, views=False):
         super().__init__()
         self.block, self.views = block, views
-        self.read = nn.Linear(8 * (len(block.blocks) if views else 1), 1)
+        self.read = nn.Linear(
+            8 * (len(block.blocks) if views else 1), 1
+        )
 
     def forward(self, x):
         """Map windows (B, 8, T) to forecasts (B,)."""
-        x = self.block.views(x).flatten(1, 2) if self.views else self.block(x)
+        x = (
+            self.block.views(x).flatten(1, 2)
+            if self.views
+            else self.block(x)
+        )
         return self.read(x[..., -1])[:, 0]
 
 
@@ -335,7 +372,8 @@ def trained(net, task):
 
 
 def explained(net, task):
-    """Return the share of the variance that a net explains on fresh windows."""
+    """Return the share of the variance that a net explains on fresh
+    windows."""
     x, y, _ = fresh[task]
     with torch.no_grad():
         return float(1 - (net(x) - y).square().mean() / y.var())
@@ -343,10 +381,14 @@ def explained(net, task):
 
 # %%
 def heads(*squeezes, views=False, seed=0):
-    """Return a net with one head a squeeze; one head has the hidden units of two."""
+    """Return a net with one head a squeeze; one head has the hidden
+    units of two."""
     training.seed_everything(seed)
     count = len(squeezes)
-    return Gated(se.MultiHeadSE(8, count, reduction=count, squeeze=squeezes), views)
+    return Gated(
+        se.MultiHeadSE(8, count, reduction=count, squeeze=squeezes),
+        views,
+    )
 
 
 single = trained(heads("mean"), "apart")
@@ -376,18 +418,27 @@ assert apart > same + 0.15 and apart > 0.9
 x, _, on = fresh["apart"]
 with torch.no_grad():
     gates = mixed.block.head_gates(x).numpy()
-tilts = gates[:, :, [0, 2]] - gates[:, :, [1, 3]]  # (windows, heads, regimes)
+# (windows, heads, regimes)
+tilts = gates[:, :, [0, 2]] - gates[:, :, [1, 3]]
 follows = np.array(
-    [[np.corrcoef(tilts[:, h, k], on[:, k])[0, 1] for k in (0, 1)] for h in (0, 1)]
+    [
+        [np.corrcoef(tilts[:, h, k], on[:, k])[0, 1] for k in (0, 1)]
+        for h in (0, 1)
+    ]
 )
 
 # %% tolerance={"decimals": 0.25, "effect": 0.3}
 for name, row in zip(("mean", "last"), follows, strict=True):
-    print(f"head that squeezes by {name:4} first {row[0]:.1f}, second {row[1]:.1f}")
+    print(
+        f"head that squeezes by {name:4} first {row[0]:.1f}, second "
+        f"{row[1]:.1f}"
+    )
 
 # %%
-assert follows[0, 0] > follows[0, 1] + 0.3  # the mean sees the first regime
-assert follows[1, 1] > follows[1, 0] + 0.3  # the newest bar shows the second
+# the mean sees the first regime
+assert follows[0, 0] > follows[0, 1] + 0.3
+# the newest bar shows the second
+assert follows[1, 1] > follows[1, 0] + 0.3
 
 # %% [markdown]
 # Each head names the regime that it can see. That is the best case, and we planted it; section 6 asks
@@ -404,7 +455,12 @@ assert follows[1, 1] > follows[1, 0] + 0.3  # the newest bar shows the second
 
 # %%
 moves = (gates - gates.mean(0)).swapaxes(0, 1).reshape(2, -1)
-cosine = moves[0] @ moves[1] / np.linalg.norm(moves[0]) / np.linalg.norm(moves[1])
+cosine = (
+    moves[0]
+    @ moves[1]
+    / np.linalg.norm(moves[0])
+    / np.linalg.norm(moves[1])
+)
 with torch.no_grad():
     measured = float(mixed.block.diversity(x))
 # %%
@@ -425,16 +481,26 @@ for task, rows in planted.items():
     print(task)
     for name, row in rows.items():
         bounds = f"[{row['low']:.2f}, {row['high']:.2f}]"
-        print(f"  {name:29} {row['weights']:5} weights  {row['r2']:.2f} {bounds}")
+        print(
+            f"  {name:29} {row['weights']:5} weights  {row['r2']:.2f} "
+            f"{bounds}"
+        )
 
 # %%
 both, apart, sign = (planted[t] for t in toys.REGIME_TASKS)
 two, same = "two heads, mean and last", "two heads, mean and mean"
-assert both["one head, mean"]["low"] > 0.95  # regimes alike: one head is enough
-singles = {name: row for name, row in apart.items() if name.startswith("one head")}
+# regimes alike: one head is enough
+assert both["one head, mean"]["low"] > 0.95
+singles = {
+    name: row
+    for name, row in apart.items()
+    if name.startswith("one head")
+}
 memory = singles.pop("one head, ewm")
 assert len(singles) == 4 and abs(memory["r2"] - apart[two]["r2"]) < 0.01
 others = [row["high"] for row in (*singles.values(), apart[same])]
+
+# %%
 assert apart[two]["low"] > max(others) + 0.05
 assert sign["their views"]["low"] > sign[two]["high"] + 0.03
 # %%
@@ -442,16 +508,20 @@ weights = [both[name]["weights"] for name in ("one head, mean", two)]
 assert abs(weights[0] / weights[1] - 1) < 0.15
 
 # %% mystnb={"figure": {"caption": "Share of the variance explained on fresh windows where two regimes are planted at once; five seeds, 95 % intervals.", "name": "fig-attention-planted"}, "image": {"alt": "Three groups of bars, one a task. On the task alike all gated designs explain nearly everything. On the task apart only two heads with different squeezes, their views, and one head of the exponential squeeze do. On the task sign only the views do."}}
-kinds = [f"one head, {name}" for name in ("mean", "last", "attention", "ewm")]
+kinds = [
+    f"one head, {name}" for name in ("mean", "last", "attention", "ewm")
+]
 kinds += [same, two, "their views"]
 fig, axes = plt.subplots(1, 3, figsize=(8.4, 3.0), sharey=True)
 for ax, (task, rows) in zip(axes, planted.items(), strict=True):
     r2 = [rows[name]["r2"] for name in kinds]
     error = [[rows[n]["r2"] - rows[n]["low"] for n in kinds],
-             [rows[n]["high"] - rows[n]["r2"] for n in kinds]]  # fmt: skip
+             [rows[n]["high"] - rows[n]["r2"] for n in kinds]]
     colors = [NEUTRAL] * 5 + [UP, DOWN]
     ax.barh(range(7), r2, xerr=error, color=colors)
-    ax.set(title=task, xlabel="explained", xlim=(0, 1.05), yticks=range(7))
+    ax.set(
+        title=task, xlabel="explained", xlim=(0, 1.05), yticks=range(7)
+    )
 axes[0].set_yticks(range(7), kinds)
 axes[0].invert_yaxis()
 plt.show()
@@ -469,9 +539,15 @@ plt.show()
 # inside has less to add:
 
 # %%
-for name in ("transformer", "transformer, SE inside", "transformer, two heads of SE"):
+for name in (
+    "transformer", "transformer, SE inside",
+    "transformer, two heads of SE",
+):
     row = apart[name]
-    print(f"{name:29} {row['r2']:.2f} [{row['low']:.2f}, {row['high']:.2f}]")
+    print(
+        f"{name:29} {row['r2']:.2f} [{row['low']:.2f}, "
+        f"{row['high']:.2f}]"
+    )
     assert abs(row["r2"] - apart["transformer"]["r2"]) < 0.02
     assert row["weights"] > 10 * apart[two]["weights"]
 
@@ -504,21 +580,25 @@ for target, table in real.items():
     for name, row in table["rows"].items():
         words = [t["word"] for t in row["learned"] if t["word"]]
         half = np.ptp(row["r2_by_seed"]) / 2
-        years = "{:6.3f} and {:6.3f}".format(*row["r2_by_year"].values())
+        years = "{:6.3f} and {:6.3f}".format(
+            *row["r2_by_year"].values()
+        )
         print(f"  {name:14} R2 {row['r2']:6.3f} (by year {years},",
-              f"seeds +-{half:.3f})", *words)  # fmt: skip
+              f"seeds +-{half:.3f})", *words)
 
 # %% mystnb={"figure": {"caption": "Share of the variance of 2023 and 2024 that each way explains beyond the training's mean. A dot a seed.", "name": "fig-attention-real"}, "image": {"alt": "Two panels of bars. For volatility ridge, trees, SETrader and the transformers explain between 0.55 and 0.6, DLinear a little less, and repeating about 0.4. For the return all bars are about zero, and that of DLinear is below it."}}
 fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.2), sharey=True)
 for ax, (target, table) in zip(axes, real.items(), strict=True):
-    names = [name for name in table["rows"] if name not in ("mean", "repeat")]
+    names = [n for n in table["rows"] if n not in ("mean", "repeat")]
     for at, name in enumerate(names):
         row = table["rows"][name]
         color = UP if "SE" in name and name != "SETrader" else NEUTRAL
         ax.barh(at, row["r2"], color=color, alpha=0.6)
-        ax.plot(row["r2_by_seed"], [at] * len(row["r2_by_seed"]), ".", color="black")
+        seeds = row["r2_by_seed"]
+        ax.plot(seeds, [at] * len(seeds), ".", color="black")
     if target == "volatility":
-        ax.axvline(table["rows"]["repeat"]["r2"], color=DOWN, ls="--", label="repeat")
+        repeat = table["rows"]["repeat"]["r2"]
+        ax.axvline(repeat, color=DOWN, ls="--", label="repeat")
         ax.legend(loc="lower right")
     ax.axvline(0, color="0.5", lw=0.8)
     ax.set(title=target, xlabel="explained", yticks=range(len(names)))
@@ -528,12 +608,19 @@ plt.show()
 
 # %%
 wild, calm = (real[t]["rows"] for t in ("volatility", "return"))
-smart = ("ridge", "trees", "SETrader", "transformer", "SE inside", "SE, two heads")
+smart = (
+    "ridge", "trees", "SETrader", "transformer", "SE inside",
+    "SE, two heads",
+)
 for year in study["setting"]["years"]:
     r2 = {name: row["r2_by_year"][year] for name, row in wild.items()}
     assert min(r2[name] for name in smart) > r2["repeat"] + 0.1
     assert max(r2, key=r2.get) == "SETrader"
-nets = ("DLinear", "SETrader", "transformer", "SE inside", "SE, two heads")
+nets = (
+    "DLinear", "SETrader", "transformer", "SE inside", "SE, two heads",
+)
+
+# %%
 assert all(wild[n]["judged"]["word"] == "learned" for n in nets)
 assert all(calm[n]["judged"]["word"] == "not learned" for n in nets)
 assert max(row["r2"] for row in calm.values()) <= 0
@@ -568,7 +655,8 @@ assert sum(words[0] == "learned" for words in told.values()) == 4
 # %%
 first, second = np.array([2.0, 1] * 4), np.ones(8)
 told = diebold_mariano(first, second, lags=0)
-half = np.sqrt(0.25 / 8 * 8 / 7) * 2.365  # Student's t with 7 degrees of freedom
+# Student's t with 7 degrees of freedom
+half = np.sqrt(0.25 / 8 * 8 / 7) * 2.365
 print(told)
 # %%
 assert np.isclose(told.estimate, 0.5)
@@ -595,7 +683,9 @@ for target, table in real.items():
         base = g["estimate"] / g["share"]
         g["bounds"] = g["low"] / base, g["high"] / base
         gaps[target, g["first"], g["second"]] = g
-        words = "{:6.1%} [{:6.1%}, {:6.1%}]".format(g["share"], *g["bounds"])
+        words = "{:6.1%} [{:6.1%}, {:6.1%}]".format(
+            g["share"], *g["bounds"]
+        )
         pair = f"{g['first']} less {g['second']}"
         print(f"  {pair:32} {words}  p {g['p_corrected']:.2f}")
 
@@ -619,9 +709,9 @@ plt.show()
 # %%
 def corrected(target, first, second):
     """Return share and corrected p-value of a difference of losses."""
-    return gaps[target, first, second]["share"], gaps[target, first, second][
-        "p_corrected"
-    ]
+    return gaps[target, first, second]["share"], gaps[
+        target, first, second
+    ]["p_corrected"]
 
 
 for first in ("SE inside", "SE, two heads"):
@@ -629,17 +719,31 @@ for first in ("SE inside", "SE, two heads"):
 for other in ("ridge", "trees", "DLinear", "SETrader"):
     assert corrected("volatility", "SE inside", other)[1] > 0.1
 share, p = corrected("volatility", "SE inside", "repeat")
+
+# %%
 assert share < -0.2 and p < 0.001
 
 # %%
 pair = gaps["volatility", "SE inside", "transformer"]
-print(f"error by bars {pair['of_bars']:.4f}, by seeds {pair['of_seeds']:.4f}")
-print(f"bars alone: {pair['estimate'] / pair['of_bars']:.1f} errors from zero")
+print(
+    f"error by bars {pair['of_bars']:.4f}, by seeds "
+    f"{pair['of_seeds']:.4f}"
+)
+print(
+    f"bars alone: {pair['estimate'] / pair['of_bars']:.1f} errors from "
+    "zero"
+)
 print("differences of the five seeds:", end=" ")
-each = np.subtract(wild["SE inside"]["by_seed"], wild["transformer"]["by_seed"])
+each = np.subtract(
+    wild["SE inside"]["by_seed"], wild["transformer"]["by_seed"]
+)
 print(*(f"{d:+.3f}" for d in each))
+
+# %%
 assert pair["of_seeds"] > 4 * pair["of_bars"]
-assert pair["estimate"] / pair["of_bars"] > 2 and min(each) < 0 < max(each)
+assert pair["estimate"] / pair["of_bars"] > 2 and min(each) < 0 < max(
+    each
+)
 assert pair["bounds"][0] > -0.03
 
 # %% [markdown]
@@ -660,8 +764,14 @@ assert pair["bounds"][0] > -0.03
 # %%
 seen = study["seen"]
 for size in sorted(seen["runs"], key=float):
-    print(f"planted {size:>4}: found {seen['hits'][size]} of {seen['runs'][size]}")
-assert seen["size"] is None and "0.2" in seen["runs"]  # not even the largest
+    print(
+        f"planted {size:>4}: found {seen['hits'][size]} of "
+        f"{seen['runs'][size]}"
+    )
+
+# %%
+# not even the largest
+assert seen["size"] is None and "0.2" in seen["runs"]
 assert seen["hits"]["0.2"] == 0
 
 # %% [markdown]
@@ -682,9 +792,12 @@ assert seen["hits"]["0.2"] == 0
 
 # %%
 def penalised(net, task, weight):
-    """Train as `trained` does, with the penalty against collapse in the loss."""
+    """Train as `trained` does, with the penalty against collapse in the
+    loss."""
     x, y, _ = tasks[task]
-    optimizer = torch.optim.AdamW(net.parameters(), lr=0.03, weight_decay=0)
+    optimizer = torch.optim.AdamW(
+        net.parameters(), lr=0.03, weight_decay=0
+    )
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(x)).split(256):
             optimizer.zero_grad()
@@ -699,7 +812,9 @@ def copies(seed=0):
     """Return four heads that are copies of the first."""
     net = heads(*["mean"] * 4, seed=seed)
     for head in net.block.blocks[1:]:
-        head.load_state_dict(copy.deepcopy(net.block.blocks[0].state_dict()))
+        head.load_state_dict(
+            copy.deepcopy(net.block.blocks[0].state_dict())
+        )
     return net
 
 
@@ -707,7 +822,9 @@ collapsed = {
     "copies": trained(copies(), "alike"),
     "copies, with penalty": penalised(copies(), "alike", 0.3),
     "drawn by themselves": trained(heads(*["mean"] * 4), "alike"),
-    "the same, with penalty": penalised(heads(*["mean"] * 4), "alike", 0.3),
+    "the same, with penalty": penalised(
+        heads(*["mean"] * 4), "alike", 0.3
+    ),
 }
 
 # %% tolerance={"decimals": 0.25, "effect": 0.3}
@@ -716,16 +833,22 @@ for name, net in collapsed.items():
     with torch.no_grad():
         diverse[name] = float(net.block.diversity(fresh["alike"][0]))
     share = explained(net, "alike")
-    print(f"{name:23} explains {share:.1f}, diversity {diverse[name]:.1f}")
+    print(
+        f"{name:23} explains {share:.1f}, diversity {diverse[name]:.1f}"
+    )
 
 # %%
 assert min(explained(net, "alike") for net in collapsed.values()) > 0.9
-assert diverse["copies"] < 0.01 and diverse["copies, with penalty"] < 0.01
+assert (
+    diverse["copies"] < 0.01 and diverse["copies, with penalty"] < 0.01
+)
 assert diverse["drawn by themselves"] > 0.3
 assert diverse["the same, with penalty"] > 0.8
 
 # %% mystnb={"figure": {"caption": "Gate of channel 0 by two heads, in windows where it informs and where it does not: heads that are copies, and heads drawn by themselves under a penalty.", "name": "fig-attention-collapse"}, "image": {"alt": "Two scatter plots of the gate by one head against the gate by another. For copies all points lie on the diagonal. For heads drawn by themselves the points form a cloud."}}
-fig, axes = plt.subplots(1, 2, figsize=(6.8, 3.0), sharex=True, sharey=True)
+fig, axes = plt.subplots(
+    1, 2, figsize=(6.8, 3.0), sharex=True, sharey=True
+)
 x, _, on = fresh["alike"]
 shown = ("copies", "the same, with penalty")
 for ax, name in zip(axes, shown, strict=True):
@@ -734,7 +857,9 @@ for ax, name in zip(axes, shown, strict=True):
     for state, color, marker in ((True, UP, "o"), (False, DOWN, "x")):
         rows = gates[on[:400, 0] == state]
         label = "informs" if state else "does not"
-        ax.scatter(*rows.T, s=8, color=color, marker=marker, label=label)
+        ax.scatter(
+            *rows.T, s=8, color=color, marker=marker, label=label
+        )
     ax.set(title=name, xlabel="gate by the first head")
 axes[0].set_ylabel("gate by the second head")
 axes[0].legend()
@@ -743,7 +868,11 @@ plt.show()
 # %%
 with torch.no_grad():
     pairs = collapsed["copies"].block.head_gates(x)[:, :2, 0]
-    apart_pairs = collapsed["the same, with penalty"].block.head_gates(x)[:, :2, 0]
+    apart_pairs = collapsed["the same, with penalty"].block.head_gates(
+        x
+    )[:, :2, 0]
+
+# %%
 assert (pairs[:, 0] - pairs[:, 1]).abs().max() < 1e-4
 assert (apart_pairs[:, 0] - apart_pairs[:, 1]).abs().mean() > 0.02
 
@@ -817,7 +946,8 @@ assert (apart_pairs[:, 0] - apart_pairs[:, 1]).abs().mean() > 0.02
 
 # %%
 def answer_of(query):
-    """Return what attention says for a query, with the keys and values of section 1."""
+    """Return what attention says for a query, with the keys and values
+    of section 1."""
     e = np.exp(query * keys - (query * keys).max())
     return e / e.sum() @ values
 
@@ -844,7 +974,10 @@ assert np.isclose(answer_of(100), values[3])
 three = trained(heads("mean", "last", "max"), "apart")
 print(f"explains {explained(three, 'apart'):.2f}")
 # %%
-assert abs(explained(three, "apart") - reached["two heads, mean and last"]) < 0.05
+assert (
+    abs(explained(three, "apart") - reached["two heads, mean and last"])
+    < 0.05
+)
 
 # %% [markdown]
 # It adds nothing, since both regimes are seen already. Its gates differ from those of the other two,
@@ -868,10 +1001,15 @@ assert abs(explained(three, "apart") - reached["two heads, mean and last"]) < 0.
 # %%
 rng, found = np.random.default_rng(0), np.zeros(2, int)
 for _ in range(200):
-    a, b = (np.convolve(rng.normal(size=611), np.ones(12), "valid") ** 2 for _ in "ab")
+    a, b = (
+        np.convolve(rng.normal(size=611), np.ones(12), "valid") ** 2
+        for _ in "ab"
+    )
     found += [diebold_mariano(a, b, lags=0).p < 0.05,
-              diebold_mariano(a, b, horizon=12).p < 0.05]  # fmt: skip
+              diebold_mariano(a, b, horizon=12).p < 0.05]
 print("a difference was found in", found, "of 200")
+
+# %%
 assert len(a) == 600
 # %%
 assert found[0] > 80 and found[1] < 30

@@ -31,8 +31,10 @@ from setrade.training import seed_everything
 use_style()
 
 # %% tags=["parameters"]
-ASSETS, BARS = 12, 3_000  # of the planted market, in bars of eight hours
-EDGE = 0.003  # by which the half that leads rises a bar, and the other falls
+# of the planted market, in bars of eight hours
+ASSETS, BARS = 12, 3_000
+# by which the half that leads rises a bar, and the other falls
+EDGE = 0.003
 EPOCHS = 100
 
 # %% [markdown]
@@ -63,6 +65,8 @@ long = gates / gates.sum()
 neutral = 2 / 3 * (gates - gates.mean())
 print("long only ", long.round(4))
 print("long-short", neutral.round(4))
+
+# %%
 assert np.isclose(gates.sum(), 1.5)
 assert np.allclose(long, [[8 / 15, 5 / 15, 2 / 15]])
 assert np.allclose(neutral, [[0.2, 0, -0.2]])
@@ -71,6 +75,8 @@ assert np.allclose(neutral, [[0.2, 0, -0.2]])
 assert np.allclose(long, portfolio.from_gates(gates))
 assert np.allclose(neutral, portfolio.from_gates(gates, short=True))
 alike = np.full((1, 3), 0.7)
+
+# %%
 assert np.allclose(portfolio.from_gates(alike), 1 / 3)
 assert np.allclose(portfolio.from_gates(alike, short=True), 0)
 
@@ -101,9 +107,15 @@ assert np.allclose(portfolio.from_gates(alike, short=True), 0)
 # of $533.33$, the third loses a tenth of $133.33$: $1000 - 10 + 53.33 - 13.33 = 1030$.
 
 # %%
-time = pd.date_range("2024-01-01", periods=3, freq="1D", tz="UTC", name="time")
-opens = pd.DataFrame([[100.0, 50, 20], [100, 50, 20], [110, 50, 18]], time)
-closes = pd.DataFrame([[100.0, 50, 20], [110, 50, 18], [110, 50, 18]], time)
+time = pd.date_range(
+    "2024-01-01", periods=3, freq="1D", tz="UTC", name="time"
+)
+opens = pd.DataFrame(
+    [[100.0, 50, 20], [100, 50, 20], [110, 50, 18]], time
+)
+closes = pd.DataFrame(
+    [[100.0, 50, 20], [110, 50, 18], [110, 50, 18]], time
+)
 wanted = pd.DataFrame(np.repeat(long, 3, axis=0), time)
 account = portfolio.run(
     wanted, opens, closes, costs=Costs(100, 0, 0), equity=1000.0
@@ -111,6 +123,8 @@ account = portfolio.run(
 print(account.equity.round(2).tolist())
 bought = 1000 * long[0]
 print(bought.round(2))
+
+# %%
 assert np.allclose(bought[[0, 2]], [533.33, 133.33], atol=0.01)
 assert np.isclose(account.equity.iloc[1], 1030)
 
@@ -124,6 +138,8 @@ drifted = long * np.array([1.1, 1.0, 0.9])  # values, over 1,000
 drifted = drifted / 1.03  # what is left is 1,030
 trade = np.abs(long - drifted).sum()
 print(f"turnover of the second bar {account.turnover.iloc[2]:.4f}")
+
+# %%
 assert np.isclose(account.turnover.iloc[2], trade)
 
 # %% [markdown]
@@ -153,9 +169,13 @@ print(by_hand.round(3))
 block = se.SEBlock(3, reduction=3)
 block.excite.reduce.weight.data = torch.tensor([[1.0, 0, -1]])
 block.excite.expand.weight.data = torch.tensor([[1.0], [0], [-1]])
-window = torch.tensor(z, dtype=torch.float32)[None, :, None].expand(1, 3, 5)
+window = torch.tensor(z, dtype=torch.float32)[None, :, None].expand(
+    1, 3, 5
+)
 with torch.no_grad():
     found = block.gates(window)[0].numpy()
+
+# %%
 assert np.allclose(found, by_hand, atol=1e-6)
 
 # %% [markdown]
@@ -189,9 +209,17 @@ assert np.allclose(found, by_hand, atol=1e-6)
 # %%
 sigma = np.array([0.1, 0.2, 0.4])
 C = np.diag(sigma**2)
-assert np.allclose(portfolio.inverse_volatility(C), np.array([4, 2, 1]) / 7)
-assert np.allclose(portfolio.minimum_variance(C), np.array([16, 4, 1]) / 21)
-assert np.allclose(portfolio.hierarchical_risk_parity(C), np.array([16, 4, 1]) / 21)
+
+# %%
+assert np.allclose(
+    portfolio.inverse_volatility(C), np.array([4, 2, 1]) / 7
+)
+assert np.allclose(
+    portfolio.minimum_variance(C), np.array([16, 4, 1]) / 21
+)
+assert np.allclose(
+    portfolio.hierarchical_risk_parity(C), np.array([16, 4, 1]) / 21
+)
 
 # %% [markdown]
 # With equal volatilities of 20 % and the first two moving together (correlation 0.8) the first way
@@ -199,9 +227,15 @@ assert np.allclose(portfolio.hierarchical_risk_parity(C), np.array([16, 4, 1]) /
 
 # %%
 C = 0.04 * np.array([[1, 0.8, 0], [0.8, 1, 0], [0, 0, 1]])
-for way in (portfolio.inverse_volatility, portfolio.hierarchical_risk_parity):
+for way in (
+    portfolio.inverse_volatility, portfolio.hierarchical_risk_parity,
+):
     print(way(C).round(3))
-assert np.allclose(portfolio.minimum_variance(C), np.array([5, 5, 9]) / 19)
+
+# %%
+assert np.allclose(
+    portfolio.minimum_variance(C), np.array([5, 5, 9]) / 19
+)
 
 # %% [markdown]
 # ### A covariance must be shrunk
@@ -213,8 +247,11 @@ assert np.allclose(portfolio.minimum_variance(C), np.array([5, 5, 9]) / 19)
 # %%
 rng = np.random.default_rng(1)
 truth = 0.0004 * (0.5 + 0.5 * np.eye(119))  # all correlate by one half
-# By default NumPy turns 118 axes of one length, on each processor in another way.
-seen = rng.multivariate_normal(np.zeros(119), truth, 90, method="cholesky")
+# By default NumPy turns 118 axes of one length, on each processor in
+# another way.
+seen = rng.multivariate_normal(
+    np.zeros(119), truth, 90, method="cholesky"
+)
 assert 119 * 120 // 2 == 7_140
 try:
     portfolio.minimum_variance(np.cov(seen.T))
@@ -236,9 +273,13 @@ estimates = {
 real = {}
 for name, matrix in estimates.items():
     w = portfolio.minimum_variance(matrix)
-    believed, real[name] = np.sqrt(w @ matrix @ w), np.sqrt(w @ true @ w)
+    believed, real[name] = (
+        np.sqrt(w @ matrix @ w), np.sqrt(w @ true @ w),
+    )
     print(f"{name:12} believes {believed:.2%}, moves {real[name]:.2%}")
 excess = {name: moved - real["known"] for name, moved in real.items()}
+
+# %%
 assert real["as estimated"] > 1.7 * real["known"]
 assert excess["shrunk"] < 0.5 * excess["as estimated"]
 
@@ -263,7 +304,9 @@ market = rng.normal(0, 0.01, (BARS, 1))
 moves = market + EDGE * lead[:, None] * half + noise
 
 # %%
-time = pd.date_range("2022-01-01", periods=BARS, freq="8h", tz="UTC", name="time")
+time = pd.date_range(
+    "2022-01-01", periods=BARS, freq="8h", tz="UTC", name="time"
+)
 closes = pd.DataFrame(100 * np.exp(moves.cumsum(0)), time)
 opens = closes.shift(1).fillna(100.0)
 ahead = np.zeros_like(moves)  # from the open of t + 1 to that of t + 2
@@ -271,9 +314,11 @@ ahead[:-2] = (opens.shift(-2) / opens.shift(-1) - 1).to_numpy()[:-2]
 train, test = slice(21, BARS // 2 - 2), slice(BARS // 2, BARS)
 
 # %%
-windows = np.zeros((BARS, ASSETS, 21), np.float32)  # a week of eight-hour bars
+# a week of eight-hour bars
+windows = np.zeros((BARS, ASSETS, 21), np.float32)
 shown = np.lib.stride_tricks.sliding_window_view(moves, 21, axis=0)
-windows[20:] = shown / 0.022 * np.sqrt(21)  # so that their means spread by 1
+# so that their means spread by 1
+windows[20:] = shown / 0.022 * np.sqrt(21)
 x, y = torch.from_numpy(windows), torch.from_numpy(ahead).float()
 
 # %% [markdown]
@@ -287,7 +332,8 @@ assert np.isclose(RATE, sum(Costs().rates()[:2]))
 
 
 def loss(weights, returns, rate):
-    """Return minus the utility a year: mean after costs, less variance."""
+    """Return minus the utility a year: mean after costs, less variance.
+    """
     moved = weights[:-1] * (1 + returns[:-1])
     grown = 1 + (weights[:-1] * returns[:-1]).sum(1, keepdim=True)
     traded = (weights[1:] - moved / grown).abs().sum(1)
@@ -336,20 +382,32 @@ seed_everything(0)
 block = se.SEBlock(ASSETS, reduction=2)
 nets = {"SE over assets": trained(block), "each alone": trained(Own())}
 with torch.no_grad():
-    told = {name: net.gates(x).double().numpy() for name, net in nets.items()}
+    told = {
+        name: net.gates(x).double().numpy()
+        for name, net in nets.items()
+    }
     same = long_short(torch.from_numpy(told["each alone"])).numpy()
-assert np.allclose(same, portfolio.from_gates(told["each alone"], short=True))
+assert np.allclose(
+    same, portfolio.from_gates(told["each alone"], short=True)
+)
 ranks = pd.DataFrame(windows.mean(-1)).rank(axis=1, pct=True)
 told["ranks of the week"] = ranks.to_numpy()
-told["who knows the lead"] = (1 + np.r_[lead[1:], 1][:, None] * half) / 2
+told["who knows the lead"] = (
+    1 + np.r_[lead[1:], 1][:, None] * half
+) / 2
 
 # %% tolerance={"decimals": 1.0, "relative": 0.05, "effect": 1.5}
 sharpe = {}
 for name, gate in told.items():
     w = pd.DataFrame(portfolio.from_gates(gate, short=True), time)
-    figures = portfolio.run(w[test], opens[test], closes[test]).metrics()
+    figures = portfolio.run(
+        w[test], opens[test], closes[test]
+    ).metrics()
     sharpe[name] = figures["sharpe"]
-    print(f"{name:18} Sharpe {sharpe[name]:5.1f}, costs {figures['fees']:.1f} a year")
+    print(
+        f"{name:18} Sharpe {sharpe[name]:5.1f}, costs "
+        f"{figures['fees']:.1f} a year"
+    )
 
 # %%
 assert sharpe["SE over assets"] > sharpe["each alone"] + 1.5
@@ -362,14 +420,19 @@ tilt = s[:, half > 0].mean(1) - s[:, half < 0].mean(1)
 fig, ax = plt.subplots(figsize=(7.2, 2.8))
 part = slice(BARS // 2, BARS // 2 + 500)
 ax.plot(tilt[part], color=UP, label="gates: first half less second")
-ax.step(np.arange(500), lead[part] / 2, color=NEUTRAL, lw=1, label="lead")
+ax.step(
+    np.arange(500), lead[part] / 2, color=NEUTRAL, lw=1, label="lead"
+)
 ax.set(xlabel="bar of eight hours", ylabel="difference of gates")
 ax.legend(loc="upper right")
 plt.show()
 
 # %% tolerance={"decimals": 0.1, "effect": 0.3}
 follows = np.corrcoef(tilt[BARS // 2 : -1], lead[BARS // 2 + 1 :])[0, 1]
-print(f"correlation of the tilt with the lead of the next bar: {follows:.1f}")
+print(
+    "correlation of the tilt with the lead of the next bar: "
+    f"{follows:.1f}"
+)
 
 # %%
 assert follows > 0.4
@@ -391,7 +454,8 @@ assert follows > 0.4
 # all assets, and *shared*, one excitation for all that sees an asset and the mean of all.
 
 # %%
-study = results.load("portfolio_real")["results"]  # make study STUDY=portfolio_real
+# make study STUDY=portfolio_real
+study = results.load("portfolio_real")["results"]
 panel, perps = study["markets"]["panel"], study["markets"]["perpetuals"]
 assert panel["assets"] == 119 and perps["assets"] == 3
 assert study["setting"]["seeds"] == 5
@@ -401,13 +465,18 @@ def row(market, name):
     """Return one line of the table."""
     found = market["rows"][name]
     gap = found["gap"] or {"low": 0, "high": 0}
-    return (f"{name:23} mean {found['mean']:7.1%}, Sharpe {found['sharpe']:5.2f}"
-            f", gap {gap['low']:+.2f} to {gap['high']:+.2f}")  # fmt: skip
+    return (
+        f"{name:23} mean {found['mean']:7.1%}, Sharpe "
+        f"{found['sharpe']:5.2f}"
+        f", gap {gap['low']:+.2f} to {gap['high']:+.2f}"
+    )
 
 
 # %%
-LONG = ("1/N", "inverse volatility", "minimum variance, long", "risk parity by tree",
-        "joint, long", "shared, long")  # fmt: skip
+LONG = (
+    "1/N", "inverse volatility", "minimum variance, long",
+    "risk parity by tree", "joint, long", "shared, long",
+)
 for title, market in (("panel", panel), ("perpetuals", perps)):
     print(f"{title}, {market['first'][:10]} to {market['last'][:10]}")
     for name in LONG:
@@ -431,11 +500,21 @@ for market in (panel, perps):
 # %%
 short = panel["rows"]["minimum variance"]
 bound = panel["rows"]["minimum variance, long"]
-print(f"turnover {short['turnover']:.0f} against {bound['turnover']:.0f} a year")
+print(
+    f"turnover {short['turnover']:.0f} against {bound['turnover']:.0f} "
+    "a year"
+)
 print(f"before costs {short['gross']:.0%}, costs {short['fees']:.0%}")
-assert short["turnover"] > 5 * bound["turnover"] and short["fees"] > 0.15
+assert (
+    short["turnover"] > 5 * bound["turnover"] and short["fees"] > 0.15
+)
 equally = panel["rows"]["1/N"]
-assert bound["volatility"] < 0.6 * equally["volatility"] and bound["mean"] > 0
+
+# %%
+assert (
+    bound["volatility"] < 0.6 * equally["volatility"]
+    and bound["mean"] > 0
+)
 assert -0.55 < equally["max_drawdown"] < -0.45
 
 # %% [markdown]
@@ -451,7 +530,13 @@ for title, market in (("panel", panel), ("perpetuals", perps)):
         print(" ", row(market, name))
 
 # %%
-ratios = [m["rows"][n]["gap"]["p_corrected"] for m in (panel, perps) for n in BOTH]
+ratios = [
+    m["rows"][n]["gap"]["p_corrected"]
+    for m in (panel, perps)
+    for n in BOTH
+]
+
+# %%
 assert min(ratios) > 0.5  # corrected for all rows of both tables
 
 # %% [markdown]
@@ -468,11 +553,16 @@ assert min(ratios) > 0.5  # corrected for all rows of both tables
 # %% mystnb={"figure": {"caption": "Gain on validation over equal gates, in utility a year, of nets on real bars and of the same nets where what followed was shuffled.", "name": "fig-portfolios-learned"}, "image": {"alt": "Eight pairs of bars. In most pairs the gain on real bars is about as large as by chance or smaller; for the joint net, long only, on the panel chance gains several times as much."}}
 pairs = [(f"{title}: {name}", told["gain"], told["chance"])
          for title, market in (("panel", panel), ("perpetuals", perps))
-         for name, told in market["learned"].items()]  # fmt: skip
+         for name, told in market["learned"].items()]
 fig, ax = plt.subplots(figsize=(7.2, 3.2))
 at = np.arange(len(pairs))
-ax.barh(at - 0.2, [p[1] for p in pairs], 0.4, color=UP, label="real bars")
-ax.barh(at + 0.2, [p[2] for p in pairs], 0.4, color=DOWN, hatch="//", label="shuffled")
+ax.barh(
+    at - 0.2, [p[1] for p in pairs], 0.4, color=UP, label="real bars"
+)
+ax.barh(
+    at + 0.2, [p[2] for p in pairs], 0.4, color=DOWN, hatch="//",
+    label="shuffled",
+)
 ax.set_yticks(at, [p[0] for p in pairs])
 ax.set(xlabel="gain on validation, in utility a year")
 ax.legend()
@@ -486,6 +576,8 @@ words = [fold["word"] for told in planted for fold in told["folds"]]
 assert set(words) == {"learned"}
 assert above == ["panel: shared, long-short"]
 lost = panel["rows"]["shared, long-short"]
+
+# %%
 assert lost["mean"] < 0 < lost["gross"]
 
 # %% [markdown]
@@ -500,7 +592,10 @@ for kind, effect in study["seen"].items():
     for size in sorted(effect["runs"], key=float):
         found, tried = effect["hits"][size], effect["runs"][size]
         best = effect["sharpe"][size]["oracle"]
-        print(f"{kind:8} {size:>5}: found {found} of {tried}; who knows it: {best:.0f}")
+        print(
+            f"{kind:8} {size:>5}: found {found} of {tried}; who knows "
+            f"it: {best:.0f}"
+        )
     assert effect["size"] == 0.05
 
 # %% [markdown]
@@ -520,15 +615,22 @@ for title, market in (("panel", panel), ("perpetuals", perps)):
     for factor in (", costs x 0", "", ", costs x 5"):
         found = market["rows"][f"joint, long{factor}"]
         figures = [found[k] for k in ("turnover", "fees", "sharpe")]
-        words = "turnover {:4.0f}, costs {:6.1%}, Sharpe {:5.2f}".format(*figures)
+        words = (
+            "turnover {:4.0f}, costs {:6.1%}, Sharpe {:5.2f}".format(
+                *figures
+            )
+        )
         print(f"{title:10} joint, long{factor:11} {words}")
 
 # %%
 for market in (panel, perps):
     free, once, five = (
-        market["rows"][f"joint, long{k}"] for k in (", costs x 0", "", ", costs x 5")
+        market["rows"][f"joint, long{k}"]
+        for k in (", costs x 0", "", ", costs x 5")
     )
     assert free["turnover"] > once["turnover"] > 2 * five["turnover"]
+
+# %%
 assert panel["rows"]["joint, long, costs x 0"]["fees"] > 0.7
 
 # %% [markdown]
@@ -546,15 +648,24 @@ assert panel["rows"]["joint, long, costs x 0"]["fees"] > 0.7
 once = costs.impact(1e4, 1e7, 0.05)
 assert np.isclose(once, 0.05 * np.sqrt(1e4 / 1e7))
 assert np.isclose(costs.impact(4e4, 1e7, 0.05), 2 * once)
-for name in ("1/N", "minimum variance, long", "minimum variance", "joint, long"):
+for name in (
+    "1/N", "minimum variance, long", "minimum variance", "joint, long",
+):
     account = panel["rows"][name]["point_at"]
-    print(f"{name:23} impact takes 1 % a year of {account:>11,.0f} dollars")
+    print(
+        f"{name:23} impact takes 1 % a year of {account:>11,.0f} "
+        "dollars"
+    )
 
 # %%
-carried = {name: found.get("point_at") for name, found in panel["rows"].items()}
+carried = {
+    name: found.get("point_at") for name, found in panel["rows"].items()
+}
 assert carried["1/N"] > 1e6 > 1e5 > carried["minimum variance, long"]
 assert carried["joint, long"] < 100
 ratio = panel["rows"]["1/N"]["impact"]
+
+# %%
 assert np.isclose(ratio["10000000"] / ratio["100000"], 10, rtol=1e-4)
 
 # %% [markdown]
@@ -571,12 +682,17 @@ assert np.isclose(ratio["10000000"] / ratio["100000"], 10, rtol=1e-4)
 # %%
 n, m, spread = 730, 200, 0.06
 rng = np.random.default_rng(3)
-steps = rng.normal(-(spread**2) / 2, spread, (n, m))  # the mean price stands still
+# the mean price stands still
+steps = rng.normal(-(spread**2) / 2, spread, (n, m))
 prices = 10 * np.exp(np.vstack([np.zeros(m), steps]).cumsum(0))
-time = pd.date_range("2022-01-01", periods=n + 1, freq="1D", tz="UTC", name="time")
-fallen = np.cumsum(prices < 2, axis=0)  # days since it lost 80 %, and counting
+time = pd.date_range(
+    "2022-01-01", periods=n + 1, freq="1D", tz="UTC", name="time"
+)
+# days since it lost 80 %, and counting
+fallen = np.cumsum(prices < 2, axis=0)
 fallen = np.maximum.accumulate(fallen > 0, axis=0)
-gone = np.vstack([np.zeros((3, m), bool), fallen[:-3]])  # two days after
+# two days after
+gone = np.vstack([np.zeros((3, m), bool), fallen[:-3]])
 lived = ~fallen.any(0)
 print(f"{lived.sum()} of {m} coins are still listed at the end")
 
@@ -586,13 +702,17 @@ opens = closes.shift(1).fillna(closes)
 
 
 def equal(listed):
-    """Return what 1/N of the coins listed at each bar comes to, without costs."""
+    """Return what 1/N of the coins listed at each bar comes to, without
+    costs."""
     w = pd.DataFrame(listed / listed.sum(1, keepdims=True), time)
     return portfolio.run(w, opens, closes, costs=FREE).equity
 
 
-with_hindsight = equal(np.broadcast_to(lived, fallen.shape).astype(float))
-honest = equal((~fallen).astype(float))  # sold at the open after the announcement
+with_hindsight = equal(
+    np.broadcast_to(lived, fallen.shape).astype(float)
+)
+# sold at the open after the announcement
+honest = equal((~fallen).astype(float))
 
 # %% mystnb={"figure": {"caption": "1/N over coins without drift: those that are still listed today, and all that were listed at each day. The scale is logarithmic.", "name": "fig-portfolios-survivors"}, "image": {"alt": "Two equity curves over two years on a logarithmic scale. The curve of the survivors climbs steadily to several times its start; that of all listed coins wanders around one."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.0))
@@ -619,8 +739,12 @@ assert ends[0] > 3 and 0.8 < ends[1] < 1.2 and lived.sum() < m / 2
 late = study["hindsight"]
 for name in ("traded before", "traded at the end", "risen since"):
     print(f"{name:18} mean {late[name]['mean']:7.1%} a year")
-low, high = (late["traded at the end"]["gap"][k] for k in ("low", "high"))
+low, high = (
+    late["traded at the end"]["gap"][k] for k in ("low", "high")
+)
 print(f"Sharpe ratio, end less before: {low:.2f} to {high:.2f}")
+
+# %%
 assert low > 0 > late["traded before"]["mean"]
 
 # %% [markdown]
@@ -678,7 +802,9 @@ assert low > 0 > late["traded before"]["mean"]
 extreme = np.array([[0, 0, 0, 1, 1, 1.0]])
 draws = np.random.default_rng(0).random((10_000, 6))
 held = np.abs(portfolio.from_gates(draws, short=True)).sum(1)
-assert np.isclose(np.abs(portfolio.from_gates(extreme, short=True)).sum(), 1)
+assert np.isclose(
+    np.abs(portfolio.from_gates(extreme, short=True)).sum(), 1
+)
 assert held.max() < 1
 print(f"the most among random gates: {held.max():.2f}")
 
@@ -701,12 +827,18 @@ print(f"the most among random gates: {held.max():.2f}")
 
 # %%
 r = np.random.default_rng(1).normal(0, 0.02, (5_000, 2))
-time = pd.date_range("2020-01-01", periods=5_000, freq="8h", tz="UTC", name="time")
+time = pd.date_range(
+    "2020-01-01", periods=5_000, freq="8h", tz="UTC", name="time"
+)
 two = pd.DataFrame(100 * np.exp(r.cumsum(0)), time)
 half_each = pd.DataFrame(0.5, time, two.columns)
-still = portfolio.run(half_each, two.shift(1).fillna(100.0), two, costs=FREE)
+still = portfolio.run(
+    half_each, two.shift(1).fillna(100.0), two, costs=FREE
+)
 ratio = still.turnover.iloc[2:].mean() / (0.02 / np.sqrt(np.pi))
 print(f"measured over predicted: {ratio:.2f}")
+
+# %%
 assert abs(ratio - 1) < 0.05
 
 # %% [markdown]
@@ -727,9 +859,15 @@ assert abs(ratio - 1) < 0.05
 order = np.random.default_rng(2).permutation(ASSETS)
 with torch.no_grad():
     alone = nets["each alone"].gates(x[test][:, order]).double().numpy()
-    across = nets["SE over assets"].gates(x[test][:, order]).double().numpy()
+    across = (
+        nets["SE over assets"].gates(x[test][:, order]).double().numpy()
+    )
+
+# %%
 assert np.allclose(alone, told["each alone"][test][:, order], atol=1e-5)
-assert np.abs(across - told["SE over assets"][test][:, order]).mean() > 0.1
+assert (
+    np.abs(across - told["SE over assets"][test][:, order]).mean() > 0.1
+)
 
 # %% [markdown]
 # The shared net does not care for places: its gates move with the coins, and a coin that is new

@@ -29,7 +29,8 @@ from setrade.toys import two_states
 from setrade.training import seed_everything
 
 use_style()
-torch.set_num_threads(1)  # small tensors: two threads would wait for each other
+# small tensors: two threads would wait for each other
+torch.set_num_threads(1)
 
 # %% tags=["parameters"]
 BARS = 20_000  # of the planted markets
@@ -62,7 +63,10 @@ def grows(f):
 best = sizing.kelly_binary(0.6)
 assert np.isclose(best, 0.2)
 for f in (0.1, 0.2, 0.4, 0.5):
-    print(f"stake {f:.0%}: after 200 tosses {np.exp(200 * grows(f)):8.3f} times")
+    print(
+        f"stake {f:.0%}: after 200 tosses "
+        f"{np.exp(200 * grows(f)):8.3f} times"
+    )
 
 # %%
 times = {f: np.exp(200 * grows(f)) for f in (0.1, 0.2, 0.4, 0.5)}
@@ -74,15 +78,21 @@ f = np.linspace(0, 0.6, 200)
 fig, ax = plt.subplots(figsize=(7.2, 3.0))
 ax.plot(f, grows(f), color=UP)
 ax.axvline(best, color=NEUTRAL, ls="--", label="Kelly's share")
-ax.fill_between(f, grows(f), 0, where=grows(f) < 0, color=DOWN, alpha=0.3)
+ax.fill_between(
+    f, grows(f), 0, where=grows(f) < 0, color=DOWN, alpha=0.3
+)
 ax.axhline(0, color="0.5", lw=0.8)
-ax.set(xlabel="share of the account that is staked", ylabel="log growth a toss")
+ax.set(
+    xlabel="share of the account that is staked",
+    ylabel="log growth a toss",
+)
 ax.legend()
 plt.show()
 
 # %%
 assert np.isclose(f[grows(f).argmax()], best, atol=0.01)
-assert grows(0.38) > 0 > grows(0.40)  # the coin is good, and the account shrinks
+# the coin is good, and the account shrinks
+assert grows(0.38) > 0 > grows(0.40)
 
 # %% [markdown]
 # The curve is flat around its top and falls away to the right. Whoever stakes about twice Kelly's
@@ -97,6 +107,8 @@ assert grows(0.38) > 0 > grows(0.40)  # the coin is good, and the account shrink
 
 # %%
 mu, sigma, cost = 0.006, 0.1, 0.002
+
+# %%
 assert np.isclose(mu / sigma**2, 0.6)
 assert np.isclose((mu - cost) / sigma**2, 0.4)
 assert np.isclose(sizing.kelly(mu, sigma**2), 0.6)
@@ -132,11 +144,18 @@ assert np.isclose(growth[0], 0.75 * growth[1])
 # buys $0.5 / 101$ units, the fee included.
 
 # %%
-time = pd.date_range("2024-01-01", periods=3, freq="1D", tz="UTC", name="time")
+time = pd.date_range(
+    "2024-01-01", periods=3, freq="1D", tz="UTC", name="time"
+)
 close = np.array([100.0, 110, 110])
 first = np.array([100.0, 100, 110])
-bars = pd.DataFrame({"open": first, "high": close, "low": first, "close": close,
-                     "volume": 1.0}, time)  # fmt: skip
+bars = pd.DataFrame(
+    {
+        "open": first, "high": close, "low": first, "close": close,
+        "volume": 1.0,
+    },
+    time,
+)
 
 # %%
 units = 0.5 / 101
@@ -144,12 +163,19 @@ equity = 1 - units * 100 * 0.01 + units * (110 - 100)
 print(f"equity {equity:.5f}, reward {np.log(equity):.5f}")
 
 # %%
-env = sizing.SizingEnv(bars, features=np.zeros(3), costs=Costs(100, 100, 0))
+env = sizing.SizingEnv(
+    bars, features=np.zeros(3), costs=Costs(100, 100, 0)
+)
 seen, told = env.reset(seed=0)
 seen, reward, ruined, over, told = env.step(np.array([0.5], np.float32))
-assert np.isclose(told["equity"], equity) and np.isclose(reward, np.log(equity))
+assert np.isclose(told["equity"], equity) and np.isclose(
+    reward, np.log(equity)
+)
 assert np.isclose(told["position"], units * 110 / equity)
-print("position held", round(told["position"], 4), "open profit", seen[2].round(4))
+print(
+    "position held", round(told["position"], 4), "open profit",
+    seen[2].round(4),
+)
 
 # %% [markdown]
 # The agent wished for 0.5 and now holds a little more, because the price has risen. It sees that in its
@@ -163,13 +189,18 @@ env.reset(seed=0)
 start = env.desk.first  # before it the features are not known
 wanted = np.random.default_rng(0).uniform(-1, 1, len(bars) - start - 1)
 wanted = wanted.astype(np.float32)
-walked = [env.step(wanted[t : t + 1])[4]["equity"] for t in range(len(wanted))]
+walked = [
+    env.step(wanted[t : t + 1])[4]["equity"] for t in range(len(wanted))
+]
 
 # %%
 positions = np.r_[wanted, 0].astype(float)  # the last is never filled
 done = backtest.run(bars.iloc[start:], positions, rebalance=True)
 assert np.allclose(walked, done.equity.iloc[1:], rtol=1e-12)
-print("the agent sees", list(sizing.observations(bars).columns), "+ position, profit")
+print(
+    "the agent sees", list(sizing.observations(bars).columns),
+    "+ position, profit",
+)
 
 # %% [markdown]
 # Nothing of this looks ahead: the tests cut the bars off after $t$, and every observation up to $t$
@@ -247,7 +278,12 @@ exact = (expected(0.2 + 1e-5) - expected(0.2 - 1e-5)) / 2e-5
 reward = np.log1p((0.2 + 0.2 * z) * moves)
 estimates = (reward - reward.mean()) * z / 0.2
 error = estimates.std() / np.sqrt(len(z))
-print(f"derivative {exact:.4f}, policy gradient {estimates.mean():.4f} ± {error:.4f}")
+print(
+    f"derivative {exact:.4f}, policy gradient {estimates.mean():.4f} ± "
+    f"{error:.4f}"
+)
+
+# %%
 assert abs(estimates.mean() - exact) < 5 * error
 assert estimates.std() > 20 * exact
 
@@ -261,12 +297,14 @@ assert estimates.std() > 20 * exact
 # %%
 SPREAD = 0.2  # of the positions that are tried
 env = sizing.SizingVectorEnv(
-    ACCOUNTS, made.candles, features=made.state, costs=FREE, length=LENGTH
+    ACCOUNTS, made.candles, features=made.state, costs=FREE,
+    length=LENGTH,
 )
 
 
 def play(theta):
-    """Return states, positions tried and rewards of one episode of all accounts."""
+    """Return states, positions tried and rewards of one episode of all
+    accounts."""
     seen, rows = env.reset()[0], []
     for _ in range(LENGTH):
         state = torch.from_numpy(seen[:, 0]).long()
@@ -334,10 +372,18 @@ def clipped(ratio, advantage):
 
 
 for ratio, advantage in ((1.5, 2), (0.5, 2), (1.5, -2), (0.5, -2)):
-    print(f"ratio {ratio}, advantage {advantage:+d}: {clipped(ratio, advantage):+.1f}")
+    print(
+        f"ratio {ratio}, advantage {advantage:+d}: "
+        f"{clipped(ratio, advantage):+.1f}"
+    )
 
 # %%
-cases = [clipped(*case) for case in ((1.5, 2), (0.5, 2), (1.5, -2), (0.5, -2))]
+cases = [
+    clipped(*case)
+    for case in ((1.5, 2), (0.5, 2), (1.5, -2), (0.5, -2))
+]
+
+# %%
 assert np.allclose(cases, [2.4, 1.0, -3.0, -1.6])
 
 # %% mystnb={"figure": {"caption": "PPO's objective of one action, for an advantage of 1 and of −1, by how much more probable it has become.", "name": "fig-sizing-clip"}, "image": {"alt": "Two broken lines. The one for a good action rises and turns flat at a ratio of 1.2. The one for a bad action is flat up to a ratio of 0.8 and falls after it."}}
@@ -346,12 +392,16 @@ fig, ax = plt.subplots(figsize=(7.2, 2.8))
 ax.plot(ratio, clipped(ratio, 1.0), color=UP, label="good action")
 ax.plot(ratio, clipped(ratio, -1.0), color=DOWN, label="bad action")
 ax.axvline(1, color="0.5", lw=0.8)
-ax.set(xlabel="probability now over probability then", ylabel="objective")
+ax.set(
+    xlabel="probability now over probability then", ylabel="objective"
+)
 ax.legend(loc="lower left")
 plt.show()
 
 # %%
-assert np.isclose(clipped(2.0, 1.0), 1.2) and np.isclose(clipped(0.0, -1.0), -0.8)
+assert np.isclose(clipped(2.0, 1.0), 1.2) and np.isclose(
+    clipped(0.0, -1.0), -0.8
+)
 assert np.isclose(clipped(2.0, -1.0), -2.0)
 
 # %% [markdown]
@@ -368,7 +418,8 @@ assert np.isclose(clipped(2.0, -1.0), -2.0)
 # of two states like ours, with somewhat other means and with a taker's costs.
 
 # %%
-study = results.load("sizing_real")["results"]  # make study STUDY=sizing_real
+# make study STUDY=sizing_real
+study = results.load("sizing_real")["results"]
 planted = study["planted"]
 held = np.array(planted["held"])
 print("best without costs", np.round(planted["best"], 2))
@@ -377,7 +428,10 @@ for pair in held:
 growth = planted["growth"]
 for name in ("Kelly", "half Kelly", "fixed"):
     print(f"{name:10} grows {growth[name]:.5f} a bar")
-print(f"PPO        grows {np.mean(growth['PPO']):.5f} a bar, mean of {len(held)}")
+print(
+    f"PPO        grows {np.mean(growth['PPO']):.5f} a bar, mean of "
+    f"{len(held)}"
+)
 
 # %%
 assert (held[:, 0] < 0).all() and (held[:, 1] > 0.2).all()
@@ -400,13 +454,23 @@ assert planted["learned"]["word"] == "learned"
 briefly = study["briefly"]
 for name, told in (("as above", planted), ("as briefly", briefly)):
     x = told["share"]
-    steps = study["setting"]["longer" if name == "as above" else "steps"]
-    print(f"{steps:7,} steps: {x['estimate']:.2f} of Kelly's growth "
-          f"[{x['low']:.2f}, {x['high']:.2f}], {told['learned']['word']}")  # fmt: skip
+    steps = study["setting"][
+        "longer" if name == "as above" else "steps"
+    ]
+    print(
+        f"{steps:7,} steps: {x['estimate']:.2f} of Kelly's growth "
+        f"[{x['low']:.2f}, {x['high']:.2f}], {told['learned']['word']}"
+    )
 few = np.array(briefly["held"])
+
+# %%
 assert (few[:, 0] < 0).all() and (few[:, 1] > 0.2).all()
 assert briefly["learned"]["word"] == "learned"
-assert study["setting"]["longer"] == 6 * study["setting"]["steps"] == 393_216
+assert (
+    study["setting"]["longer"]
+    == 6 * study["setting"]["steps"]
+    == 393_216
+)
 
 # %% [markdown]
 # After a sixth of the steps they have the signs and about half of Kelly's growth. So the agent
@@ -426,13 +490,15 @@ assert study["setting"]["longer"] == 6 * study["setting"]["steps"] == 393_216
 # %%
 rows = study["rows"]
 assert study["setting"]["seeds"] == 10
-ORDER = ("nothing", "buy and hold", "volatility", "Kelly", "half Kelly", "fixed",
-         "linear", "trees", "PPO")  # fmt: skip
+ORDER = (
+    "nothing", "buy and hold", "volatility", "Kelly", "half Kelly",
+    "fixed", "linear", "trees", "PPO",
+)
 print("a third in each of the three        growth  gross  held  Sharpe")
 for name in ORDER:
     row = rows["all"][name]
     print(f"{name:34} {row['growth']:7.0%} {row['gross']:6.0%} "
-          f"{row['held']:5.2f} {row['sharpe']:7.2f}")  # fmt: skip
+          f"{row['held']:5.2f} {row['sharpe']:7.2f}")
 
 # %% [markdown]
 # "Growth" is log growth a year after all costs, "gross" before them, "held" the mean size of the
@@ -443,17 +509,25 @@ for name in ORDER:
 for title in ("btc", "eth", "sol", "all"):
     gap = rows[title]["PPO"]["gap"]
     low, high = gap["growth"]["low"], gap["growth"]["high"]
-    print(f"{title}: PPO less volatility targeting {gap['growth']['estimate']:+.2f} "
-          f"[{low:+.2f}, {high:+.2f}], corrected p {gap['p_corrected']:.2f}")
+    print(
+        f"{title}: PPO less volatility targeting "
+        f"{gap['growth']['estimate']:+.2f} "
+        f"[{low:+.2f}, {high:+.2f}], corrected p "
+        f"{gap['p_corrected']:.2f}"
+    )
 
 # %% mystnb={"figure": {"caption": "Log growth a year of ten agents that differ in their seed alone, by market, and of volatility targeting and of holding nothing.", "name": "fig-sizing-seeds"}, "image": {"alt": "Three columns of dots, one a coin. The ten agents of BTC and ETH lie close to zero, those of SOL below it; all lie far below the short lines that mark volatility targeting."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.2))
 for at, coin in enumerate(("btc", "eth", "sol")):
     grown = rows[coin]["PPO"]["growth_by_seed"]
-    ax.scatter(at + np.linspace(-0.15, 0.15, len(grown)), grown, color=UP, s=18,
-               label="PPO, a dot a seed" if at == 0 else None)  # fmt: skip
-    ax.hlines(rows[coin]["volatility"]["growth"], at - 0.25, at + 0.25, color=DOWN,
-              label="volatility targeting" if at == 0 else None)  # fmt: skip
+    ax.scatter(
+        at + np.linspace(-0.15, 0.15, len(grown)), grown, color=UP,
+        s=18, label="PPO, a dot a seed" if at == 0 else None,
+    )
+    ax.hlines(
+        rows[coin]["volatility"]["growth"], at - 0.25, at + 0.25,
+        color=DOWN, label="volatility targeting" if at == 0 else None,
+    )
 ax.axhline(0, color="0.5", lw=0.8)
 ax.set_xticks(range(3), ["BTC", "ETH", "SOL"])
 ax.set(ylabel="log growth a year")
@@ -463,8 +537,12 @@ plt.show()
 # %%
 for coin in ("btc", "eth", "sol"):
     grown = np.array(rows[coin]["PPO"]["growth_by_seed"])
-    print(f"{coin}: seeds from {grown.min():+.2f} to {grown.max():+.2f}")
+    print(
+        f"{coin}: seeds from {grown.min():+.2f} to {grown.max():+.2f}"
+    )
     assert grown.max() < rows[coin]["volatility"]["growth"] - 0.2
+
+# %%
 assert rows["all"]["PPO"]["held"] < 0.2
 
 # %% [markdown]
@@ -487,15 +565,28 @@ assert rows["all"]["PPO"]["held"] < 0.2
 # %%
 for coin in ("btc", "eth", "sol"):
     for year, told, null in zip((2023, 2024), study["learned"][coin],
-                                study["chance"][coin], strict=True):  # fmt: skip
-        print(f"{coin} {year}: {told['word']:11} gain {told['gain']:+.2f}, scatter "
-              f"{told['scatter']:.2f}; in random order {null['gain']:+.2f}")
+                                study["chance"][coin], strict=True):
+        print(
+            f"{coin} {year}: {told['word']:11} gain "
+            f"{told['gain']:+.2f}, scatter "
+            f"{told['scatter']:.2f}; in random order "
+            f"{null['gain']:+.2f}"
+        )
 
 # %%
-words = [told["word"] for folds in study["learned"].values() for told in folds]
-print(words.count("learned"), "of", len(words), "folds learned by this rule")
+words = [
+    told["word"]
+    for folds in study["learned"].values()
+    for told in folds
+]
+print(
+    words.count("learned"), "of", len(words),
+    "folds learned by this rule",
+)
 assert words.count("learned") == 1
-for key, name in (("learned", "over all folds"), ("chance", "in random order")):
+for key, name in (
+    ("learned", "over all folds"), ("chance", "in random order"),
+):
     whole = study["together"][key]
     print(f"{name}: {whole['word']}, gain {whole['gain']:+.2f}")
     assert whole["word"] == "not learned" and whole["gain"] < 0
@@ -514,6 +605,8 @@ seen = study["seen"]
 for size in sorted(seen["runs"], key=float):
     hits, runs = seen["hits"][size], seen["runs"][size]
     print(f"planted correlation {size}: found {hits} of {runs}")
+
+# %%
 assert seen["size"] == 0.2 and seen["grew"]["0.2"]["growth"] > 1
 
 # %% [markdown]
@@ -536,21 +629,28 @@ assert seen["size"] == 0.2 and seen["grew"]["0.2"]["growth"] > 1
 rng = np.random.default_rng(0)
 steps = rng.normal(0, 0.01, BARS)
 steps -= steps.mean() + 0.00005  # it sinks by half a basis point a bar
-time = pd.date_range("2000-01-01", periods=BARS, freq="8h", tz="UTC", name="time")
+time = pd.date_range(
+    "2000-01-01", periods=BARS, freq="8h", tz="UTC", name="time"
+)
 close = 100 * np.exp(steps.cumsum())
 first = np.r_[100.0, close[:-1]]
-edges = {"high": np.maximum(first, close), "low": np.minimum(first, close)}
-sinking = pd.DataFrame({"open": first, **edges, "close": close, "volume": 1.0}, time)
+edges = {
+    "high": np.maximum(first, close), "low": np.minimum(first, close),
+}
+sinking = pd.DataFrame(
+    {"open": first, **edges, "close": close, "volume": 1.0}, time
+)
 
 # %%
 env = sizing.SizingVectorEnv(
     ACCOUNTS, sinking, features=np.zeros(BARS), short=False,
     costs=Costs(20, 20, 5), length=LENGTH,
-)  # fmt: skip
+)
 
 
 def situation(seen):
-    """Return 0 for an account that holds nothing, 1 for one that is winning, else 2."""
+    """Return 0 for an account that holds nothing, 1 for one that is
+    winning, else 2."""
     where = np.where(seen[:, 2] > 0, 1, 2)
     return torch.from_numpy(np.where(seen[:, 1] < 1e-6, 0, where))
 
@@ -564,13 +664,19 @@ def situation(seen):
 
 # %%
 def episode(logits, reward):
-    """Return situations, actions and what followed, each (LENGTH, ACCOUNTS)."""
+    """Return situations, actions and what followed, each (LENGTH,
+    ACCOUNTS)."""
     (seen, told), rows = env.reset(), []
     for _ in range(LENGTH):
         where, before = situation(seen), told[reward]
         act = torch.bernoulli(torch.sigmoid(logits[where]))
         seen, _, _, _, told = env.step(act.numpy())
-        rows.append((where, act, torch.from_numpy(told[reward] - before).float()))
+        rows.append(
+            (
+                where, act,
+                torch.from_numpy(told[reward] - before).float(),
+            )
+        )
     where, act, r = (torch.stack(x) for x in zip(*rows, strict=True))
     return where, act, r.flip(0).cumsum(0).flip(0)
 
@@ -584,8 +690,11 @@ def learn(reward):
     optimizer = torch.optim.Adam([logits], lr=0.1)
     for _ in range(120):
         where, act, after = episode(logits.detach(), reward)
-        better = after - after.mean(1, keepdim=True)  # the baseline of each bar
-        cost = F.binary_cross_entropy_with_logits(logits[where], act, reduction="none")
+        # the baseline of each bar
+        better = after - after.mean(1, keepdim=True)
+        cost = F.binary_cross_entropy_with_logits(
+            logits[where], act, reduction="none"
+        )
         optimizer.zero_grad()
         (better / better.std() * cost).mean().backward()
         optimizer.step()
@@ -594,13 +703,19 @@ def learn(reward):
 
 # %%
 def tried(logits):
-    """Return cash, equity and the share of trades that won, on fresh episodes."""
+    """Return cash, equity and the share of trades that won, on fresh
+    episodes."""
     seen, _ = env.reset(seed=9)
     for _ in range(LENGTH - 1):
         act = torch.bernoulli(torch.sigmoid(logits[situation(seen)]))
         seen, _, _, _, told = env.step(act.numpy())
-    won, closed = (env.desk.accounts[name].sum() for name in ("wins", "trades"))
-    return told["cash"].mean(), told["equity"].mean(), won / max(closed, 1)
+    won, closed = (
+        env.desk.accounts[name].sum() for name in ("wins", "trades")
+    )
+    return (
+        told["cash"].mean(), told["equity"].mean(),
+        won / max(closed, 1),
+    )
 
 
 # %% tolerance={"decimals": 0.1, "effect": 0.3}
@@ -608,8 +723,11 @@ found = {reward: learn(reward) for reward in ("cash", "equity")}
 seen = {reward: tried(logits) for reward, logits in found.items()}
 for reward, logits in found.items():
     chances = torch.sigmoid(logits).numpy()
-    print(f"paid by {reward:6}: chance to hold when flat {chances[0]:.1f}, "
-          f"winning {chances[1]:.1f}, losing {chances[2]:.1f}")  # fmt: skip
+    print(
+        f"paid by {reward:6}: chance to hold when flat "
+        f"{chances[0]:.1f}, "
+        f"winning {chances[1]:.1f}, losing {chances[2]:.1f}"
+    )
 
 # %% tolerance={"decimals": 1.5, "relative": 0.2, "effect": 3.0}
 for reward, (cash, equity, _) in seen.items():
@@ -617,11 +735,17 @@ for reward, (cash, equity, _) in seen.items():
           f"account {100 * (equity - 1):+.1f} %")  # fmt: skip
 
 # %% tolerance={"decimals": 0.1, "effect": 0.3}
-print(f"trades won by the agent that is paid by cash: {seen['cash'][2]:.1f}")
+print(
+    "trades won by the agent that is paid by cash: "
+    f"{seen['cash'][2]:.1f}"
+)
 
 # %%
 hacked, mended = found["cash"].sigmoid(), found["equity"].sigmoid()
-assert hacked[2] > 0.95 and hacked[0] > 0.3  # it opens, and never closes a loss
+
+# %%
+# it opens, and never closes a loss
+assert hacked[2] > 0.95 and hacked[0] > 0.3
 assert mended[0] < 0.1  # it does not open
 assert seen["cash"][0] > 1.015 and seen["cash"][1] < 0.995
 assert seen["cash"][2] > 0.65 and seen["equity"][1] > 0.995
@@ -706,7 +830,12 @@ assert np.isclose(sizing.kelly_binary(1 / 3, 2.0), 0)
 reward = np.log1p((0.6 + 0.2 * z) * moves)
 plainly = (reward - reward.mean()) * z / 0.2
 same_bar = (reward - np.log1p(0.6 * moves)) * z / 0.2
-print(f"scatter {plainly.std():.2f} (mean), {same_bar.std():.2f} (same bar)")
+print(
+    f"scatter {plainly.std():.2f} (mean), {same_bar.std():.2f} (same "
+    "bar)"
+)
+
+# %%
 assert same_bar.std() < 0.6 * plainly.std()
 assert abs(same_bar.mean() - plainly.mean()) < 0.001
 
@@ -732,7 +861,9 @@ grid = np.linspace(-0.8, 0.8, 9)
 def ends(low, high, costs):
     """Return the log growth of a pair of positions."""
     wanted = np.where(state == 1, high, low)
-    done = backtest.run(made.candles, wanted, costs=costs, rebalance=True)
+    done = backtest.run(
+        made.candles, wanted, costs=costs, rebalance=True
+    )
     return np.log(done.equity.iloc[-1])
 
 # %%
@@ -741,6 +872,8 @@ for costs in (FREE, dear):
     pairs = [(low, high) for low in grid for high in grid]
     best[costs] = max(pairs, key=lambda pair: ends(*pair, costs))
     print(np.round(best[costs], 1))
+
+# %%
 assert np.ptp(best[dear]) < np.ptp(best[FREE])
 
 # %% [markdown]

@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from scipy.special import ndtr
 
+# %%
 from setrade import candles, options, results, toys
 from setrade.costs import FREE, Costs
 from setrade.plots import DOWN, NEUTRAL, UP, use_style
@@ -31,7 +32,8 @@ from setrade.training import seed_everything
 use_style()
 
 # %% tags=["parameters"]
-SIGMA, YEARS = 0.6, 30 / 365  # of the planted market: 60 % a year, an option of 30 days
+# of the planted market: 60 % a year, an option of 30 days
+SIGMA, YEARS = 0.6, 30 / 365
 N_PATHS = 4_000  # paths on which hedges are judged
 UPDATES = 250  # of the nets that hedge
 
@@ -107,8 +109,13 @@ F, K = 100.0, 110.0
 s = SIGMA * np.sqrt(YEARS)
 d1 = np.log(F / K) / s + s / 2
 by_hand = F * ndtr(d1) - K * ndtr(d1 - s)
-assert np.isclose(by_hand, options.price("call", F, K, YEARS, SIGMA), rtol=1e-13)
-print(f"a call of 30 days at 110 costs {by_hand:.2f}, a put {by_hand - (F - K):.2f}")
+assert np.isclose(
+    by_hand, options.price("call", F, K, YEARS, SIGMA), rtol=1e-13
+)
+print(
+    f"a call of 30 days at 110 costs {by_hand:.2f}, a put "
+    f"{by_hand - (F - K):.2f}"
+)
 
 # %% [markdown]
 # The second figure needed no second formula, because call and put are tied to each other.
@@ -151,6 +158,7 @@ def textbook(forward, strike, s):
     return forward * ndtr(d) - strike * ndtr(d - s)
 
 
+# %%
 for strike in (110.0, 150.0, 160.0):
     true = fifty_digits(100.0, strike, 0.05)
     ours = options.price("call", 100.0, strike, 1.0, 0.05)
@@ -176,9 +184,13 @@ f, t, v = (x.clone().requires_grad_() for x in inputs)
 root = v * t.sqrt()
 d = torch.log(f / K) / root + root / 2
 worth = f * torch.special.ndtr(d) - K * torch.special.ndtr(d - root)
-delta, by_years, vega = torch.autograd.grad(worth, (f, t, v), create_graph=True)
+delta, by_years, vega = torch.autograd.grad(
+    worth, (f, t, v), create_graph=True
+)
 (gamma,) = torch.autograd.grad(delta, f)
-found = {"delta": delta, "gamma": gamma, "vega": vega, "theta": -by_years}
+found = {
+    "delta": delta, "gamma": gamma, "vega": vega, "theta": -by_years,
+}
 
 # %%
 greeks = options.greeks("call", F, K, YEARS, SIGMA)
@@ -240,7 +252,9 @@ def halve(paid, forward, strike, years):
     low, high = 0.0, 50.0
     for _ in range(60):
         middle = (low + high) / 2
-        below = options.price("call", forward, strike, years, middle) < paid
+        below = (
+            options.price("call", forward, strike, years, middle) < paid
+        )
         low, high = (middle, high) if below else (low, middle)
     return middle
 
@@ -248,7 +262,9 @@ def halve(paid, forward, strike, years):
 # %%
 found = halve(by_hand, F, K, YEARS)
 assert np.isclose(found, SIGMA, rtol=1e-12)
-assert np.isclose(found, options.implied_volatility("call", by_hand, F, K, YEARS))
+assert np.isclose(
+    found, options.implied_volatility("call", by_hand, F, K, YEARS)
+)
 print(f"{found:.4f}")
 
 # %% [markdown]
@@ -266,7 +282,9 @@ edges = {
     "expires now": (12.0, 100.0, 90.0, 0.0),
     "no quote": (np.nan, 100.0, 90.0, 1.0),
 }
-answers = {n: options.implied_volatility("call", *x) for n, x in edges.items()}
+answers = {
+    n: options.implied_volatility("call", *x) for n, x in edges.items()
+}
 assert answers.pop("the intrinsic value") == 0.0
 assert np.isnan(list(answers.values())).all()
 print("NaN:", ", ".join(answers))
@@ -279,8 +297,13 @@ print("NaN:", ", ".join(answers))
 for strike in (100.0, 150.0, 200.0):
     exact = options.price("call", 100.0, strike, YEARS, SIGMA)
     rounded = np.round(exact, 2)
-    implied = options.implied_volatility("call", rounded, 100.0, strike, YEARS)
-    print(f"strike {strike:.0f}: price {rounded:5.2f}, volatility {implied:.1%}")
+    implied = options.implied_volatility(
+        "call", rounded, 100.0, strike, YEARS
+    )
+    print(
+        f"strike {strike:.0f}: price {rounded:5.2f}, volatility "
+        f"{implied:.1%}"
+    )
 
 # %%
 assert rounded == 0 and implied == 0  # as good as lost
@@ -293,13 +316,20 @@ assert rounded == 0 and implied == 0  # as good as lost
 # (`chain_real.json`). Deribit quotes in bitcoin, which means the price over the forward.
 
 # %%
-chain = results.load("chain_real")["results"]  # make study STUDY=chain_real
+# make study STUDY=chain_real
+chain = results.load("chain_real")["results"]
 again = chain["repriced"]
 print(f"{chain['contracts']} contracts, {chain['expiries']} expiries")
 off = again["price_gap_median"]
 print(f"price from the exchange's volatility: off by {off:.0e} BTC")
-print(f"volatility from its price: within a point {again['near']:.0%}, delta up to 0.9")
-print(f"prices that have no volatility: {again['no_volatility']} of {chain['rows']}")
+print(
+    f"volatility from its price: within a point {again['near']:.0%}, "
+    "delta up to 0.9"
+)
+print(
+    f"prices that have no volatility: {again['no_volatility']} of "
+    f"{chain['rows']}"
+)
 
 # %%
 assert again["price_gap_median"] < 1e-5 and again["near"] == 1
@@ -315,10 +345,16 @@ assert again["price_gap_median"] < 1e-5 and again["near"] == 1
 
 # %%
 near, far = chain["parity"]["together"], chain["parity"]["apart"]
-print(f"parity, rows within two seconds: off by {near['median']:.0e} BTC")
-print(f"parity, rows minutes apart:      off by {far['median']:.0e} BTC")
+print(
+    f"parity, rows within two seconds: off by {near['median']:.0e} BTC"
+)
+print(
+    f"parity, rows minutes apart:      off by {far['median']:.0e} BTC"
+)
 bent, dates = chain["butterflies"], chain["calendars"]
-print(f"butterflies below zero: {bent['marks']} of {bent['all']} at marks")
+print(
+    f"butterflies below zero: {bent['marks']} of {bent['all']} at marks"
+)
 print(f"and {bent['quotes']} of {bent['quoted']} at prices to trade at")
 print(f"calendars below zero: {dates['negative']} of {dates['all']}")
 
@@ -342,7 +378,8 @@ assert bent["marks"] > 40 and bent["quotes"] == 0
 
 # %%
 def left_over(paths, units, premium, costs=FREE):
-    """Return what is left by path of a sold call: premium, hedge, less payment."""
+    """Return what is left by path of a sold call: premium, hedge, less
+    payment."""
     owed = np.maximum(paths[:, -1] - 1, 0)
     return premium + options.hedge(paths, units, costs=costs).net - owed
 
@@ -355,15 +392,20 @@ rows = {}
 for steps in (1, 8, 30, 120, 480):
     paths = toys.walks(N_PATHS, steps, YEARS, SIGMA, 1)
     time_left = YEARS * (1 - np.arange(steps) / steps)
-    units = options.greeks("call", paths[:, :-1], 1.0, time_left, SIGMA).delta
+    units = options.greeks(
+        "call", paths[:, :-1], 1.0, time_left, SIGMA
+    ).delta
     free = left_over(paths, units, premium)
     paid = left_over(paths, units, premium, perpetual)
     rows[steps] = free.std(), paid.std(), (free - paid).mean()
-table = pd.DataFrame(rows, ["spread", "spread, costs", "costs"]).T / premium
+table = (
+    pd.DataFrame(rows, ["spread", "spread, costs", "costs"]).T / premium
+)
 print(table.round(2).to_string())
 
 # %%
-assert np.isclose(rows[30][0] / rows[480][0], 4, rtol=0.15)  # the root of 16
+# the root of 16
+assert np.isclose(rows[30][0] / rows[480][0], 4, rtol=0.15)
 assert rows[480][2] > 2 * rows[30][2]
 
 # %% [markdown]
@@ -382,17 +424,29 @@ STEPS = 30
 paths = toys.walks(N_PATHS, STEPS, YEARS, SIGMA, 2)
 time_left = YEARS * (1 - np.arange(STEPS) / STEPS)
 short = options.greeks("call", paths[:, :-1], 1.0, time_left, SIGMA)
-long = options.greeks("call", paths[:, :-1], 1.0, time_left + YEARS, SIGMA)
-count = np.clip(short.gamma / long.gamma, 0, 2)  # near expiry gamma has no bound
+long = options.greeks(
+    "call", paths[:, :-1], 1.0, time_left + YEARS, SIGMA
+)
+# near expiry gamma has no bound
+count = np.clip(short.gamma / long.gamma, 0, 2)
 
 # %%
-value = options.price("call", paths, 1.0, np.r_[time_left, 0] + YEARS, SIGMA)
+value = options.price(
+    "call", paths, 1.0, np.r_[time_left, 0] + YEARS, SIGMA
+)
 edge = np.zeros((N_PATHS, 1))
 traded = np.abs(np.diff(np.c_[edge, count, edge], axis=1))
 gain = (count * np.diff(value, axis=1)).sum(1)
 spread = 0.02 * (traded * value).sum(1)
 plain = left_over(paths, short.delta, premium, perpetual)
-both = left_over(paths, short.delta - count * long.delta, premium, perpetual) + gain
+
+# %%
+both = (
+    left_over(
+        paths, short.delta - count * long.delta, premium, perpetual
+    )
+    + gain
+)
 ways = {"nothing": left_over(paths, 0 * count, premium), "delta": plain}
 ways |= {"delta and gamma": both - spread}
 
@@ -401,7 +455,9 @@ table = pd.DataFrame(
     {
         "mean": [x.mean() for x in ways.values()],
         "spread": [x.std() for x in ways.values()],
-        "worst 5 %": [options.expected_shortfall(x) for x in ways.values()],
+        "worst 5 %": [
+            options.expected_shortfall(x) for x in ways.values()
+        ],
     },
     list(ways),
 )
@@ -410,20 +466,31 @@ print((table / premium).round(2).to_string())
 # %%
 assert table["spread"].is_monotonic_decreasing
 assert table["mean"]["delta and gamma"] < table["mean"]["delta"] < 0
-assert table["worst 5 %"]["delta and gamma"] > 0.9 * table["worst 5 %"]["delta"]
+assert (
+    table["worst 5 %"]["delta and gamma"]
+    > 0.9 * table["worst 5 %"]["delta"]
+)
 
 # %% mystnb={"figure": {"caption": "What is left of a sold call, with nothing, delta, and delta and gamma as the hedge, in premiums.", "name": "fig-options-hedges"}, "image": {"alt": "Three histograms over one axis. Unhedged, the outcome is the whole premium or a long tail of losses beyond minus three premiums; with delta it is a bell around zero; with delta and gamma a narrower bell whose centre lies left of zero."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.0))
 bins = np.linspace(-3, 1.2, 85)
-for (name, x), colour in zip(ways.items(), (NEUTRAL, UP, DOWN), strict=True):
+for (name, x), colour in zip(
+    ways.items(), (NEUTRAL, UP, DOWN), strict=True
+):
     shown = np.clip(x / premium, -3, 1.2)
     ax.hist(shown, bins, histtype="step", color=colour, label=name)
-ax.set(xlabel="left at expiry, in premiums", ylabel="paths", yscale="log")
+ax.set(
+    xlabel="left at expiry, in premiums", ylabel="paths", yscale="log"
+)
 ax.legend()
 plt.show()
 
 # %%
-assert np.mean(ways["nothing"] < -3 * premium) > 0.01 > np.mean(plain < -3 * premium)
+assert (
+    np.mean(ways["nothing"] < -3 * premium)
+    > 0.01
+    > np.mean(plain < -3 * premium)
+)
 
 # %% [markdown]
 # "Worst 5 %" is the mean of the worst twentieth of outcomes, the **expected shortfall** or CVaR.
@@ -439,18 +506,26 @@ assert np.mean(ways["nothing"] < -3 * premium) > 0.01 > np.mean(plain < -3 * pre
 # model's price, not a market's**. What the hedge then costs is real (`hedge_real.json`).
 
 # %%
-real = results.load("hedge_real")["results"]  # make study STUDY=hedge_real
-shown = ("unhedged", "delta, a day", "delta, an hour", "delta, band", "delta, gamma")
+# make study STUDY=hedge_real
+real = results.load("hedge_real")["results"]
+shown = (
+    "unhedged", "delta, a day", "delta, an hour", "delta, band",
+    "delta, gamma",
+)
 
 
+# %%
 def line(row, figure):
-    """Return a figure with its interval, in per cent of the coin's value."""
+    """Return a figure with its interval, in per cent of the coin's
+    value."""
     low, high = row[figure]["interval"]
     return f"{row[figure]['value']:7.1%} ({low:.1%} to {high:.1%})"
 
 
 # %%
-print(f"{real['weeks']} weeks; costs {real['costs_bps']:.1f} bps a side")
+print(
+    f"{real['weeks']} weeks; costs {real['costs_bps']:.1f} bps a side"
+)
 for name in shown:
     row = real["covered"][name]
     mean, tail = line(row, "mean"), line(row, "shortfall")
@@ -458,11 +533,19 @@ for name in shown:
 
 # %%
 cover = real["covered"]
-gap = {name: cover[name]["shortfall"]["difference_interval"] for name in shown[1:]}
+gap = {
+    name: cover[name]["shortfall"]["difference_interval"]
+    for name in shown[1:]
+}
 assert all(high < -0.05 for low, high in gap.values())
+
+# %%
 free = cover["delta, an hour, free"]["mean"]["value"]
 taken = free - cover["delta, an hour"]["mean"]["value"]
-print(f"hourly delta: {free:.0%} a year before costs, of which costs take {taken:.0%}")
+print(
+    f"hourly delta: {free:.0%} a year before costs, of which costs "
+    f"take {taken:.0%}"
+)
 
 # %%
 assert 0.15 < taken < 0.35
@@ -484,18 +567,27 @@ bars = candles.resample(candles.sample(), "1h")
 close, opened = bars["close"].to_numpy(), bars["open"].to_numpy()
 recent = np.log(bars["close"]).diff().pow(2).ewm(halflife=240).mean()
 sigma = np.sqrt(recent * 365 * 24).to_numpy()
-starts = np.arange(24, len(bars) - 169, 168)  # a week each, decided on the close before
+# a week each, decided on the close before
+starts = np.arange(24, len(bars) - 169, 168)
 hour = starts[:, None] + np.arange(168)
 fills = opened[starts[:, None] + np.arange(169)] / opened[starts, None]
-known, forecast = close[hour - 1] / opened[starts, None], sigma[starts - 1, None]
+known, forecast = (
+    close[hour - 1] / opened[starts, None], sigma[starts - 1, None],
+)
 
 # %%
 life = (168 - np.arange(168)) / (365 * 24)
 units = options.greeks("call", known, 1.0, life, forecast).delta
 sold = options.price("call", 1.0, 1.0, life[0], forecast[:, 0])
-weekly = left_over(fills, units, sold, perpetual), left_over(fills, 0 * units, sold)
+weekly = (
+    left_over(fills, units, sold, perpetual),
+    left_over(fills, 0 * units, sold),
+)
 with_hedge, without = (x.std() for x in weekly)
-print(f"{len(starts)} weeks: spread {with_hedge:.1%} hedged, {without:.1%} not")
+print(
+    f"{len(starts)} weeks: spread {with_hedge:.1%} hedged, "
+    f"{without:.1%} not"
+)
 stored = cover["delta, an hour"]["deviation"]["value"]
 
 # %%
@@ -517,7 +609,10 @@ assert stored / 3 < weekly[0].std() < 3 * stored
 print(f"the smaller position: {real['size']:.0%} of the signal's")
 for name in ("bare", "smaller", "insured", "bought"):
     row = real["insured"][name]
-    print(f"{name:8} mean {line(row, 'mean')}, worst 5 % {line(row, 'shortfall')}")
+    print(
+        f"{name:8} mean {line(row, 'mean')}, worst 5 % "
+        f"{line(row, 'shortfall')}"
+    )
 
 # %%
 beside = real["against_smaller"]
@@ -558,7 +653,10 @@ by_net = left_over(paths, learned, premium)
 by_delta = left_over(paths, short.delta, premium)
 
 # %% tolerance={"decimals": 0.02, "effect": 0.2}
-print(f"units: {np.abs(learned - short.delta).mean():.2f} apart on average")
+print(
+    f"units: {np.abs(learned - short.delta).mean():.2f} apart on "
+    "average"
+)
 print(f"spread over delta's: {by_net.std() / by_delta.std():.2f}")
 
 # %%
@@ -575,19 +673,26 @@ assert by_net.std() < 1.2 * by_delta.std()
 RATE = 0.005
 seed_everything(1)
 careful = toys.HedgeNet(SIGMA, YEARS)
-toys.train_hedge(careful, STEPS, RATE, seed=1, share=0.05, updates=UPDATES)
+toys.train_hedge(
+    careful, STEPS, RATE, seed=1, share=0.05, updates=UPDATES
+)
 fresh = toys.walks(20_000, STEPS, YEARS, SIGMA, 3)
-deltas = options.greeks("call", fresh[:, :-1], 1.0, time_left, SIGMA).delta
+deltas = options.greeks(
+    "call", fresh[:, :-1], 1.0, time_left, SIGMA
+).delta
 with torch.no_grad():
     held = careful(torch.from_numpy(fresh).float()).double().numpy()
 dear = Costs(fee_bps=1e4 * RATE, slippage_bps=0)
 
 # %% tolerance={"decimals": 0.03, "effect": 0.1}
 worst = [
-    options.expected_shortfall(left_over(fresh, u, premium, dear)) / premium
+    options.expected_shortfall(left_over(fresh, u, premium, dear))
+    / premium
     for u in (deltas, held)
 ]
-print(f"worst 5 %, in premiums: delta {worst[0]:.2f}, net {worst[1]:.2f}")
+print(
+    f"worst 5 %, in premiums: delta {worst[0]:.2f}, net {worst[1]:.2f}"
+)
 
 # %%
 assert worst[1] < worst[0] - 0.06
@@ -600,17 +705,26 @@ assert worst[1] < worst[0] - 0.06
 
 # %%
 def banded(wanted, band):
-    """Return units that move to the edge of a band, when they leave it."""
+    """Return units that move to the edge of a band, when they leave it.
+    """
     held, out = np.zeros(len(wanted)), np.empty_like(wanted)
     for t in range(wanted.shape[1]):
-        held = out[:, t] = np.clip(held, wanted[:, t] - band, wanted[:, t] + band)
+        held = out[:, t] = np.clip(
+            held, wanted[:, t] - band, wanted[:, t] + band
+        )
     return out
 
 
+# %%
 def tuned_loss(walks, factor, band):
-    """Return the expected shortfall of delta at another volatility, in a band."""
-    at = options.greeks("call", walks[:, :-1], 1.0, time_left, factor * SIGMA).delta
-    return options.expected_shortfall(left_over(walks, banded(at, band), premium, dear))
+    """Return the expected shortfall of delta at another volatility, in
+    a band."""
+    at = options.greeks(
+        "call", walks[:, :-1], 1.0, time_left, factor * SIGMA
+    ).delta
+    return options.expected_shortfall(
+        left_over(walks, banded(at, band), premium, dear)
+    )
 
 
 # %%
@@ -618,7 +732,10 @@ knobs = [(f, b) for f in (1.0, 1.25, 1.5) for b in (0.0, 0.02, 0.05)]
 tries = {knob: tuned_loss(paths, *knob) for knob in knobs}
 factor, band = min(tries, key=tries.get)
 tuned = tuned_loss(fresh, factor, band) / premium
-print(f"volatility x {factor:g}, band {band:g}: worst 5 % {tuned:.2f} premiums")
+print(
+    f"volatility x {factor:g}, band {band:g}: worst 5 % {tuned:.2f} "
+    "premiums"
+)
 
 # %%
 assert tuned < worst[0] - 0.06
@@ -635,17 +752,24 @@ assert abs(worst[1] - tuned) < 0.08
 # interval over the seeds, on one set of fresh paths:
 
 # %%
-deep = results.load("deep_hedge")["results"]  # make study STUDY=deep_hedge
+# make study STUDY=deep_hedge
+deep = results.load("deep_hedge")["results"]
 for bps, row in deep["rates"].items():
     plain, knobs, nets = (
-        np.mean(row[name]) / premium for name in ("delta", "tuned", "nets")
+        np.mean(row[name]) / premium
+        for name in ("delta", "tuned", "nets")
     )
     low, high = (x / premium for x in row["gain"]["tuned"][1:])
-    print(f"{bps:>3} bps: delta {plain:.3f}, tuned {knobs:.3f}, nets {nets:.3f}")
+    print(
+        f"{bps:>3} bps: delta {plain:.3f}, tuned {knobs:.3f}, nets "
+        f"{nets:.3f}"
+    )
     print(f"         nets less than tuned by {low:+.3f} to {high:+.3f}")
 
 # %%
 gains = {bps: row["gain"] for bps, row in deep["rates"].items()}
+
+# %%
 assert all(gain["delta"][1] > 0 for gain in gains.values())
 assert gains["50"]["tuned"][1] > 0 > gains["6.5"]["tuned"][2]
 assert gains["50"]["tuned"][2] < 0.25 * gains["50"]["delta"][0]
@@ -702,15 +826,32 @@ strikes = np.linspace(80, 130, 11)
 kind = np.where(strikes < 100, "put", "call")
 true = options.price(kind, 100.0, strikes, 8 / 365, 0.8)
 ask, bid = 1.25 * true, np.where(kind == "call", np.nan, true / 1.25)
-middle = (np.nan_to_num(bid) + ask) / 2  # the fault: no bid is not a bid of nothing
-wrong = options.implied_volatility(kind, middle, 100.0, strikes, 8 / 365)
-mended = options.implied_volatility(kind, (bid + ask) / 2, 100.0, strikes, 8 / 365)
+# the fault: no bid is not a bid of nothing
+middle = (np.nan_to_num(bid) + ask) / 2
+
+# %%
+wrong = options.implied_volatility(
+    kind, middle, 100.0, strikes, 8 / 365
+)
+mended = options.implied_volatility(
+    kind, (bid + ask) / 2, 100.0, strikes, 8 / 365
+)
 
 # %%
 print("wrong ", " ".join(f"{v:.2f}" for v in wrong))
 print("mended", " ".join(f"{v:.2f}" for v in mended))
-assert wrong[strikes >= 100].max() < 0.76 < 0.79 < wrong[strikes < 100].min()
-assert np.isnan(mended[strikes >= 100]).all() and (mended[strikes < 100] < 0.9).all()
+
+# %%
+assert (
+    wrong[strikes >= 100].max()
+    < 0.76
+    < 0.79
+    < wrong[strikes < 100].min()
+)
+assert (
+    np.isnan(mended[strikes >= 100]).all()
+    and (mended[strikes < 100] < 0.9).all()
+)
 
 # %% [markdown]
 # The filtered smile has fewer points, and all of them were quoted on both sides. A missing quote
@@ -784,11 +925,14 @@ print(f"theta {a_day:.3f} a day, a move of {move:.1%} takes it back")
 first, later = 48_000.0, 48_000.0 * 1.001
 call = options.price("call", first, 48_000.0, 8 / 365, 0.8)
 put = options.price("put", later, 48_000.0, 8 / 365, 0.8)
-phantom = abs(options.parity(call, put, first, 48_000.0, 8 / 365)) / first
+phantom = (
+    abs(options.parity(call, put, first, 48_000.0, 8 / 365)) / first
+)
 print(f"{phantom:.6f} BTC")
 
 # %%
-assert 0.4 * 0.001 < phantom < 0.6 * 0.001  # half of the move: the put's delta
+# half of the move: the put's delta
+assert 0.4 * 0.001 < phantom < 0.6 * 0.001
 
 # %% [markdown]
 # ```{solution-end}
@@ -806,10 +950,16 @@ assert 0.4 * 0.001 < phantom < 0.6 * 0.001  # half of the move: the put's delta
 
 # %%
 for factor in (0.5, 1.0, 2.0):
-    delta = options.greeks("call", paths[:, :-1], 1.0, time_left, factor * SIGMA).delta
+    delta = options.greeks(
+        "call", paths[:, :-1], 1.0, time_left, factor * SIGMA
+    ).delta
     x = left_over(paths, delta, premium) / premium
-    print(f"hedged at {factor * SIGMA:.0%}: mean {x.mean():+.2f}, spread {x.std():.2f}")
-    assert abs(x.mean()) < 4 * x.std() / np.sqrt(N_PATHS)  # no drift, no mean
+    print(
+        f"hedged at {factor * SIGMA:.0%}: mean {x.mean():+.2f}, spread "
+        f"{x.std():.2f}"
+    )
+    # no drift, no mean
+    assert abs(x.mean()) < 4 * x.std() / np.sqrt(N_PATHS)
     assert (factor == 1.0) == (x.std() < 1.2 * by_delta.std() / premium)
 
 # %% [markdown]

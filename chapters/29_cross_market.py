@@ -51,7 +51,8 @@ STALE = 0.2  # chance a minute that a sleepy coin trades
 # $\rho = \sigma_f^2 / (\sigma_f^2 + \sigma_e^2) = 4/5$.
 
 # %%
-signs = np.array(np.meshgrid(*[[-1, 1]] * 4)).reshape(4, -1)  # all 16 cases
+# all 16 cases
+signs = np.array(np.meshgrid(*[[-1, 1]] * 4)).reshape(4, -1)
 factor, own = 2 * signs[0], signs[1:]
 coins = factor + own
 print("correlations:", np.corrcoef(coins).round(2)[0])
@@ -75,9 +76,12 @@ assert agree == 1  # the market outvotes every coin of its own
 # trader asks who adds a new coin tomorrow.
 
 # %%
-split = panel.leave_out(["BTC", "ETH", "SOL"], 6, folds=3, start=4, gap=1, seed=0)
+split = panel.leave_out(
+    ["BTC", "ETH", "SOL"], 6, folds=3, start=4, gap=1, seed=0
+)
 new = [fold.new_coins.tolist() for fold in split]
-assert np.sum(new, axis=0).tolist() == [1, 1, 1]  # each coin is new once
+# each coin is new once
+assert np.sum(new, axis=0).tolist() == [1, 1, 1]
 fold = split[0]
 by_hand = np.arange(6)[:, None] >= 4
 assert (fold.cell("new", "new") == (by_hand & fold.new_coins)).all()
@@ -96,7 +100,9 @@ picture = np.full((100, 20), np.nan)
 for number, cell in enumerate(cells):
     picture[fold.cell(*cell)] = number
 fig, ax = plt.subplots(figsize=(7.2, 2.8))
-image = ax.imshow(picture.T, aspect="auto", cmap="viridis", interpolation="nearest")
+image = ax.imshow(
+    picture.T, aspect="auto", cmap="viridis", interpolation="nearest"
+)
 ax.set(xlabel="bar", ylabel="coin", yticks=range(0, 20, 5))
 ax.grid(False)
 bar = fig.colorbar(image, ticks=range(4))
@@ -120,7 +126,8 @@ assert np.isnan(picture).sum() == 4 * 20
 
 # %%
 def market(kinds, n, seed):
-    """Return inputs (m, n, 3) and moves (m, n) of coins with the signs ``kinds``."""
+    """Return inputs (m, n, 3) and moves (m, n) of coins with the signs
+    ``kinds``."""
     rng = np.random.default_rng(seed)
     seen = rng.normal(size=(len(kinds), n, 3))
     rule = np.array([0.4, -0.3, 0.2])
@@ -143,9 +150,14 @@ for name, kinds in (("one rule", same), ("two kinds", mixed)):
     pooled = Ridge(1.0).fit(x.reshape(-1, 3), y.ravel())
     said = pooled.predict(late_x.reshape(-1, 3)).reshape(late_y.shape)
     own = [Ridge(3.0).fit(*one) for one in zip(x, y, strict=True)]
-    each = np.array([m.predict(z) for m, z in zip(own, late_x, strict=True)])
+    each = np.array(
+        [m.predict(z) for m, z in zip(own, late_x, strict=True)]
+    )
     found[name] = skill(said, late_y), skill(each, late_y)
-    print(f"{name}: pooled {found[name][0]:.2f}, each alone {found[name][1]:.2f}")
+    print(
+        f"{name}: pooled {found[name][0]:.2f}, each alone "
+        f"{found[name][1]:.2f}"
+    )
 
 # %%
 gain = found["one rule"][0] - found["one rule"][1]
@@ -164,13 +176,17 @@ assert found["two kinds"][0] < 0.02 and found["two kinds"][1] > 0.05
 
 # %%
 class Shared(nn.Module):
-    """One net for all coins, with one learned number a coin beside what is seen."""
+    """One net for all coins, with one learned number a coin beside what
+    is seen."""
 
     def __init__(self, coins):
         super().__init__()
         self.own = nn.Embedding(coins, 1)
-        nn.init.zeros_(self.own.weight)  # all coins are alike until something tells
-        self.body = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1))
+        # all coins are alike until something tells
+        nn.init.zeros_(self.own.weight)
+        self.body = nn.Sequential(
+            nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1)
+        )
 
     def forward(self, x, own):
         return self.body(torch.cat([x, own], -1))[..., 0]
@@ -178,10 +194,14 @@ class Shared(nn.Module):
 
 # %%
 x, y = (torch.from_numpy(v).float() for v in market(mixed, 60, 2))
-late_x, late_y = (torch.from_numpy(v).float() for v in market(mixed, 500, 3))
+late_x, late_y = (
+    torch.from_numpy(v).float() for v in market(mixed, 500, 3)
+)
 seed_everything(0)
 net = Shared(30)
-optimizer = torch.optim.Adam(net.parameters(), lr=0.02, weight_decay=1e-3)
+optimizer = torch.optim.Adam(
+    net.parameters(), lr=0.02, weight_decay=1e-3
+)
 for _ in range(UPDATES):
     optimizer.zero_grad()
     vectors = net.own.weight[:, None].expand(-1, x.shape[1], -1)
@@ -194,7 +214,9 @@ with torch.no_grad():
     mean = own.mean(0, keepdim=True).expand_as(own)
     told = {
         name: float(skill(net(late_x, v), late_y))
-        for name, v in (("its own vector", own), ("the mean vector", mean))
+        for name, v in (
+            ("its own vector", own), ("the mean vector", mean),
+        )
     }
 print({name: round(value, 2) for name, value in told.items()})
 
@@ -204,6 +226,8 @@ assert told["its own vector"] > 0.1 and told["the mean vector"] < 0.06
 apart = (kind > np.median(kind)) == (mixed > 0)
 sides = max(apart.sum(), (~apart).sum())
 print(f"coins on the side of their kind: {sides} of 30")
+
+# %%
 assert sides >= 26
 
 # %% [markdown]
@@ -231,8 +255,14 @@ assert sides >= 26
 m, rho = 136, 0.4
 effect = 1 + (m - 1) * rho
 naive = np.sqrt(0.25 / (136 * 600))
-print(f"design effect {effect:.0f}, so {m / effect:.1f} coins an hour, not {m}")
-print(f"error {naive:.2%} if independent, {naive * np.sqrt(effect):.2%} if not")
+print(
+    f"design effect {effect:.0f}, so {m / effect:.1f} coins an hour, "
+    f"not {m}"
+)
+print(
+    f"error {naive:.2%} if independent, {naive * np.sqrt(effect):.2%} "
+    "if not"
+)
 
 # %%
 assert effect == 55 and 0.02 / naive > 11
@@ -250,7 +280,9 @@ sums = np.array([0.5 + 0.5, -0.5 - 0.5])
 by_hand = np.sqrt(2 / (2 - 1) * (sums**2).sum()) / 4
 found = panel.clustered_mean(values, hour)
 assert np.isclose(found.error, by_hand)
-print(f"error {found.error:.2f}, if independent {found.naive_error:.2f}")
+print(
+    f"error {found.error:.2f}, if independent {found.naive_error:.2f}"
+)
 
 # %% [markdown]
 # Is such an interval any good? We draw 300 panels in which nothing can be known, ask for an interval at
@@ -267,7 +299,9 @@ for _ in range(300):
     told = panel.clustered_mean(right, hour)
     low, high = told.interval()
     inside["clustered"] += low < 0.5 < high
-    inside["independent"] += abs(told.mean - 0.5) < 1.96 * told.naive_error
+    inside["independent"] += (
+        abs(told.mean - 0.5) < 1.96 * told.naive_error
+    )
 
 # %%
 for name, count in inside.items():
@@ -290,12 +324,16 @@ rng = np.random.default_rng(4)
 common = rng.normal(size=TIMES * 8 + 24)
 r = common[:, None] + 0.8 * rng.normal(size=(len(common), COINS))
 ends = 24 + 8 * np.arange(TIMES - 1)
-windows = np.stack([r[e - 24 : e].T for e in ends])  # (times, coins, 24)
-after = np.stack([r[e : e + 8].sum(0) for e in ends])  # what they are asked for
+# (times, coins, 24)
+windows = np.stack([r[e - 24 : e].T for e in ends])
+# what they are asked for
+after = np.stack([r[e : e + 8].sum(0) for e in ends])
 
 # %%
 names = [f"C{i:02}" for i in range(COINS)]
-fold = panel.leave_out(names, len(ends), folds=4, start=280, gap=4, seed=0)[0]
+fold = panel.leave_out(
+    names, len(ends), folds=4, start=280, gap=4, seed=0
+)[0]
 learned = fold.cell("seen", "seen")
 hits = {}
 for time in ("seen", "new"):
@@ -305,7 +343,10 @@ for time in ("seen", "new"):
     day = np.nonzero(asked)[0]
     told = panel.clustered_mean(right.astype(float), day)
     hits[time] = told.interval()
-    print(f"new coins, {time:4} time: right in {told.mean:.0%} of {len(right)}")
+    print(
+        f"new coins, {time:4} time: right in {told.mean:.0%} of "
+        f"{len(right)}"
+    )
 
 # %%
 assert hits["seen"][0] > 0.6
@@ -327,20 +368,31 @@ assert hits["new"][0] < 0.5 < hits["new"][1]
 # `SEBlock` over three channels and the `ConvEncoder` of {ref}`ch-se-trader`, with one seed a fold.
 
 # %%
-study = results.load("cross_market")["results"]  # make study STUDY=cross_market
+# make study STUDY=cross_market
+study = results.load("cross_market")["results"]
 setting, cells = study["setting"], study["panel"]
-order = [f"{c} coins, {t} time" for t in ("seen", "new") for c in ("seen", "new")]
+order = [
+    f"{c} coins, {t} time"
+    for t in ("seen", "new")
+    for c in ("seen", "new")
+]
 
 
+# %%
 def row(name, table, each):
     """Print what one forecaster comes to in the four cells."""
-    shown = [table[cell] and each(table[cell]["mean"]) for cell in order]
+    shown = [
+        table[cell] and each(table[cell]["mean"]) for cell in order
+    ]
     print(f"{name:24}" + "".join(f"{x or '-':>12}" for x in shown))
 
 
+# %%
 assert setting["plant"] == 0.15 and setting["coins"] == 136
 print(f"{setting['coins']} coins, {setting['examples']:,} examples")
-print(f"two coins correlate by {setting['correlation']:.2f}, on average")
+print(
+    f"two coins correlate by {setting['correlation']:.2f}, on average"
+)
 
 # %%
 heads = [" ".join(cell.replace(",", "").split()[::2]) for cell in order]
@@ -348,7 +400,7 @@ print("share of the variance explained; coin, time")
 print(f"{'':24}" + "".join(f"{head:>12}" for head in heads))
 kinds = [("SE net", cells["nets"]["volatility"])]
 kinds += [(k, cells["plain"][f"volatility: {k}"])
-          for k in ("trees", "ridge", "each coin alone", "last day")]  # fmt: skip
+          for k in ("trees", "ridge", "each coin alone", "last day")]
 for name, table in kinds:
     row(name, table, "{:.2f}".format)
 
@@ -357,28 +409,42 @@ gap = cells["gaps"]
 
 
 def line(name, cell="new coins, new time"):
-    """Print a paired difference in a cell with the interval that counts weeks."""
+    """Print a paired difference in a cell with the interval that counts
+    weeks."""
     low, high = gap[name][cell]["interval"]
-    print(f"{name:43} {gap[name][cell]['mean']:+.3f} ({low:+.3f} to {high:+.3f})")
+    print(
+        f"{name:43} {gap[name][cell]['mean']:+.3f} ({low:+.3f} to "
+        f"{high:+.3f})"
+    )
 
 
 for other in ("ridge", "trees", "last day"):
     line(f"volatility less volatility: {other}")
-line("volatility: ridge less volatility: each coin alone", "seen coins, new time")
+line(
+    "volatility: ridge less volatility: each coin alone",
+    "seen coins, new time",
+)
 
 # %%
 net, tree = (table for _, table in kinds[:2])
 assert net["new coins, new time"]["interval"][0] > 0.2
 both = [net[f"{c} coins, new time"]["mean"] for c in ("seen", "new")]
 assert abs(both[0] - both[1]) < 0.01 and 0.3 < both[1] < 0.4
-fall = [t["new coins, seen time"]["mean"] - t["new coins, new time"]["mean"]
-        for t in (net, cells["plain"]["volatility: last day"])]  # fmt: skip
+fall = [
+    t["new coins, seen time"]["mean"] - t["new coins, new time"]["mean"]
+    for t in (net, cells["plain"]["volatility: last day"])
+]
 assert 0.1 < fall[1] < fall[0] < 0.2
-low, high = gap["volatility less volatility: ridge"]["new coins, new time"]["interval"]
+low, high = gap["volatility less volatility: ridge"][
+    "new coins, new time"
+]["interval"]
 
 # %%
 assert low < 0 < high < 0.03
-assert tree["seen coins, seen time"]["mean"] > tree[order[1]]["mean"] + 0.03
+assert (
+    tree["seen coins, seen time"]["mean"]
+    > tree[order[1]]["mean"] + 0.03
+)
 assert abs(tree[order[3]]["mean"] - net[order[3]]["mean"]) < 0.015
 
 # %% [markdown]
@@ -399,19 +465,28 @@ assert abs(tree[order[3]]["mean"] - net[order[3]]["mean"]) < 0.015
 # ### And a vector a coin?
 
 # %%
-for name in ("volatility, own vector", "volatility, own vector, mean for new"):
+for name in (
+    "volatility, own vector", "volatility, own vector, mean for new",
+):
     row(name[12:], cells["nets"][name], "{:.2f}".format)
 for name in ("volatility, own vector less volatility",
-             "volatility, own vector, mean for new less volatility"):  # fmt: skip
+             "volatility, own vector, mean for new less volatility"):
     line(name)
 line("volatility, own vector less volatility", "seen coins, new time")
 for cell in order[2:]:
-    low, high = gap["volatility, own vector less volatility"][cell]["interval"]
+    low, high = gap["volatility, own vector less volatility"][cell][
+        "interval"
+    ]
     assert -0.01 < low < 0 < high < 0.01
-learned_by_heart = gap["volatility, own vector less volatility"][order[0]]
+learned_by_heart = gap["volatility, own vector less volatility"][
+    order[0]
+]
 
 # %%
-assert learned_by_heart["interval"][0] > 0 and 0.003 < learned_by_heart["mean"] < 0.01
+assert (
+    learned_by_heart["interval"][0] > 0
+    and 0.003 < learned_by_heart["mean"] < 0.01
+)
 
 # %% [markdown]
 # The vectors help on the examples they were trained on, by about half a percentage point. In new time
@@ -429,19 +504,26 @@ for name in ("logistic", "trees", "nearest window"):
     row(name, cells["plain"][f"way: {name}"], "{:.1%}".format)
 row("planted, by time", cells["nets"]["way, planted"], "{:.1%}".format)
 
-# %% mystnb={"figure": {"caption": "Hits above one half on coins that were never seen, at times that were seen and later, with 95 % intervals that count weeks.", "name": "fig-cross-leak"}, "image": {"alt": "Six rows with two points each. For the trees, the nearest window and the net that was stopped by coins the point for seen time lies to the right of zero and the point for new time near zero."}}
+# %%
 rows = {"net, stopped by time": cells["nets"]["way, stopped by time"],
         "net, stopped by coins": cells["nets"]["way, stopped by coins"],
         **{k: cells["plain"][f"way: {k}"]
            for k in ("logistic", "trees", "nearest window")},
-        "net, planted": cells["nets"]["way, planted"]}  # fmt: skip
+        "net, planted": cells["nets"]["way, planted"]}
+
+# %% mystnb={"figure": {"caption": "Hits above one half on coins that were never seen, at times that were seen and later, with 95 % intervals that count weeks.", "name": "fig-cross-leak"}, "image": {"alt": "Six rows with two points each. For the trees, the nearest window and the net that was stopped by coins the point for seen time lies to the right of zero and the point for new time near zero."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.0))
 for shift, colour, time in ((-0.15, DOWN, "seen"), (0.15, UP, "new")):
-    points = [table[f"new coins, {time} time"] for table in rows.values()]
+    points = [
+        table[f"new coins, {time} time"] for table in rows.values()
+    ]
     mean = np.array([p["mean"] for p in points])
     low, high = np.array([p["interval"] for p in points]).T
-    ax.errorbar(mean, np.arange(len(rows)) + shift, xerr=[mean - low, high - mean],
-                fmt="o", color=colour, label=f"{time} time")  # fmt: skip
+    ax.errorbar(
+        mean, np.arange(len(rows)) + shift,
+        xerr=[mean - low, high - mean], fmt="o", color=colour,
+        label=f"{time} time",
+    )
 ax.axvline(0, color=NEUTRAL, lw=0.8)
 ax.set_yticks(range(len(rows)), list(rows))
 ax.set(xlabel="share of hits, less one half")
@@ -457,13 +539,22 @@ for name in list(rows)[:-1]:
 
 # %%
 assert rows["net, planted"]["new coins, new time"]["interval"][0] > 0.02
-assert cells["plain"]["way: nearest window"]["new coins, seen time"]["mean"] > 0.17
+assert (
+    cells["plain"]["way: nearest window"]["new coins, seen time"][
+        "mean"
+    ]
+    > 0.17
+)
 
 # %%
 gains = {name: cells["nets"][f"way, {name}"]["gain"]
-         for name in ("stopped by time", "stopped by coins", "planted")}  # fmt: skip
+         for name in ("stopped by time", "stopped by coins", "planted")}
 for name, gain in gains.items():
-    print(f"{name:17} nats won on the class shares: {np.round(gain, 3)}")
+    print(
+        f"{name:17} nats won on the class shares: {np.round(gain, 3)}"
+    )
+
+# %%
 assert np.mean(gains["stopped by time"]) < 0 < min(gains["planted"])
 assert max(cells["nets"]["way, stopped by time"]["epoch"]) <= 2
 
@@ -487,7 +578,9 @@ assert max(cells["nets"]["way, stopped by time"]["epoch"]) <= 2
 # **own** part, what it moves beyond the median coin?
 
 # %%
-for name in ("trees", "nearest window", "logistic", "way, stopped by coins"):
+for name in (
+    "trees", "nearest window", "logistic", "way, stopped by coins",
+):
     row(f"{name[-16:]}: market", cells["common"][name], "{:.1%}".format)
     row(f"{name[-16:]}: own", cells["own"][name], "{:.1%}".format)
 
@@ -498,9 +591,16 @@ assert near[0] > 0.2 and near[1] < 0.05
 
 # %%
 each = [table["new coins, new time"] for table in cells["own"].values()]
-t = [x["mean"] / (x["interval"][1] - x["mean"]) * student.ppf(0.975, 9) for x in each]
+t = [
+    x["mean"] / (x["interval"][1] - x["mean"]) * student.ppf(0.975, 9)
+    for x in each
+]
 p = evidence.holm(2 * student.sf(np.abs(t), 9))
-print(f"own part, new coins, new time: least p after Holm {p.min():.2f}")
+print(
+    f"own part, new coins, new time: least p after Holm {p.min():.2f}"
+)
+
+# %%
 assert {x["weeks"] for x in each} == {10} and p.min() > 0.05
 
 # %% [markdown]
@@ -514,8 +614,14 @@ shown = cells["plain"]["way: logistic"]["new coins, new time"]
 for unit, effect in shown["design_effect"].items():
     print(f"clusters of one {unit:5} design effect {effect:.0f}")
 half = (shown["interval"][1] - shown["interval"][0]) / 2
-print(f"half width: if independent {shown['naive']:.1%}, by weeks {half:.1%}")
-assert 10 < shown["design_effect"]["day"] < 60 and 4 < half / shown["naive"] < 8
+print(
+    f"half width: if independent {shown['naive']:.1%}, by weeks "
+    f"{half:.1%}"
+)
+assert (
+    10 < shown["design_effect"]["day"] < 60
+    and 4 < half / shown["naive"] < 8
+)
 print(f"{shown['n']:,} examples, {shown['weeks']} weeks")
 
 # %% [markdown]
@@ -530,7 +636,9 @@ print(f"{shown['n']:,} examples, {shown['weeks']} weeks")
 # pencil: the second row repeats the first, one bar later.
 
 # %%
-stamps = pd.date_range("2024-01-01", periods=8, freq="15min", tz="UTC", name="time")
+stamps = pd.date_range(
+    "2024-01-01", periods=8, freq="15min", tz="UTC", name="time"
+)
 first = pd.Series([1.0, 1, -1, -1, 1, 1, -1, -1], stamps)
 second = pd.Series([-1.0, 1, 1, -1, -1, 1, 1, -1], stamps)
 by_hand = (first.to_numpy()[:-1] * second.to_numpy()[1:]).sum() / 8
@@ -554,7 +662,9 @@ assert np.isclose(found[1], by_hand) and by_hand == 7 / 8
 rng = np.random.default_rng(5)
 n = 60 * 24 * 60
 news = rng.normal(size=n).cumsum()
-busy, sleepy = (news + 0.5 * rng.normal(size=n).cumsum() for _ in range(2))
+busy, sleepy = (
+    news + 0.5 * rng.normal(size=n).cumsum() for _ in range(2)
+)
 traded = rng.random(n) < STALE
 last = np.maximum.accumulate(np.where(traded, np.arange(n), 0))
 seen = sleepy[last]  # the price of the last trade
@@ -563,16 +673,30 @@ seen = sleepy[last]  # the price of the last trade
 lags = {}
 for minutes in (1, 5, 15, 60):
     step = f"{minutes}min"
-    index = pd.date_range("2024-01-01", periods=n // minutes, freq=step, tz="UTC")
-    pair = [pd.Series(np.diff(x[::minutes], prepend=x[0]), index) for x in (busy, seen)]
+    index = pd.date_range(
+        "2024-01-01", periods=n // minutes, freq=step, tz="UTC"
+    )
+    pair = [
+        pd.Series(np.diff(x[::minutes], prepend=x[0]), index)
+        for x in (busy, seen)
+    ]
     lags[minutes] = panel.lead_lag(*pair, 2)
     at0, at1 = lags[minutes][0], lags[minutes][1]
-    print(f"{minutes:>2} minutes: together {at0:.2f}, one bar later {at1:.2f}")
+    print(
+        f"{minutes:>2} minutes: together {at0:.2f}, one bar later "
+        f"{at1:.2f}"
+    )
 
 # %% mystnb={"figure": {"caption": "A coin that trades in one minute of five: correlation with a busy coin in the same bar, and one bar later.", "name": "fig-cross-epps"}, "image": {"alt": "Two lines over bar lengths from 1 to 60 minutes. The correlation in the same bar climbs from below 0.2 to above 0.7; the correlation one bar later is largest at five minutes and falls towards zero at sixty."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.8))
-ax.plot(list(lags), [x[0] for x in lags.values()], "o-", color=UP, label="same bar")
-ax.plot(list(lags), [x[1] for x in lags.values()], "s--", color=DOWN, label="one later")
+ax.plot(
+    list(lags), [x[0] for x in lags.values()], "o-", color=UP,
+    label="same bar",
+)
+ax.plot(
+    list(lags), [x[1] for x in lags.values()], "s--", color=DOWN,
+    label="one later",
+)
 ax.set_xscale("log")
 ax.set_xticks(list(lags), list(map(str, lags)))
 ax.minorticks_off()
@@ -581,7 +705,9 @@ ax.legend()
 plt.show()
 
 # %%
-assert [x[0] for x in lags.values()] == sorted(x[0] for x in lags.values())
+assert [x[0] for x in lags.values()] == sorted(
+    x[0] for x in lags.values()
+)
 assert lags[60][0] > 0.7 > 0.3 > lags[1][0]
 assert lags[1][1] > 0.1 and lags[60][1] < 0.1
 
@@ -602,11 +728,17 @@ for x in sorted(lead["rows"], key=lambda x: x["p"])[:3]:
     print(f"{pair}: {x['value']:+.3f} +- {half:.3f}, {p}")
 
 # %% mystnb={"figure": {"caption": "BTC's return with SOL's some bars later, Bybit, 15 minutes, with 95 % intervals that count days; lag 0, which is 0.72, is left out.", "name": "fig-cross-lags"}, "image": {"alt": "Thirty-two points for lags from minus 16 to plus 16 bars, all within 0.03 of zero. Most of their bars cross the line at zero."}}
-pair = [x for x in lead["rows"] if (x["first"], x["second"]) == ("BTC", "SOL")]
+pair = [
+    x
+    for x in lead["rows"]
+    if (x["first"], x["second"]) == ("BTC", "SOL")
+]
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
 at = [x["lag"] for x in pair]
-ax.errorbar(at, [x["value"] for x in pair], [1.96 * x["error"] for x in pair],
-            fmt="o", ms=4, color=UP)  # fmt: skip
+ax.errorbar(
+    at, [x["value"] for x in pair], [1.96 * x["error"] for x in pair],
+    fmt="o", ms=4, color=UP,
+)
 ax.axhline(0, color=NEUTRAL, lw=0.8)
 ax.set(xlabel="bars by which BTC is earlier", ylabel="correlation")
 plt.show()
@@ -617,6 +749,8 @@ assert min(x["p_corrected"] for x in lead["rows"]) > 0.05
 assert 0.7 < lead["zero"]["BTC-SOL"] < 0.75
 assert lead["tests"] == 96
 print("planted leads found, of 20:", lead["detectable"])
+
+# %%
 assert lead["detectable"]["0.04"] >= 16 > lead["detectable"]["0.03"]
 
 # %% [markdown]
@@ -633,8 +767,12 @@ assert lead["detectable"]["0.04"] >= 16 > lead["detectable"]["0.03"]
 
 # %%
 played = lead["best"]["rule"]
-words = "Sharpe ratio {gross:.1f} before costs, {net:.1f} after".format(**played)
+words = "Sharpe ratio {gross:.1f} before costs, {net:.1f} after".format(
+    **played
+)
 print(f"{words}; turnover {played['turnover']:,.0f} a year")
+
+# %%
 assert played["gross"] < 1.5 and played["net"] < -10
 
 # %% [markdown]
@@ -649,11 +787,17 @@ assert played["gross"] < 1.5 and played["net"] < -10
 # ends at hour 20 and foretells 8 hours is known at hour 28:
 
 # %%
-reference = np.array([[0.0], [5.0], [2.0], [1.0]])  # windows of one number
+# windows of one number
+reference = np.array([[0.0], [5.0], [2.0], [1.0]])
 known = np.array([3, 7, 5, 28])  # when their outcomes were known
-found = panel.neighbours([[1.1]], reference, asked=[20], known=known, k=2)
+found = panel.neighbours(
+    [[1.1]], reference, asked=[20], known=known, k=2
+)
 print("nearest first:", found[0])
-assert found.tolist() == [[2, 0]]  # the nearest of all, row 3, has no outcome yet
+
+# %%
+# the nearest of all, row 3, has no outcome yet
+assert found.tolist() == [[2, 0]]
 
 # %% [markdown]
 # A control first: into the panel of section 4, in which nothing could be found, we draw in half of the
@@ -664,17 +808,22 @@ rng = np.random.default_rng(6)
 shape = np.sin(np.linspace(0, 2 * np.pi, 24))
 kind = rng.choice([-1, 0, 1], after.shape, p=[0.25, 0.5, 0.25])
 noise = 0.7 * rng.normal(size=windows.shape)
-drawn = np.where(kind[..., None] != 0, kind[..., None] * shape + noise, windows)
+drawn = np.where(
+    kind[..., None] != 0, kind[..., None] * shape + noise, windows
+)
 moved = after + 4 * kind
 
 
+# %%
 def agreement(space, moves, ask, wait):
-    """Return the share of neighbours whose move has the sign of the query's."""
+    """Return the share of neighbours whose move has the sign of the
+    query's."""
     row, coin = np.nonzero(np.ones_like(kind))
     pool = coin > 0
-    found = panel.neighbours(space[ask, 0], space[row[pool], coin[pool]],
-                             asked=8 * ask, known=8 * row[pool] + wait,
-                             k=10)  # fmt: skip
+    found = panel.neighbours(
+        space[ask, 0], space[row[pool], coin[pool]], asked=8 * ask,
+        known=8 * row[pool] + wait, k=10,
+    )
     told = np.sign(moves[row[pool], coin[pool]])[found]
     return (told == np.sign(moves[ask, 0])[:, None]).mean()
 
@@ -685,6 +834,8 @@ late = np.arange(280, len(ends))
 ask = late[kind[late, 0] != 0]
 with_shape = agreement(unit, moved, ask, wait=8)
 print(f"planted shapes: {with_shape:.0%} of neighbours agree")
+
+# %%
 assert with_shape > 0.65
 
 # %% [markdown]
@@ -696,7 +847,12 @@ assert with_shape > 0.65
 plain = windows / windows.std(-1, keepdims=True)
 honest = agreement(plain, after, late, wait=8)
 hasty = agreement(plain, after, late, wait=0)
-print(f"nothing planted: known outcomes {honest:.0%}, same hours allowed {hasty:.0%}")
+print(
+    f"nothing planted: known outcomes {honest:.0%}, same hours allowed "
+    f"{hasty:.0%}"
+)
+
+# %%
 assert 0.38 < honest < 0.62 and hasty > honest + 0.1
 
 # %% [markdown]
@@ -712,12 +868,14 @@ assert 0.38 < honest < 0.62 and hasty > honest + 0.1
 # %%
 searched = study["patterns"]
 kept = ("share", "chance", "high", "p")
-searches = [name for name, x in searched[0].items() if isinstance(x, dict)]
+searches = [
+    name for name, x in searched[0].items() if isinstance(x, dict)
+]
 mean = {name: {k: np.mean([s[name][k] for s in searched]) for k in kept}
-        for name in searches}  # fmt: skip
+        for name in searches}
 for name, x in mean.items():
     print(f"{name:28} agree {x['share']:.1%}, chance {x['chance']:.1%}"
-          f" (19 of 20 below {x['high']:.1%})")  # fmt: skip
+          f" (19 of 20 below {x['high']:.1%})")
 
 # %%
 for how in ("shape", "siamese"):
@@ -728,9 +886,14 @@ assert mean["real, shape, same hours"]["share"] > 0.65
 # %%
 for kind in ("planted", "real"):
     gain = study["claims"][f"learned_{kind}"]
-    print(f"{kind}: the net's loss below the best constant's: {gain['measured']:+.4f}"
-          f" ({gain['low']:+.4f} to {gain['high']:+.4f})")  # fmt: skip
+    print(
+        f"{kind}: the net's loss below the best constant's: "
+        f"{gain['measured']:+.4f}"
+        f" ({gain['low']:+.4f} to {gain['high']:+.4f})"
+    )
 shape = study["claims"]["real_shape"]
+
+# %%
 assert shape["low"] < 0.47 and shape["high"] > 0.51
 assert study["claims"]["learned_planted"]["low"] > 0
 assert study["claims"]["learned_real"]["high"] < 0
@@ -752,8 +915,14 @@ assert study["claims"]["learned_real"]["high"] < 0
 
 # %%
 trap = lead["trap"]
-print("Sharpe ratio {gross:.0f} before costs, {net:.0f} after".format(**trap["rule"]))
+print(
+    "Sharpe ratio {gross:.0f} before costs, {net:.0f} after".format(
+        **trap["rule"]
+    )
+)
 print({int(k): round(v, 2) for k, v in trap["correlations"].items()})
+
+# %%
 assert trap["rule"]["net"] > 50
 
 # %% [markdown]
@@ -771,26 +940,41 @@ btc = candles.sample()
 r = np.log(btc["close"]).diff().fillna(0.0)
 rng = np.random.default_rng(7)
 other = 0.9 * r + rng.normal(0, 0.7 * r.std(), len(r))
-late_stamp = other.shift(1, fill_value=0.0)  # the same bars, stamped by their close
+# the same bars, stamped by their close
+late_stamp = other.shift(1, fill_value=0.0)
+
+# %%
 assert np.isclose(panel.lead_lag(r, other, 0)[0], 0.79, atol=0.03)
 
 
 # %%
 def played(first, second, costs):
-    """Return the Sharpe ratio of holding the second by the sign of the first."""
+    """Return the Sharpe ratio of holding the second by the sign of the
+    first."""
     close = 100 * np.exp(second.cumsum())
     opened = close.shift(1, fill_value=100.0)
     bars = pd.DataFrame({"open": opened, "close": close})
-    bars["high"], bars["low"] = bars.max(axis=1), bars[["open", "close"]].min(axis=1)
+    bars["high"], bars["low"] = (
+        bars.max(axis=1), bars[["open", "close"]].min(axis=1),
+    )
     bars = bars[["open", "high", "low", "close"]].assign(volume=1.0)
-    return backtest.run(bars, np.sign(first), costs=costs).metrics()["sharpe"]
+    return backtest.run(bars, np.sign(first), costs=costs).metrics()[
+        "sharpe"
+    ]
 
 
 # %%
-for name, second in (("stamped by close", late_stamp), ("aligned", other)):
+for name, second in (
+    ("stamped by close", late_stamp), ("aligned", other),
+):
     found = panel.lead_lag(r, second, 1).round(2).to_dict()
-    before, after_costs = (played(r, second, c) for c in (FREE, Costs()))
-    print(f"{name:17} {found}, Sharpe {before:.0f}, after costs {after_costs:.0f}")
+    before, after_costs = (
+        played(r, second, c) for c in (FREE, Costs())
+    )
+    print(
+        f"{name:17} {found}, Sharpe {before:.0f}, after costs "
+        f"{after_costs:.0f}"
+    )
     if name == "stamped by close":
         assert before > 100 and after_costs > 50
 
@@ -799,16 +983,25 @@ assert abs(before) < 8 and after_costs < -20
 
 # %% mystnb={"figure": {"caption": "Correlation of BTC with the second coin by lag: with stamps of two kinds the peak of lag 0 sits at lag 1.", "name": "fig-cross-unaligned"}, "image": {"alt": "Two rows of thin bars over lags from minus 4 to 4. Aligned closes have one tall bar at lag 0; unaligned ones have the same tall bar at lag 1 and nothing at lag 0."}}
 both = {"aligned": other, "stamped by close": late_stamp}
-peaks = {name: panel.lead_lag(r, second, 4) for name, second in both.items()}
-fig, axes = plt.subplots(2, 1, figsize=(7.2, 3.2), sharex=True, sharey=True)
-for ax, (name, found), colour in zip(axes, peaks.items(), (UP, DOWN), strict=True):
+peaks = {
+    name: panel.lead_lag(r, second, 4) for name, second in both.items()
+}
+fig, axes = plt.subplots(
+    2, 1, figsize=(7.2, 3.2), sharex=True, sharey=True
+)
+for ax, (name, found), colour in zip(
+    axes, peaks.items(), (UP, DOWN), strict=True
+):
     ax.bar(found.index, found, 0.3, color=colour)
     ax.set(title=name, ylabel="correlation")
 axes[1].set(xlabel="bars by which BTC is earlier")
 plt.show()
 
 # %%
-assert peaks["aligned"].idxmax() == 0 and peaks["stamped by close"].idxmax() == 1
+assert (
+    peaks["aligned"].idxmax() == 0
+    and peaks["stamped by close"].idxmax() == 1
+)
 assert abs(peaks["stamped by close"][0]) < 0.1
 
 # %% [markdown]
@@ -822,7 +1015,10 @@ mended = late_stamp.shift(-1).iloc[:-1]  # back to the open of the bar
 found = panel.lead_lag(r.iloc[:-1], mended, 1)
 assert found.idxmax() == 0
 real = trap["aligned"]
-print("BTC and SOL, aligned: Sharpe {gross:.1f}, after costs {net:.0f}".format(**real))
+told = "BTC and SOL, aligned: Sharpe {gross:.1f}, after costs {net:.0f}"
+print(told.format(**real))
+
+# %%
 assert real["gross"] < 1 and real["net"] < -10
 
 # %% [markdown]
@@ -927,7 +1123,9 @@ assert worth[200] / worth[100] < 1.01 and worth[200] < 2.5
 
 # %%
 ends_at = np.arange(15, n - 15, 15)
-index = pd.date_range("2024-01-01", periods=len(ends_at), freq="15min", tz="UTC")
+index = pd.date_range(
+    "2024-01-01", periods=len(ends_at), freq="15min", tz="UTC"
+)
 on_time = pd.Series(busy[ends_at] - busy[ends_at - 15], index)
 five_late = pd.Series(sleepy[ends_at + 5] - sleepy[ends_at - 10], index)
 found = panel.lead_lag(on_time, five_late, 1)

@@ -135,7 +135,10 @@ def answer(**options) -> str:
 
 # %%
 options, said = {}, [answer()]
-for more in ({"volume": "vol"}, {"where": {"confirm": 1}}, {"newest_first": True}):
+for more in (
+    {"volume": "vol"}, {"where": {"confirm": 1}},
+    {"newest_first": True},
+):
     options |= more
     said.append(answer(**options))
 print(*said, sep="\n")
@@ -167,7 +170,8 @@ dump.loc[700, "low"] = 0.0  # a glitch
 dump.loc[1500, "volume"] = np.nan  # an empty cell
 newest = len(dump) - 1
 dump.loc[newest, "close"] = dump.loc[newest, "open"]  # still forming
-dump = pd.concat([dump.drop(2500), dump.loc[[3000]]])  # one lost, one sent twice
+# one lost, one sent twice
+dump = pd.concat([dump.drop(2500), dump.loc[[3000]]])
 dump = dump.sort_values("start", ascending=False)
 
 # %%
@@ -221,24 +225,37 @@ assert kinds == ["duplicates", "gaps", "nan", "price"]
 
 # %%
 table = pd.read_csv(path).iloc[::-1]
-stamps = pd.to_datetime(table["start"], unit="ms", utc=True).rename("time")
+stamps = pd.to_datetime(table["start"], unit="ms", utc=True).rename(
+    "time"
+)
 bars = table.set_index(stamps)[list(candles.COLUMNS)]
 bars = bars[~bars.index.duplicated(keep="last")]
-bars = bars[(bars > 0)[["open", "high", "low", "close"]].all(axis=1)].dropna()
+bars = bars[
+    (bars > 0)[["open", "high", "low", "close"]].all(axis=1)
+].dropna()
 bars = bars[bars.index + pd.Timedelta("15min") <= downloaded]
 
 # %%
-grid = pd.date_range(bars.index[0], bars.index[-1], freq="15min", name="time")
+grid = pd.date_range(
+    bars.index[0], bars.index[-1], freq="15min", name="time"
+)
 lost = grid.difference(bars.index)
 steps = bars.index.to_series().diff()
-assert steps.max() <= pd.Timedelta("30min"), "a hole longer than one bar"
+
+# %%
+assert steps.max() <= pd.Timedelta("30min"), (
+    "a hole longer than one bar"
+)
 
 # %%
 bars = bars.reindex(grid)
 bars["volume"] = bars["volume"].fillna(0.0)
 bars["close"] = bars["close"].ffill()
 bars = bars.apply(lambda column: column.fillna(bars["close"]))
-print(f"{len(bars):,} bars, filled: {', '.join(lost.strftime('%d %b %H:%M'))}")
+print(
+    f"{len(bars):,} bars, filled: "
+    f"{', '.join(lost.strftime('%d %b %H:%M'))}"
+)
 
 # %% [markdown]
 # Write the result down as parquet and read it again with the same strict function. From here on
@@ -251,7 +268,11 @@ mine = candles.read(clean, "15min")
 candles.check(mine)
 
 # %%
-same = mine.drop(lost).eq(good.loc[mine.index].drop(lost)).all(axis=None)
+same = (
+    mine.drop(lost).eq(good.loc[mine.index].drop(lost)).all(axis=None)
+)
+
+# %%
 assert same
 assert len(mine) == N_BARS - 1
 assert len(lost) == 3
@@ -275,8 +296,11 @@ warm = int(scaled.isna().any(axis=1).sum())
 print(f"warm-up: {warm} bars; test part: {len(mine) - cut:,} bars")
 
 # %%
-view = np.lib.stride_tricks.sliding_window_view(scaled.to_numpy()[warm:], LENGTH, 0)
-batch = torch.tensor(view[-32:], dtype=torch.float32)  # (32, channels, LENGTH)
+view = np.lib.stride_tricks.sliding_window_view(
+    scaled.to_numpy()[warm:], LENGTH, 0
+)
+# (32, channels, LENGTH)
+batch = torch.tensor(view[-32:], dtype=torch.float32)
 torch.manual_seed(0)
 block = se.SEBlock(len(names), reduction=2)
 gates = block.gates(batch).detach()
@@ -307,19 +331,25 @@ def follow(n_bars: int) -> pd.Series:
 runs = {f"{n} bars": backtest.run(mine, follow(n)) for n in (10, 672)}
 runs["hold"] = backtest.run(mine, pd.Series(1.0, mine.index))
 rows = ["sharpe", "max_drawdown", "turnover", "fees"]
-pd.DataFrame({k: r.metrics() for k, r in runs.items()}).loc[rows].round(2)
+pd.DataFrame({k: r.metrics() for k, r in runs.items()}).loc[rows].round(
+    2
+)
 
 # %% mystnb={"figure": {"caption": "Equity of two rules and of holding, costs included.", "name": "fig-own-equity"}, "image": {"alt": "Three equity curves over 52 days: holding ends near 1.34 after rising most of the time, the rule that looks back a week ends near 1.13, and the rule that looks back ten bars stays near 1 for three weeks and then falls steadily to 0.59 under its costs."}}
 fig, ax = plt.subplots()
 colours = {"10 bars": NEUTRAL, "672 bars": UP, "hold": "black"}
-for (name, result), style in zip(runs.items(), (":", "-", "--"), strict=True):
+for (name, result), style in zip(
+    runs.items(), (":", "-", "--"), strict=True
+):
     ax.plot(result.equity, style, color=colours[name], label=name)
 ax.set(ylabel="equity, start = 1", xlabel="time, UTC")
 ax.legend()
 plt.show()
 
 # %%
-final = {name: float(result.equity.iloc[-1]) for name, result in runs.items()}
+final = {
+    name: float(result.equity.iloc[-1]) for name, result in runs.items()
+}
 print({name: round(value, 2) for name, value in final.items()})
 
 # %%
@@ -352,7 +382,10 @@ def bounds(result) -> evidence.ConfidenceInterval:
 
 sure = {name: bounds(runs[name]) for name in runs}
 for name, span in sure.items():
-    print(f"{name:8s} {span.estimate:6.1f}  from {span.low:5.1f} to {span.high:5.1f}")
+    print(
+        f"{name:8s} {span.estimate:6.1f}  from {span.low:5.1f} to "
+        f"{span.high:5.1f}"
+    )
 
 # %%
 assert sure["10 bars"].high < 0
@@ -377,49 +410,64 @@ assert sure["hold"].low < 0 < sure["hold"].high
 
 # %%
 def facts(bars: pd.DataFrame, prices: str, volume: str) -> str:
-    """Say what the file holds, and whether its channels can be computed."""
-    step, first, last = candles.bar_interval(bars), bars.index[0], bars.index[-1]
-    minutes, year = step.total_seconds() / 60, pd.Timedelta(days=365) / step
+    """Say what the file holds, and whether its channels can be
+    computed."""
+    step, first, last = (
+        candles.bar_interval(bars), bars.index[0], bars.index[-1],
+    )
+    minutes, year = (
+        step.total_seconds() / 60, pd.Timedelta(days=365) / step,
+    )
     x = channels.compute(bars, scale_free=True).dropna()
     return (
         f"{len(bars):,} bars of {minutes:.0f} minutes\n"
         f"prices in {prices}, volume in {volume}\n"
         f"opens, UTC: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}\n"
         f"that is {len(bars) / year:.2f} years of {year:,.0f} bars\n"
-        f"{x.shape[1]} channels, complete after {len(bars) - len(x)} bars"
+        f"{x.shape[1]} channels, complete after {len(bars) - len(x)} "
+        "bars"
     )
 
 
 # %%
-def against_holding(result: backtest.Result) -> evidence.ConfidenceInterval:
-    """Log growth a year, less that of holding, with its 95 % interval."""
+def against_holding(
+    result: backtest.Result,
+) -> evidence.ConfidenceInterval:
+    """Log growth a year, less that of holding, with its 95 % interval.
+    """
     year = pd.Timedelta(days=365) / candles.bar_interval(result.candles)
     own, held = (
-        r.equity.pct_change().dropna().to_numpy() for r in (result, result.buy_and_hold)
+        r.equity.pct_change().dropna().to_numpy()
+        for r in (result, result.buy_and_hold)
     )
     return evidence.paired_difference(
         lambda r: np.log1p(r).mean() * year, own, held, seed=0
     )
 
 
+# %%
 def judgement(gap: evidence.ConfidenceInterval) -> str:
     if gap.low > 0 or gap.high < 0:
-        return "better than holding" if gap.low > 0 else "worse than holding"
+        return (
+            "better than holding"
+            if gap.low > 0
+            else "worse than holding"
+        )
     return "not shown to differ from holding"
 
 
 # %%
-def page(bars, position, costs, prices="USD a BTC", volume="USD") -> str:
+def page(bars, position, costs, prices="USD a BTC", volume="USD"):
     """The file, its units, the rule with its costs, and the verdict."""
     result = backtest.run(bars, position, costs=costs)
     gap, m = against_holding(result), result.metrics()
     fall, hold = m["max_drawdown"], result.buy_and_hold.equity.iloc[-1]
     return "\n".join([
         facts(bars, prices, volume),
-        f"costs a side: {costs.fee_bps} bps of fee, {costs.slippage_bps} of slippage",
+        f"fee {costs.fee_bps}, slip {costs.slippage_bps} bps a side",
         f"turns its money over {m['turnover']:,.0f} times a year",
         f"1 became {result.equity.iloc[-1]:.2f}, holding {hold:.2f}",
-        f"Sharpe ratio {m['sharpe']:.1f} a year, deepest fall {fall:.0%}",
+        f"Sharpe ratio {m['sharpe']:.1f}, deepest fall {fall:.0%}",
         f"log growth a year, less that of holding: {gap.estimate:.1f}",
         f"95 % interval: {gap.low:.1f} to {gap.high:.1f}",
         f"VERDICT: {judgement(gap)}",
@@ -468,7 +516,11 @@ def hit_rate(mend) -> tuple[int, float]:
     ) if asked.any() else 0.5
 
 
-print("line: {} guesses, {:.0%} right".format(*hit_rate(pd.Series.interpolate)))
+print(
+    "line: {} guesses, {:.0%} right".format(
+        *hit_rate(pd.Series.interpolate)
+    )
+)
 print("flat: {} guesses".format(*hit_rate(pd.Series.ffill)))
 
 # %%
@@ -509,13 +561,19 @@ assert hit_rate(pd.Series.ffill)[0] == 0
 # %%
 hours = candles.resample(mine, "1h")
 weekly = (hours["close"] > hours["close"].shift(168)).astype(float)
-returns = backtest.run(hours, weekly).equity.pct_change().dropna().to_numpy()
+returns = (
+    backtest.run(hours, weekly).equity.pct_change().dropna().to_numpy()
+)
 slow = evidence.interval(
     lambda r: evidence.sharpe(r) * np.sqrt(365 * 24), returns, seed=0
 )
 quick = sure["672 bars"]
 ratio = (slow.high - slow.low) / (quick.high - quick.low)
-print(f"from {slow.low:.1f} to {slow.high:.1f}: {ratio:.1f} times as wide")
+print(
+    f"from {slow.low:.1f} to {slow.high:.1f}: {ratio:.1f} times as wide"
+)
+
+# %%
 assert 0.7 < ratio < 1.4
 
 # %% [markdown]
@@ -544,7 +602,12 @@ with TemporaryDirectory() as place:
     except ValueError as error:
         print(error)
     tokyo = candles.read(naive, tz="Asia/Tokyo")
-print(f"nine hours early: {tokyo.index[0] - mine.index[0] == -pd.Timedelta('9h')}")
+print(
+    "nine hours early: "
+    f"{tokyo.index[0] - mine.index[0] == -pd.Timedelta('9h')}"
+)
+
+# %%
 assert tokyo.index[0] == mine.index[0] - pd.Timedelta("9h")
 
 # %% [markdown]
