@@ -60,7 +60,9 @@ threading.excepthook = lambda end: None
 
 # %%
 bars = candles.sample().iloc[:N_BARS]
-NOW = bars.index[-1] + pd.Timedelta("5min")  # the last bar has run for five minutes
+NOW = bars.index[-1] + pd.Timedelta(
+    "5min"
+)  # the last bar has run for five minutes
 
 
 # %%
@@ -83,7 +85,9 @@ def pybit_at(exchange, **options):
 
 # %%
 with market() as exchange:
-    answer = pybit_at(exchange).get_kline(symbol=SYMBOL, interval=15, limit=3)
+    answer = pybit_at(exchange).get_kline(
+        symbol=SYMBOL, interval=15, limit=3
+    )
 page = answer["result"]["list"]
 print(page[0] if not LIVE else "the newest bar of the real exchange")
 
@@ -103,12 +107,18 @@ print(page[0] if not LIVE else "the newest bar of the real exchange")
 
 # %%
 def closed_bars(page, now_ms, length_ms):
-    """Strings, newest first, to a frame of closed bars, oldest first."""
-    rows = [row for row in page[::-1] if int(row[0]) + length_ms <= now_ms]
+    """Strings, newest first, to closed bars, oldest first."""
+    rows = [
+        row for row in page[::-1] if int(row[0]) + length_ms <= now_ms
+    ]
     table = np.array(rows, dtype=float)
-    times = pd.to_datetime(table[:, 0], unit="ms", utc=True).as_unit("us")
+    times = pd.to_datetime(table[:, 0], unit="ms", utc=True).as_unit(
+        "us"
+    )
     columns = ["open", "high", "low", "close", "volume", "turnover"]
-    return pd.DataFrame(table[:, 1:], pd.DatetimeIndex(times, name="time"), columns)
+    return pd.DataFrame(
+        table[:, 1:], pd.DatetimeIndex(times, name="time"), columns
+    )
 
 
 # %%
@@ -132,7 +142,10 @@ with market() as exchange:
 # %%
 assert pair.equals(by_hand)
 assert LIVE or len(whole) == N_BARS - 1  # all but the forming one
-print(f"{len(whole):,} closed bars, the last opened {whole.index[-1]:%H:%M}")
+print(
+    f"{len(whole):,} closed bars, "
+    f"the last opened {whole.index[-1]:%H:%M}"
+)
 
 # %% [markdown]
 # With `SETRADE_BYBIT=live` in the environment these cells, and the last one of section 3, read
@@ -175,26 +188,41 @@ pushes = []
 with simulator.serve(bars, now=start, updates=11) as exchange:
     Loopback.host = exchange.ws_url
     ws = Loopback("linear", testnet=False)
-    ws.kline_stream(15, SYMBOL, lambda message: pushes.extend(message["data"]))
+    ws.kline_stream(
+        15, SYMBOL, lambda message: pushes.extend(message["data"])
+    )
     wait_for(lambda: exchange.topics)
     exchange.advance("1h")
     wait_for(lambda: len(pushes) == 48)
     ws.exit()
 
 # %%
-print(len(pushes), "pushes,", sum(p["confirm"] for p in pushes), "of them closed bars")
+print(
+    len(pushes),
+    "pushes,",
+    sum(p["confirm"] for p in pushes),
+    "of them closed bars",
+)
+
+# %%
 assert sum(p["confirm"] for p in pushes) == 4
 
 # %% mystnb={"figure": {"caption": "Twelve pushes of each bar; only the last one is the bar.", "name": "fig-bybit-forming"}, "image": {"alt": "Close, and range from low to high, of four 15-minute bars as they form over an hour. Inside each bar the range only grows and the close wanders; a filled dot marks the one push of the twelve that is confirmed, and it alone equals the bar of the source."}}
 table = pd.DataFrame(pushes)
 x = (table["timestamp"] - table["start"].iloc[0]) / 60_000
-low, high, close = (table[c].astype(float) for c in ("low", "high", "close"))
+low, high, close = (
+    table[c].astype(float) for c in ("low", "high", "close")
+)
 fig, ax = plt.subplots()
 for _, bar in table.groupby("start").groups.items():
-    ax.fill_between(x[bar], low[bar], high[bar], color=NEUTRAL, alpha=0.25, lw=0)
+    ax.fill_between(
+        x[bar], low[bar], high[bar], color=NEUTRAL, alpha=0.25, lw=0
+    )
     ax.plot(x[bar], close[bar], "o-", ms=3, color=UP, mfc="white", lw=1)
 done = table["confirm"]
-ax.plot(x[done], close[done], "o", ms=7, color=DOWN, label="confirm: true")
+ax.plot(
+    x[done], close[done], "o", ms=7, color=DOWN, label="confirm: true"
+)
 ax.set(xlabel="minutes", ylabel="price, USD")
 ax.legend()
 plt.show()
@@ -202,12 +230,27 @@ plt.show()
 # %%
 final = table[done].set_index("start")
 truth = bars.iloc[400:404]
-assert (final["close"].astype(float).to_numpy() == truth["close"].to_numpy()).all()
 
 # %%
-assert high.groupby(table["start"]).apply(lambda h: h.is_monotonic_increasing).all()
-off = (close - table["start"].map(final["close"].astype(float)))[~done].abs()
-print(f"a push before the close is off by {off.mean():.0f} dollars on average")
+assert (
+    final["close"].astype(float).to_numpy() == truth["close"].to_numpy()
+).all()
+
+# %%
+assert (
+    high.groupby(table["start"])
+    .apply(lambda h: h.is_monotonic_increasing)
+    .all()
+)
+off = (close - table["start"].map(final["close"].astype(float)))[
+    ~done
+].abs()
+print(
+    "a push before the close is off by "
+    f"{off.mean():.0f} dollars on average"
+)
+
+# %%
 assert off.mean() > 20
 
 # %% [markdown]
@@ -246,8 +289,12 @@ fate = {}
 with simulator.serve(bars) as exchange:
     raw = pybit_at(exchange, timeout=1.5)
     for kind in simulator.REST:
-        exchange.inject(Fault(kind, seconds=2.0 if kind == "slow" else 0.3))
-        fate[kind] = verdict(lambda: raw.get_kline(symbol=SYMBOL, interval=15))
+        exchange.inject(
+            Fault(kind, seconds=2.0 if kind == "slow" else 0.3)
+        )
+        fate[kind] = verdict(
+            lambda: raw.get_kline(symbol=SYMBOL, interval=15)
+        )
 
 # %%
 pd.Series(fate, name="pybit").to_frame()
@@ -274,26 +321,43 @@ def patiently(call, tries=8, first=0.02):
         try:
             return call()
         except Exception as error:
-            if getattr(error, "status_code", 0) == 403 or attempt == tries - 1:
+            if (
+                getattr(error, "status_code", 0) == 403
+                or attempt == tries - 1
+            ):
                 raise
             time.sleep(first * 2**attempt)
 
 
 # %%
-unlike = ("http_403", "rate_limit_bare", "slow")  # never passes, takes 2 s, comes last
-passing = [kind for kind in simulator.REST if kind not in unlike] + ["slow"]
+unlike = (
+    "http_403",
+    "rate_limit_bare",
+    "slow",
+)  # never passes, takes 2 s, comes last
+passing = [kind for kind in simulator.REST if kind not in unlike] + [
+    "slow"
+]
 faults = [Fault(kind, seconds=0.05) for kind in passing]
 
 # %%
 with simulator.serve(bars, faults=faults, now=NOW) as exchange:
     raw = pybit_at(exchange)
-    answer = patiently(lambda: raw.get_kline(symbol=SYMBOL, interval=15, limit=1000))
+    answer = patiently(
+        lambda: raw.get_kline(symbol=SYMBOL, interval=15, limit=1000)
+    )
     tries = exchange.requests["/v5/market/kline"]
 
 # %%
-survivor = closed_bars(answer["result"]["list"], answer["time"], 900_000)
+survivor = closed_bars(
+    answer["result"]["list"], answer["time"], 900_000
+)
 print(f"one page after {tries} tries")
-assert tries == len(faults)  # seven failures, and the slow answer, which came at last
+
+# %%
+assert tries == len(
+    faults
+)  # seven failures, and the slow answer, which came at last
 
 # %% [markdown]
 # `bybit.Rest` has the same idea with three additions. The waits are scattered at random, so that a
@@ -313,9 +377,13 @@ assert got.tail(len(survivor)).equals(survivor)  # the two agree
 assert (got[bars.columns] == bars.iloc[:-1]).all().all()
 
 # %%
-with simulator.serve(bars, faults=[Fault("http_403", times=100)]) as exchange:
+with simulator.serve(
+    bars, faults=[Fault("http_403", times=100)]
+) as exchange:
     refused = verdict(bybit.Rest(exchange.http_url).server_time)
     print(refused, "after", exchange.requests.total(), "request")
+
+# %%
 assert refused == "AccessError"
 
 # %% [markdown]
@@ -328,7 +396,10 @@ with market() as exchange:
     listed = rest.instruments("linear").loc[SYMBOL]
 
 # %%
-print(f"{len(rates)} fundings, every {rates.attrs['interval_minutes']} minutes")
+print(
+    f"{len(rates)} fundings, "
+    f"every {rates.attrs['interval_minutes']} minutes"
+)
 print("tick", listed["tick_size"], "step", listed["qty_step"])
 
 # %% [markdown]
@@ -342,7 +413,11 @@ rest_run = results.load("torture_rest")["results"]
 fetched, kills = rest_run["faults"], rest_run["kills"]
 print(f"{fetched['bars']:,} bars, {fetched['pages']} pages")
 print(fetched["requests"], "requests,", end=" ")
-print(sum(fetched["fired"].values()), "faults; same bytes:", fetched["identical"])
+print(
+    sum(fetched["fired"].values()),
+    "faults; same bytes:",
+    fetched["identical"],
+)
 
 # %%
 assert fetched["identical"] and min(fetched["fired"].values()) >= 20
@@ -359,16 +434,32 @@ assert banned["requests"] == banned["calls"]  # 403: one try each
 kept = np.array(kills["bars_kept_deciles"]) / kills["bars"]
 share = np.linspace(0, 100, len(kept))
 fig, ax = plt.subplots()
-ax.plot(share, 100 * kept, "o-", color=NEUTRAL, label="when it was killed")
+ax.plot(
+    share, 100 * kept, "o-", color=NEUTRAL, label="when it was killed"
+)
 resumed = 100 * kills["identical"] / kills["kills"]
 ax.axhline(resumed, color=UP, ls="--", label="after resuming")
-ax.set(xlabel="downloads, ordered, %", ylabel="bars kept, %", ylim=(-4, 108))
+ax.set(
+    xlabel="downloads, ordered, %",
+    ylabel="bars kept, %",
+    ylim=(-4, 108),
+)
 ax.legend(loc="center right")
 plt.show()
 
 # %%
-print(kills["identical"], "of", kills["kills"], "downloads equal to the source")
-assert kills["identical"] == kills["kills"] >= 50 and kills["damaged_files"] == 0
+print(
+    kills["identical"],
+    "of",
+    kills["kills"],
+    "downloads equal to the source",
+)
+
+# %%
+assert (
+    kills["identical"] == kills["kills"] >= 50
+    and kills["damaged_files"] == 0
+)
 
 # %% [markdown]
 # We repeat a small part of this here and now: 3,000 bars, with every passing fault three times in
@@ -377,17 +468,25 @@ assert kills["identical"] == kills["kills"] >= 50 and kills["damaged_files"] == 
 # %%
 small = candles.synthetic(3_000, seed=20, interval="1min").candles
 order = np.random.default_rng(20).permutation(np.repeat(passing, 3))
-faults = [Fault(str(kind), seconds=0.02, path="/v5/market/kline") for kind in order]
+faults = [
+    Fault(str(kind), seconds=0.02, path="/v5/market/kline")
+    for kind in order
+]
 
 # %%
 with simulator.serve(small, faults=faults) as exchange:
     often = bybit.Retry(tries=40, first=0.002, longest=0.02)
     rest = bybit.Rest(exchange.http_url, retry=often)
-    got = rest.klines(SYMBOL, "1min", small.index[0], rest.server_time())
+    got = rest.klines(
+        SYMBOL, "1min", small.index[0], rest.server_time()
+    )
     struck = exchange.faults.fired.total()
 
 # %%
-assert got[small.columns].to_numpy().tobytes() == small.to_numpy().tobytes()
+assert (
+    got[small.columns].to_numpy().tobytes()
+    == small.to_numpy().tobytes()
+)
 print(f"{len(got):,} bars, {struck} faults, byte for byte the same")
 
 # %% [markdown]
@@ -402,9 +501,15 @@ print(f"{len(got):,} bars, {struck} faults, byte for byte the same")
 def recorded(pushes):
     """Pushes as a frame, whatever they are."""
     table = pd.DataFrame(pushes)
-    times = pd.to_datetime(table["start"], unit="ms", utc=True).dt.as_unit("us")
+    times = pd.to_datetime(
+        table["start"], unit="ms", utc=True
+    ).dt.as_unit("us")
     columns = ["open", "high", "low", "close", "volume"]
-    return table[columns].astype(float).set_axis(pd.DatetimeIndex(times, name="time"))
+    return (
+        table[columns]
+        .astype(float)
+        .set_axis(pd.DatetimeIndex(times, name="time"))
+    )
 
 
 # %%
@@ -423,8 +528,16 @@ print(verdict(lambda: candles.check(repaired)))
 true = bars.iloc[400:404]
 wrong = (repaired["close"] - true["close"]).abs()
 part = repaired["volume"].sum() / true["volume"].sum()
-print(f"closes are off by {wrong.mean():.0f} dollars, {part:.0%} of the volume there")
-assert wrong.mean() > 20 and verdict(lambda: candles.check(repaired)) == "answered"
+print(
+    f"closes are off by {wrong.mean():.0f} dollars, "
+    f"{part:.0%} of the volume there"
+)
+
+# %%
+assert (
+    wrong.mean() > 20
+    and verdict(lambda: candles.check(repaired)) == "answered"
+)
 
 # %% [markdown]
 # The check passes, because nothing in the frame is impossible: it holds four bars, evenly spaced,
@@ -434,13 +547,18 @@ assert wrong.mean() > 20 and verdict(lambda: candles.check(repaired)) == "answer
 
 # %%
 box = simulator.serve(bars, now=start, updates=11)
-with box as exchange, Stream(f"kline.15.{SYMBOL}", exchange.ws_url) as stream:
+with (
+    box as exchange,
+    Stream(f"kline.15.{SYMBOL}", exchange.ws_url) as stream,
+):
     wait_for(lambda: exchange.topics)
     exchange.advance("1h")
     closed = [stream.get(5) for _ in range(4)]
 
 # %%
-frame = pd.DataFrame([{c: getattr(k, c) for c in bars.columns} for k in closed])
+frame = pd.DataFrame(
+    [{c: getattr(k, c) for c in bars.columns} for k in closed]
+)
 assert all(isinstance(k, Kline) for k in closed)
 assert (frame.to_numpy() == bars.iloc[400:404].to_numpy()).all()
 print([f"{k.time:%H:%M}" for k in closed])
@@ -482,8 +600,13 @@ print([f"{k.time:%H:%M}" for k in closed])
 
 # %%
 close_ms = int(page[0][0]) + 900_000
-found = [len(closed_bars(page, close_ms - early, 900_000)) for early in (0, 1)]
+found = [
+    len(closed_bars(page, close_ms - early, 900_000))
+    for early in (0, 1)
+]
 print(found)
+
+# %%
 assert found == [3, 2]  # «not after now» holds at the close itself
 
 # %% [markdown]

@@ -28,7 +28,14 @@ import pandas as pd
 from pybit.unified_trading import HTTP, WebSocket
 
 # %%
-from setrade import backtest, bybit, candles, orderbook, results, simulator
+from setrade import (
+    backtest,
+    bybit,
+    candles,
+    orderbook,
+    results,
+    simulator,
+)
 from setrade.bybit.broker import ExchangeBroker, TestnetBroker
 from setrade.bybit.connection import Backoff
 from setrade.bybit.events import BookUpdate, Gap
@@ -52,7 +59,9 @@ SYMBOL = "BTCUSDT"
 logging.disable(logging.CRITICAL)
 threading.excepthook = lambda end: None
 bars = candles.sample().iloc[:N_BARS]
-NOW = bars.index[-1] + pd.Timedelta("5min")  # the last bar has run for five minutes
+NOW = bars.index[-1] + pd.Timedelta(
+    "5min"
+)  # the last bar has run for five minutes
 
 
 # %%
@@ -175,7 +184,7 @@ def pybit_hears(faults, updates):
 
 # %%
 def watch(exchange):
-    """Our own stream on the same book, impatient and quick to return."""
+    """Our own stream on the same book, quick to return."""
     quick = {"backoff": Backoff(0.01, 0.05, seed=0), "silence": 1.5}
     return Stream(f"orderbook.50.{SYMBOL}", exchange.ws_url, **quick)
 
@@ -192,16 +201,21 @@ def read_until(row, stream, wrong, gaps, seconds=10.0):
         if isinstance(event, Gap):
             gaps.append((max(wrong, default=-1), event.reason))
         if isinstance(event, BookUpdate):
-            held = {s[0]: stream.levels(SYMBOL, s) for s in ("bid", "ask")}
+            held = {
+                s[0]: stream.levels(SYMBOL, s) for s in ("bid", "ask")
+            }
             seen = int(np.searchsorted(stamps, event.time_ms))
             wrong[seen] = wrong_levels(held, seen)
 
 
 # %%
 def we_hear(faults, updates):
-    """Let our stream keep the book; return wrong levels, gaps told, and counters."""
+    """Let our stream keep a book; return errors, gaps, counters."""
     wrong, gaps = {}, []
-    with simulator.serve(None, books, faults) as exchange, watch(exchange) as stream:
+    with (
+        simulator.serve(None, books, faults) as exchange,
+        watch(exchange) as stream,
+    ):
         read_until(0, stream, wrong, gaps)
         for row in range(10, updates + 1, 10):
             exchange.advance(updates=10)
@@ -214,14 +228,25 @@ def we_hear(faults, updates):
 lost = [Fault("gap", after=20 + 19 * k) for k in range(8)]
 pybits = pybit_hears(lost, updates=200)
 ours, gaps, _ = we_hear(lost, updates=200)
-print("setrade said:", *[f"{reason} after {row}," for row, reason in gaps[:3]], "...")
+print(
+    "setrade said:",
+    *[f"{reason} after {row}," for row, reason in gaps[:3]],
+    "...",
+)
 
 # %% mystnb={"figure": {"caption": "Eight of two hundred deltas are lost, at the grey lines.", "name": "fig-bybit-gap"}, "image": {"alt": "Number of wrong levels in two local books over 200 updates. At each of eight lost deltas pybit's book jumps to several wrong levels, which fade slowly as levels happen to be sent again; it is seldom right in between. The book of setrade has dots at zero only: it pauses at each gap and is right again after a new snapshot."}}
 fig, ax = plt.subplots()
 for row in sorted(set(range(201)) - set(pybits.index)):
     ax.axvline(row, color=NEUTRAL, alpha=0.6, lw=1)
 ax.plot(pybits.index, pybits, color=DOWN, label="pybit")
-ax.plot(ours.index, ours, "o", ms=2.5, color=UP, label="setrade, while valid")
+ax.plot(
+    ours.index,
+    ours,
+    "o",
+    ms=2.5,
+    color=UP,
+    label="setrade, while valid",
+)
 ax.set(xlabel="update", ylabel="wrong levels", ylim=(-1, None))
 ax.legend(loc="upper right")
 plt.show()
@@ -230,7 +255,12 @@ plt.show()
 assert len(pybits) == 201 - 8 and len(gaps) == 8
 assert (ours == 0).all() and ours.index[-1] == 200
 share = (pybits > 0).mean()
-print(f"{8 / 200:.0%} of the deltas lost: pybit's book wrong {share:.0%} of the time")
+print(
+    f"{8 / 200:.0%} of the deltas lost: "
+    f"pybit's book wrong {share:.0%} of the time"
+)
+
+# %%
 assert share > 0.5
 
 # %% [markdown]
@@ -279,7 +309,7 @@ def strike(kind):
 
 # %%
 def pybit_holds(kind, final):
-    """What pybit holds after a fault; is it connected, did it connect again?"""
+    """What pybit holds after a fault; is it connected, and anew?"""
     held = {"u": 0, "t": 0}
     keep = lambda m: held.update(m["data"], t=max(held["t"], m["ts"]))
     with simulator.serve(None, books, [strike(kind)]) as exchange:
@@ -292,7 +322,8 @@ def pybit_holds(kind, final):
         time.sleep(0.3)
         wait_for(lambda: exchange.topics or not ws.is_connected())
         exchange.advance(updates=10)
-        wait_for(lambda: held["t"] == stamps[final] or not ws.is_connected(), 1)
+        there = lambda: held["t"] == stamps[final]
+        wait_for(lambda: there() or not ws.is_connected(), 1)
         alive, again = ws.is_connected(), exchange.requests.total() > 1
         ws.exit()
     return held, alive, again
@@ -312,19 +343,27 @@ def pybit_fate(kind, final=30):
 
 
 # %%
-WORDS = ["nacks", "delta_before_snapshot", "gap", "absent_level", "silences", "deaths"]
+WORDS = ["nacks", "delta_before_snapshot", "gap", "absent_level",
+         "silences", "deaths"]
 
 
+# %%
 def our_fate(kind, final=30):
-    """What becomes of ours: is the book right at the end, and what was counted?"""
+    """Is our book right at the end, and what was counted?"""
     wrong, _, counted = we_hear([strike(kind)], final)
     assert wrong.max() == 0  # never wrong while it called itself valid
-    word = next((word for word in WORDS if counted.get(word)), "nothing to notice")
+    word = next(
+        (word for word in WORDS if counted.get(word)),
+        "nothing to notice",
+    )
     return ("right" if wrong.index[-1] == final else "lost"), word
 
 
 # %%
-rows = {kind: (pybit_fate(kind), *our_fate(kind)) for kind in simulator.STREAM}
+rows = {
+    kind: (pybit_fate(kind), *our_fate(kind))
+    for kind in simulator.STREAM
+}
 columns = ["pybit", "setrade, at the end", "noticed by"]
 fates = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 fates
@@ -332,7 +371,10 @@ fates
 # %%
 assert (fates["setrade, at the end"] == "right").all()
 quiet = fates["pybit"].str.contains("not")
-print(f"{(fates['pybit'] == 'dead').sum()} deaths, {quiet.sum()} silent losses")
+print(
+    f"{(fates['pybit'] == 'dead').sum()} deaths, "
+    f"{quiet.sum()} silent losses"
+)
 
 # %% [markdown]
 # The deaths are easy to notice, once somebody looks for the thread. The silent losses are worse,
@@ -354,10 +396,14 @@ seen, acks = stream_run["books"], stream_run["instant_acks"]
 least = min(seen["faults"].values())
 print(f"{seen['deltas']:,} deltas, each fault at least {least} times")
 print(seen["undetected_divergences"], "undetected divergences")
-print(f"{acks['connections']} instant acks, {acks['dead']} dead streams")
+print(
+    f"{acks['connections']} instant acks, {acks['dead']} dead streams"
+)
 
 # %%
-assert seen["undetected_divergences"] == 0 and seen["not_recovered"] == 0
+assert (
+    seen["undetected_divergences"] == 0 and seen["not_recovered"] == 0
+)
 assert least >= 20 and acks["dead"] == 0
 
 # %% [markdown]
@@ -368,8 +414,15 @@ assert least >= 20 and acks["dead"] == 0
 
 # %%
 sample = results.load("torture_rest")["results"]["archive"]
-print(sample["messages"], "invalid:", sample["invalid"], "faults:", sample["faults"])
-assert sample["invalid"] == 0 and not sample["faults"] and sample["seconds"] > 4.5
+print(sample["messages"], "invalid:", sample["invalid"],
+      "faults:", sample["faults"])
+
+# %%
+assert (
+    sample["invalid"] == 0
+    and not sample["faults"]
+    and sample["seconds"] > 4.5
+)
 
 # %% [markdown]
 # ## 4 Orders on paper
@@ -383,10 +436,15 @@ assert sample["invalid"] == 0 and not sample["faults"] and sample["seconds"] > 4
 
 # %%
 day = bars.iloc[:96].reset_index()
-day["rate"] = np.where(day["time"].dt.strftime("%H:%M") == "16:00", 1e-4, 0.0)
+day["rate"] = np.where(
+    day["time"].dt.strftime("%H:%M") == "16:00", 1e-4, 0.0
+)
 
 # %%
-entry, out = day["open"].iloc[1] * (1 + 1e-4), day["open"].iloc[40] * (1 - 1e-4)
+entry, out = (
+    day["open"].iloc[1] * (1 + 1e-4),
+    day["open"].iloc[40] * (1 - 1e-4),
+)
 fees = 0.1 * (entry + out) * 5.5e-4
 funding = 0.1 * (day["open"] * day["rate"]).iloc[2:40].sum()
 pencil = 10_000 + 0.1 * (out - entry) - fees - funding
@@ -413,17 +471,24 @@ print(f"equity {paper.equity():,.2f}")
 curve, last = [], 0.0
 wanted = np.sign(bars["close"].diff(96).fillna(0.0))
 paper = PaperBroker(SYMBOL, equity=10_000)
-for bar, want in zip(bars.reset_index().itertuples(), wanted, strict=True):
+for bar, want in zip(
+    bars.reset_index().itertuples(), wanted, strict=True
+):
     paper.on_bar(bar)
     curve.append(paper.equity())
     if want != last:  # decided after this bar, filled at the next open
-        paper.target(SYMBOL, want, decided=bar.time + pd.Timedelta("15min"))
+        paper.target(
+            SYMBOL, want, decided=bar.time + pd.Timedelta("15min")
+        )
         last = want
 
 # %%
 past = backtest.run(bars, wanted, equity=10_000.0)
 assert np.allclose(curve, past.equity, rtol=1e-9)
-print(f"{len(past.trades)} trades, {curve[-1]:,.2f} on paper and in the backtest")
+print(
+    f"{len(past.trades)} trades, "
+    f"{curve[-1]:,.2f} on paper and in the backtest"
+)
 
 # %% [markdown]
 # ### The answer that got lost
@@ -446,6 +511,8 @@ try:
 except Exception as error:
     refusal = type(error).__name__
     print(refusal)
+
+# %%
 assert refusal == "MainnetRefusedError"
 
 # %% [markdown]
@@ -470,7 +537,10 @@ def patiently(call, tries=8, first=0.02):
         try:
             return call()
         except Exception as error:
-            if getattr(error, "status_code", 0) == 403 or attempt == tries - 1:
+            if (
+                getattr(error, "status_code", 0) == 403
+                or attempt == tries - 1
+            ):
                 raise
             time.sleep(first * 2**attempt)
 
@@ -480,18 +550,28 @@ def patiently(call, tries=8, first=0.02):
 
 # %%
 KEYS = {"made-up-key": "made-up-secret"}  # open nothing but the box
-order = {"category": "linear", "symbol": SYMBOL, "side": "Buy", "orderType": "Market"}
+order = {
+    "category": "linear",
+    "symbol": SYMBOL,
+    "side": "Buy",
+    "orderType": "Market",
+}
 
 
 # %%
 def resent(kind):
-    """The position after an order of 0.1 that is sent again until it is answered."""
+    """The position after an order of 0.1, sent until it is answered."""
     faults = [Fault(kind, path="/v5/order/create", seconds=2.0)]
     with simulator.serve(bars, faults=faults, keys=KEYS) as exchange:
-        signed = {"api_key": "made-up-key", "api_secret": "made-up-secret"}
+        signed = {
+            "api_key": "made-up-key",
+            "api_secret": "made-up-secret",
+        }
         raw = pybit_at(exchange, **signed, timeout=1.5)
         patiently(lambda: raw.place_order(**order, qty="0.1"))
-        held = raw.get_positions(category="linear", symbol=SYMBOL)["result"]["list"]
+        held = raw.get_positions(category="linear", symbol=SYMBOL)[
+            "result"
+        ]["list"]
         return float(held[0]["size"])
 
 
@@ -505,10 +585,14 @@ os.environ["BYBIT_TESTNET_API_SECRET"] = "made-up-secret"
 
 # %%
 def named(kind):
-    """The position after the same order, sent by a broker that asks by name."""
+    """The position after the same order, asked for by its name."""
     faults = [Fault(kind, path="/v5/order/create", seconds=2.0)]
     with simulator.serve(bars, faults=faults, keys=KEYS) as exchange:
-        quick = {"timeout": 1.5, "settle": 0.2, "retry": bybit.Retry(first=0.01)}
+        quick = {
+            "timeout": 1.5,
+            "settle": 0.2,
+            "retry": bybit.Retry(first=0.01),
+        }
         broker = TestnetBroker(base_url=exchange.http_url, **quick)
         broker.submit(OrderRequest(SYMBOL, "buy", "0.1", decided=NOW))
         assert "made-up-secret" not in repr(vars(broker)) + repr(broker)
@@ -582,12 +666,18 @@ assert sent["missing"] == sent["doubled"] == 0
 # %%
 from decimal import Decimal
 
-sent = [HTTP.prepare_payload("POST", {"qty": q}) for q in (1e-5, "0.00001")]
+sent = [
+    HTTP.prepare_payload("POST", {"qty": q}) for q in (1e-5, "0.00001")
+]
 print(sent)
+
+# %%
 assert sent == ['{"qty": "1e-05"}', '{"qty": "0.00001"}']
 
 # %%
-print(0.3 // 0.1 * 0.1, Decimal("0.3") // Decimal("0.1") * Decimal("0.1"))
+print(
+    0.3 // 0.1 * 0.1, Decimal("0.3") // Decimal("0.1") * Decimal("0.1")
+)
 assert 0.3 // 0.1 * 0.1 < 0.21 and Decimal("0.3") // Decimal("0.1") == 3
 
 # %% [markdown]
@@ -618,14 +708,23 @@ def careless(book, message):
 # %%
 def touch(kind, u, bid, ask):
     """A message of one level a side."""
-    return {"type": kind, "data": {"u": u, "b": [[bid, "1"]], "a": [[ask, "1"]]}}
+    return {
+        "type": kind,
+        "data": {"u": u, "b": [[bid, "1"]], "a": [[ask, "1"]]},
+    }
 
 
+# %%
 right, crossed = {}, {}
-for message in (touch("snapshot", 9, "100", "101"), touch("delta", 1, "97", "98")):
+for message in (
+    touch("snapshot", 9, "100", "101"),
+    touch("delta", 1, "97", "98"),
+):
     apply(right, message)
     careless(crossed, message)
 print(right, crossed, sep="\n")
+
+# %%
 assert max(map(float, crossed["b"])) > min(map(float, crossed["a"]))
 
 # %% [markdown]
