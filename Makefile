@@ -75,6 +75,11 @@ execute: $(READY) ## run the chapters that changed (CHAPTERS="03 04": only these
 book: execute ## install, run what changed, build the site into _build/html
 	@$(BIN)/python tools/book.py build
 
+.PHONY: pdf
+pdf: book ## the whole book as a PDF (wants Chromium) and as an EPUB, linked from the site: _build/paper
+	@$(BIN)/python tools/paper.py
+	@$(BIN)/python tools/epub_book.py
+
 .PHONY: lint
 lint: $(READY) ## ruff, pyright, the floors and the size of the package
 	$(BIN)/ruff check .

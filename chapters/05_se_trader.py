@@ -523,8 +523,8 @@ for y, (kind, arm) in enumerate(rows):
     ax.plot([m["low"], m["high"]], [y - 0.22] * 2, color="black", lw=2)
     ax.plot(m["mean"], y - 0.22, "D", color="black", ms=5)
 ax.axvline(0, color="black", lw=0.8)
-names = [f"{kind}, gate on {arm}" for kind, arm in rows]
-ax.set_yticks(range(4), names)
+ticks = [f"{kind}, gate on {arm}" for kind, arm in rows]
+ax.set_yticks(range(4), ticks)
 ax.set(xlabel="difference of IC, SE minus no SE", ylim=(3.5, -0.6))
 plt.show()
 
@@ -581,8 +581,8 @@ for strength, look in looks.items():
     ends = line[["low", "high"]].sub(line["value"], axis=0)
     linear = strength == "linear"
     name = "linear head" if linear else f"{strength} convolved"
-    bars = {"fmt": look, "capsize": 3, "label": name}
-    ax.errorbar(range(4), line["value"], np.abs(ends).T, **bars)
+    how = {"fmt": look, "capsize": 3, "label": name}
+    ax.errorbar(range(4), line["value"], np.abs(ends).T, **how)
 ax.axhline(0, color=NEUTRAL, lw=0.8)
 ax.set_xticks(range(4), cells.loc["linear"].index)
 ax.set(xlabel="visibility of the regime")

@@ -535,8 +535,8 @@ for model in ("ridge", "logistic", "boosted"):
 moved = results.load("transfer")["results"]["real"]["candles"]
 then = moved["arms"]["numbers"]["ic"]
 worse = moved["differences"]["ImageNet + XGBoost - numbers"]
-inside = f"[{then['low']:+.3f}, {then['high']:+.3f}]"
-print(f"2024, numbers: {then['estimate']:+.3f} {inside}")
+ends = f"[{then['low']:+.3f}, {then['high']:+.3f}]"
+print(f"2024, numbers: {then['estimate']:+.3f} {ends}")
 print(f"pictures less numbers, accuracy: {worse['estimate']:+.3f}")
 for model in ("ridge", "logistic", "boosted"):
     years = beside["rank_correlation_by_year"][model]
@@ -821,10 +821,10 @@ assert gates["rate"] == 0.005
 chance = gates["chance_top3"]
 for regime, row in gates["ranking"].items():
     top = row["top3_found"]
-    inside = (
+    among = (
         f"{top['estimate']:.0%} [{top['low']:.0%}, {top['high']:.0%}]"
     )
-    print(f"{regime:15} named features among the top three: {inside}")
+    print(f"{regime:15} named features among the top three: {among}")
 print(f"by chance: {chance:.0%}")
 
 # %%
@@ -909,10 +909,10 @@ pictures = results.load("pictures_real")["results"]
 print(f"always the commonest class: {pictures['majority']:.3f}")
 for view, row in pictures["table"]["accuracy"].items():
     sharpe = pictures["table"]["sharpe"][view]
-    inside = f"[{sharpe['low']:+.1f}, {sharpe['high']:+.1f}]"
+    ends = f"[{sharpe['low']:+.1f}, {sharpe['high']:+.1f}]"
     print(
         f"{view:11} {row['estimate']:.3f}  Sharpe "
-        f"{sharpe['estimate']:+.1f} {inside}"
+        f"{sharpe['estimate']:+.1f} {ends}"
     )
 
 # %%

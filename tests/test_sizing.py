@@ -313,7 +313,7 @@ def test_a_start_outside_the_bars_is_named(start):
 
 
 def test_the_callers_frame_may_change_afterwards():
-    """The environment keeps no view of it: the account earns what the bars said when it was made."""
+    """The environment keeps no view: an account earns what the bars said when it was made."""
     frame = BARS.copy()
     env = sizing.SizingEnv(frame, features=np.zeros(len(frame)), costs=FREE)
     frame.iloc[:, :4] = 1.0

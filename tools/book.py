@@ -108,6 +108,7 @@ def command_notebooks(names: list[str], environment: str, moved: Path | None) ->
 
 def command_build() -> int:
     """Build the site with warnings as errors; print where it is."""
+    import offers
     import site_pages
 
     site_pages.write_all()
@@ -115,6 +116,7 @@ def command_build() -> int:
     command = [sys.executable, "-c", SITE, "build", "-W", "-n", "--keep-going", "-q", str(ROOT)]
     code = subprocess.run(command, cwd=ROOT).returncode
     if code == 0:
+        offers.offer()
         print(f"The book is at {html.relative_to(ROOT)}/index.html")
     return code
 

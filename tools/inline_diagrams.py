@@ -16,7 +16,7 @@ FOLDER = "book/_static/diagrams/"
 
 def _inline(app: Any, doctree: Any, _docname: str) -> None:
     """Replace each diagram of a page by its SVG."""
-    if app.builder.format != "html":
+    if app.builder.format != "html" or app.builder.name == "epub":
         return
     for image in list(doctree.findall(nodes.image)):
         if image["uri"].startswith(FOLDER):

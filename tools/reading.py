@@ -2,7 +2,8 @@
 
 What a chapter needs is what its line «*You need*» names. Minutes are counted, not measured: prose
 at 150 words a minute, since formulas and tables stand in it, code at 15 lines, and half a minute
-for each figure. Exercises are left out: their time is the reader's.
+for each figure. Exercises are left out: their time is the reader's. So are the projects, pages
+named E1 to E7, one at the end of a part: a reader works at one for an evening.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from provenance import BOOK, CHAPTERS, ROOT
 from stated import plain
 
 WORDS, LINES, FIGURE = 150, 15, 0.5  # a minute, a minute, minutes
+PROJECT = re.compile(r"E([1-7])_\w+")  # its part; a project is no chapter, and has its own form
 LOOKED_UP = ("glossary", "references")  # nobody reads them from the first word to the last
 
 
@@ -86,7 +88,8 @@ def parts() -> list[Part]:
     """Return the parts in the order of the book."""
     home = {name: caption for caption, pages in toc().items() for name in pages}
     told = []
-    for caption, pages in toc().items():
+    for caption, every in toc().items():
+        pages = [name for name in every if not PROJECT.fullmatch(name)]
         wanted = {home[other] for name in pages for other in needed(name)} - {caption}
         needs = tuple(c for c in toc() if c in wanted)
         told.append(Part(caption, tuple(pages), needs, round(sum(map(minutes, pages)))))

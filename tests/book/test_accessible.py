@@ -39,7 +39,7 @@ def turned(page, way: str):
     shows = "scheme => [scheme, undefined].includes(document.documentElement.dataset.theme)"
     page.wait_for_function(shows, arg=scheme)  # undefined: 404.html stands alone
     page.wait_for_function("width => innerWidth === width", arg=width)
-    for _ in range(2):  # in the first frame the page is laid out anew, in the second all have seen it
+    for _ in range(2):  # in one frame the page is laid out anew, in the next all have seen it
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
     return page
 

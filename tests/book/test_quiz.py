@@ -7,11 +7,13 @@ import textwrap
 
 import pytest
 import quiz
+import reading
 from provenance import BOOK, CHAPTERS
 from test_browser import CHROMIUM, browser, context, settle, site, tab  # noqa: F401
 from test_site import page
 
-NAMES = sorted(p.stem for p in CHAPTERS.glob("*.py"))
+# A project asks by the checks of its steps, and needs no questions.
+NAMES = sorted(p.stem for p in CHAPTERS.glob("*.py") if not reading.PROJECT.fullmatch(p.stem))
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 GOOD = """\
 1:
@@ -48,7 +50,7 @@ def test_neither_place_nor_length_gives_the_answer_away(name):
     assert longest <= 0.4 * len(questions)
 
 
-def test_no_file_is_left_over():
+def test_no_file_is_left_over_and_no_project_has_one():
     assert {p.stem for p in quiz.FOLDER.iterdir()} == set(NAMES)
 
 
