@@ -122,7 +122,7 @@ fetch: $(READY) ## download Bybit bars into data/ (SYMBOL=BTCUSDT INTERVAL=60 ST
 	$(BIN)/python -m setrade.bybit fetch $(SYMBOL) $(INTERVAL) $(START) $(END) --out data/$(SYMBOL)_$(INTERVAL).parquet
 
 .PHONY: torture
-torture: $(READY) ## every fault and every kill, in full; results are stored (chapters 20 and 22)
+torture: $(READY) ## every fault and every kill, in full; results are stored (chapters 20, 20b and 22)
 	@for file in studies/torture_*.py; do echo "$$file"; $(BIN)/python $$file || exit 1; done
 
 .PHONY: clean

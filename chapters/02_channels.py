@@ -227,7 +227,7 @@ assert flow["spread"].head(4).tolist() == [1, 2, 2, 3]
 assert flow["imbalance"].head(4).tolist() == [0.5, 0, 0, -0.6]
 
 # %% [markdown]
-# Real books come in {ref}`ch-order-book-images`, and until then we go on without them.
+# Real books come in {ref}`ch-order-book-day`, and until then we go on without them.
 #
 # ## 5 Raw units mislead
 #

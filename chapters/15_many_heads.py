@@ -76,7 +76,9 @@ assert [title[0] for title, _ in plots.WAYS] == list("1234")
 
 # %%
 train, test = planted(N_TRAIN, seed=0), planted(N_TEST, seed=1)
-r = np.log(test.windows[0, 3] / test.windows[0, 0])  # the returns of one window
+r = np.log(
+    test.windows[0, 3] / test.windows[0, 0]
+)  # the returns of one window
 z = (r - test.drift[:, None]) / test.sigma[:, None]
 likelihood = np.exp(-(z**2).sum(1) / 2) / test.sigma**32
 
@@ -99,11 +101,19 @@ def log_loss(p, truth):
     return float(-np.log(p[np.arange(len(truth)), truth]).mean())
 
 
-floor, ceiling = log_loss(best, truth), log_loss(np.tile(shares, (N_TEST, 1)), truth)
-print(f"accuracy of Bayes' rule: {(best.argmax(1) == truth).mean():.2f}")
-print(
-    f"log loss: {floor:.2f} at best, {ceiling:.2f} by the shares of the classes alone"
+floor, ceiling = (
+    log_loss(best, truth),
+    log_loss(np.tile(shares, (N_TEST, 1)), truth),
 )
+print(
+    f"accuracy of Bayes' rule: {(best.argmax(1) == truth).mean():.2f}"
+)
+print(
+    f"log loss: {floor:.2f} at best, "
+    f"{ceiling:.2f} by the shares of the classes alone"
+)
+
+# %%
 assert floor < ceiling
 
 # %% [markdown]
@@ -118,9 +128,15 @@ assert floor < ceiling
 # %%
 def draw(windows):
     limits = reference_range(windows, 0.12)
-    options = {"price_range": limits, "outside": "clip", "volume": False}
+    options = {
+        "price_range": limits,
+        "outside": "clip",
+        "volume": False,
+    }
     x = to_input(candlesticks(windows, 32, 32, **options))
-    return x.contiguous(memory_format=torch.channels_last)  # twice as fast to train on
+    return x.contiguous(
+        memory_format=torch.channels_last
+    )  # twice as fast to train on
 
 # %%
 X, X_test = draw(train.windows), draw(test.windows)
@@ -156,7 +172,14 @@ except ValueError as error:
 
 
 # %%
-def fit(net, data, loss=F.cross_entropy, epochs=NUM_EPOCHS, batch=64, lr=1e-3):
+def fit(
+    net,
+    data,
+    loss=F.cross_entropy,
+    epochs=NUM_EPOCHS,
+    batch=64,
+    lr=1e-3,
+):
     plan = training.Plan(num_epochs=epochs, batch_size=batch, lr=lr)
     net = net.to(memory_format=torch.channels_last)
     training.fit(net, data, loss=loss, plan=plan)
@@ -164,7 +187,9 @@ def fit(net, data, loss=F.cross_entropy, epochs=NUM_EPOCHS, batch=64, lr=1e-3):
 
 # %%
 def probabilities(net):
-    logits = training.predict(net, training.TensorSet(X_test, torch.from_numpy(truth)))
+    logits = training.predict(
+        net, training.TensorSet(X_test, torch.from_numpy(truth))
+    )
     return logits.softmax(1).double().numpy()
 
 
@@ -173,6 +198,8 @@ training.seed_everything(0)
 y = torch.from_numpy(train.targets()["direction"])
 one = probabilities(fit(PictureNet("micro"), training.TensorSet(X, y)))
 print(f"end to end, log loss: {log_loss(one, truth):.1f}")
+
+# %%
 assert floor - 0.02 < log_loss(one, truth) < ceiling + 0.3
 
 # %% [markdown]
@@ -206,12 +233,16 @@ s = np.linspace(-2, 4, 601)
 curves = {L: np.exp(-s) * L / 2 + s / 2 for L in (0.25, 1.0, 4.0)}
 for L, curve in curves.items():
     found = s[curve.argmin()]
-    assert abs(found - multitask.best_log_variance("magnitude", L)) < 0.011
+    assert (
+        abs(found - multitask.best_log_variance("magnitude", L)) < 0.011
+    )
 print("best s for a squared error of 4:", round(float(np.log(4)), 2))
 
 # %% mystnb={"figure": {"caption": "The weighted loss of a regression against its log variance, for three squared errors; dots mark the lowest points.", "name": "fig-log-variance"}, "image": {"alt": "Three curves, each with one minimum. The larger the squared error, the further right lies the minimum: at minus 1.4, 0 and 1.4."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.2))
-for (L, curve), style in zip(curves.items(), ("-", "--", ":"), strict=True):
+for (L, curve), style in zip(
+    curves.items(), ("-", "--", ":"), strict=True
+):
     ax.plot(s, curve, style, label=f"squared error {L:g}")
     ax.plot(np.log(L), curve.min(), "o", color=NEUTRAL)
 ax.set(xlabel="log variance s", ylabel="weighted loss", ylim=(-1, 6))
@@ -227,10 +258,12 @@ assert np.allclose(bottoms, expected, atol=1e-3)
 # By hand the weighted sum is one line for each task, and `MultiTaskLoss` computes the same.
 
 # %%
-outputs = {"direction": torch.zeros(2, 3), "magnitude": torch.tensor([1.0, 3.0]),
-           "volatility": torch.tensor([0.0, 2.0])}  # fmt: skip
-targets = {"direction": torch.tensor([0, 2]), "magnitude": torch.tensor([0.0, 1.0]),
-           "volatility": torch.zeros(2)}  # fmt: skip
+outputs = {"direction": torch.zeros(2, 3),
+           "magnitude": torch.tensor([1.0, 3.0]),
+           "volatility": torch.tensor([0.0, 2.0])}
+targets = {"direction": torch.tensor([0, 2]),
+           "magnitude": torch.tensor([0.0, 1.0]),
+           "volatility": torch.zeros(2)}
 s3 = torch.nn.Parameter(torch.tensor([0.0, 0.5, 1.0]))
 plain = multitask.task_losses(outputs, targets)
 by_hand = sum(
@@ -261,6 +294,8 @@ net = multitask.MultiTaskNet("micro")
 fit(net, data, multitask.MultiTaskLoss(net.tasks, net.log_variance))
 three = probabilities(net.only("direction"))
 print(f"three heads, log loss: {log_loss(three, truth):.1f}")
+
+# %%
 assert abs(log_loss(three, truth) - log_loss(one, truth)) < 0.4
 
 # %% [markdown]
@@ -278,17 +313,29 @@ losses = pd.DataFrame(
         "Bayes' rule": [row["best"] for row in rows],
         "one head": [row["single"]["log_loss"] for row in rows],
         "three heads": [row["multi"]["log_loss"] for row in rows],
-        "three, unweighted": [row["unweighted, bps"]["log_loss"] for row in rows],
+        "three, unweighted": [
+            row["unweighted, bps"]["log_loss"] for row in rows
+        ],
     }
 )
-print(losses.describe().loc[["mean", "min", "max"]].round(2).to_string())
+print(
+    losses.describe().loc[["mean", "min", "max"]].round(2).to_string()
+)
 
 # %%
 saved = losses["one head"] - losses["three heads"]
-half = 2.78 * saved.std() / np.sqrt(len(saved))  # Student, four degrees of freedom
-print(f"saved by three heads: {saved.mean():.2f} ± {half:.2f} nats (95 %)")
+half = (
+    2.78 * saved.std() / np.sqrt(len(saved))
+)  # Student, four degrees of freedom
+print(
+    f"saved by three heads: {saved.mean():.2f} ± {half:.2f} nats (95 %)"
+)
+
+# %%
 assert abs(saved.mean()) < half
-assert (losses["three, unweighted"] - losses["three heads"]).mean() > 0.2
+assert (
+    losses["three, unweighted"] - losses["three heads"]
+).mean() > 0.2
 
 # %% [markdown]
 # Nothing is saved that could be told from zero, because the interval contains it. Both twins stay
@@ -307,15 +354,25 @@ def push(scale, task):
     training.seed_everything(0)
     fresh = multitask.MultiTaskNet("micro")
     out = fresh(X[:64])
-    goal = {name: torch.as_tensor(v[:64]) for name, v in answers.items()}
+    goal = {
+        name: torch.as_tensor(v[:64]) for name, v in answers.items()
+    }
     goal["magnitude"] = goal["magnitude"] * scale
     multitask.task_losses(out, goal, (task,)).sum().backward()
-    return sum(float(p.grad.norm() ** 2) for p in fresh.trunk.parameters()) ** 0.5
+    grads = [p.grad for p in fresh.trunk.parameters()]
+    return sum(float(g.norm() ** 2) for g in grads) ** 0.5
 
 
-bps = 1e4 * train.targets()["magnitude"].std()  # one deviation, in basis points
-ratio = {k: push(k, "magnitude") / push(k, "direction") for k in (1.0, float(bps))}
+# %%
+# One deviation, in basis points.
+bps = 1e4 * train.targets()["magnitude"].std()
+ratio = {
+    k: push(k, "magnitude") / push(k, "direction")
+    for k in (1.0, float(bps))
+}
 print({f"{k:.0f}": f"{v:.1g}" for k, v in ratio.items()})
+
+# %%
 assert ratio[float(bps)] > 30 * ratio[1.0]
 
 # %% [markdown]
@@ -351,11 +408,14 @@ training.seed_everything(0)
 twin = siamese.Siamese("micro")
 blank = training.TensorSet(X, torch.zeros(len(X)))
 couples = siamese.PairSet(blank, pairs, same)
-fit(twin, couples, siamese.ContrastiveLoss(), epochs=6, batch=32, lr=2e-3)
+loss = siamese.ContrastiveLoss()
+fit(twin, couples, loss, epochs=6, batch=32, lr=2e-3)
 with torch.no_grad():
     states, known = twin.embed(X_test).numpy(), twin.embed(X).numpy()
-    there, back = twin((X_test[:9], X_test[9:18])), twin((X_test[9:18], X_test[:9]))
-torch.testing.assert_close(there, back, rtol=1e-3, atol=1e-4)  # d(a, b) = d(b, a)
+    there = twin((X_test[:9], X_test[9:18]))
+    back = twin((X_test[9:18], X_test[:9]))
+# d(a, b) = d(b, a)
+torch.testing.assert_close(there, back, rtol=1e-3, atol=1e-4)
 
 # %% [markdown]
 # To judge the net we draw new pairs and ask how often a pair of one state is closer than a pair of
@@ -371,14 +431,26 @@ features = (features - features.mean(0)) / features.std(0)
 
 
 def auc(x):
-    return roc_auc_score(alike, -np.linalg.norm(x[new[:, 0]] - x[new[:, 1]], axis=1))
+    return roc_auc_score(
+        alike, -np.linalg.norm(x[new[:, 0]] - x[new[:, 1]], axis=1)
+    )
 
 
 top = roc_auc_score(alike, test.same_state(new))
-print(f"net {auc(states):.2f}, two features {auc(features):.2f}, Bayes {top:.2f}")
+print(
+    f"net {auc(states):.2f}, two features {auc(features):.2f}, "
+    f"Bayes {top:.2f}"
+)
 stored = pd.DataFrame(study["planted states"])
 print("stored:", stored.mean().round(2).to_dict())
-assert stored["net"].min() - 0.15 < auc(states) < auc(features) < top + 0.01
+
+# %%
+assert (
+    stored["net"].min() - 0.15
+    < auc(states)
+    < auc(features)
+    < top + 0.01
+)
 
 # %% [markdown]
 # The net learns to tell states apart, from pictures and pairs alone, but it does not reach two
@@ -402,7 +474,10 @@ around = np.arange(80)[:, None] == np.arange(40, 44)
 switch = around.any(1)
 elsewhere = np.nanmean(jump[~switch])
 larger = jump[switch].mean() / elsewhere
-print("at the switch larger than elsewhere by a fifth or more:", bool(larger > 1.2))
+print(
+    "at the switch larger than elsewhere by a fifth or more:",
+    bool(larger > 1.2),
+)
 
 # %% mystnb={"figure": {"caption": "Distance of each window to the one four before it; the state switches at window 40.", "name": "fig-regime-change"}, "image": {"alt": "A jagged line of distances. Around window 40, where the state switches at a dashed line, it is higher than on the average of the other windows, but other windows reach similar heights."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
@@ -417,17 +492,29 @@ assert jump[switch].mean() > np.nanmean(jump[~switch]) + 0.1
 
 # %%
 calm_only = known[train.state < 2]  # the reference: calm windows
-wild_found = roc_auc_score(test.state >= 2, siamese.anomaly(states, calm_only))
+wild_found = roc_auc_score(
+    test.state >= 2, siamese.anomaly(states, calm_only)
+)
 
 # %%
-odd = draw(planted(100, seed=5, drift=0.0, calm=0.025, wild=0.03).windows)
+odd = draw(
+    planted(100, seed=5, drift=0.0, calm=0.025, wild=0.03).windows
+)
 with torch.no_grad():
     strange = siamese.anomaly(twin.embed(odd).numpy(), known)
 usual = siamese.anomaly(states[:100], known)
-never_seen = roc_auc_score(np.repeat([0, 1], 100), np.r_[usual, strange])
-found = {"wild windows, calm reference": wild_found, "three times wilder": never_seen}
+never_seen = roc_auc_score(
+    np.repeat([0, 1], 100), np.r_[usual, strange]
+)
+found = {
+    "wild windows, calm reference": wild_found,
+    "three times wilder": never_seen,
+}
 for name, auc in found.items():
-    print(f"{name:29} better than a coin: {auc > 0.52}, reliable: {auc > 0.9}")
+    print(
+        f"{name:29} better than a coin: {auc > 0.52}, "
+        f"reliable: {auc > 0.9}"
+    )
 
 # %% [markdown]
 # Both are found more often than by a coin, and neither reliably. A net that was taught to tell four
@@ -448,23 +535,33 @@ for name, auc in found.items():
 # near the touch.
 
 # %%
-book = orderbook.synthetic(6_000, seed=10, signal=1.0, walls=6, filled=40, spoofs=40)
+book = orderbook.synthetic(
+    6_000, seed=10, signal=1.0, walls=6, filled=40, spoofs=40
+)
 move = orderbook.next_move(book.books, 5)
-tick = 1e4 * 0.1 / 60_000  # one tick in basis points: a row of the picture
-ends = {"train": np.arange(52, 3_560, 2), "test": np.arange(4_500, 5_995)}
+tick = (
+    1e4 * 0.1 / 60_000
+)  # one tick in basis points: a row of the picture
+ends = {
+    "train": np.arange(52, 3_560, 2),
+    "test": np.arange(4_500, 5_995),
+}
 sets = {
     k: BookSet(book.books, 1 + np.sign(move), e, span_bps=16 * tick)
     for k, e in ends.items()
 }
 pictures = {
-    k: training.TensorSet(*s.batch(torch.arange(len(s)))) for k, s in sets.items()
+    k: training.TensorSet(*s.batch(torch.arange(len(s))))
+    for k, s in sets.items()
 }
 print({k: tuple(p.x.shape) for k, p in pictures.items()})
 
 # %%
 training.seed_everything(0)
 reader = BookNet(dropout=0.3)
-plan = training.Plan(num_epochs=6, batch_size=64, lr=3e-3, weight_decay=0.01)
+plan = training.Plan(
+    num_epochs=6, batch_size=64, lr=3e-3, weight_decay=0.01
+)
 history = training.fit(reader, pictures["train"], plan=plan)
 
 # %% tolerance={"decimals": 0.15, "effect": 0.2}
@@ -480,7 +577,8 @@ by_seed = made["by_seed"]["book net"]
 assert min(by_seed) - 0.15 < rank < max(by_seed) + 0.1
 arms = ["imbalance 1", "imbalance 1, 5, 20", "efficientnet", "book net"]
 table = {
-    name: {k: books[k][f"rank {name}"] for k in ("synthetic", "real")} for name in arms
+    name: {k: books[k][f"rank {name}"] for k in ("synthetic", "real")}
+    for name in arms
 }
 for name, each in table.items():
     text = [f"{k} {c['value']:+.2f} [{c['low']:+.2f}, {c['high']:+.2f}]"
@@ -502,9 +600,12 @@ print(
     f"[{lead['low']:+.2f}, {lead['high']:+.2f}]"
 )
 print(
-    f"accuracy gained: {gain['value']:+.0%} [{gain['low']:+.0%}, {gain['high']:+.0%}]"
+    f"accuracy gained: {gain['value']:+.0%} "
+    f"[{gain['low']:+.0%}, {gain['high']:+.0%}]"
 )
 print(f"tested on {books['real']['seconds_tested']:.0f} seconds")
+
+# %%
 assert lead["high"] < 0
 assert gain["high"] < 0
 assert books["real"]["class_shares_test"][1] > 0.5
@@ -516,7 +617,7 @@ assert books["real"]["class_shares_test"][1] > 0.5
 # out. One reason may be that the net had only a few minutes to learn from, while the number has
 # nothing to learn.
 #
-# <!-- number: 5.7 from chapters/10_order_book_images.py -->
+# <!-- number: 5.7 from chapters/10b_day_of_order_book.py -->
 # The EfficientNet chapter claims «+8 % improvement when adding LOB heat maps», without saying of
 # what. We asked a fixed question: does the accuracy of down, unchanged, up rise when the net's
 # score joins the mid's own past moves? The accuracy fell. More than half of all half seconds bring
@@ -524,7 +625,7 @@ assert books["real"]["class_shares_test"][1] > 0.5
 # fall in accuracy says little about the book: it is a shift of class shares. Moreover this is one
 # recording of 5.7 minutes, whose test part is under a minute and a half and had been looked at
 # twice before the stored run. The ledger therefore judges the claim on a day of book, by measures
-# that do not reward calling everything flat: see {ref}`ch-order-book-images`.
+# that do not reward calling everything flat: see {ref}`ch-order-book-day`.
 #
 # ## 7 All four on real bars
 #
@@ -538,15 +639,24 @@ assert books["real"]["class_shares_test"][1] > 0.5
 
 # %%
 real = study["real"]
-chosen = ["1 candles", "1 stack", "2 frozen, trees", "3 three heads", "4 like states"]
-measures = {"accuracy": "accuracy", "gain": "log loss saved", "rank": "rank corr."}
+chosen = ["1 candles", "1 stack", "2 frozen, trees", "3 three heads",
+          "4 like states"]
+measures = {
+    "accuracy": "accuracy",
+    "gain": "log loss saved",
+    "rank": "rank corr.",
+}
 
 
 def cell(c):
     return f"{c['value']:+.3f} [{c['low']:+.3f}, {c['high']:+.3f}]"
 
 
-shown = {t: {n: cell(real["table"][n][m]) for n in chosen} for m, t in measures.items()}
+# %%
+shown = {
+    t: {n: cell(real["table"][n][m]) for n in chosen}
+    for m, t in measures.items()
+}
 print(pd.DataFrame(shown).to_string())
 alone = real["table"]["shares alone"]["accuracy"]["value"]
 print(f"always the most frequent class: {alone:.3f}")
@@ -561,7 +671,10 @@ plt.show()
 differences = real["table"]["three heads less one"]
 for m, t in measures.items():
     print(f"three heads less one, {t}: {cell(differences[m])}")
-sides = {k: round(float(np.mean(v)), 2) for k, v in real["side tasks"].items()}
+sides = {
+    k: round(float(np.mean(v)), 2)
+    for k, v in real["side tasks"].items()
+}
 print(pd.Series(sides).to_string())
 
 # %%
@@ -609,7 +722,9 @@ far = np.linalg.norm(shape[first] - shape[first + 1_500], axis=1)
 
 def leak(lag):
     near = np.linalg.norm(shape[first] - shape[first + lag], axis=1)
-    return roc_auc_score(np.repeat([1, 0], len(first)), -np.r_[near, far])
+    return roc_auc_score(
+        np.repeat([1, 0], len(first)), -np.r_[near, far]
+    )
 
 
 lags = [1, 2, 4, 8, 16, 32, 64]
@@ -639,7 +754,9 @@ assert abs(scores[lags.index(32)] - 0.5) < 0.06
 # %%
 ends_at = np.arange(31, 331)
 kind = np.random.default_rng(2).integers(0, 3, 300)
-apart, _ = siamese.draw_pairs(kind, 200, seed=0, ends=ends_at, min_gap=32)
+apart, _ = siamese.draw_pairs(
+    kind, 200, seed=0, ends=ends_at, min_gap=32
+)
 gaps = np.abs(ends_at[apart[:, 0]] - ends_at[apart[:, 1]])
 assert gaps.min() >= 32
 print("closest pair:", gaps.min(), "bars apart")
@@ -692,8 +809,12 @@ L = np.log(3)
 grid = np.linspace(-3, 3, 60_001)
 found = grid[(np.exp(-grid) * L + grid / 2).argmin()]
 print(round(float(found), 2), round(float(np.log(2 * L)), 2))
+
+# %%
 assert abs(found - np.log(2 * L)) < 1e-3
-assert np.isclose(multitask.best_log_variance("direction", float(L)), np.log(2 * L))
+assert np.isclose(
+    multitask.best_log_variance("direction", float(L)), np.log(2 * L)
+)
 
 # %% [markdown]
 # The derivative $-e^{-s}L + \tfrac12$ is zero at $s = \log 2L$.
@@ -738,12 +859,19 @@ print("d² = 2 − 2 a·b for every pair")
 
 # %% tolerance={"decimals": 0.15, "effect": 0.2}
 left = {}
-for name, hidden in (("near", range(12, 20)), ("far", [*range(8), *range(24, 32)])):
+for name, hidden in (
+    ("near", range(12, 20)),
+    ("far", [*range(8), *range(24, 32)]),
+):
     x = pictures["test"].x.clone()
     x[:, :, list(hidden)] = x[:, :, list(hidden)].mean(0)
-    q = training.predict(reader, training.TensorSet(x, pictures["test"].y)).softmax(1)
+    q = training.predict(
+        reader, training.TensorSet(x, pictures["test"].y)
+    ).softmax(1)
     left[name] = spearmanr((q[:, 2] - q[:, 0]).numpy(), after)[0]
 print({f"without the {k} rows": f"{v:.1f}" for k, v in left.items()})
+
+# %%
 assert left["near"] < left["far"]
 
 # %% [markdown]

@@ -1,4 +1,4 @@
-"""Draw the status page of chapter 22: a run on the sample, photographed in the middle.
+"""Draw the status page of chapter 22b: a run on the sample, photographed in the middle.
 
 It needs Chromium; where there is none, the committed picture stays as it is.
 """

@@ -1,4 +1,4 @@
-"""Streams and orders through every fault of the simulator, counted (chapter 20).
+"""Streams and orders through every fault of the simulator, counted (chapter 20b).
 
 Four runs; nothing leaves this machine. Books: deltas of a true book through every stream
 fault, the local book compared with the true one at every update. Acks: connections whose

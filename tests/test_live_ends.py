@@ -205,8 +205,8 @@ def test_a_dry_run_says_what_it_would_send_and_keeps_nothing(tmp_path, monkeypat
 
 
 def shown(name: str) -> str:
-    """Return a text that chapter 22 shows, by the name that it has there."""
-    chapter = Path(__file__).parent.parent / "chapters" / "22_live_pipeline.py"
+    """Return a text that chapter 22b shows, by the name that it has there."""
+    chapter = Path(__file__).parent.parent / "chapters" / "22b_unattended.py"
     for node in ast.parse(chapter.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name:
             return ast.literal_eval(node.value)
