@@ -13,7 +13,7 @@
 # - ask of a result: luck? how sure? could I have seen it at all?
 # ```
 #
-# *You need* {ref}`ch-first-light`. *Runs* in under 20 s on two cores.
+# *You need* {ref}`ch-first-light`. *Runs* in under 30 s on two cores.
 
 # %%
 from math import comb
