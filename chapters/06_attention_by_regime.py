@@ -345,6 +345,8 @@ assert np.isclose(held[0] / held[1], 125)
 # The **contrast** asks less: not how large a gate is, but where it is larger than usual. Let the first
 # two bars be an uptrend and the gates of $a$ be 0.3, 0.3, 0.1 and 0.1, with a mean of 0.2. Then its
 # contrast is $+0.1$ in the uptrend and $-0.1$ elsewhere, and $b$, whose gate is always 0.8, has none.
+#
+# <!-- number: 0.2 by arithmetic, the mean of the four gates -->
 
 # %%
 by_bar = np.array([[0.3, 0.8], [0.3, 0.8], [0.1, 0.8], [0.1, 0.8]])

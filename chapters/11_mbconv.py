@@ -388,6 +388,8 @@ assert round(second[0]["gate"] / sum(second[0].values()), 2) == 0.14
 # repeats of seven stages, where only the first block of a stage has the stride. In front stands a
 # $3 \times 3$ convolution with stride 2 and 32 channels. Behind stand a $1 \times 1$ convolution
 # to 1,280 channels, the mean over pixels, and a linear layer to 1,000 classes.
+#
+# <!-- number: 1,000 from setrade/efficientnet/net.py -->
 
 # %%
 rows, channels, side = [], 32, SIDE // 2

@@ -14,8 +14,8 @@
 # - compare forecasts of three real markets by the test of Diebold and Mariano
 # ```
 #
-# *You need* {ref}`ch-squeeze-variants` and {ref}`ch-honest-evaluation`. *Runs* in under 60 s on two
-# cores.
+# *You need* {ref}`ch-squeeze-variants` and {ref}`ch-honest-evaluation`.
+# *Runs* in under 60 s on two cores.
 
 # %%
 import copy

@@ -132,6 +132,8 @@ assert np.isclose(account.equity.iloc[1], 1030)
 # On the next bar nothing was decided anew, and yet something is traded, because the first asset has
 # grown and is now more than 8/15 of the account. Weights **drift**, and to hold them still costs
 # trades. The value traded over the equity is the **turnover**.
+#
+# <!-- number: 15 by arithmetic, the first weight of the pencil -->
 
 # %%
 drifted = long * np.array([1.1, 1.0, 0.9])  # values, over 1,000
