@@ -79,7 +79,9 @@ def kelly(mean: Any, variance: Any, *, cost: float = 0.0) -> np.ndarray:
     Handbook of Asset and Liability Management 1 (2006), section 7.
     """
     m, v = (
-        array(name, np.atleast_1d(x) if np.ndim(x) == 0 else x).astype(np.float64)
+        array(name, np.atleast_1d(x) if np.isscalar(x) or getattr(x, "ndim", 1) == 0 else x).astype(
+            np.float64
+        )
         for name, x in (("mean", mean), ("variance", variance))
     )
     if v.min() <= 0 or (v.shape != m.shape and v.size > 1):
