@@ -59,7 +59,7 @@ five = pd.DataFrame({
 # %%
 bars = candles.sample()
 raw = channels.compute(bars)
-o, h, l, c, v = (bars[k] for k in bars.columns[:5])
+o, h, l, c, v = (bars[k] for k in bars.columns[:5])  # noqa: E741
 checked = set()
 
 
@@ -767,7 +767,12 @@ for peak in (200.0, 1e6):
 rng = np.random.default_rng(0)
 holds = sayings["below the lower band"].loc[later.index].to_numpy()
 fell = (later < 0).to_numpy()
-far = lambda some: abs(fell[some].mean() - fell.mean())
+
+
+def far(some):
+    return abs(fell[some].mean() - fell.mean())
+
+
 moves = rng.integers(200, len(fell) - 200, 500)
 luck = np.array([far(np.roll(holds, k)) for k in moves])
 share = (luck >= far(holds)).mean()

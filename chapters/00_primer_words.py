@@ -156,7 +156,10 @@ assert ((descend(1.1) - 3) ** 2)[-1] > 100
 # is a single case, which may have been luck.
 
 # %%
-draw = lambda seed: np.random.default_rng(seed).normal(size=3)
+def draw(seed):
+    return np.random.default_rng(seed).normal(size=3)
+
+
 print(draw(0).round(2), draw(1).round(2))
 assert (draw(0) == draw(0)).all()
 
@@ -383,7 +386,12 @@ half = 1.96 * np.sqrt(0.6 * 0.4 / 100)
 print(f"heads: {0.6 - half:.0%} to {0.6 + half:.0%}")
 daily = candles.sample()["close"].resample("1D").last()
 held = metrics.returns(daily.to_numpy())
-year = lambda x: metrics.sharpe(x, 365)
+
+
+def year(x):
+    return metrics.sharpe(x, 365)
+
+
 around = evidence.interval(year, held, seed=0)
 
 # %%

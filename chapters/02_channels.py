@@ -543,7 +543,9 @@ print("past only:    ", rows_that_change(standardise_past, bars, 2_999))
 assert rows_that_change(standardise_all, bars, 2_999) == 3_000
 assert rows_that_change(standardise_past, bars, 2_999) == 0
 for scale_free in (False, True):
-    every = lambda b, f=scale_free: channels.compute(b, scale_free=f)
+    def every(b, f=scale_free):
+        return channels.compute(b, scale_free=f)
+
     assert rows_that_change(every, bars, 2_999) == 0
 
 # %% [markdown]
@@ -622,7 +624,10 @@ np.testing.assert_allclose(raw["atr"], average)
 # truncation test finds the 26 rows whose value comes from behind the cut.
 
 # %%
-chikou = lambda b: b["close"].shift(-26)
+def chikou(b):
+    return b["close"].shift(-26)
+
+
 print(rows_that_change(chikou, bars, 2_999))
 ahead = chikou(bars) / bars["close"] - 1
 r = ahead.corr(bars["close"].pct_change().shift(-1))

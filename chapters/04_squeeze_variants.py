@@ -261,7 +261,9 @@ assert trained == [20] * 25 and sum(trained) == 500
 # %%
 nets = {}
 for task, name in live:
-    draw = lambda n, seed, task=task: draw_switch(task, n, seed=seed)
+    def draw(n, seed, task=task):
+        return draw_switch(task, n, seed=seed)
+
     for seed in range(LIVE_SEEDS):
         net = train(
             lambda name=name: se.SEBlock(4, 1, name), draw, seed

@@ -513,9 +513,12 @@ def terms(shares):
 def found(accuracy):
     X = terms([v["shares"] for v in grid.values()])
     surface, *_ = np.linalg.lstsq(X, accuracy, rcond=None)
-    score = lambda scale: float(
-        terms([toys.shares(scale)])[0] @ surface
-    )
+
+    def score(scale):
+        return float(
+            terms([toys.shares(scale)])[0] @ surface
+        )
+
     return en.search_coefficients(score)
 
 

@@ -310,20 +310,21 @@ def strike(kind):
 # %%
 def pybit_holds(kind, final):
     """What pybit holds after a fault; is it connected, and anew?"""
-    held = {"u": 0, "t": 0}
-    keep = lambda m: held.update(m["data"], t=max(held["t"], m["ts"]))
+    held, last = {"u": 0, "t": 0}, stamps[final]
     with simulator.serve(None, books, [strike(kind)]) as exchange:
         Loopback.host = exchange.ws_url
         ws = Loopback("linear", testnet=False)
         ws.subscriptions = SlowNotes()
-        ws.orderbook_stream(50, SYMBOL, keep)
+        ws.orderbook_stream(
+            50, SYMBOL,
+            lambda m: held.update(m["data"], t=max(held["t"], m["ts"])),
+        )
         wait_for(lambda: held["u"] or not ws.is_connected())
         exchange.advance(updates=final - 10)
         time.sleep(0.3)
         wait_for(lambda: exchange.topics or not ws.is_connected())
         exchange.advance(updates=10)
-        there = lambda: held["t"] == stamps[final]
-        wait_for(lambda: there() or not ws.is_connected(), 1)
+        wait_for(lambda: held["t"] == last or not ws.is_connected(), 1)
         alive, again = ws.is_connected(), exchange.requests.total() > 1
         ws.exit()
     return held, alive, again

@@ -170,11 +170,13 @@ def accuracy(model: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> tuple[
 
 def race(job: Job) -> dict[str, Any]:
     """Train one net to the goal or to the end; return its checks and its own seconds."""
+    charts, y = draw(STEPS * BATCH, job.seed)
+    shown, truth = draw(CHECKED, CHECKING)
+    # After drawing: numba starts its pool at its first parallel kernel, and sets OpenMP's number
+    # of threads, which is torch's too.
     torch.set_num_threads(1)
     seed_everything(job.seed)
     model = net(job.arm.split()[0], job.variant)
-    charts, y = draw(STEPS * BATCH, job.seed)
-    shown, truth = draw(CHECKED, CHECKING)
     full = toys.averaged(shown, SIDE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=job.lr)
     plan, curve, spent = phases(job.arm), [], 0.0

@@ -62,10 +62,7 @@ def test_a_race_repeats_and_is_kept(tmp_path, monkeypatch):
     stored = next(tmp_path.iterdir()).read_text(encoding="utf-8")
     assert study.kept(job, tmp_path) == first == json.loads(stored)
     again = study.race(job)
-    assert [c[0] for c in again["curve"]] == [c[0] for c in first["curve"]]
-    # Where memory lies decides the order of some sums, and Adam makes a step of a gradient's sign.
-    losses = [c[2] for c in first["curve"]]
-    assert [c[2] for c in again["curve"]] == pytest.approx(losses, abs=2e-3)
+    assert [c[:3] for c in again["curve"]] == [c[:3] for c in first["curve"]]
 
 
 def test_clocks_drop_the_first_round():

@@ -10,6 +10,8 @@ import re
 import shutil
 from pathlib import Path
 
+from setrade.files import write_atomic
+
 ROOT = Path(__file__).resolve().parent.parent
 HTML, PAPER = ROOT / "_build" / "html", ROOT / "_build" / "paper"
 NAME = "squeeze-excite-measure"
@@ -44,5 +46,5 @@ def offer(html: Path = HTML, paper: Path = PAPER) -> list[Path]:
     text = page.read_text(encoding="utf-8")
     said = PLACE.sub(lambda m: m[1] + sentence(files) + m[2], text)
     if said != text:
-        page.write_text(said, encoding="utf-8")
+        write_atomic(page, said)
     return files

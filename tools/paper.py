@@ -21,6 +21,8 @@ import paper_front
 from paper_join import FOOT, joined, pages_of, trim
 from paper_print import FLAGS, Leaf, Printed, chromium, contents, printed
 
+from setrade.files import write_atomic
+
 FILE = offers.PAPER / f"{offers.NAME}.pdf"
 
 
@@ -94,7 +96,7 @@ def book(
         found = joined(pieces, whole, paper_front.NAME, "The setrade authors")
         found += paper_check.faults(whole, FOOT + 4)
         if not found or only:
-            target.write_bytes(whole.read_bytes())
+            write_atomic(target, whole.read_bytes())
             note(target, pieces)
     return found
 
@@ -107,7 +109,7 @@ def note(target: Path, pieces: list[Printed]) -> None:
         rows.append({"title": piece.leaf.title, "page": at, "smaller": smaller})
         at += pages_of(piece.path)
     made = {"pages": at - 1, "bytes": target.stat().st_size, "chapters": rows}
-    target.with_suffix(".json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    write_atomic(target.with_suffix(".json"), json.dumps(made, indent=1) + "\n")
 
 
 def main() -> int:

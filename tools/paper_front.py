@@ -7,6 +7,8 @@ from pathlib import Path
 
 from paper_print import Leaf
 
+from setrade.files import write_atomic
+
 NAME = "Squeeze, Excite, Measure"
 ABOUT = "Deep learning for crypto trading, with every claim computed again"
 HOW = (
@@ -51,5 +53,5 @@ def page(leaves: list[Leaf], numbers: dict[str, int]) -> str:
 def written(folder: Path, leaves: list[Leaf], numbers: dict[str, int]) -> Leaf:
     """Write the first pages into a folder; return them as a page to print."""
     path = folder / "front.html"
-    path.write_text(page(leaves, numbers), encoding="utf-8")
+    write_atomic(path, page(leaves, numbers))
     return Leaf("", "Contents", path.resolve().as_uri())
