@@ -250,9 +250,8 @@ path = 1e4 * (view.mid() / view.mid()[-1] - 1)
 print(f"the mid wanders over {np.ptp(path):.2f} bps")
 
 # %%
-assert (
-    by_mid.volume[0, 0, :24].sum() == 0
-)  # with its own mid, no bid above the middle
+# with its own mid, no bid above the middle
+assert by_mid.volume[0, 0, :24].sum() == 0
 assert fixed.volume[0, 0, :36].sum() > 0  # with a fixed one, there are
 
 # %% [markdown]

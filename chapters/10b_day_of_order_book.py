@@ -209,9 +209,8 @@ by_hand = [0, 5 - 3, +4, +5, -4]
 
 # %%
 assert ladder.flow.tolist() == by_hand
-assert (
-    sum(by_hand) == 7
-)  # buyers pressed: an ask that leaves counts for them
+# buyers pressed: an ask that leaves counts for them
+assert sum(by_hand) == 7
 
 # %% [markdown]
 # ## 4 What a day of book knows
@@ -598,9 +597,8 @@ assert (
 ) == right
 
 # %%
-assert (
-    naive[0] > naive[1]
-)  # crossed: nobody sells at 102 while another bids 103
+# crossed: nobody sells at 102 while another bids 103
+assert naive[0] > naive[1]
 taken = orderbook.rebuild(events, GRID, levels=1, remember=False)
 
 # %%
@@ -686,9 +684,8 @@ assert max(facts["crossed_by_hour"]) < 0.01
 # falls from 7 to 0.
 
 # %%
-touches = ladder.iloc[:, :4].to_numpy(
-    float
-)  # bid, its size, ask, its size
+# bid, its size, ask, its size
+touches = ladder.iloc[:, :4].to_numpy(float)
 touches = np.vstack([touches, [100, 2, 102, 7]])
 later = np.append(four.time, four.time[-1] + np.timedelta64(1, "s"))
 five = orderbook.Snapshots(later, *np.hsplit(touches, 4))

@@ -76,9 +76,8 @@ assert [title[0] for title, _ in plots.WAYS] == list("1234")
 
 # %%
 train, test = planted(N_TRAIN, seed=0), planted(N_TEST, seed=1)
-r = np.log(
-    test.windows[0, 3] / test.windows[0, 0]
-)  # the returns of one window
+# the returns of one window
+r = np.log(test.windows[0, 3] / test.windows[0, 0])
 z = (r - test.drift[:, None]) / test.sigma[:, None]
 likelihood = np.exp(-(z**2).sum(1) / 2) / test.sigma**32
 
@@ -134,9 +133,8 @@ def draw(windows):
         "volume": False,
     }
     x = to_input(candlesticks(windows, 32, 32, **options))
-    return x.contiguous(
-        memory_format=torch.channels_last
-    )  # twice as fast to train on
+    # twice as fast to train on
+    return x.contiguous(memory_format=torch.channels_last)
 
 # %%
 X, X_test = draw(train.windows), draw(test.windows)
@@ -324,9 +322,8 @@ print(
 
 # %%
 saved = losses["one head"] - losses["three heads"]
-half = (
-    2.78 * saved.std() / np.sqrt(len(saved))
-)  # Student, four degrees of freedom
+# Student, four degrees of freedom
+half = 2.78 * saved.std() / np.sqrt(len(saved))
 print(
     f"saved by three heads: {saved.mean():.2f} ± {half:.2f} nats (95 %)"
 )
@@ -539,9 +536,8 @@ book = orderbook.synthetic(
     6_000, seed=10, signal=1.0, walls=6, filled=40, spoofs=40
 )
 move = orderbook.next_move(book.books, 5)
-tick = (
-    1e4 * 0.1 / 60_000
-)  # one tick in basis points: a row of the picture
+# one tick in basis points: a row of the picture
+tick = 1e4 * 0.1 / 60_000
 ends = {
     "train": np.arange(52, 3_560, 2),
     "test": np.arange(4_500, 5_995),

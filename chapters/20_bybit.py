@@ -60,9 +60,8 @@ threading.excepthook = lambda end: None
 
 # %%
 bars = candles.sample().iloc[:N_BARS]
-NOW = bars.index[-1] + pd.Timedelta(
-    "5min"
-)  # the last bar has run for five minutes
+# the last bar has run for five minutes
+NOW = bars.index[-1] + pd.Timedelta("5min")
 
 
 # %%
@@ -330,11 +329,8 @@ def patiently(call, tries=8, first=0.02):
 
 
 # %%
-unlike = (
-    "http_403",
-    "rate_limit_bare",
-    "slow",
-)  # never passes, takes 2 s, comes last
+# never passes, takes 2 s, comes last
+unlike = ("http_403", "rate_limit_bare", "slow")
 passing = [kind for kind in simulator.REST if kind not in unlike] + [
     "slow"
 ]
@@ -355,9 +351,8 @@ survivor = closed_bars(
 print(f"one page after {tries} tries")
 
 # %%
-assert tries == len(
-    faults
-)  # seven failures, and the slow answer, which came at last
+# seven failures, and the slow answer, which came at last
+assert tries == len(faults)
 
 # %% [markdown]
 # `bybit.Rest` has the same idea with three additions. The waits are scattered at random, so that a

@@ -59,9 +59,8 @@ SYMBOL = "BTCUSDT"
 logging.disable(logging.CRITICAL)
 threading.excepthook = lambda end: None
 bars = candles.sample().iloc[:N_BARS]
-NOW = bars.index[-1] + pd.Timedelta(
-    "5min"
-)  # the last bar has run for five minutes
+# the last bar has run for five minutes
+NOW = bars.index[-1] + pd.Timedelta("5min")
 
 
 # %%

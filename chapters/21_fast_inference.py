@@ -65,9 +65,8 @@ def faults_of(work):
 # %%
 size = MEGABYTES * 2**20
 pages, zeros = size // mmap.PAGESIZE, bytes(size)
-buffer = mmap.mmap(
-    -1, size
-)  # what an allocator does for a large request
+# what an allocator does for a large request
+buffer = mmap.mmap(-1, size)
 fresh = faults_of(lambda: buffer.write(zeros))
 buffer.seek(0)
 kept = faults_of(lambda: buffer.write(zeros))
@@ -322,9 +321,8 @@ assert list(gates) == list(trader.spec.preprocessing["columns"])
 
 # %%
 exact, _ = predictor.answers(charts)
-close = (
-    1e-5 if predictor.device.type == "cpu" else 1e-2
-)  # a GPU rounds to TF32
+# a GPU rounds to TF32
+close = 1e-5 if predictor.device.type == "cpu" else 1e-2
 for runtime in ("channels_last", "folded", "onnx"):
     other = Predictor.load("efficientnet_micro", runtime=runtime)
     p, _ = other.answers(charts)
@@ -440,9 +438,8 @@ engine_cost = {
 }
 
 # %%
-assert (
-    engine_cost["fresh"] < 1.3 * engine_cost["kept"]
-)  # the arena pays in neither
+# the arena pays in neither
+assert engine_cost["fresh"] < 1.3 * engine_cost["kept"]
 
 # %% [markdown]
 # `OnnxNet` takes one step more: it cuts a large batch into pieces of a megabyte, which the cores
@@ -940,9 +937,8 @@ for recipe in ("reduce_range", "activations_16", "per_channel"):
         (said - plain).square().mean().sqrt() / plain.std()
     )
     print(f"{recipe}: bytes kept {len(eight) / len(model):.0%}")
-    assert (
-        off[recipe] / micro.loc[recipe, "logit_error"] > 0.5
-    )  # the stored band
+    # the stored band
+    assert off[recipe] / micro.loc[recipe, "logit_error"] > 0.5
 for recipe in ("reduce_range", "activations_16"):
     assert off[recipe] / micro.loc[recipe, "logit_error"] < 2
 
@@ -1075,9 +1071,8 @@ assert (to_steps(w, step) - w).abs().max() <= step / 2 + 1e-6
 # %%
 always = np.tile([0.0, 0.1, 0.9], (100, 1))
 noise = always + np.random.default_rng(0).normal(0, 0.1, always.shape)
-assert (
-    inference.agreement(noise, always) > 0.95
-)  # and says nothing about the noise
+# and says nothing about the noise
+assert inference.agreement(noise, always) > 0.95
 try:
     inference.require_agreement(noise, always)
 except ValueError as error:

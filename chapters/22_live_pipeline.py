@@ -254,9 +254,8 @@ print(
 
 # %%
 ask = run.journal.db.execute
-first = ask("SELECT min(time) FROM intents").fetchone()[
-    0
-]  # the bar of the fill
+# the bar of the fill
+first = ask("SELECT min(time) FROM intents").fetchone()[0]
 ask(
     "SELECT time, close FROM bars WHERE time = ?", (first - STEP,)
 ).fetchall()
@@ -338,9 +337,8 @@ finish(watched_run.run())
 
 # %%
 path = next(path for orders, path in watched.paths if orders == 2)
-files = list(
-    dict.fromkeys(file for file, _ in path)
-)  # in the order of first entry
+# in the order of first entry
+files = list(dict.fromkeys(file for file, _ in path))
 
 # %%
 assert len(files) == 14 and 150 < len(path) < 350
@@ -622,9 +620,8 @@ print(fates)
 # %%
 assert fates == ["filled", "rejected", "rejected", "rejected", "filled"]
 assert [row.units > 0 for row in held[5:11]] == [True] * 4 + [False] * 2
-assert (
-    refused.trader.closer.close_timeout == 600
-)  # seconds, when the run has to end
+# seconds, when the run has to end
+assert refused.trader.closer.close_timeout == 600
 
 # %% [markdown]
 # <!-- number: 15 from setrade/live/trader.py -->
@@ -677,9 +674,8 @@ except JournalError as error:
 
 # %%
 assert 30 < len(before) < N_BARS - WARM  # it ended before its time,
-assert (
-    before[-1] != 0 and broker.position("BTCUSDT") == 0.0
-)  # and held until then
+# and held until then
+assert before[-1] != 0 and broker.position("BTCUSDT") == 0.0
 
 # %% [markdown]
 # ## What goes wrong

@@ -479,9 +479,8 @@ finish(pipeline(Recorded(bars, WARM), rule).run())
 seconds = time.perf_counter() - begin
 
 # %%
-assert (
-    60 * (N_BARS - WARM) / seconds > 1_000
-)  # times real time, were they minutes
+# times real time, were they minutes
+assert 60 * (N_BARS - WARM) / seconds > 1_000
 
 # %% [markdown]
 # <!-- number: 1.3, 10 from studies/live_speed.py -->
@@ -686,20 +685,16 @@ assert (len(beside.journal.pairs(told)), n_failed) == (72, 8)
 # `python -m setrade.live compare JOURNAL` prints it, also while the run goes on.
 
 # %%
+# the command line writes this when a shadow begins
 beside.journal.keep(
     "shadow",
     {
-        "file": "new.safetensors",
-        "sha256": "0" * 64,
-        "checkpoint": told,
-        "model": "se_trader",
-        "interval": "15min",
-        "size": 1.0,
-        "budget": 60.0,
-        "fee_bps": 5.5,
+        "file": "new.safetensors", "sha256": "0" * 64,
+        "checkpoint": told, "model": "se_trader", "interval": "15min",
+        "size": 1.0, "budget": 60.0, "fee_bps": 5.5,
         "slippage_bps": 1.0,
     },
-)  # the command line writes this when a shadow begins
+)
 found = compare(beside.journal)
 pd.DataFrame({name: found[name] for name in ("live", "shadow")})
 
@@ -780,9 +775,8 @@ pd.DataFrame.from_dict(found, orient="index", columns=columns)
 
 # %%
 assert found["means, thinned"][0] == 0
-assert (
-    100 // 15 == 6 and round(100 / 15) == 7
-)  # independent rows in the ring
+# independent rows in the ring
+assert 100 // 15 == 6 and round(100 / 15) == 7
 
 # %% [markdown]
 # No alarm is left. The price is time, because a ring that takes one row in so many needs as many

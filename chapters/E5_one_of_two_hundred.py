@@ -371,19 +371,13 @@ JUDGES = ["alone", "V as shown", "V by theory", "Hansen"]
 
 # %%
 def check_4(said):
-    """Hold the counts against what must be so on any seeds, with slack.
-    """
+    """Hold the counts against what must be so on any seeds."""
     assert (said[JUDGES] <= MARKETS).all(axis=None)
-    assert said.loc[0.0, "alone"] >= 6, (
-        "a search always finds something"
-    )
+    # A search always finds something.
+    assert said.loc[0.0, "alone"] >= 6
     assert said.loc[0.0, ["V as shown", "V by theory"]].max() <= 2
-    assert (
-        said.loc[SIZE, "V as shown"]
-        <= 2
-        < 5
-        <= said.loc[SIZE, "Hansen"]
-    )
+    assert said.loc[SIZE, "V as shown"] <= 2
+    assert said.loc[SIZE, "Hansen"] >= 5
 
 
 # %% [markdown]

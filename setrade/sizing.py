@@ -64,6 +64,12 @@ def kelly_binary(chance: float, odds: float = 1.0) -> float:
     return max(chance - (1.0 - chance) / odds, 0.0)
 
 
+def _returns(name: str, x: Any) -> np.ndarray:
+    """Return figures of returns as an array; a number, or an array without axes, is one return."""
+    alone = np.isscalar(x) or getattr(x, "ndim", 1) == 0
+    return array(name, np.atleast_1d(x) if alone else x).astype(np.float64)
+
+
 def kelly(mean: Any, variance: Any, *, cost: float = 0.0) -> np.ndarray:
     """Return Kelly's position for small returns: mean over variance, less what holding costs.
 
@@ -78,12 +84,7 @@ def kelly(mean: Any, variance: Any, *, cost: float = 0.0) -> np.ndarray:
     Source: E. O. Thorp, The Kelly Criterion in Blackjack, Sports Betting, and the Stock Market,
     Handbook of Asset and Liability Management 1 (2006), section 7.
     """
-    m, v = (
-        array(name, np.atleast_1d(x) if np.isscalar(x) or getattr(x, "ndim", 1) == 0 else x).astype(
-            np.float64
-        )
-        for name, x in (("mean", mean), ("variance", variance))
-    )
+    m, v = _returns("mean", mean), _returns("variance", variance)
     if v.min() <= 0 or (v.shape != m.shape and v.size > 1):
         raise ArgumentError("variance", variance, f"numbers above 0, one or of shape {m.shape}")
     kept = np.maximum(np.abs(m) - number("cost", cost, 0.0), 0.0)

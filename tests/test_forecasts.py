@@ -125,3 +125,10 @@ def test_what_rounding_leaves_is_no_difference():
 def test_losses_too_far_apart_are_named():
     with pytest.raises(ArgumentError, match="^first: got"):
         diebold_mariano(np.full(9, 1.7e308), np.full(9, -1.7e308))
+
+
+def test_small_differences_beside_one_huge_loss_count():
+    """Rounding is told by each pair of losses, and not by the largest of all."""
+    first, second = np.full(40, 2.0), np.ones(40)
+    first[7] = second[7] = 1e14
+    assert diebold_mariano(first, second).estimate == pytest.approx(39 / 40, rel=1e-2)

@@ -73,8 +73,8 @@ def diebold_mariano(
     usual = min(max(2 * (h - 1), int(np.cbrt(n))), n - 1)
     lags = usual if lags is None else integer("lags", lags, 0, n - 1)
     most = max(np.abs(a).max(), np.abs(b).max(), np.finfo(float).tiny)
-    d = a / most - b / most  # so that squares neither vanish nor overflow
-    d[np.abs(d) <= 1e-12] = 0.0  # what rounding leaves of equal losses
+    a, b = a / most, b / most  # so that squares neither vanish nor overflow
+    d = np.where(np.isclose(a, b, rtol=1e-12, atol=0.0), 0.0, a - b)  # what rounding leaves is none
     estimate, error = float(d.mean()), standard_error(d, lags)
     error /= np.sqrt((n + 1 - 2 * h + h * (h - 1) / n) / n)
     half = float(error * student.ppf(0.5 + level / 2, n - 1))
@@ -85,7 +85,7 @@ def diebold_mariano(
     with np.errstate(over="ignore"):
         middle, low, high = (float(x * most) for x in (estimate, estimate - half, estimate + half))
     if not np.isfinite([low, high]).all():
-        worst = float(a[np.abs(d).argmax()])
+        worst = float(a[np.abs(d).argmax()] * most)
         raise ArgumentError("first", worst, "losses whose differences are finite")
     return LossDifference(middle, low, high, level, p, lags)
 

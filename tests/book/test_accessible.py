@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from test_browser import browser, pytestmark, settle, site  # noqa: F401
-from test_site import CONTENT, PAGES
+from test_site import CONTENT, HTML, PAGES
 
 OTHERS = [p for p in PAGES if p in ("index.html", "search.html", "genindex.html", "404.html")]
 SOURCE = [p for p in PAGES if p.startswith("_modules/setrade/")][:1]  # they are all alike
@@ -69,6 +69,19 @@ def test_code_can_be_read(reader, site, name, way):  # noqa: F811
     reader.goto(f"{site}/{name}")
     settle(reader)
     assert faults(turned(reader, way), COLOURS, {"include": [["article"]]}) == []
+
+
+def test_a_box_can_be_reached_once_what_it_holds_has_grown(reader):
+    """As a formula does whose font comes late: no window is turned, and nothing else tells."""
+    reader.goto("about:blank")
+    held = '<span style="display:inline-block">x</span>'
+    reader.set_content(f'<div class="output" style="overflow:auto;width:60px">{held}</div>')
+    reader.add_script_tag(path=HTML / "_static" / "js" / "reach.js")
+    assert reader.locator(".output").get_attribute("tabindex") is None
+    reader.locator("span").evaluate("e => e.style.width = '200px'")
+    reader.wait_for_selector(".output[tabindex='0']", timeout=5_000)
+    reader.locator("span").evaluate("e => e.style.width = '20px'")
+    reader.wait_for_selector(".output:not([tabindex])", timeout=5_000)
 
 
 def test_what_is_wrong_is_found(reader, site):  # noqa: F811
