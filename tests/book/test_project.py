@@ -277,3 +277,17 @@ def test_every_folder_of_the_package_has_a_face():
         assert "__all__" in file.read_text(encoding="utf-8"), (
             f"{file} says what is public in __all__"
         )
+
+
+def test_the_version_is_the_same_wherever_it_is_named():
+    named = {
+        "pyproject.toml": r'^version = "(.+)"$',
+        "setrade/__init__.py": r'^__version__ = "(.+)"$',
+        "_config.yml": r'^    version: "(.+)"',
+        "CITATION.cff": r"^version: (.+)$",
+    }
+    found = {
+        re.findall(pattern, (ROOT / name).read_text(encoding="utf-8"), re.M)[0]
+        for name, pattern in named.items()
+    }
+    assert len(found) == 1
