@@ -239,6 +239,12 @@ def lessons(rows: list[dict[str, Any]], size: dict[str, int]) -> dict[str, Any]:
     return out
 
 
+def above_chance(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return, by sight, how far the mean recall of three classes lies above a third."""
+    of = {n: [r["measures"]["right"] for r in rows if r["config"]["arm"] == n] for n in SIGHTS}
+    return {name: over_seeds(np.array(right) - 1 / 3) for name, right in of.items()}
+
+
 def main() -> None:
     """Run what is missing, then store the tables."""
     raw = argparse.RawDescriptionHelpFormatter
@@ -258,6 +264,7 @@ def main() -> None:
         "setting": size | PLAN | {"rate": RATE}, "overhead": overhead(),
         "ablations": table(store.of(arms), ARMS, "whole"), "lessons": lessons(store.of(arms), size),
         "sights": table(store.of(sights), SIGHTS, "net"),
+        "above_chance": above_chance(store.of(sights)),
         "moved": {k: [r["measures"]["moved"] for r in store.of(sights) if r["config"]["arm"] == k]
                   for k in SIGHTS},
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The study of parts: an arm lacks what its name says, hidden bars are hidden, tables pair seeds."""
+"""The study of parts: an arm lacks what its name says, hidden bars are hidden, seeds are paired."""
 
 from __future__ import annotations
 
