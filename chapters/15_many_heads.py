@@ -621,13 +621,13 @@ assert books["real"]["class_shares_test"][1] > 0.5
 # learn from, while the number has nothing to learn.
 #
 # <!-- number: 5.7 from chapters/10b_day_of_order_book.py -->
-# The EfficientNet chapter claims «+8 % improvement when adding LOB heat maps», (LOB is the limit
+# The EfficientNet chapter claims «+8 % improvement when adding LOB heat maps» (LOB is the limit
 # order book), without saying of what. We asked a fixed question: does the accuracy of down,
 # unchanged, up rise when a linear model of the mid's own past moves also gets the net's score? The
 # accuracy fell. But more than half of all half seconds bring no move, so that accuracy depends on
-# how well a model knows that share, and this model learned it on the minute before the test. The
-# fall in accuracy therefore says little about the book. Moreover this is one recording of 5.7
-# minutes, whose test part is under a minute and a half and had been looked at twice before the
+# how well a model knows that share, and this model learned it on less than a minute before the
+# test. The fall in accuracy therefore says little about the book. Moreover this is one recording of
+# 5.7 minutes, whose test part is under a minute and a half and had been looked at twice before the
 # stored run. The ledger therefore judges the claim on the day of book of {ref}`ch-order-book-day`,
 # by measures that do not reward calling everything flat.
 #

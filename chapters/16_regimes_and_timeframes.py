@@ -794,8 +794,7 @@ assert abs(big["accuracy"]["learned"] - big["accuracy"]["equal"]) < 0.01
 # aligned as above, weights from validation, and two nets of the 15-minute frame that are also told
 # the regime. Beside the nets stand linear models and boosted trees on the same bars as numbers. All
 # forecast whether the price rises or falls over the next hours, and 24 comparisons share one
-# correction
-# (Holm's, which {ref}`ch-honest-evaluation` explains).
+# correction (Holm's, which {ref}`ch-honest-evaluation` explains).
 
 # %%
 minutes = results.load("frames_real")["results"]
@@ -898,13 +897,13 @@ assert np.allclose(
 assert prophet.equity.iloc[-1] > 1.2 and honest.equity.iloc[-1] < 1
 
 # %% [markdown]
-# That is a Sharpe ratio of six on bars that cannot be foretold, where the filtered states lose what
-# they pay in fees. The parameters are clean, because they come from the first half. The leak is in
-# the *reading*: to place the state of bar $t$, the path looks at bars after $t$, so that a turn is
-# put where the turn was. Here are the means over twenty random walks with 95 % intervals, from the
-# study. In the rows that end in `half` the model was fitted on the first half, as here, and in
-# those that end in `all` on all bars; `smoothed` takes the likeliest state of each bar given all
-# bars.
+# That is a Sharpe ratio of six on bars that cannot be foretold, where the filtered states lose,
+# since they pay fees and foretell nothing. The parameters are clean, because they come from the
+# first half. The leak is in the *reading*: to place the state of bar $t$, the path looks at bars
+# after $t$, so that a turn is put where the turn was. Here are the means over twenty random walks
+# with 95 % intervals, from the study. In the rows that end in `half` the model was fitted on the
+# first half, as here, and in those that end in `all` on all bars; `smoothed` takes the likeliest
+# state of each bar given all bars.
 
 # %%
 trap = stored["trap"]["summary"]
