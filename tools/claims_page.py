@@ -47,7 +47,8 @@ build.
 
 An interval in brackets is one of 95 % unless the chapter says otherwise. «Corrected» is the same
 interval made wider for few folds or seeds and for the many claims that are tested together, and
-«detectable» is the smallest effect that the study would have found.
+«detectable» is the smallest effect that the study would have found, ∞ where an effect of the
+claimed size was planted and missed.
 
 {STAND_IN} marks a row where not the thing itself was measured but something in its place, and says
 what. Such a verdict is about the stand-in first.
