@@ -9,8 +9,8 @@
 # - put the four ways from a picture to a signal side by side
 # - train one net on three questions, and let it weigh them
 # - teach a net how far apart two market states are
-# - read the order book's next move from a picture, and race a single number
-# - catch a net that recognises bars instead of states
+# - read the order book's next move from a picture, and compare that with a single number
+# - see how pairs that share bars make a random walk look as if it had states
 # ```
 #
 # *You need* {ref}`ch-mbconv`, {ref}`ch-candlestick-images` and {ref}`ch-order-book-images`.
@@ -44,8 +44,9 @@ NUM_EPOCHS = 4
 # %% [markdown]
 # ## 1 Four ways from a picture to a signal
 #
-# The EfficientNet chapter lists four strategies, all of which begin with a picture and an
-# EfficientNet. They differ in what comes after it, and in what is trained.
+# So far each of our nets answered one question. The EfficientNet chapter lists four strategies, all
+# of which begin with a picture and an EfficientNet. They differ in what comes after it, and in what
+# is trained.
 
 # %% mystnb={"figure": {"caption": "The four strategies: what goes in, what looks at it, what comes out.", "name": "fig-four-ways"}, "image": {"alt": "A diagram of four rows. One: picture, EfficientNet, sell hold buy. Two: picture, frozen EfficientNet, boosted trees. Three: picture, EfficientNet, three heads. Four: two pictures, one EfficientNet used twice, a distance."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.6))

@@ -8,7 +8,7 @@
 # :class: tip
 # - compute the forward algorithm by hand, and name regimes without seeing the future
 # - count how regimes follow each other, with intervals
-# - train a small net to name the regime, and compare it with doing nothing
+# - train a small net to name the regime, and compare it with saying that nothing changes
 # - join timeframes on their closes, and learn the weights of their forecasts
 # - test two claims: +15 % by regimes, +12 % by timeframes
 # ```
@@ -48,6 +48,10 @@ WINDOW = 12  # bars that one observation of the Markov model describes
 
 # %% [markdown]
 # ## 1 A chain of regimes
+#
+# The nets of the last chapter learned little from a single window of one timeframe. Two remedies
+# are claimed, and this chapter tests both: to tell a strategy what kind of market it is in, which
+# is called the **regime**, and to ask several timeframes.
 #
 # Markets change their behaviour: a quiet week ends in a wild night, and the wild spell lasts a
 # while. In the simplest model of this tomorrow's regime depends on today's and on nothing older.

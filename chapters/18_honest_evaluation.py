@@ -1126,8 +1126,8 @@ assert [round(norm.ppf(x), 3) for x in (0.95, 0.8)] == [1.645, 0.842]
 # %% [markdown]
 # It takes six years for a ratio of 1, and twenty-five for 0.5. With that power the eight weeks of
 # our sample can see a yearly ratio of about 6 and nothing less. That is why the ledger of
-# {ref}`ch-verdict` names, beside each verdict, the smallest effect that the study would have found,
-# and says «undecided» where the claim is smaller.
+# {ref}`ch-verdict` names, beside a verdict and where it was measured, the smallest effect that the
+# study would have found, and says «undecided» where the claim is smaller.
 
 # %%
 weeks = len(bars) / 96 / 7

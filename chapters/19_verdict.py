@@ -1216,3 +1216,5 @@ assert replace(row, claimed=8.4).judge() == "fails"
 #
 # {cite:t}`hu2018` and {cite:t}`tan2019` are the sources of both architectures; neither claims
 # anything about markets. {cite:t}`bailey2014` and {cite:t}`hansen2005` are the tools of section 4.
+# An evening's project, {ref}`ch-evening-5`, tries them on two strategies of which one is luck;
+# after it, part VI asks what it takes to run an account live, whatever its forecasts are worth.
