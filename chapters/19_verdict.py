@@ -1003,11 +1003,11 @@ style = {
     "undecided": ("#F0E442", ".."),
     "not learned": ("#CC79A7", "xx"),
     "not testable": ("#DDDDDD", ""),
-    "quoted": ("#F7F7F7", "--"),
+    "quoted": ("#AAAAAA", "--"),
 }
 style = {word: how for word, how in style.items() if count[word]}
 
-# %% mystnb={"figure": {"caption": "Every claim is a square, and a dot marks a stand-in. The page of claims has the words.", "name": "fig-ledger"}, "image": {"alt": "Two blocks of squares, one for each of the two chapters; blue squares hold, vermilion hatched ones fail, yellow dotted ones are undecided, pink crossed ones not learned, grey ones not testable and nearly white ones quoted; a minority of squares is blue, most of the SE chapter are undecided, and stand-ins lie mostly in the block of the EfficientNet chapter."}}
+# %% mystnb={"figure": {"caption": "Every claim is a square, and a dot marks a stand-in. The page of claims has the words.", "name": "fig-ledger"}, "image": {"alt": "Two blocks of squares, one for each of the two chapters; blue squares hold, vermilion hatched ones fail, yellow dotted ones are undecided, pink crossed ones not learned, pale grey ones not testable and darker grey ones with dashes quoted; a minority of squares is blue, most of the SE chapter are undecided, and stand-ins lie mostly in the block of the EfficientNet chapter."}}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 for y, part in enumerate(("SE", "EfficientNet")):
     mine = [row for row in rows if row.source.startswith(part)]
