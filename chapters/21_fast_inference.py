@@ -36,7 +36,7 @@ N_PICTURES = 64  # real windows to compare engines on; the study: more
 MEGABYTES = 40  # of the buffer whose page faults are counted
 
 # %% [markdown]
-# ## 1 The memory you did not have yesterday
+# ## 1 What fresh memory costs
 #
 # A live net is asked once a bar, and its order waits for the answer. A replay asks it once for each
 # bar of years, so that the length of one call decides whether it takes minutes or a night. Before
@@ -85,9 +85,9 @@ assert fresh >= pages and kept < 100
 # them.
 #
 # How much is that for a whole net? `make study STUDY=latency` timed every engine of this chapter in
-# a process of its own, with and without the four lines. A third run lifts the Makefile's other
-# limit, which keeps PyTorch to AVX2 instructions so that all machines print the same digits. The
-# study stored its results in `latency.json`.
+# a process of its own, with and without the four lines. A third run (`wide` in the table) keeps the
+# memory and lifts the Makefile's other limit, which holds PyTorch to AVX2 instructions so that all
+# machines print the same digits. The study stored its results in `latency.json`.
 
 # %%
 stored = results.load("latency")
@@ -122,9 +122,10 @@ memory.round(2)
 
 # %% [markdown]
 # The ratio, fresh over kept, is a price of the allocator. It says nothing of an architecture, and
-# another machine will have another one: the file names the processor and the load it ran under. A
-# comparison of two engines therefore has to say which of the two columns the slow one stands in,
-# and Section 4 compares in both.
+# another machine will have another one: the file names the processor and the load it ran under.
+# Where it lies below one, as for a single small picture, it shows only how far two processes
+# scatter, since kept memory saves faults and adds none. A comparison of two engines therefore has
+# to say which of the two columns the slow one stands in, and section 4 compares in both.
 #
 # ## 2 Batch norm is arithmetic that is already done
 #
@@ -261,10 +262,11 @@ table = pd.DataFrame(
 table.round(3)
 
 # %% [markdown]
-# Both picture nets read far better than a constant answer, and on real bars too. The net that was
-# asked for the future is not shown to be better than one. The table shows in short what the whole
-# book finds: a net learns what is in a picture, while what comes next is hardly in it. A rule that
-# is read well is still no forecast, so all three cards say «no trading».
+# Both picture nets read far better than a constant answer, and `efficientnet_micro` does so on real
+# bars too. The net that was asked for the future is not shown to be better than one. The table
+# shows in short what the whole book finds: a net learns what is in a picture, while what comes next
+# is hardly in it. A rule that is read well is still no forecast, so all three cards say «no
+# trading».
 
 # %%
 future = table.loc["se_trader, test"]
@@ -417,7 +419,7 @@ print("four times:", ", ".join(target.index[target >= 4]) or "nowhere")
 # We had set ourselves a target, **four times at batch 32**, and the last line says where it is
 # reached. Where memory is kept, less is won than where it is fresh.
 #
-# Both are the same engine, so the difference is eager's, and Section 1 says where it comes from.
+# Both are the same engine, so the difference is eager's, and section 1 says where it comes from.
 # The layers of a large batch have large results, and where memory is fresh, a result costs a page
 # fault for every 4 kB, on every call. ONNX Runtime keeps one arena and pays in neither case. If
 # eager's memory is kept as well, both spend their time multiplying, and then there is less to win.
@@ -480,8 +482,9 @@ print(
 )
 
 # %% [markdown]
-# That is the most that keeping gates for ever can save of a call. Compare it with what the
-# table below says of an engine that fuses the whole net, and changes no answer.
+# What is missing to one is the most that kept gates can save of a call, even if they were kept for
+# ever. Compare it with what the table below says of an engine that fuses the whole net, and changes
+# no answer.
 #
 # ## 6 The table
 #
@@ -567,9 +570,9 @@ for on in awake:
     ).all()
 
 # %% [markdown]
-# After a rest both are slower, and how much of the gain is left differs from processor to
-# processor. The answer to "how many times faster?" therefore begins with "called how, and on
-# what?". A live net is called after a rest; a replay of a year calls at once.
+# After a rest both are slower, and the ratio between them is another one. The answer to "how many
+# times faster?" therefore begins with "called how, and on what?". A live net is called after a
+# rest; a replay of a year calls at once.
 #
 # ## 7 Eight bits
 #
@@ -624,8 +627,8 @@ assert (apart[0] - small[0]).abs().max() < 2e-4
 # The largest number is 1.27, so the common step is 0.01, and the small channel keeps one digit
 # of its two. With a step of its own, 0.026 / 127, it keeps both.
 #
-# Now the depthwise layers of our net, after folding. Each of their channels sees one picture alone
-# and has had its own batch norm folded in, so the sizes of their weights differ.
+# Now the depthwise layers of our net, after folding. Each of their filters sees one channel alone
+# and has had that channel's batch norm folded in, so the sizes of their weights differ.
 
 # %%
 layers = {
@@ -718,9 +721,11 @@ micro["bytes"] = micro["bytes"] / eights["micro_64"]["float32"]["bytes"]
 micro.drop(columns="times_faster")
 
 # %% [markdown]
-# `agreement` is the share of decisions that are those of float32, and `logit_error` the root
-# mean square change of an output, over the spread of all outputs. `bytes` are a share of the
-# float32 file.
+# `agreement` is the share of decisions that are those of float32, and `logit_error` the root mean
+# square change of an output, over the spread of all outputs. `bytes` are a share of the float32
+# file.
+#
+# Each name says in what a recipe departs from `per_channel`, which rounds all layers to eight bits, with one step a channel and the full range of values: one step a layer (`per_tensor`); a range without the most extreme values (`percentile`) or chosen by the entropy method; seven bits a weight (`reduce_range`); gates (`no_se`), or the first and the last layers (`no_ends`), left in float32; rounded convolutions and linear layers only (`layers_only`), or of these only those that mix channels inside the blocks (`dense_only`); ranges of values read at run time (`dynamic`); sixteen bits a value (`activations_16`).
 #
 # The gate asks for 98 %. What fails it is refused by an error, with the reason. A reference that
 # gives one answer to everything is refused as well, because agreement with it would say nothing.
@@ -775,12 +780,13 @@ plt.show()
 # The halves answer first: values cost more than weights, in all three nets. Weights can be given a
 # step for each channel, while values get only one a layer.
 #
-# The kinds of layer differ too: in the two nets with swish, most changes come from what lies
-# between the layers: swish and the products with gates. Swish has a long tail on the right and a
-# shallow dip to $-0.28$ on the left, so a grid that reaches the tail has few steps left for the
-# dip. But Lite0 has no swish and no gates, and yet it loses more: there stem, depthwise and
-# projecting layers each turn about one decision in six, and all kinds together turn over half. So
-# swish and gates are not the whole cause, and you have to measure the net that you have.
+# The kinds of layer differ too: in the two nets with swish, the kind that turns most decisions is
+# what lies between the layers: swish and the products with gates (`activations` in the figure).
+# Swish has a long tail on the right and a shallow dip to $-0.28$ on the left, so a grid that
+# reaches the tail has few steps left for the dip. But Lite0 has no swish and no gates, and yet it
+# loses more: there stem, depthwise and projecting layers each turn about one decision in six, and
+# all kinds together turn over half. So swish and gates are not the whole cause, and you have to
+# measure the net that you have.
 
 # %%
 swish = torch.nn.functional.silu(torch.linspace(-8, 8, 10_001))
@@ -822,7 +828,7 @@ assert small_net[0] < 0.98 < min(small_net[1:])
 
 # %% [markdown]
 # They are the unsure ones, where the distance between the two largest outputs is small and a small
-# error is enough to swap them. That is why our net passes: it reads a rule that is really in the
+# error is enough to swap them. This fits that our net passes: it reads a rule that is really in the
 # picture, and is sure of most answers. B0 has drawn weights and is never sure; Lite0 has a thousand
 # classes. A net that was asked for the future is unsure nearly always, so its decisions would turn
 # more easily than the error suggests.
@@ -875,11 +881,11 @@ speed.loc[
 
 # %% [markdown]
 # So eight bits do not always pay. They make a large net of plain layers faster but our small one
-# slower, because its swish is computed in float32 between two conversions.
+# slower, whose swish is computed in float32 between two conversions.
 #
 # ### Trained with the rounding inside
 #
-# The remedy for a net that has to be in eight bits is to let it learn with them
+# A remedy for a net that has to be in eight bits is to let it learn with them
 # {cite:p}`jacob2018`. Each forward pass rounds weights and values, while the gradient passes as if
 # nothing had been rounded, so that weights move to where rounding does little harm. The study let
 # our net go on like that, on synthetic markets, with no label but its own float32 answers. Then it
@@ -905,8 +911,9 @@ print(
 cured.round(3)
 
 # %% [markdown]
-# The first line says whether that is enough for the gate. The net's own float32 answers moved too,
-# because training changes more than the rounding.
+# The first line says whether that is enough for the gate. This net passed already without the
+# training, which brought it no gain that a thousand windows could show. Its own float32 answers
+# moved too, because training changes more than the rounding.
 
 # %%
 print(
@@ -1023,8 +1030,9 @@ assert named == "classes"
 # holds for one large net with fixed ranges, and fails where ranges are read at run time. That
 # keeping gates saves time holds. Small nets on a CPU stand in for those of the claims.
 #
-# *Open.* Libtorch, TensorRT and the milliseconds of the large nets could not be tested. Which
-# decisions turn on other processors, and for other nets, has to be measured there.
+# *Open.* Libtorch (PyTorch's library for C++), TensorRT and the milliseconds of the large nets
+# could not be tested. Which decisions turn on other processors, and for other nets, has to be
+# measured there.
 # ```
 #
 # ## Summary
