@@ -47,7 +47,7 @@ UPDATES = 250  # of the nets that hedge
 # an insurance, and the price of the option is its **premium**.
 #
 # What should a call at 100 cost, if the future stands at 100 now and will stand at 120 or at 90? We
-# are not told how likely each is, and, surprisingly, we don't need to be. Sell the call, and buy
+# are not told how likely each is, and, surprisingly, we do not need to be. Sell the call, and buy
 # $\Delta$ futures. We owe 20 in one case and nothing in the other, and we choose $\Delta$ so that
 # both cases leave the same.
 #
@@ -312,7 +312,7 @@ assert rounded == 0 and implied == 0  # as good as lost
 # ## 4 A real chain
 #
 # A **chain** is the list of all options on one coin. Ours is Deribit's, of one afternoon in
-# February 2021. It can't be printed here, but `studies/chain_real.py` measured it
+# February 2021. It cannot be printed here, but `studies/chain_real.py` measured it
 # (`chain_real.json`). Deribit quotes in bitcoin, which means the price over the forward.
 
 # %%
@@ -493,10 +493,10 @@ assert (
 )
 
 # %% [markdown]
-# "Worst 5 %" is the mean of the worst twentieth of outcomes, the **expected shortfall** or CVaR.
-# Each step buys a narrower spread and pays for it with the mean. Delta and gamma pays so much that
-# its worst outcomes are no better than delta's: at 2 % a trade it only changed what one loses by.
-# None of these hedges is free.
+# "Worst 5 %" is the mean of the worst twentieth of outcomes, written as a loss: the **expected
+# shortfall** or CVaR. Each step buys a narrower spread and pays for it with the mean. Delta and
+# gamma pays so much that its worst outcomes are no better than delta's: at 2 % a trade it only
+# changed what one loses by. None of these hedges is free.
 #
 # ## 6 The hedge on real bars
 #
@@ -543,7 +543,7 @@ assert all(high < -0.05 for low, high in gap.values())
 free = cover["delta, an hour, free"]["mean"]["value"]
 taken = free - cover["delta, an hour"]["mean"]["value"]
 print(
-    f"hourly delta: {free:.0%} a year before costs, of which costs "
+    f"hourly delta: {free:.0%} a year before costs, and costs "
     f"take {taken:.0%}"
 )
 
@@ -596,10 +596,10 @@ assert stored / 3 < weekly[0].std() < 3 * stored
 # %% [markdown]
 # ### A signal's position, insured
 #
-# A signal of chapter {ref}`ch-backtesting` holds a perpetual, long or short. A put would insure the
-# long position (a call the short one), 5 % away. Without a market of options one can *copy* it:
-# hold the position plus the delta of the put. As the price falls, delta goes to −1 and the position
-# is closed step by step, as portfolio insurers did it in the 1980s.
+# A signal of {ref}`ch-backtesting` holds a perpetual, long or short. A put would insure the long
+# position (a call the short one), 5 % away. Without a market of options one can *copy* it: hold the
+# position plus the delta of the put. As the price falls, delta goes to −1 and the position is
+# closed step by step, as portfolio insurers did it in the 1980s.
 # <!-- number: 1980 by history -->
 #
 # The baseline must be as serious as the method on trial. One way to lose less is to **hold less**,
@@ -627,11 +627,11 @@ assert dear[1] < 0
 
 # %% [markdown]
 # The insurance works: the worst weeks shrink, and the interval says so. A put that was *bought* at
-# a tenth above the model's price took a measurable part of the mean. And the insured position can't
-# be told from the smaller one: at the same expected shortfall their means differ by nothing that
-# four years of weeks can see. The study asks 208 weeks a question that would need many more. Until
-# there are more, the plain answer is the better one: hold less, since it needs no option and no
-# copy of one.
+# a tenth above the model's price took a measurable part of the mean. And the insured position
+# cannot be told from the smaller one: at the same expected shortfall their means differ by nothing
+# that four years of weeks can see. The study asks 208 weeks a question that would need many more.
+# Until there are more, nothing speaks against the plainer way, the smaller position, which needs no
+# option and no copy of one.
 #
 # ## 7 A net that hedges
 #
@@ -778,10 +778,11 @@ assert max(deep["delta"]["mean_gap"]) < 0.04
 # %% [markdown]
 # All nets beat plain delta at every level of costs, but against the two knobs the result is
 # another. At 50 bps the nets are still better, by less than a quarter of what they gain on delta.
-# At the 6.5 bps that a perpetual costs they are worse. Their win over delta is real, and most of it
-# is not depth: it comes from hedging with a larger volatility, which covers the worst outcomes
-# better. Where the problem grows (several assets, jumps, costs that depend on size) nobody has such
-# knobs, and there the net's way may pay. Here the serious baseline is nearly all of it.
+# At the 6.5 bps that a perpetual costs they are slightly worse. (The intervals are for other seeds
+# alone, and other paths would widen them.) So most of their win over delta is not depth: two knobs,
+# a larger volatility and a band, bring it as well. Where the problem grows (several assets, jumps,
+# costs that depend on size) nobody has such knobs, and there the net's way may pay. Here the
+# serious baseline is nearly all of it.
 #
 # ## What goes wrong
 #
@@ -789,7 +790,7 @@ assert max(deep["delta"]["mean_gap"]) < 0.04
 # most programs draw it, from the exchange's **marks**. At the money it falls abruptly, as if over a
 # cliff.
 
-# %% mystnb={"figure": {"caption": "A smile with a cliff: the exchange's marks between bid and ask, eight days before expiry. Where nobody bids, the bid is drawn at zero.", "name": "fig-options-smile"}, "image": {"alt": "Implied volatility over log moneyness. Left of zero marks fall from above two to about one, in the middle of bids near one and asks far above. At zero the marks drop to about one half and stay there; asks stand near one and the bids are zero."}}
+# %% mystnb={"figure": {"caption": "A smile with a cliff: the exchange's marks between bid and ask, eight days before expiry. Where nobody bids, the bid is drawn at zero.", "name": "fig-options-smile"}, "image": {"alt": "Implied volatility over log moneyness. Left of zero marks fall from above two to about one, in the middle of bids near one and asks far above. Right of zero the marks drop to about one half and stay there; asks stand near one and the bids are zero."}}
 smile = chain["smiles"]["2021-02-19"]
 x = np.array(chain["moneyness"])
 fig, ax = plt.subplots(figsize=(7.2, 3.2))
