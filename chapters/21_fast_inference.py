@@ -38,10 +38,11 @@ MEGABYTES = 40  # of the buffer whose page faults are counted
 # %% [markdown]
 # ## 1 What fresh memory costs
 #
-# A live net is asked once a bar, and its order waits for the answer. A replay asks it once for each
-# bar of years, so that the length of one call decides whether it takes minutes or a night. Before
-# we make anything faster, we measure where the time goes, and begin with what is overlooked most
-# easily. Then comes what leaves the answers as they are, or nearly so, and at the end what may turn
+# The last two chapters brought bars in and sent orders out. Between the two stands the net. It is
+# asked once a bar, and the order waits for its answer. A replay asks it once for each bar of years,
+# so that the length of one call decides whether it takes minutes or a night. Before we make
+# anything faster, we measure where the time goes, and begin with what is overlooked most easily.
+# Then comes what leaves the answers as they are, or nearly so, and at the end what may turn
 # decisions: eight bits.
 #
 # We think of a net as something that spends its time multiplying, but each layer also needs a place
@@ -309,14 +310,15 @@ assert list(gates) == list(trader.spec.preprocessing["columns"])
 #
 # - **Batching**: one call for many pictures pays the fixed cost of a call once.
 # - **Layout**: `channels_last` stores a picture pixel by pixel, as depthwise kernels like it.
-# - **Another engine**: a graph of the whole net, exported to ONNX and planned ahead. It fuses
-#   layers, reuses one arena of memory (section 1 again), and leaves Python out.
+# - **Another engine**: ONNX Runtime reads the graph of the whole net from a file in the format
+#   ONNX, and plans it ahead. It fuses layers, reuses one arena, a block of memory that it keeps
+#   (section 1 again), and leaves Python out.
 #
 # `torch.compile` writes and compiles code for the net on this machine, for which it needs a
-# compiler and a minute. On a GPU there is more to win: bfloat16 halves the traffic
-# (`runtime="bf16"`), and ONNX Runtime can hand the net to TensorRT, which has to be asked for by
-# name (`runtime="tensorrt"`), because it takes minutes to build an engine for a net before it
-# answers once.
+# compiler and a minute. On a GPU there is more to win: bfloat16, a float of 16 bits, halves the
+# bytes that are moved (`runtime="bf16"`), and ONNX Runtime can hand the net to TensorRT, an engine
+# for NVIDIA's GPUs, which has to be asked for by name (`runtime="tensorrt"`), because it takes
+# minutes to build an engine for a net before it answers once.
 #
 # A faster engine is of use only if it answers as the old one does, so before we measure its speed
 # we ask for equal answers on real charts.

@@ -247,8 +247,9 @@ print(
 #
 # ## 3 Written before it is acted on
 #
-# The pipeline keeps a **journal**: a SQLite file in which every bar, signal, decision, order
-# and fill is a row. This is what became of the bar after which the first order was decided.
+# The pipeline keeps a **journal**: a database in one file (SQLite), in which every bar, signal,
+# decision, order and fill is a row. This is what became of the bar after which the first order was
+# decided.
 
 # %%
 ask = run.journal.db.execute

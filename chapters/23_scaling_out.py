@@ -423,7 +423,7 @@ print(
     f"everyone   {np.mean(everyone):+.1%} a year, {len(everyone)} runs"
 )
 
-# %% mystnb={"figure": {"caption": "The same forty histories without an edge. A run fails when it meets a deep fall. Most of the great losers are among the failed; leave them out, and the rest looks skilled.", "name": "fig-survivors"}, "image": {"alt": "Dots of forty yearly returns on one line; the failed ones, drawn as crosses, reach from minus 65 to plus 70 percent and hold all but one of the losses below minus 40; the mean of the survivors lies to the right of zero, the mean of all to the left."}}
+# %% mystnb={"figure": {"caption": "The same forty histories without an edge. A run fails when it meets a deep fall. Most of the great losers are among the failed; leave them out, and the rest looks skilled.", "name": "fig-survivors"}, "image": {"alt": "Dots of forty yearly returns on one line; the failed ones, drawn as crosses, reach from minus 67 to plus 70 percent and hold all but one of the losses below minus 40; the mean of the survivors lies to the right of zero, the mean of all to the left."}}
 total, alive = np.array(everyone), np.isin(everyone, survivors)
 fig, ax = plt.subplots(figsize=(7, 2.2))
 lift = np.random.default_rng(0).uniform(-0.3, 0.3, len(total))
@@ -645,5 +645,5 @@ assert drift({"seed": 7}) != drift({"seed": 8})
 #
 # ## Further reading
 #
-# The paper of {cite:t}`amdahl1967` is only two pages long. The joblib documentation
+# The paper of {cite:t}`amdahl1967` is only three pages long. The joblib documentation
 # {cite:p}`joblib` describes loky; {cite:t}`rocklin2015` is the paper on Dask.

@@ -40,10 +40,12 @@ WINDOWS = 4_000  # drawn for the trap at the end
 # %% [markdown]
 # ## 1 Operations and bytes
 #
-# In {ref}`ch-compound-scaling` a ResNet did far more work than an EfficientNet and was not slower in
-# proportion. To see why, look at a single layer. To compute it, a processor must first fetch numbers
-# from memory, and afterwards it must write the results back. If a layer does little with each number,
-# the arithmetic waits for the memory.
+# This part looks at what came after the two architectures of the book, and begins with the
+# successor of EfficientNet, which was built to train faster. In {ref}`ch-compound-scaling` a ResNet
+# did far more work than an EfficientNet and was not slower in proportion. To see why, look at a
+# single layer. To compute it, a processor must first fetch numbers from memory, and afterwards it
+# must write the results back. If a layer does little with each number, the arithmetic waits for the
+# memory.
 #
 # Take a map of 64 channels and $28 \times 28$ pixels, with 4 bytes for each number. The
 # {term}`depthwise convolution` does 9 multiply-adds for each value that it writes. The full

@@ -574,6 +574,7 @@ for name in (
 # the mean, **repeating the last value**, ridge, boosted trees, `SETrader`, and **DLinear**
 # {cite:p}`zeng2023`, a single linear layer on the trend and one on the rest, whose authors asked
 # whether transformers are any good for series, and answered that their linear layers were better.
+# `R2` is the share of the variance that a way explains beyond the mean.
 
 # %%
 real = study["real"]

@@ -324,9 +324,9 @@ windows[20:] = shown / 0.022 * np.sqrt(21)
 x, y = torch.from_numpy(windows), torch.from_numpy(ahead).float()
 
 # %% [markdown]
-# A net should maximise what the account earns: the mean return after costs, less a charge for
-# variance. Costs need the drifted weights of the bar before, so the loss takes bars in their order.
-# (The exchange's `RATE` is a taker's fee and 1 bp of slippage.)
+# A net should maximise the **utility** of the account: the mean return after costs, less a charge
+# for variance. Costs need the drifted weights of the bar before, so the loss takes bars in their
+# order. (The exchange's `RATE` is a taker's fee and 1 bp of slippage.)
 
 # %%
 RATE = 6.5e-4

@@ -41,11 +41,12 @@ UPDATES = 100  # of the policy
 # %% [markdown]
 # ## 1 How much?
 #
-# A forecast says which way the price will go, and not **how much** to hold, a question that can
-# ruin an account whose forecasts are right. Take a coin that shows heads in 60 % of tosses. Whoever
-# bets on heads doubles the stake or loses it. The bet is good, so should we stake everything? Then
-# the first tail takes the whole account. If we stake very little, we are safe, and leave most of
-# the gain behind.
+# {ref}`ch-portfolios` divided an account among assets. Here one asset is left, and the question is
+# its size. A forecast says which way the price will go, and not **how much** to hold, a question
+# that can ruin an account whose forecasts are right. Take a coin that shows heads in 60 % of
+# tosses. Whoever bets on heads doubles the stake or loses it. The bet is good, so should we stake
+# everything? Then the first tail takes the whole account. If we stake very little, we are safe, and
+# leave most of the gain behind.
 #
 # John Kelly {cite:p}`kelly1956` asked what makes the account grow fastest in the long run. If each
 # bet stakes the share $f$, then heads multiply the account by $1 + f$ and tails by $1 - f$. After

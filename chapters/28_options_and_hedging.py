@@ -40,11 +40,13 @@ UPDATES = 250  # of the nets that hedge
 # %% [markdown]
 # ## 1 A price that cannot be otherwise
 #
-# A **call** is the right to buy at a fixed price, the **strike**, on a fixed day, the **expiry**.
-# Its owner uses that right when the market stands above the strike, so at expiry it pays
-# $\max(F - K, 0)$. A **put** is the right to sell, and pays $\max(K - F, 0)$. The owner of a coin
-# and a put on it cannot lose more than the way down to the strike, and what the put cost. This is
-# an insurance, and the price of the option is its **premium**.
+# Whoever cannot bear the losses of a position may hold less of it, as in
+# {ref}`ch-sizing-by-reinforcement`, or insure it. The insurance is called an option. A **call** is
+# the right to buy at a fixed price, the **strike** $K$, on a fixed day, the **expiry**. Its owner
+# uses that right when the market ends at a price $S$ above the strike, so at expiry it pays
+# $\max(S - K, 0)$. A **put** is the right to sell, and pays $\max(K - S, 0)$. The owner of a coin
+# and a put on it cannot lose more than the way down to the strike, and what the put cost. What an
+# option costs is its **premium**.
 #
 # What should a call at 100 cost, if the future stands at 100 now and will stand at 120 or at 90? We
 # are not told how likely each is, and, surprisingly, we do not need to be. Sell the call, and buy
@@ -95,8 +97,9 @@ print(f"premium {premium:.2f}")
 # A market with only two outcomes is a toy, so let the price move all the time, in small steps whose
 # spread over a year is the **volatility** $\sigma$. The same argument, step by step, gives the
 # formula of Black {cite:p}`black1976`, who took the argument of Black and Scholes
-# {cite:p}`black1973` from shares to futures. With $s = \sigma\sqrt{T}$, $T$ in years, and $N$ the
-# normal distribution,
+# {cite:p}`black1973` from shares to futures. With $F$ the price of the future, also called the
+# **forward**, $K$ the strike, $T$ the years to expiry, $s = \sigma\sqrt{T}$, and $N$ the normal
+# distribution function,
 #
 # $$C = F\,N(d_1) - K\,N(d_2), \qquad
 #   d_1 = \frac{\ln(F/K)}{s} + \frac{s}{2}, \qquad d_2 = d_1 - s.$$
@@ -984,6 +987,6 @@ for factor in (0.5, 1.0, 2.0):
 #
 # ## Further reading
 #
-# Black's own four pages {cite:p}`black1976` after Black and Scholes {cite:p}`black1973`; how to
+# Black's own paper {cite:p}`black1976` after that of Black and Scholes {cite:p}`black1973`; how to
 # invert the formula to the last digit {cite:p}`jaeckel2015`; the error of a hedge in steps
 # {cite:p}`boyle1980`; and deep hedging {cite:p}`buehler2019` with bands {cite:p}`imaki2021`.

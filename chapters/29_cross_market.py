@@ -41,10 +41,11 @@ STALE = 0.2  # chance a minute that a sleepy coin trades
 # %% [markdown]
 # ## 1 Three coins with a pencil
 #
-# A **panel** ({term}`panel data`) is a table with one row a bar and one column a coin. Deep learning
-# wants many examples, and a market offers few, so it is tempting to put all coins together: a hundred
-# coins for a year seem to be a hundred years. Whether they are depends on how much one coin knows of
-# another, and we can see that on paper first.
+# Most nets of this book learned from one market. Deep learning wants many examples, and one market
+# offers few, so it is tempting to put all coins together into a **panel** ({term}`panel data`), a
+# table with one row a bar and one column a coin: a hundred coins for a year seem to be a hundred
+# years. Whether they are depends on how much one coin knows of another, and we can see that on
+# paper first.
 #
 # Let the whole market move by $f = \pm 2$ and each coin by $e_i = \pm 1$ besides, all signs
 # independent. What is common to all coins is called the **{term}`common factor`**. The variance of
@@ -170,9 +171,9 @@ assert found["two kinds"][0] < 0.02 and found["two kinds"][1] > 0.05
 # pooled fit comes close to that, since it has thirty times the examples. With two kinds its weights
 # cancel, and it explains nothing, while thirty small fits find what little they can.
 #
-# There is a way between the two. The net is shared, but each coin has a short vector that is
-# learned with it, an **{term}`asset embedding`**, which tells the net what kind of coin it deals
-# with {cite:p}`gu2020`.
+# There is a way between the two. The net is shared, as one is for thousands of shares in
+# {cite:t}`gu2020`, but each coin also has a short vector that is learned with it, an
+# **{term}`asset embedding`**, which tells the net what kind of coin it deals with.
 
 
 # %%
