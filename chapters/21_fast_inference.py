@@ -10,7 +10,7 @@
 # - {term}`fold batch norms <batch norm folding>` into convolutions by hand
 # - load a net from a file that refuses to be misread, and run it on another engine
 # - read one table of quantiles, bytes and decisions
-# - {term}`round a net <quantisation>` to eight bits, and put a gate before it
+# - {term}`round a net <quantisation>` to eight bits, and test it before it may answer
 # ```
 #
 # *You need* {ref}`ch-mbconv` and {ref}`ch-se-trader`. *Runs* in under 30 s on two cores.
@@ -727,11 +727,17 @@ micro.drop(columns="times_faster")
 # square change of an output, over the spread of all outputs. `bytes` are a share of the float32
 # file.
 #
-# Each name says in what a recipe departs from `per_channel`, which rounds all layers to eight bits, with one step a channel and the full range of values: one step a layer (`per_tensor`); a range without the most extreme values (`percentile`) or chosen by the entropy method; seven bits a weight (`reduce_range`); gates (`no_se`), or the first and the last layers (`no_ends`), left in float32; rounded convolutions and linear layers only (`layers_only`), or of these only those that mix channels inside the blocks (`dense_only`); ranges of values read at run time (`dynamic`); sixteen bits a value (`activations_16`).
+# Each name says in what a recipe departs from `per_channel`, which rounds all layers to eight bits,
+# with one step a channel and the full range of values: one step a layer (`per_tensor`); a range
+# without the most extreme values (`percentile`) or chosen by the entropy method; seven bits a
+# weight (`reduce_range`); gates (`no_se`), or the first and the last layers (`no_ends`), left in
+# float32; rounded convolutions and linear layers only (`layers_only`), or of these only those that
+# mix channels inside the blocks (`dense_only`); ranges of values read at run time (`dynamic`);
+# sixteen bits a value (`activations_16`).
 #
-# The gate asks for 98 %. What fails it is refused by an error, with the reason. A reference that
-# gives one answer to everything is refused as well, because agreement with it would say nothing.
-# Since the check is in the code, nobody has to remember to look.
+# An **acceptance test** asks for 98 %. What fails it is refused by an error, with the reason. A
+# reference that gives one answer to everything is refused as well, because agreement with it would
+# say nothing. Since the check is in the code, nobody has to remember to look.
 
 # %%
 rows = [
@@ -848,8 +854,8 @@ shares[list(eights)].round(2)
 
 # %% [markdown]
 # - Sixteen bits for values, eight for weights: B0 and Lite0 keep many more decisions, though not
-#   enough for the gate. The file stays small, but on this processor there is no fast integer code
-#   for it, so the calls take over three times as long as in float32.
+#   enough for the acceptance test. The file stays small, but on this processor there is no fast
+#   integer code for it, so the calls take over three times as long as in float32.
 # - A step a channel is worth much to Lite0, and a percentile that cuts outliers some more.
 # - The entropy method equals the range from least to greatest, to the last digit. As the library
 #   sets it, it sorts values into 128 bins and then looks for 128 steps, so there is nothing to cut.
@@ -913,9 +919,9 @@ print(
 cured.round(3)
 
 # %% [markdown]
-# The first line says whether that is enough for the gate. This net passed already without the
-# training, which brought it no gain that a thousand windows could show. Its own float32 answers
-# moved too, because training changes more than the rounding.
+# The first line says whether that is enough for the acceptance test. This net passed already
+# without the training, which brought it no gain that a thousand windows could show. Its own float32
+# answers moved too, because training changes more than the rounding.
 
 # %%
 print(
@@ -981,8 +987,8 @@ print(
 )
 
 # %% [markdown]
-# Where this is well above one, the very file that passes the gate on one processor may be
-# refused on another. The gate therefore belongs on the machine that will answer, and
+# Where this is well above one, the very file that passes the acceptance test on one processor may
+# be refused on another. The test therefore belongs on the machine that will answer, and
 # `reduce_range` is the recipe to begin with where that machine is not known.
 #
 # ## What goes wrong
@@ -1044,8 +1050,8 @@ assert named == "classes"
 # - A checkpoint says how its net is fed and what it answers, and is refused if it contradicts.
 # - An engine first has to decide alike on real windows; only then does its speed count.
 # - Report quantiles, one engine a process, and the load of the machine.
-# - Eight bits share one step among many numbers, so a rounded net has to pass a gate before it is
-#   used.
+# - Eight bits share one step among many numbers, so a rounded net has to pass an acceptance test
+#   before it is used.
 #
 # ## Exercises
 #
