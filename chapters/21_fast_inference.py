@@ -315,10 +315,10 @@ assert list(gates) == list(trader.spec.preprocessing["columns"])
 #   (section 1 again), and leaves Python out.
 #
 # `torch.compile` writes and compiles code for the net on this machine, for which it needs a
-# compiler and a minute. On a GPU there is more to win: bfloat16, a float of 16 bits, halves the
-# bytes that are moved (`runtime="bf16"`), and ONNX Runtime can hand the net to TensorRT, an engine
-# for NVIDIA's GPUs, which has to be asked for by name (`runtime="tensorrt"`), because it takes
-# minutes to build an engine for a net before it answers once.
+# compiler and a minute. On a GPU there is more to win: bfloat16, a float of half the length, halves
+# the bytes that are moved (`runtime="bf16"`), and ONNX Runtime can hand the net to TensorRT, an
+# engine for NVIDIA's GPUs, which has to be asked for by name (`runtime="tensorrt"`), because it
+# takes minutes to build an engine for a net before it answers once.
 #
 # A faster engine is of use only if it answers as the old one does, so before we measure its speed
 # we ask for equal answers on real charts.

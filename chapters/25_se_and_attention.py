@@ -563,9 +563,10 @@ for name in (
 #
 # Now to real bars: BTC, ETH and SOL, hourly, on Bybit. One net serves all three, with a window of
 # 48 bars and eight channels (return, place of the close, range, volume, volatility of a day and of
-# a week, hour of the day). There are two targets, and the choice of the first matters. The
-# **volatility** of the next day can be forecast, as is well known; where a net does not learn even
-# that, the fault is the net's. The **return** of the next bar is what one would like to know.
+# a week, and the hour of the day as sine and cosine). There are two targets, and the choice of the
+# first matters. The **volatility** of the next day can be forecast, as is well known; where a net
+# does not learn even that, the fault is the net's. The **return** of the next bar is what one would
+# like to know.
 #
 # Two years are tested, 2023 and 2024. For each of them all ways are trained on everything up to half
 # a year before it, and stop, or choose their size, on that half-year. (While the study was built,
