@@ -576,6 +576,34 @@ for on in awake:
 # times faster?" therefore begins with "called how, and on what?". A live net is called after a
 # rest; a replay of a year calls at once.
 #
+# ### What does the picture cost?
+#
+# Before a net can look, the picture has to be drawn, and the EfficientNet chapter counts «image
+# generation overhead» among the disadvantages. `make study STUDY=ablations` times both for one
+# window, a call at a time on one core: drawing candles as in {ref}`ch-candlestick-images`, and
+# looking with the net as it comes, without the engines of this chapter.
+
+# %%
+made = results.load("ablations")["results"]["overhead"]
+sides = {"micro": 64, "lite0": 224, "b0": 224}
+costs = pd.DataFrame(made).T.assign(px=pd.Series(sides))
+costs["share of drawing"] = costs.pop("share_of_drawing").map(
+    "{:.1%}".format
+)
+costs.rename(columns={"draw": "draw ms", "look": "look ms"}).round(2)
+
+# %%
+shares = [one["share_of_drawing"] for one in made.values()]
+assert max(shares) < 0.1
+assert 500 * made["b0"]["draw"] > made["b0"]["look"]
+
+# %% [markdown]
+# Drawing takes a few hundredths of the time at most, and the share is smallest for the larger nets,
+# because their work grows faster than their pictures do. So the overhead is there, and it is small.
+# That holds for candles drawn by the compiled code of this book. mplfinance, which
+# {ref}`ch-candlestick-images` found hundreds of times slower, would take longer to draw a chart than
+# B0 takes to look at it.
+#
 # ## 7 Eight bits
 #
 # A float has 32 bits. With eight bits a net needs a quarter of the bytes, and processors are fast
