@@ -260,6 +260,7 @@ def main() -> None:
     sights = grid(part=["sight"], arm=SIGHTS, seed=range(args.seeds))
     store = Store(args.store / "ablations.jsonl", "ablations", {}, setting=size)
     run(partial(work, size=size), [*arms, *sights], store, n_jobs=args.jobs)
+    spent = sum(row["seconds"] for row in store.of([*arms, *sights]))  # of one core
     stored = {
         "setting": size | PLAN | {"rate": RATE}, "overhead": overhead(),
         "ablations": table(store.of(arms), ARMS, "whole"), "lessons": lessons(store.of(arms), size),
@@ -270,7 +271,7 @@ def main() -> None:
     }  # fmt: skip
     results.save(
         "ablations", stored, command="make study STUDY=ablations", seed=list(range(args.seeds)),
-        seconds=time.perf_counter() - start, data=sample_file(), device=training.describe(),
+        seconds=spent + time.perf_counter() - start, data=sample_file(), device=training.describe(),
     )  # fmt: skip
 
 
