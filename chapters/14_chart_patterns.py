@@ -45,7 +45,7 @@ N_SMALL = 1_800
 #
 # Chart readers have names for shapes. A **head and shoulders** is three tops, the middle one the
 # highest. A **double top** is two equal tops. A **triangle** is a zigzag between two lines that
-# meet, a **flag** a short counter-move after a steep one. The chapter we started from lists them
+# meet, a **flag** a short counter-move after a steep one. The EfficientNet chapter lists them
 # and says that a net detects them. To test that we need charts whose truth is known, and because
 # nobody knows it for real charts, we draw them.
 #
