@@ -721,6 +721,7 @@ assert best.loc["occlusion", "low"] > 2 * area
 #
 # ### Are features with trees more interpretable?
 #
+# <!-- number: 24, 48 from studies/ablations.py -->
 # The EfficientNet chapter says so, and a rule that is known can decide it for one kind of
 # interpreting: to find out from which bars an answer came. The rule of {ref}`ch-mbconv`, section 8,
 # compares averages over the last 24 of 48 bars. So we hide six bars at a time, in a picture by
