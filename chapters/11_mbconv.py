@@ -632,7 +632,7 @@ assert [list(row.values()) for row in equal.values()] == [
 # taken out, and the net trained again without it, on a task that the net learns. If it learned
 # nothing, all its variants would be equally bad, and the comparison would say nothing about them.
 #
-# <!-- number: 48, 64, 0.2 from studies/ablations.py -->
+# <!-- number: 48, 64 from studies/ablations.py -->
 # Such a task is easy to make when a rule gives the answers. The charts show 48 bars, and the rule
 # compares the mean close of the last 8 with that of the last 24: buy if it is higher by more than
 # half the height of a usual bar, sell if it is lower by as much, hold in between. The small net
@@ -660,6 +660,7 @@ replaced(gateless, en.SqueezeExcite2d, nn.Identity)
 print(f"{size_of(whole):,} parameters, {size_of(gateless):,} without")
 
 # %% [markdown]
+# <!-- number: 0.2 from studies/ablations.py -->
 # Stochastic depth is the other way round: `micro` has none, and one variant puts it in, with a
 # probability that rises to 0.2. Every variant is trained from ten seeds on the same synthetic
 # markets, and no setting was chosen for any of them. Then it is asked about later bars of those

@@ -477,7 +477,8 @@ assert 0.04 < width < 0.11
 # Read the widths before the estimates: an interval is several points wide, because a year has only
 # so many half days. The accuracy that the EfficientNet chapter gives for B0, 54.2 %, is no more
 # than that above a coin. One year therefore cannot settle it, in either direction, and a table
-# without intervals hides this.
+# without intervals hides this. The fine-tuned net and the one from scratch are right less often than
+# the commoner class would be, with either picture, so neither counts as having learned.
 #
 # Then read the differences, where an interval that holds zero means that the year cannot tell the
 # two ways apart. Three do not hold it: with either picture trees on borrowed features are behind
@@ -1023,7 +1024,8 @@ assert right.shape == (1, kept.num_features)
 # features answered better. Trees on the plain numbers were ahead of all nets. On one year of real
 # bars neither the tuned net nor the one from scratch counts as learned, so whether borrowed weights
 # help there is not decided. That frozen features train faster holds, and occlusion holds where a
-# mark was planted.
+# mark was planted. On the one rule that was tried, trees on frozen features do not show better than
+# the net from which bars an answer comes.
 #
 # *Open.* Why random features won is a guess. The accuracy that is claimed for a larger net is not
 # testable here, since its weights are not at hand.
