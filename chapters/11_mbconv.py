@@ -8,10 +8,9 @@
 # :class: tip
 # - take a convolution apart, and count what the pieces cost with a pencil
 # - write the block of EfficientNet by hand, and compare it with the package
-# - add up B0, layer by layer, until the published number appears
+# - add up B0 to the published number, and let one wrong line make it three million too large
 # - see why the same weights give other answers under TensorFlow's padding
 # - take gates and swishes out of a net that learns, and see what they were worth
-# - let one wrong line make the net three million parameters too large
 # ```
 #
 # *You need* {ref}`ch-se-math` and {ref}`ch-candlestick-images`. *Runs* in under 30 s on two cores.
