@@ -269,7 +269,7 @@ assert rate["resnet152"] > 1.3 * max(rate[n] for n in published)
 # %% [markdown]
 # Work is not the same as time, since a core gets through far more multiply-adds a second in a
 # ResNet than in any EfficientNet. Depthwise kernels, gates and norms do little arithmetic for each
-# number that they fetch from memory, and therefore the memory sets the pace. Keep that in mind
+# number that they fetch from memory, which is the likely reason. Keep that in mind
 # when a net is recommended for its FLOPs.
 #
 # ### Eight times smaller, six times faster than what?
@@ -393,7 +393,7 @@ assert [blocks, width, side] == grid["2x grid 9"]["knobs"]
 # All nets are within four percent of twice the work. The study `compound_scaling.json`
 # (`make study STUDY=compound_scaling`) trained each of them several times. A seed decides the
 # pictures, their order and the first weights. Every net of a seed sees the same pictures once, so
-# nothing can be learned by heart. The learning rate was set by eye in trials of an earlier draft,
+# nothing can be learned by heart. The learning rate was set by eye in earlier trials,
 # on its base and on a net of twice the depth, and left alone since. Five seeds were planned, but
 # time ended the run after four.
 #
@@ -681,7 +681,7 @@ assert rows["b2"]["parameters"] == 9_109_994
 # %% [markdown]
 # **A grid on a grid.** A photograph has no pixels of its own, but a chart has, namely its candles.
 # If the side is a multiple of the number of candles, every candle falls on whole columns, and with
-# one pixel more all of them are smeared. Our first draft of the study drew 24 candles, and the
+# one pixel more all of them are smeared. A first run of the study drew 24 candles, and the
 # base's 24 pixels were such a lucky side: in its first seed most nets with *more* pixels did
 # worse, and resolution looked harmful. What it measured was the luck of the base. Here is the
 # smear, as contrast between neighbouring columns.
