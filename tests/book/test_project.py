@@ -291,3 +291,20 @@ def test_the_version_is_the_same_wherever_it_is_named():
         for name, pattern in named.items()
     }
     assert len(found) == 1
+
+
+def test_the_readme_names_each_part_once_and_each_of_its_pages():
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))["parts"]
+    there = {part["caption"]: [Path(c["file"]).name for c in part["chapters"]] for part in parts}
+    table = re.findall(
+        r"^\| (.+?) \| (.+) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M
+    )
+    rows = [row for row in table if row[0] in {*there, "Appendices"}]
+    names = [part for part, _ in rows]
+    assert len(names) == len(set(names))
+    for part, pages in rows:
+        if part not in ("Before you start", "Appendices"):  # which name no numbers
+            said = [page.split(" ")[0] for page in pages.split(" · ")]
+            assert said == [name.split("_")[0] for name in there[part]], part
+    assert [n for n in names if n != "Appendices"] == [p for p in there if p in names]
+    assert set(re.findall(r"^[IV]+ .*", "\n".join(there), re.M)) <= set(names)
