@@ -1049,6 +1049,8 @@ assert right.shape == (1, kept.num_features)
 #   points of doubt, as much as the edge that was claimed.
 # - A map needs a score: share and hits against the area, against other pictures' boxes, and
 #   against nets that learned nothing. Occlusion passed here, Grad-CAM barely.
+# - On a known rule, trees on frozen features answered from all bars nearly alike, and so they showed
+#   less well than the net which bars the rule reads.
 #
 # ## Exercises
 #
