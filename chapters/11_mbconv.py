@@ -662,10 +662,11 @@ print(f"{size_of(whole):,} parameters, {size_of(gateless):,} without")
 # <!-- number: 0.2 from studies/ablations.py -->
 # Stochastic depth is the other way round: `micro` has none, and one variant puts it in, with a
 # probability that rises to 0.2. Every variant is trained from ten seeds on the same synthetic
-# markets, and no setting was chosen for any of them. Then it is asked about later bars of those
-# markets, and about the real bars of the sample, which look different: the net must read charts of
-# a kind that it never saw. The score is the mean, over the three classes, of the share of its
-# charts that are named rightly; one fixed answer would get a third.
+# markets, and no setting was chosen for any of them. (Five seeds were planned, and doubled once,
+# because the differences were narrower than their scatter.) Then it is asked about later bars
+# of those markets, and about the real bars of the sample, which look different: the net must read
+# charts of a kind that it never saw. The score is the mean, over the three classes, of the share of
+# its charts that are named rightly; one fixed answer would get a third.
 
 # %%
 found = results.load("ablations")["results"]
@@ -693,7 +694,8 @@ for arm in arms:
 
 # %% [markdown]
 # All variants learned. A seed puts the training charts in the same order for each variant, and so
-# the difference to the whole net is taken seed by seed.
+# the difference to the whole net is taken seed by seed. The intervals hold the scatter over seeds
+# alone, because the markets are the same each time; other markets would add theirs.
 
 # %%
 compared("less").drop("whole")
@@ -738,7 +740,7 @@ assert 30 < total / size_of(whole) < 35
 #
 # That is less surprising than it sounds. The parts were chosen on photographs of a thousand classes,
 # for nets thirty times as large and more, where small gains count. A part may also be worth something
-# on harder tasks, or in training that fails less often, and neither is in this table. The
+# on harder tasks, or by making training fail less often, and this table shows neither. The
 # EfficientNet chapter says that these three parts help with noisy data that change with time. Of
 # that, only the step from synthetic charts to real ones is tried here.
 #
