@@ -5,8 +5,8 @@
 The task is one that the small net learns: the rule of crossing averages of `checkpoints`, read off
 candlesticks of synthetic markets. Each arm leaves one part out or puts one in: the gates, swish
 (ReLU in its place; the gates keep theirs), stochastic depth. Ten seeds an arm (five were planned,
-and doubled once when their differences were narrower than their scatter), tested on markets that
-no arm saw, and on the sample's real bars.
+and doubled once when their differences were narrower than their scatter), tested on later
+bars of those markets, and on the sample's real bars.
 
 Two more of the seed's rows are measured beside it. «Image generation overhead»: milliseconds to
 draw a picture beside those of the net that looks at it. «More interpretable»: the rule reads the
@@ -211,7 +211,7 @@ def over_seeds(values: np.ndarray) -> dict[str, float]:
 def table(rows: list[dict[str, Any]], names: tuple[str, ...], base: str) -> dict[str, Any]:
     """Return, by arm and measure, mean and interval over seeds, and differences to ``base``.
 
-    A seed is the same data in every arm, so that differences are taken seed by seed.
+    A seed orders the same data alike in every arm, so differences are taken seed by seed.
     """
     of = {
         n: {r["config"]["seed"]: r["measures"] for r in rows if r["config"]["arm"] == n}
