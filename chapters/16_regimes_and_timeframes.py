@@ -8,13 +8,13 @@
 # :class: tip
 # - compute the forward algorithm by hand, and name regimes without seeing the future
 # - count how regimes follow each other, with intervals
-# - train a small net to name the regime, and compare it with doing nothing
+# - train a small net to name the regime, and compare it with saying that nothing changes
 # - join timeframes on their closes, and learn the weights of their forecasts
 # - test two claims: +15 % by regimes, +12 % by timeframes
 # ```
 #
-# *You need* {ref}`ch-attention-by-regime` and {ref}`ch-backtesting`.
-# *Runs* in under 40 s on two cores.
+# *You need* {ref}`ch-attention-by-regime`; sections 5, 6 and 8 play rules over past bars with fees,
+# which {ref}`ch-backtesting`, the next chapter, takes apart. *Runs* in under 40 s on two cores.
 
 # %%
 import matplotlib.pyplot as plt
@@ -48,6 +48,10 @@ WINDOW = 12  # bars that one observation of the Markov model describes
 
 # %% [markdown]
 # ## 1 A chain of regimes
+#
+# The nets of the last chapter learned little from a single window of one timeframe. Two remedies
+# are claimed, and this chapter tests both: to tell a strategy what kind of market it is in, which
+# is called the **regime**, and to ask several timeframes.
 #
 # Markets change their behaviour: a quiet week ends in a wild night, and the wild spell lasts a
 # while. In the simplest model of this tomorrow's regime depends on today's and on nothing older.
@@ -94,7 +98,8 @@ assert np.allclose(regimes.stationary(A), [0.75, 0.25])
 
 # %% [markdown]
 # On real bars the chances are counted, here for the regimes by rules of
-# {ref}`ch-attention-by-regime`. Each share is a count over a count, so it has an interval.
+# {ref}`ch-attention-by-regime`. Each share is a count over a count, so it has an interval, here of
+# 95 %.
 
 # %%
 bars = candles.sample()
@@ -138,9 +143,10 @@ print(both.round(1).to_string())
 assert (both["median"] < both["mean"]).all()
 
 # %% [markdown]
-# The mean agrees with the formula, as it must, but the median is far shorter. Half of all trends by
-# rules are over within a few bars, because a threshold that is crossed once is crossed back soon. A
-# regime that changes so often is hard to trade.
+# The mean agrees with the formula, as it must, because $1 - a_{ii}$ is here the number of spells
+# over the number of bars; only ranging differs a little, since the first and the last spell, which
+# are cut off, were left out. But the median is far shorter. Half of all trends by rules are over
+# within a few bars, and a rule that trades each change pays a fee each time.
 #
 # ## 2 Hidden states, and the forward algorithm
 #
@@ -218,14 +224,17 @@ truth = market.regime.cat.rename_categories(list(model.names))
 print(model.names, np.round(model.log_likelihoods, 2))
 
 # %% [markdown]
-# The model sees two numbers: the move over the last 12 bars and the log of the mean range. It
-# is fitted on the first 60 %, and on nothing else. States come out of such a fit in any order,
-# so they are sorted by volatility and named.
+# The model sees two numbers: the move over the last 12 bars and the log of the mean range. It is
+# fitted on the first 60 %, and on nothing else, by **expectation-maximisation**
+# {cite:p}`dempster1977`, which takes turns: chances of the states under the present parameters,
+# then the parameters that suit these chances best. States come out of such a fit in any order, so
+# they are sorted by volatility and named.
 #
-# Look at the three likelihoods, each of which is where one start ended. They differ because the fit
-# climbs to the next hill, not to the highest one: a start from k-means ended lower than a start
-# from three equal parts of volatility. **The result of one start is left to chance**, so the fit
-# begins from several and the likeliest is kept.
+# Look at the three log likelihoods per bar, each of which is where one start ended. They differ
+# because the fit climbs to the next hill, not to the highest one: a start from k-means, which
+# groups the observations around three means, ended lower than a start from three equal parts of
+# volatility. **The result of one start is left to chance**, so the fit begins from several and the
+# likeliest is kept.
 
 # %%
 assert max(model.log_likelihoods) - min(model.log_likelihoods) > 0.2
@@ -239,8 +248,9 @@ for t in (0, 40, 900):  # hmmlearn, asked about each prefix alone
 
 # %% [markdown]
 # What we want is the {term}`filtered probability`, which knows nothing of later bars, whereas
-# hmmlearn knows only smoothing, which looks at a whole sequence. But the last row of a *prefix* has
-# no later bars, so there the two must agree, and they do. Our forward pass by hand agrees as well:
+# hmmlearn, a library of such models, offers only smoothing, which looks at a whole sequence. But
+# the last row of a *prefix* has no later bars, so there the two must agree, and they do. Our
+# forward pass by hand agrees as well:
 
 # %%
 from scipy.stats import multivariate_normal
@@ -371,7 +381,7 @@ assert abs(right["net, later"] - right["nothing changes"]) < 0.08
 # To name the *present* regime both work, but the *next* regime is another matter. There the honest
 # rival is **persistence**, which says that nothing changes. A regime that stays with 0.99 for 24
 # bars is still there with chance near 0.8 ($0.99^{24} \approx 0.79$), so persistence looks clever,
-# and any forecast of regimes that does not show it beside it proves nothing.
+# and a forecast of regimes proves nothing until it is compared with it.
 #
 # On real bars nobody knows the truth. The study takes hindsight for it: the most likely path of a
 # three-state HMM on hourly Bybit bars, given *all* bars. The model and the net were fitted on
@@ -421,15 +431,16 @@ counts = {(r["from"], r["to"]): r["count"] for r in told["intervals"]}
 assert counts["calm", "wild"] == counts["wild", "calm"] == 0
 
 # %% [markdown]
-# Spells last about two days, and in almost four years the labels never once jump from calm to wild:
-# the path leads through busy. That is partly our doing, because an observation spans 24 hours, so
-# that it cannot jump.
+# Spells last about two to three days on average, and in almost four years the labels never once
+# jump from calm to wild: the path leads through busy. That is partly our doing, because an
+# observation spans 24 hours and so changes little from one bar to the next.
 #
 # ## 5 Positions that know the regime
 #
-# The claim is that conditioning on the regime improves results by 15 % *in trending markets*. The
-# plain way to condition is a gate: learn, on training bars, in which regimes a strategy earned
-# after costs, and stand aside in the others.
+# The claim is that conditioning on the regime improves results by 15 % *in trending markets*. It
+# does not say of what, so we read it as 15 points of yearly return. The plain way to condition is a
+# gate: learn, on training bars, in which regimes a strategy earned after costs, and stand aside in
+# the others.
 #
 # The timing needs care, because a regime known after bar $t$ changes the position filled at the
 # open of $t + 1$, and so the return of bar $t + 1$. We take six bars by hand: the strategy loses
@@ -458,8 +469,9 @@ print(gated.tolist())
 assert gated.tolist() == [0, 0, 1, 1, 0, 1]
 
 # %% [markdown]
-# Now we do it on bars, with momentum, gated by a two-state HMM that was fitted on the first half of
-# the sample, and judged on the second half, with fees.
+# Now we do it on bars, with momentum, which is long after a large rise and short after a large
+# fall, gated by a two-state HMM that was fitted on the first half of the sample, and judged on the
+# second half, with fees.
 
 # %%
 half = len(bars) // 2
@@ -531,9 +543,10 @@ assert (
 ).all()
 
 # %% [markdown]
-# Over the whole year both intervals hold zero by a wide margin: the difference could be anything.
-# In trending bars, where the claim was made, no gate helped. The gate by rules holds the same
-# position in a trend as momentum does, so what it loses there is the fee of getting in.
+# Momentum itself lost money in 2024. Over the whole year both intervals hold zero by a wide margin:
+# the difference could have either sign. In trending bars, where the claim was made, no gate showed
+# a gain. The gate by rules has learned to hold in both trends what momentum holds, so it can differ
+# there by the fee of getting in alone. It cannot test the claim, and the ledger says so.
 #
 # ## 6 Two clocks: closes, aligned
 #
@@ -542,8 +555,9 @@ assert (
 #
 # $$ P = w_1 P_{15m} + w_2 P_{1h} + w_3 P_{4h} $$
 #
-# First the forecasts must be joined. A bar carries the stamp of its **open**, so the hourly bar
-# 14:00 is known only at 15:00, and the 15-minute bar 14:45 closes at 15:00 too. Therefore the
+# Each $P$ holds the chances of sell, hold and buy that one model gives, and the weights $w$ are
+# shares. First the forecasts must be joined. A bar carries the stamp of its **open**, so the hourly
+# bar 14:00 is known only at 15:00, and the 15-minute bar 14:45 closes at 15:00 too. Therefore the
 # forecast of the hourly bar 14:00 belongs to the quarter 14:45, and to none before it.
 
 # %%
@@ -618,10 +632,10 @@ for join, causal in (("wrong", False), ("right", True)):
 # then the mix is a probability again. We want the weights under which what came true was most
 # likely.
 #
-# There is an iteration of one line {cite:p}`dempster1977`. Let $h_{tf}$ be the chance that frame
-# $f$ gave to what came true at bar $t$. Each bar's success is shared out among the frames in
-# proportion to $w_f h_{tf}$, and the mean share is the new weight. We try it on two bars and two
-# frames:
+# There is an iteration of one line, which is expectation-maximisation again {cite:p}`dempster1977`.
+# Let $h_{tf}$ be the chance that frame $f$ gave to what came true at bar $t$. Each bar's success is
+# shared out among the frames in proportion to $w_f h_{tf}$, and the mean share is the new weight,
+# until the weights no longer move. We try one step on two bars and two frames:
 
 # %%
 h = np.array([[0.8, 0.2], [0.6, 0.3]])
@@ -740,7 +754,7 @@ print(pd.DataFrame({
 print("always the commonest class:", round(big["majority"], 2))
 print("weights:", {n: round(v, 2) for n, v in big["weights"].items()})
 
-# %% mystnb={"figure": {"caption": "Relative gain in accuracy of the learned pool over each single frame, with 95 % intervals. The dotted line is the claim of 12 per cent.", "name": "fig-ensemble-gain"}, "image": {"alt": "Six estimates with intervals, three frames over hourly bars and three over 15-minute bars. Over the 12-hour frame the gain is about nine per cent, over the hourly frame it is below zero, the others lie near zero."}}
+# %% mystnb={"figure": {"caption": "Relative gain in accuracy of the learned pool over each single frame, with 95 % intervals. The dotted line is the claim of 12 per cent.", "name": "fig-ensemble-gain"}, "image": {"alt": "Six estimates with intervals, three frames over hourly bars and three over 15-minute bars. Over the 12-hour frame the gain is about nine per cent, over the hourly frame it is below zero, and the other four lie between zero and five per cent."}}
 gains = pd.DataFrame(
     {
         f"{frame} ({base} bars)": claims[
@@ -772,19 +786,19 @@ assert abs(big["accuracy"]["learned"] - big["accuracy"]["equal"]) < 0.01
 
 # %% [markdown]
 # «+12 % over a single timeframe» leaves open over *which*. Against the frame that validation
-# preferred (12 hours) the pool gained about nine per cent, and the interval holds the claim.
-# Against the hourly frame it lost three, and against the others the interval holds zero. Learned
-# weights did no better than the plain mean. And to name the commonest class at every bar would have
-# been right more often than the pool.
+# preferred (12 hours), which turned out the worst in 2024, the pool gained about nine per cent, and
+# the interval holds the claim. Against the hourly frame it lost three, and the intervals over this
+# frame and over all others hold zero. Learned weights did no better than the plain mean. And to
+# name the commonest class at every bar would have been right more often than the pool.
 #
 # ## 9 The claim's own frames
 #
 # The EfficientNet chapter pools bars of 5 minutes, 15 minutes and an hour. `studies/frames_real.py`
 # does so on two and a half years of real bars: 64-pixel candlestick nets for each frame, closes
 # aligned as above, weights from validation, and two nets of the 15-minute frame that are also told
-# the regime. Beside the nets stand linear models and boosted trees on the same bars as numbers.
-# All ask for the side of the next hours, and 24 comparisons share one correction
-# (Holm's, which {ref}`ch-honest-evaluation` explains).
+# the regime. Beside the nets stand linear models and boosted trees on the same bars as numbers. All
+# forecast whether the price rises or falls over the next hours, and 24 comparisons share one
+# correction (Holm's, which {ref}`ch-honest-evaluation` explains).
 
 # %%
 minutes = results.load("frames_real")["results"]
@@ -831,7 +845,7 @@ assert set(learned.values()) == {"not learned"} and not any(
 
 # %% [markdown]
 # The answer to both is no. On validation bars each net did worse than naming the class shares. And
-# when a mark was planted in the same bars that made pooling worth the claimed 12 %, the nets did
+# when a mark that made pooling worth the claimed 12 % was planted in the same bars, the nets did
 # not find it either, while trees on numbers found it once in two tries. So this study says nothing
 # against the claim. It says that nets of this size, on this many bars, cannot decide it.
 #
@@ -839,8 +853,8 @@ assert set(learned.values()) == {"not learned"} and not any(
 #
 # The filter of section 2 is late, because after each turn it needs a few bars to believe it. A far
 # prettier picture comes from one call to `predict`, which returns the most likely path given the
-# *whole* series (the Viterbi algorithm {cite:p}`viterbi1967`). It is what most published regime
-# charts show.
+# *whole* series (the Viterbi algorithm {cite:p}`viterbi1967`). To look back on a past that is
+# complete there is nothing wrong with it, but nobody could have traded it.
 #
 # Take a random walk with planted volatility regimes, in which nothing foretells direction. Fit
 # three states of its 12-bar moves on the first half: falling, flat, rising. On the second half, be
@@ -887,9 +901,13 @@ assert np.allclose(
 assert prophet.equity.iloc[-1] > 1.2 and honest.equity.iloc[-1] < 1
 
 # %% [markdown]
-# That is a Sharpe ratio of six on a coin. The parameters are clean, because they come from the
+# That is a Sharpe ratio of six on bars that cannot be foretold, where the filtered states lose,
+# since they pay fees and foretell nothing. The parameters are clean, because they come from the
 # first half. The leak is in the *reading*: to place the state of bar $t$, the path looks at bars
-# after $t$, so that a turn is put where the turn was. Here are twenty random walks, from the study:
+# after $t$, so that a turn is put where the turn was. Here are the means over twenty random walks
+# with 95 % intervals, from the study. In the rows that end in `half` the model was fitted on the
+# first half, as here, and in those that end in `all` on all bars; `smoothed` takes the likeliest
+# state of each bar given all bars.
 
 # %%
 trap = stored["trap"]["summary"]
@@ -927,6 +945,8 @@ assert changed["filtered"] == 0 and changed["path"] > 2
 print("of 120 cuts moved:", changed)
 
 # %% [markdown]
+# Only a few of the 120 cuts show the leak, so a truncation test needs many of them.
+#
 # ```{admonition} Intuition, and what is established
 # :class: established
 # *Intuition.* Regimes are the market's weather, and a filter is a forecaster who has the barometer
@@ -934,7 +954,7 @@ print("of 120 cuts moved:", changed)
 # they do not show.
 #
 # *Proved.* For a Markov chain the mean spell is {prf:ref}`prop-spell`, and {prf:ref}`prop-forward`
-# gives the filtered chances without a later bar. Both say nothing of a market that is no such
+# gives the filtered chances without a later bar. Neither says anything of a market that is no such
 # chain.
 #
 # *Measured here.* On a synthetic market with planted regimes the hidden Markov model found them. On

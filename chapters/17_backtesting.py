@@ -45,8 +45,9 @@ THRESHOLDS = np.linspace(0, 0.05, 11)
 # %% [markdown]
 # ## 1 A ledger with a pencil
 #
-# A backtest is bookkeeping, so we begin with four bars and 101 dollars. Each trade pays a fee of
-# 1 % of its value, which is far too much and easy to compute.
+# The chapters so far sent their rules through `backtest.run` without looking inside. A backtest is
+# bookkeeping, so we begin with four bars and 101 dollars. Each trade pays a fee of 1 % of its
+# value, which is far too much and easy to compute.
 #
 # | bar | open | close | decided after the close |
 # |---|---|---|---|
@@ -73,8 +74,9 @@ THRESHOLDS = np.linspace(0, 0.05, 11)
 # price at which they were opened.
 # ```
 #
-# With $u = 1$ unit from bar 1 on, the pencil says 101, then $100 + 2$, then $100 + 8$, then
-# $100 + 10 - 1.10$. Now we let the machine compute the same.
+# What the units cost is not taken out of cash, because it is still there in the units. With $u = 1$
+# unit from bar 1 on, the pencil says 101, then $100 + 2$, then $100 + 8$, then $100 + 10 - 1.10$.
+# Now we let the machine compute the same.
 
 # %%
 times = pd.date_range(
@@ -271,7 +273,7 @@ assert ends[0] > 1 > ends[1] > ends[2] > ends[3]
 #
 # Without costs the rule gains a little, but at the maker's fee it already loses. A rule that trades
 # five times a day needs a larger edge than one that trades once a week, because it pays the costs
-# more often. Chapter {ref}`ch-honest-evaluation` looks for the fee at which an edge dies.
+# more often. Chapter {ref}`ch-honest-evaluation` looks for the fee that uses up an edge.
 #
 # Funding is the rent of a position: at a rate of one bp every eight hours a long pays three times a
 # day.
@@ -391,8 +393,8 @@ assert (
 )
 
 # %% [markdown]
-# For a trader who trades daily, fees decide and funding cancels out, because she is long as often
-# as short. For a holder, it is the other way round. The rent of the holder looks small here,
+# For a trader who trades daily, fees decide and funding cancels out, because she is long about as
+# often as short. For a holder, it is the other way round. The rent of the holder looks small here,
 # because it was paid out of cash while the number of coins stayed, so that the position grew larger
 # than the equity behind it. That is leverage, which lifts the mean return, and the swings with it.
 # Compounded, the holder's account grew by less:
@@ -432,7 +434,7 @@ for order in (1e4, 1e6, 1e8):
     print(f"an order of {order:>11,.0f} USDT: {1e4 * by_hand:5.1f} bps")
 
 # %% [markdown]
-# A hundred times the order costs ten times the impact a coin, so an edge carries only so much
+# A hundred times the order costs ten times the impact on each coin, so an edge carries only so much
 # money. How much follows from the law turned around.
 #
 # ```{prf:proposition} Capacity under the square-root law
@@ -470,8 +472,8 @@ print(
 )
 
 # %% [markdown]
-# The proposition is no better than the law that it assumes. And the edge is itself a guess from
-# three years of one market, so halve it before you believe it.
+# The proposition is no better than the law that it assumes. And the edge is itself an estimate from
+# three years of one market: if it were half as large, the capacity would be a quarter.
 #
 # ## 4 Stops and targets
 #
@@ -508,7 +510,8 @@ assert price == 93.0
 
 # %% [markdown]
 # Now we run momentum with a stop three ATR away and a target at twice that distance. After a stop
-# the account stays flat until the rule changes its mind.
+# the account stays flat until the rule changes its mind. In the ledger's column `reason`, `signal`
+# is an exit by the rule itself, and `open` a position that is still held at the end.
 
 # %%
 guarded = backtest.run(
@@ -541,11 +544,11 @@ assert (reached["gross"] < 0).all()
 # %% [markdown]
 # ### A volatility target
 #
-# A position of 1 is not the same risk every day, because in a wild week it swings three times as
-# much as in a calm one. A **volatility target** turns that round: it holds less when the market is
-# wild, so that the account swings about alike at all times {cite:p}`moreira2017`. For that it needs
-# a forecast of volatility. The plainest is the recent past, with older moves counting less: after
-# each **half-life**, a squared return counts half.
+# A position of 1 is not the same risk every day, because in a wild week it can swing several times
+# as much as in a calm one. A **volatility target** turns that round: it holds less when the market
+# is wild, so that the account swings about alike at all times {cite:p}`moreira2017`. For that it
+# needs a forecast of volatility. The plainest is the recent past, with older moves counting less:
+# after each **half-life**, a squared return counts half.
 
 # %%
 HALFLIFE, TARGET = 96, 0.30  # bars: one day; 30 % a year
@@ -590,8 +593,8 @@ assert abs(swing["target"]["volatility"] - TARGET) < 0.02
 assert swing["all in"]["volatility"] > 0.5
 
 # %% [markdown]
-# The target is met, at the price of some turnover. Does it also earn more for the risk? Over
-# three years of hourly bars, at a target of 40 % and after all costs, it did not:
+# The target is met, at the price of some turnover. Does it also earn more for the risk? Over three
+# years of hourly bars, at a target of 40 % and after all costs, it shows no gain:
 
 # %%
 pair = {
@@ -614,8 +617,9 @@ assert (
 
 # %% [markdown]
 # One more rule is not ours to choose. A trader who borrows to hold more than she owns is
-# **liquidated** when too little is left. A position of 3 times the equity at 100 is gone near 68.
-# The engine closes it there, so that the account never falls below zero.
+# **liquidated** when too little is left, here when the equity falls to a fiftieth of the position's
+# value (`max_leverage=50`). A position of 3 times the equity at 100 is gone near 68. The engine
+# closes it there, so that the account never falls below zero.
 
 # %%
 falling = four.assign(
@@ -708,7 +712,8 @@ assert metrics.profit_factor(profits) == (10 + 20) / (5 + 10)
 #
 # A strategy's figures mean little alone, because they do not say what we would have had for
 # nothing. **Buy-and-hold** buys at the first open and keeps it. `Result.table` always shows it
-# beside the strategy.
+# beside the strategy; `fees` and `funding` in it are sums over the whole span, as shares of the
+# first equity.
 
 # %%
 table = theirs.table()
@@ -779,8 +784,8 @@ assert low < 0 < high
 # ## 7 A sweep, and a warning
 #
 # Perhaps one day is the wrong lookback, so we let `run_many` try a whole grid in one call, on all
-# cores. Each lookback gives a score; a threshold decides how far from zero the score must be. We
-# sweep on the **first half** of the bars only.
+# cores. Each lookback gives a score, the move over so many bars; a threshold decides how far from
+# zero the score must be. Costs are charged. We choose by the **first half** of the bars only.
 
 # %%
 scores = np.stack(
@@ -828,13 +833,15 @@ print(f"{rank:.0%} of all settings did better on the second half")
 # %% [markdown]
 # The map has a ridge at long lookbacks, and the best spot on it looks like a discovery. But it was
 # chosen *because* it was high, and a part of its height is luck. The second half knows nothing of
-# that luck, and there the sign turns. The third exercise sweeps the same grid over shuffled bars,
-# where there is nothing to find, and its best setting looks better than ours. Remember that
-# whenever you see only the first map.
+# that luck, and there the sign turns, although most settings did worse still. The third exercise
+# sweeps the same grid over shuffled bars, where there is nothing to find, and without costs its
+# best setting looks better than ours. Remember that whenever you see only the first map.
 #
 # One call ran 110 backtests. The engine must be fast to make such maps, and to make the bootstraps
-# that show how far they can be trusted. These ratios come from `make bench`, stored in `bench.json`
-# for each processor that ran it: the least counts. All of them are for runs over 100,000 bars.
+# that show how far they can be trusted. Its speed is compared here with that of vectorbt, a library
+# for backtests on arrays, and of a plain Python loop. The ratios come from `make bench`, stored in
+# `bench.json` for each processor that ran it, and the least of them is printed. All of them are for
+# runs over 100,000 bars.
 
 # %%
 library = races.least("test_run_against_vectorbt", "vectorbt")
@@ -902,9 +909,9 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# A straight line on a logarithmic scale is the signature of a leak, because it earns on almost
-# every bar. The best protection is a test that no leak survives: alter the future, and nothing
-# before may change.
+# A straight line on a logarithmic scale is typical of a leak, because it earns on almost every bar.
+# The best protection is a test that no such leak passes: alter the future, and nothing before may
+# change.
 
 # %%
 cut = 3_000

@@ -10,7 +10,7 @@
 # - split time so that no bar is on both sides, and see which way to split errs least
 # - put an interval around every figure, by hand once
 # - make the best of many tries pay for the tries
-# - say beforehand what a test could see, and find the fee at which an edge dies
+# - say beforehand what a test could see, and find the fee that uses up an edge
 # ```
 #
 # *You need* {ref}`ch-se-trader` and {ref}`ch-backtesting`. *Runs* in under 40 s on two cores.
@@ -48,9 +48,11 @@ SEED = 0
 # %% [markdown]
 # ## 1 A wonderful strategy
 #
-# The idea is old and simple: history repeats. Take the last 48 closes, find the most similar
-# stretch that we have seen, and bet that what followed then will follow now. That is a classifier
-# with one nearest neighbour, and its label is the sign of the return over the next 48 bars.
+# We begin with a result that is too good, because finding its error shows what the tools of this
+# chapter are for. The idea is old and simple: history repeats. Take the last 48 closes, find the
+# most similar stretch that we have seen, and bet that what followed then will follow now. That is a
+# classifier with one nearest neighbour, and its label is the sign of the return over the next 48
+# bars.
 
 
 # %%
@@ -110,7 +112,7 @@ wonderful = backtest.run(bars, wanted.ffill().fillna(0.0))
 figures = ["sharpe", "max_drawdown", "win_rate", "profit_factor"]
 print(wonderful.table().loc[figures].round(2).to_string())
 
-# %% mystnb={"figure": {"caption": "Equity of the nearest-neighbour strategy after costs, with a random split.", "name": "fig-wonderful"}, "image": {"alt": "Equity on a log scale over eight weeks. The strategy's curve climbs steadily to about twice its start, and holding bitcoin climbs and falls back."}}
+# %% mystnb={"figure": {"caption": "Equity of the nearest-neighbour strategy after costs, with a random split.", "name": "fig-wonderful"}, "image": {"alt": "Equity over eight weeks. The strategy's curve climbs steadily to about twice its start, and holding bitcoin climbs and falls back."}}
 fig, ax = plt.subplots(figsize=(7.2, 3))
 ax.plot(wonderful.equity, label="nearest neighbour, random split")
 ax.plot(
@@ -150,7 +152,7 @@ apart = np.abs(nearest_row - test)
 print("median distance in time:", int(np.median(apart)), "bar")
 print(f"closer than {LOOKBACK} bars: {(apart < LOOKBACK).mean():.0%}")
 
-# %% mystnb={"figure": {"caption": "How far in time the nearest neighbour lies from the window it predicts.", "name": "fig-neighbours"}, "image": {"alt": "A histogram of the distance in bars between a test window and its nearest training window. Most windows have their neighbour one or two bars away, far less than the window length of 48."}}
+# %% mystnb={"figure": {"caption": "How far in time the nearest neighbour lies from the window it predicts.", "name": "fig-neighbours"}, "image": {"alt": "A histogram of the distance in bars between a test window and its nearest training window. Most windows have their neighbour one or two bars away, far less than the window length of 48; most others lie in the last bin, a hundred bars or more away."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
 ax.hist(apart.clip(max=100), bins=np.arange(0, 102, 2))
 ax.axvline(LOOKBACK, color="black", ls=":", label="window length")
@@ -166,9 +168,9 @@ assert np.median(apart) <= 2
 assert (apart < LOOKBACK).mean() > 0.5
 
 # %% [markdown]
-# For most windows the neighbour is the *next window*. It shares 47 of 48 closes with the test
-# window, and its label looks at the same 48 bars of future but one. So the model does not predict
-# the answer: it looks it up.
+# For most windows the neighbour is the window one bar before or after. It shares 47 of 48 closes
+# with the test window, and its label looks at the same 48 bars of future but one. So the model does
+# not predict the answer: it looks it up.
 #
 # The proof is a market in which nothing can be predicted: on a random walk the same recipe does
 # just as well.
@@ -201,7 +203,8 @@ assert on_walk > 0.7
 #   training example that reads one of them.
 # ```
 #
-# `labels.chronological` does all three, and a test proves that no bar is used on both sides.
+# `labels.chronological` does all three, and a test of the package checks that no bar is used on
+# both sides.
 #
 # <div data-move="walk_forward">
 #
@@ -211,9 +214,9 @@ assert on_walk > 0.7
 # Train on the past, leave out what would leak, test on what follows.
 # :::
 #
-# Where scripts are on, faders follow for the window, the label and the embargo. The longer the first
-# two are, the more the purge takes, and k-fold pays at both sides of each test where walk-forward
-# pays at one.
+# Where scripts are on, faders follow for the window, the label and the embargo. The longer the
+# first two are, the more the purge takes. K-fold, where each stretch is the test in its turn, pays
+# at both sides of a test, and walk-forward at one.
 #
 # </div>
 
@@ -400,9 +403,9 @@ assert first_path == set(range(4, 595))
 # ## 4 Which validation lies least?
 #
 # Everybody recommends one of these ways. To see which errs least, we need markets whose true skill
-# is *known*. `studies/validation.py` draws 400 of each of three kinds, 1,200 bars long. Five features
-# forget slowly, labels sum the next ten returns and so overlap, and returns share a slow drift that
-# no feature knows: whatever can leak is there.
+# is *known*. `studies/validation.py` draws 400 of each of three kinds, 1,200 daily bars long. Five
+# features forget slowly, labels sum the next ten returns and so overlap, and returns hold a slow
+# drift that no feature knows: whatever can leak is there.
 #
 # - **null**: no feature foretells anything; the true skill is zero.
 # - **planted**: a fixed mixture of the features does.
@@ -500,10 +503,10 @@ for world in ("null", "planted"):
 
 # %% [markdown]
 # **Shuffling is the one that lies.** With neighbours every single null market is «discovered», at a
-# Sharpe ratio near 3; even the linear model is, almost half of the time. The reason is that slow
-# features are a clock of a kind. A linear model too can tell from them which stretch a row belongs
-# to. The other five ways differ from the truth by less than 0.07 of IC on average, a tenth of the
-# worst.
+# Sharpe ratio near 3; even the linear model is, almost half of the time. The reason is that
+# features which change slowly tell the time: a linear model too can read from them to which stretch
+# a row belongs, and so the label that overlaps with its neighbours'. The other five ways differ
+# from the truth by less than 0.07 of IC on average, a tenth of the worst.
 
 # %%
 errors = pd.DataFrame({
@@ -524,10 +527,10 @@ print(
 
 # %% [markdown]
 # **CPCV errs least** in the Sharpe ratio, in all six cases, and the interval of its advantage over
-# plain purged k-fold leaves zero out each time. Its averaging over many paths is the likely reason, which
-# the study does not test by itself. But look at the size
-# of what is left: the error of even the best way is 0.5 to 1.1 of a yearly Sharpe ratio, as large
-# as what one hopes to find. No way to split makes three years of bars say more than they know.
+# plain purged k-fold leaves zero out each time. Its averaging over many paths is the likely reason,
+# which the study does not test by itself. But look at the size of what is left: the error of even
+# the best way is 0.5 to 1.1 of a yearly Sharpe ratio, as large as what one hopes to find. No way to
+# split makes three years of bars say more than they know.
 
 # %%
 least = errors.loc["CPCV"]
@@ -546,8 +549,8 @@ for world, row in found.items():
 # null it is the nearest to the 5 % that the test promises. The ways that also train on the future
 # come out above; a likely reason, which the study does not test, is that the slow drift makes
 # neighbouring stretches alike, while the test takes stretches for independent. The price is paid
-# where there is something: walk-forward trains on less and tests on less, so that it finds it in a
-# good third of the markets instead of more than half, and it is too pessimistic.
+# where there is something: walk-forward trains on less and tests on less, so that with ridge it
+# finds it in a good third of the markets instead of more than half, and it is too pessimistic.
 #
 # Two results may surprise you. Cutting time into *blocks* does nearly all of the work; the purge
 # takes away what is left (for neighbours 0.02 of IC), and an **embargo** beyond it changes nothing
@@ -659,9 +662,10 @@ assert abs(np.mean(honest_ic)) < 0.12
 # %% [markdown]
 # ## 5 An interval around every figure
 #
-# A Sharpe ratio from 17 days of bars is one draw. How far might it have come out elsewhere? The
-# **stationary bootstrap** makes other histories from this one: it strings together stretches of
-# random length, so that neighbours stay neighbours {cite:p}`politis1994`. Written out, it is short:
+# The honest strategy of section 3 was tested on 17 days of bars, and its Sharpe ratio is one draw.
+# How far might it have come out elsewhere? The **stationary bootstrap** makes other histories from
+# this one: it strings together stretches of random length, so that neighbours stay neighbours
+# {cite:p}`politis1994`. Written out, it is short:
 
 
 # %%
@@ -710,7 +714,8 @@ print("evidence.interval:", theirs)
 
 # %% [markdown]
 # The interval is wide, because 17 days cannot say more. Two strategies on the same bars are
-# compared on the *same* histories, so that what moves both cancels.
+# compared on the *same* histories, so that what moves both cancels. Here is the mean return of the
+# honest strategy less that of holding; it cannot be told from zero:
 
 # %%
 held = metrics.returns(honest.buy_and_hold.equity.to_numpy())
@@ -743,7 +748,7 @@ print(
 # minus the p-value of a test, and says how often a strategy with no skill looks *worse* than this
 # one. It is no probability of skill, because how many of those that look so good have skill depends
 # on how many of those that were tried have any, and here none has. (The test allows for skewed
-# returns and fat tails; it takes the sample's own moments, divided by $T$.)
+# returns and fat tails; it takes the sample's own moments, divided by the number of returns.)
 #
 # So a coin reaches what one would ask of a strategy, because the test is right for *one* strategy
 # chosen beforehand. For the best of $N$ the ratio must be held against what luck alone would show
@@ -753,7 +758,9 @@ print(
 #    + \gamma\,\Phi^{-1}\big(1-\tfrac1{N e}\big)\Big] $$
 #
 # <!-- number: 0.577 by definition, Euler's constant -->
-# $V$ is the variance of the ratios over the tries, $\gamma \approx 0.577$ Euler's constant.
+# $\mathrm{SR}_0$ is what the best of $N$ tries without skill is expected to show, $V$ the variance
+# of the ratios over the tries, $\Phi$ the normal distribution function, $\gamma \approx 0.577$
+# Euler's constant, and $e$ the base of the natural logarithm.
 
 # %% mystnb={"figure": {"caption": "Sharpe ratios of 200 coins, and what the best of 200 coins is expected to show.", "name": "fig-coins"}, "image": {"alt": "A histogram of 200 yearly Sharpe ratios, bell-shaped around zero. A dotted line marks what luck gives the best of 200, and the best coin lies close to it."}}
 year = np.sqrt(35_040)
@@ -840,11 +847,11 @@ assert evidence.effective_tries(sisters) == 20
 # %% [markdown]
 # ### Many tests at once
 #
-# Not every search is for one best. Ask twenty questions at 5 %, and one is answered «yes» by
-# chance. **Bonferroni** multiplies every p-value by the number of questions.
-# **{term}`Holm <Holm correction>`** does it step by step {cite:p}`holm1979`: the smallest of $m$ is
-# multiplied by $m$, the next by $m - 1$, and so on, and none may come out smaller than the one
-# before. Here are five p-values, in the order of their size:
+# Not every search is for one best. Ask twenty questions at 5 % where nothing is to be found, and on
+# average one is answered «yes» by chance. **Bonferroni** multiplies every p-value by the number of
+# questions. **{term}`Holm <Holm correction>`** does it step by step {cite:p}`holm1979`: the
+# smallest of $m$ is multiplied by $m$, the next by $m - 1$, and so on, and none may come out
+# smaller than the one before. Here are five p-values, in the order of their size:
 #
 # | p | times | gives | Holm |
 # |---|---|---|---|
@@ -935,9 +942,9 @@ assert np.isclose(
 )
 
 # %% [markdown]
-# With six choices it can come out at anything. Ranks are shared where strategies tie, and a tie for
-# the best is chosen in equal parts. Otherwise a strategy that never trades, tied with others like
-# it, would count as a winner.
+# Six choices are few, so the share could have come out almost anywhere. Ranks are shared where
+# strategies tie, and a tie for the best is chosen in equal parts. Otherwise a strategy that never
+# trades, tied with others like it, would count as a winner.
 #
 # Now we take all two hundred. One sample of coins does not give one half; it scatters around it,
 # since the halves overlap. `evidence.overfitting` shows by how much: it takes each strategy's mean
@@ -965,10 +972,10 @@ assert 0.08 < overfit.scatter < 0.3
 #
 # Hansen's **{term}`SPA <superior predictive ability>`** test asks whether the best of many models
 # beats a benchmark once all are counted {cite:p}`hansen2005`. It has three steps. *Studentise*:
-# divide each model's mean advantage by its own standard error, because the largest mean belongs to
-# the most volatile model. *Take the largest*, and zero if all are worse. *Compare* it with the same
-# on histories in which no model is better: redraw, and take away the mean that was found. On paper,
-# with three models over 1,000 days:
+# divide each model's mean advantage by its own standard error, because the largest mean tends to
+# belong to the most volatile model. *Take the largest*, and zero if all are worse. *Compare* it
+# with the same on histories in which no model is better: redraw, and take away the mean that was
+# found. On paper, with three models over 1,000 days:
 #
 # | model | mean advantage | standard error | studentised |
 # |---|---|---|---|
@@ -1027,11 +1034,13 @@ assert spa.consistent < 0.01
 assert abs((by_luck >= found).mean() - spa.consistent) < 0.01
 
 # %% [markdown]
-# Without the division the noise of the volatile series hides the skilled one. Hansen's test has
-# one step more: a model that is clearly worse than the benchmark, by more than
-# $\sqrt{2 \log\log T}$ standard errors, is left where it is, since it stands no chance; otherwise
-# anyone could hide a good model among bad ones. How often the test errs and how often it finds
-# skill was counted on 600 markets of each kind (`spa_size_power.json`):
+# Without the division the noise of the volatile series hides the skilled one. Hansen's test has one
+# step more: a model that is clearly worse than the benchmark, by more than $\sqrt{2 \log\log T}$
+# standard errors over $T$ returns, is left where it is in the redrawn histories, since it stands no
+# chance to be the best there. If it were lifted to the benchmark like the others, its noise would
+# count as luck, and anyone could hide a good model among many bad ones. How often the test errs and
+# how often it finds skill was counted on 600 markets of each kind (`spa_size_power.json`); `arch`
+# is the test of that library, which does not divide by the standard error:
 
 # %%
 counted = results.load("spa_size_power")["results"]
@@ -1060,9 +1069,9 @@ assert counted["power"]["arch"]["high"] < 0.15
 
 # %% [markdown]
 # It errs about as often as it says, and a little more often where returns depend on those before,
-# because the standard error is then an estimate from few stretches. The same test can now judge the
-# coins. A copy of the benchmark among them would be refused by name, because it has no standard
-# error.
+# probably because the standard error is then an estimate from few stretches. The same test can now
+# judge the coins. A copy of the benchmark among them would be refused by name, because it has no
+# standard error.
 
 # %%
 on_coins = evidence.superior_ability(
@@ -1080,13 +1089,14 @@ assert on_coins.consistent > 0.05
 # of a test is the chance that it finds an effect of a stated size. For a Sharpe ratio it can be
 # worked out on paper. Over $Y$ years, the estimate of a yearly ratio $S$ has a standard error of
 # about $1/\sqrt{Y}$ {cite:p}`lo2002`. So its t-value is near $S\sqrt{Y}$, give or take one, and it
-# clears the bar of 1.645 (5 %, one-sided) with a chance of
+# exceeds 1.645, the limit of a one-sided test at 5 %, with a chance of
 #
 # $$ \text{power} = \Phi\big(S\sqrt{Y} - 1.645\big) $$
 #
 # For a ratio of 1 and three years, $\sqrt3 - 1.645 = 0.087$, and $\Phi(0.087) = 0.53$. A good
 # strategy is therefore missed every other time. Turned round, 80 % power needs
-# $Y = \big((1.645 + 0.842)/S\big)^2$ years.
+# $Y = \big((1.645 + 0.842)/S\big)^2$ years, where $0.842$ is the point below which the normal
+# distribution has 80 %.
 
 # %%
 need_of = {
@@ -1114,10 +1124,10 @@ assert [round(years, 1) for years in need_of.values()] == [
 assert [round(norm.ppf(x), 3) for x in (0.95, 0.8)] == [1.645, 0.842]
 
 # %% [markdown]
-# It takes six years for a ratio of 1, and twenty-five for 0.5. The eight weeks of our sample can
-# see a yearly ratio of about 6 and nothing less. That is why the ledger of {ref}`ch-verdict` names,
-# beside each verdict, the smallest effect that the study would have found, and says «undecided»
-# where the claim is smaller.
+# It takes six years for a ratio of 1, and twenty-five for 0.5. With that power the eight weeks of
+# our sample can see a yearly ratio of about 6 and nothing less. That is why the ledger of
+# {ref}`ch-verdict` names, beside a verdict and where it was measured, the smallest effect that the
+# study would have found, and says «undecided» where the claim is smaller.
 
 # %%
 weeks = len(bars) / 96 / 7
@@ -1132,7 +1142,7 @@ assert round(weeks) == 8
 assert 6 < visible < 6.6
 
 # %% [markdown]
-# ## 8 The fee at which an edge dies
+# ## 8 The fee that uses up an edge
 #
 # The last thing to measure is costs. Take the plain momentum rule on the sample, and ask what fee
 # it could bear.
@@ -1164,7 +1174,8 @@ assert by_fee.loc[0.0, "sharpe"] < 0
 assert dies == 0
 
 # %% [markdown]
-# It loses even where trading is free of fees, so nothing that is done about fees can save it.
+# It loses even where trading is free of fees and only slippage is paid, so nothing that is done
+# about fees can save it.
 #
 # Here is the rule at the usual costs, with an interval on every figure:
 
@@ -1285,8 +1296,8 @@ print(round(ten, 2), round(thousand, 2), round(thousand / ten, 1))
 assert 2 < thousand / ten < 2.2
 
 # %% [markdown]
-# A hundred times the work gives luck twice the ratio, so the search is cheap to pay for, if it is
-# counted.
+# A hundred times as many tries give luck twice the ratio, so that a search has to be counted, but a
+# large one costs little more than a small one.
 #
 # ```{solution-end}
 # ```

@@ -9,7 +9,7 @@
 # - turn a sentence into a claim that can fail
 # - hold a claim against an interval, and measure how far to trust the interval
 # - compare SE with no SE on five years of hourly bars, walked forward
-# - ask what searching cost, and at which fee the edge dies
+# - ask what searching cost, and which fee uses up the edge
 # - read the ledger: every claim, its evidence, its verdict
 # ```
 #
@@ -39,8 +39,10 @@ NUM_EPOCHS = 3  # of the small recomputation
 # %% [markdown]
 # ## 1 From a sentence to a claim
 #
-# Both chapters claim what they claim in tables like this one, of Bybit's BTCUSDT perpetual, 2022
-# to 2024:
+# The last chapters gave us an account with costs, and tools that tell skill from luck. Here they
+# meet the claims. Both chapters that we started from make theirs in tables. This one is from the
+# EfficientNet chapter, on Bybit's BTCUSDT perpetual, 2022 to 2024; the SE chapter names neither
+# bars nor years, so we hold it against the same:
 #
 # | strategy | annual return | Sharpe | maximum drawdown |
 # |---|---|---|---|
@@ -73,7 +75,7 @@ assert abs(by_hand - hold["annual_return"]) < 0.01
 # ## 2 What makes a verdict
 #
 # A claim is a number, or a direction. What we measure is a number with an interval. When one is
-# held against the other, there are three possible answers, and it takes five lines to write them
+# held against the other, there are three possible answers, and it takes four lines to write them
 # down.
 
 # %%
@@ -152,10 +154,11 @@ assert (edges[1:] - edges[:-1]).max() < pd.Timedelta("138D")
 # %% [markdown]
 # <!-- number: 5.5, 1 from setrade/costs.py -->
 # <!-- number: 2,000 from setrade/study/summary.py -->
-# Six nets, ten seeds and eight folds make 480 trainings. The nets differ in the SE block only:
-# none, or one of five squeezes. All settings were fixed on synthetic markets, in chapter
-# {ref}`ch-se-trader`; nothing was tuned on these bars. Fees are a taker's 5.5 basis points a side,
-# slippage is 1, and each position pays or earns the funding of its hours.
+# Six nets, ten seeds and eight folds make 480 trainings; the other runs of the study are the plain
+# tools that stand beside the nets further down. The nets differ in the SE block only: none, or one
+# of five squeezes. All settings were fixed on synthetic markets, in chapter {ref}`ch-se-trader`;
+# nothing was tuned on these bars. Fees are a taker's 5.5 basis points a side, slippage is 1, and
+# each position pays or earns the funding of its hours.
 #
 # An interval has to hold two kinds of luck, because another seed would have drawn other weights,
 # and other days would have been another market. So 2,000 histories are redrawn, each with seeds
@@ -240,7 +243,7 @@ claimed = {
     "profit_factor": (1.34, 1.67),
 }
 
-# %% mystnb={"figure": {"caption": "What was claimed for SE and for its baseline (crosses), and what was measured (dots with 95 % intervals).", "name": "fig-verdict-se"}, "image": {"alt": "Five small panels, one for each figure; in each, the measured interval with SE and without lie over each other and both crosses of the claimed values lie far apart, the drawdown and Sharpe ratio outside the intervals."}}
+# %% mystnb={"figure": {"caption": "What was claimed for SE and for its baseline (crosses), and what was measured (dots with 95 % intervals).", "name": "fig-verdict-se"}, "image": {"alt": "Five small panels, one for each figure; in each, the measured intervals with SE and without nearly coincide. The crosses of the Sharpe ratio, the drawdown and the profit factor lie outside them, as does that of the annual return with SE; the other three lie inside."}}
 fig, axes = plt.subplots(1, 5, figsize=(8, 2.6), layout="constrained")
 for ax, (name, values) in zip(axes, claimed.items(), strict=True):
     for x, model, value in zip(
@@ -285,7 +288,7 @@ assert max(margin, key=margin.get) == "sharpe"
 # %% [markdown]
 # All five intervals contain zero, so whether SE is better at all stays undecided. The last number
 # compares two distances from our estimate: to the claimed gain, and to the upper end of the
-# interval. Beyond 1 the claim lies outside, and our five lines of code say «fails». The Sharpe
+# interval. Beyond 1 the claim lies outside, and our four lines of code say «fails». The Sharpe
 # ratio lies outside by far, while the other four lie near the end. Before that decides anything,
 # three questions have to be asked about the *measurement* itself.
 #
@@ -344,7 +347,8 @@ for name in claimed:
     assert (word == "fails") == (name == "sharpe")
 
 # %% [markdown]
-# One of the five survives: a gain of 0.63 in the Sharpe ratio lies outside even the wider interval.
+# One of the five can still be called «fails»: a gain of 0.63 in the Sharpe ratio lies outside even
+# the wider interval.
 #
 # ### Could we have seen it?
 #
@@ -437,17 +441,18 @@ assert not clear
 
 # %% [markdown]
 # <!-- number: 16 from book/results/se_real.json -->
-# The last column says why, because the **rank correlation** asks whether a higher score of the net
-# goes with a higher return over the next 16 hours, and money and costs play no part in it. It is
-# 0.015 or so, with zero inside. A block that reweights channels cannot bring out what the channels
-# do not hold.
+# The last column suggests why. The **rank correlation** asks whether a higher score of the net goes
+# with a higher return over the next 16 hours, and money and costs play no part in it. It is 0.015
+# or so, with zero inside. If the channels hold no more than that, a block that reweights them
+# cannot bring it out.
 #
 # ### Did the nets learn?
 #
-# A net that learned nothing says nothing about what it could have found. The least it must do is
-# to beat a **constant forecast**: the shares of the three classes among the training bars, said of
+# A net that learned nothing says nothing about what it could have found. The least it must do is to
+# beat a **constant forecast**: the shares of the three classes among the training bars, said of
 # every bar. So each run stored its best loss on validation beside that of the constant. A gain
-# above zero is something learned; the interval is over all seeds and folds of a net.
+# above zero is something learned. It is given in thousandths of a nat, and the interval is over all
+# seeds and folds of a net.
 
 # %%
 for model, row in stored["learned"].items():
@@ -482,8 +487,9 @@ for model, row in stored["learned"].items():
 #
 # The **gates** are another matter, for they hardly moved. Each run stored its mean gates before
 # training and after it, and their order is the one they were drawn in: the rank correlation of
-# start and end is 0.95 and more. At 0.0005, the rate that lost least on planted markets, a gate
-# stays near the random weight that it began with. Section 5 tries a rate at which gates move.
+# start and end is 0.95 and more. At 0.0005, the learning rate that lost least on planted markets,
+# the gates stay near the random values that they began with. Section 5 tries a rate at which gates
+# move.
 #
 # ### Against something strong
 #
@@ -523,8 +529,9 @@ for model in ("ridge", "logistic", "boosted"):
 
 # %% [markdown]
 # A linear model and trees are simpler than nets, and no net ranks the next hours better than the
-# trees' interval allows. Whatever these nets found in the channels, no net is needed to find it.
-# And none of the forecasts pays, since buying and holding did better than each model on numbers.
+# trees' interval allows. So nothing shows that a net is needed to find what these nets found in the
+# channels. And none of the forecasts pays: the Sharpe ratio of each model is below zero, while that
+# of holding is above.
 #
 # Chapter {ref}`ch-transfer-learning` has a stronger row: on the bars of 2024, trees on plain
 # numbers ranked the next twelve hours with a correlation well above zero, and pictures with
@@ -550,10 +557,10 @@ others = beside["rank_correlation_by_year"]["boosted"]
 assert max(others.values()) < then["estimate"] / 2
 
 # %% [markdown]
-# In no year do trees on this chapter's channels come near that figure, 2024 included. The window, the
-# horizon and the years of training differ, so the two are not quite the same question. But an edge
-# that shrinks as soon as one of them moves is not one to bet on. One year of one market, looked at by
-# many studies, is where such figures come from.
+# In no year do trees on this chapter's channels come near that figure, 2024 included. The window,
+# the horizon and the years of training differ, so the two are not quite the same question. But an
+# edge that shrinks as soon as one of them changes is not established. One year of one market,
+# looked at by many studies, can bring out such a figure by luck.
 #
 # ### A small part, again
 #
@@ -656,8 +663,8 @@ assert scatter["pictures_real"] > scatter["se_real"]
 # The count is still too low, because chapters 13 to 16 looked at 2024 as well, and their nets are
 # not in the pool.
 #
-# The run held against the bar is a single one, as the tries are. An average over seeds must not be
-# held against it, because it was not among the tries, and there are far fewer averages than runs.
+# The run that is judged is a single one, as the tries are. An average over seeds must not be judged
+# in this way, because it was not among the tries, and there are far fewer averages than runs.
 # Below, **What goes wrong** shows the harm.
 #
 # Hansen's test asks whether any of the nets beats a benchmark: cash, or the net without SE. Each net's
@@ -671,12 +678,12 @@ print(f"p, some squeeze beats no SE  {spa['none']['consistent']:.2f}")
 assert min(test["consistent"] for test in spa.values()) > 0.3
 
 # %% [markdown]
-# ### The fee at which the edge dies
+# ### The fee that uses up the edge
 #
 # Leave all costs out, and see what a net earned for each time its position turned over. That is
 # what a side may cost before nothing is left.
 
-# %% mystnb={"figure": {"caption": "What a side of a trade may cost, in basis points, before the mean gross return is eaten up. The line is what a taker pays with slippage.", "name": "fig-break-even"}, "image": {"alt": "Six horizontal bars, one a net, with the break-even cost in basis points, and a vertical line at 6.5 basis points."}}
+# %% mystnb={"figure": {"caption": "What a side of a trade may cost, in basis points, before the mean gross return is eaten up. The line is what a taker pays with slippage.", "name": "fig-break-even"}, "image": {"alt": "Six horizontal bars, one a net, with the break-even cost in basis points, and a vertical line at 6.5 basis points that two of them reach beyond."}}
 even = stored["break_even_bps"]
 fig, ax = plt.subplots(figsize=(6, 2.6))
 ax.barh(list(even), list(even.values()), color=NEUTRAL)
@@ -697,16 +704,18 @@ for name, cost in even.items():
 assert max(before_costs.values()) < 0
 
 # %% [markdown]
-# Some bars end a little beyond the line, but that is of no use. The bars add up daily returns,
-# while an account compounds them, and it lost money with every net *before* any cost. Returns that
-# swing widely compound to less than they add up to (chapter {ref}`ch-backtesting`).
+# Two of the bars end beyond the line, but that is of no use. The bars add up daily returns, while
+# an account compounds them, and it lost money with every net *before* any cost. Returns that swing
+# widely compound to less than they add up to (chapter {ref}`ch-backtesting`).
 
 # %% [markdown]
 # ### Gross first, then each cost
 #
 # All figures above are after fees, slippage and **funding**, each settlement at the rate that Bybit
 # published ({ref}`ch-backtesting`). How much did each of them take? The answer is given in means of
-# daily returns, times 365, over seeds and days:
+# daily returns, times 365, over seeds and days. Buying and holding pays more funding here than it
+# did there, because each of the eight tests begins with a new account, so that what was paid in one
+# does not make the position larger than the equity in the next:
 
 # %% mystnb={"figure": {"caption": "From gross to net: the mean return a year without SE, with SE, and of momentum and buy and hold, and what fees, slippage and funding took.", "name": "fig-verdict-waterfall"}, "image": {"alt": "Four panels of hanging bars, each from a gross to a net return. Fees and funding take like parts from both nets and leave less than nothing; from buy and hold it is funding that takes most."}}
 falls = stored["baselines"]["waterfall"]
@@ -752,13 +761,15 @@ assert charged["changed"]["net"] == 0
 # wide. Costs must not be left out for that reason, because they decide whether a *strategy* earns
 # anything, while this table decides only whether a *sentence* holds.
 #
-# ### The chapter's own protocol
+# ### The chapters' own protocol
 #
 # <!-- number: 70, 15 from setrade/labels.py -->
-# One may object that we tested another strategy. Both chapters split their years
-# 70/15/15, keep a **neutral zone** in which nothing is held, and size positions by confidence; they
-# name an LSTM, a tanh output and several scales. So here is that protocol beside ours: bars of 2022 to
-# 2024, five seeds, and after all costs (`se_protocol.json`). The test is the last 15 %, under half a year.
+# One may object that we tested another strategy. Both chapters split their years 70/15/15, keep a
+# **neutral zone** in which nothing is held, and size positions by confidence; they name an LSTM (a
+# recurrent net), a tanh output and several scales. So here is that protocol beside ours: bars of
+# 2022 to 2024, five seeds, and after all costs (`se_protocol.json`). `kept` is our own rule, which
+# keeps a position until the next strong score, `neutral` holds nothing where the score is weak, and
+# `confidence` holds more where it is stronger. The test is the last 15 %, under half a year.
 
 # %%
 own = results.load("se_protocol")["results"]
@@ -925,10 +936,10 @@ assert best < pictures["majority"] + 0.05
 assert pictures["table"]["max_drawdown"]["gasf"]["low"] < -0.99
 
 # %% [markdown]
-# No encoder answers better than «always the commonest class». Whether the nets learned at all can
-# be seen in two figures. One is the mean recall over three classes, which is a third for guesses,
-# or for one answer to everything. The other is the validation loss beside that of a constant
-# forecast:
+# With no encoder are the nets right more often than «always the commonest class». Whether the nets
+# learned at all can be seen in two figures. One is the mean recall over three classes, which is a
+# third for guesses, or for one answer to everything. The other is the validation loss beside that
+# of a constant forecast:
 
 # %%
 recall = {
@@ -946,14 +957,13 @@ for view, row in pictures["learned"].items():
     assert abs(recall[view] - 1 / 3) < 0.01
 
 # %% [markdown]
-# They did not learn: each lost more on the class shares than it gained from the pictures, and most
-# were best after one epoch. So these nets say nothing about what B0 would find. In the ledger the
-# rows of B0 show the numbers of the small net, marked as a stand-in, and their verdict is **not
+# They did not learn: the nets of each encoder lose more on validation than the class shares do, and
+# most were best after one epoch. So these nets say nothing about what B0 would find. In the ledger
+# the rows of B0 show the numbers of the small net, marked as a stand-in, and their verdict is **not
 # testable**.
 #
-# One of the thirty runs sold short, held on while the price more than doubled, and lost everything.
-# Our study code broke on it, because a return from zero is not a number; the code is fixed, and the
-# ruin is in the table.
+# One of the thirty runs sold short, held on while the price more than doubled, and lost everything;
+# this ruin is in the table.
 
 # %% [markdown]
 # ## 7 The ledger
@@ -961,7 +971,7 @@ for view, row in pictures["learned"].items():
 # All claims lie in one file, `book/claims.yml`, each with its source, the number claimed, the
 # number measured with its interval, its rule, and the path of its evidence. Numbers and verdict are
 # checked against the evidence whenever the file is read. Two verdicts have to be explained. A claim
-# is «not learned» if it was tested on a net that, by the rules of section 6, had not learned
+# is «not learned» if it was tested on a net that, by the rules of sections 3 and 6, had not learned
 # anything, because such a test decides nothing, whatever its numbers say. A claim is «quoted» if it
 # is a fact of the literature that nothing here could measure again.
 
@@ -993,11 +1003,11 @@ style = {
     "undecided": ("#F0E442", ".."),
     "not learned": ("#CC79A7", "xx"),
     "not testable": ("#DDDDDD", ""),
-    "quoted": ("#F7F7F7", "--"),
+    "quoted": ("#AAAAAA", "--"),
 }
 style = {word: how for word, how in style.items() if count[word]}
 
-# %% mystnb={"figure": {"caption": "Every claim is a square, and a dot marks a stand-in. The page of claims has the words.", "name": "fig-ledger"}, "image": {"alt": "Two rows of squares, one for each of the two chapters; blue squares hold, vermilion hatched ones fail, light ones are undecided and grey ones are not testable here; a minority of squares is blue, and dots lie mostly in the row of the EfficientNet chapter."}}
+# %% mystnb={"figure": {"caption": "Every claim is a square, and a dot marks a stand-in. The page of claims has the words.", "name": "fig-ledger"}, "image": {"alt": "Two blocks of squares, one for each of the two chapters; blue squares hold, vermilion hatched ones fail, yellow dotted ones are undecided, pink crossed ones not learned, pale grey ones not testable and darker grey ones with dashes quoted; a minority of squares is blue, most of the SE chapter are undecided, and stand-ins lie mostly in the block of the EfficientNet chapter."}}
 fig, ax = plt.subplots(figsize=(8, 2.6))
 for y, part in enumerate(("SE", "EfficientNet")):
     mine = [row for row in rows if row.source.startswith(part)]
@@ -1049,8 +1059,10 @@ assert len(counted) > len(plain) / 2
 # mostly arithmetic: numbers of parameters, tables of widths, the product of three coefficients. Most
 # of what was promised of markets is undecided, since these bars could not have shown it; some of it fails.
 #
-# **Not testable** is a verdict too, and each such row says why: no GPU is at hand to train at 224
-# pixels and more, nor are 5- and 15-minute bars of 2022 to 2024, nor ImageNet.
+# **Not testable** is a verdict too, and each such row says why. Most often it is that no GPU is at
+# hand to train at 224 pixels and more, nor are the 5- and 15-minute bars of all of 2022 to 2024,
+# nor B0's weights from ImageNet. Others name no machine or no measure, or could not hold by
+# construction.
 #
 # ## What goes wrong
 #
@@ -1077,10 +1089,9 @@ assert all(best_of[name] > mean_of[name] for name in best_of)
 # chosen after the test was seen. In the fix all seeds count, their spread is in the interval, and
 # the number of tries is in the deflated Sharpe ratio.
 #
-# The opposite mistake is as easy, and an earlier version of this chapter made it. It held the best
-# *average* of ten seeds against the best of sixty *single* runs. Here are coins, six nets of ten
-# seeds, and none has skill. The best of them then looks as good as the best is expected to look,
-# and a fair test answers about one half.
+# The opposite mistake is as easy: to hold the best *average* of ten seeds against the best of sixty
+# *single* runs. Here are coins, six nets of ten seeds, and none has skill. The best of them then
+# looks as good as the best is expected to look, and a fair test answers about one half.
 
 # %%
 def chance(daily, tries):
@@ -1107,8 +1118,9 @@ print(f"best average among averages         {mended:.1f}")
 assert wrong < 0.25 < min(fair, mended)
 
 # %% [markdown]
-# The average looks worse than luck, because six averages are six tries and the bar was that of
-# sixty. The fix is to hold single runs against single runs, or averages against averages.
+# The average looks worse than luck, because six averages are six tries and were held against what
+# the best of sixty would show. The fix is to hold single runs against single runs, or averages
+# against averages.
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
@@ -1204,3 +1216,5 @@ assert replace(row, claimed=8.4).judge() == "fails"
 #
 # {cite:t}`hu2018` and {cite:t}`tan2019` are the sources of both architectures; neither claims
 # anything about markets. {cite:t}`bailey2014` and {cite:t}`hansen2005` are the tools of section 4.
+# An evening's project, {ref}`ch-evening-5`, tries them on two strategies of which one is luck;
+# after it, part VI asks what it takes to run an account live, whatever its forecasts are worth.

@@ -45,10 +45,12 @@ SYMBOL = "BTCUSDT"
 # %% [markdown]
 # ## 1 An exchange in a box
 #
-# A test that needs the internet fails whenever the internet does, and no real exchange will break
-# on request. So we bring our own: `setrade.simulator` is a small web server on this machine that
-# speaks Bybit's protocol and serves any candles and books that we give it. Its clock stands still
-# until we move it. (`python -m setrade.simulator --help` starts one from a terminal.)
+# So far every bar came from a file that was whole. A live program gets its bars from an exchange,
+# over a line that may fail, and we want to see each failure before it costs money. But a test that
+# needs the internet fails whenever the internet does, and no real exchange will break on request.
+# So we bring our own: `setrade.simulator` is a small web server on this machine that speaks Bybit's
+# protocol and serves any candles and books that we give it. Its clock stands still until we move
+# it. (`python -m setrade.simulator --help` starts one from a terminal.)
 #
 # The client is **pybit**, which Bybit publishes. We leave it as it is and only change the address
 # that it calls. pybit writes each failure into a log, and its threads print how they died. We
@@ -101,7 +103,7 @@ print(page[0] if not LIVE else "the newest bar of the real exchange")
 # ```{prf:definition} Closed bar
 # :label: def-closed-bar
 #
-# A bar is **closed** where its open plus its length is not after now, by the server's clock.
+# A bar is **closed** where its open time plus its length is not after now, by the server's clock.
 # ```
 
 # %%
@@ -489,8 +491,7 @@ print(f"{len(got):,} bars, {struck} faults, byte for byte the same")
 #
 # All failures so far came from the exchange or from the line. The last one needs neither, only a
 # careless reader: somebody records bars from the stream and stores each push as a bar. We have the
-# pushes of
-# section 2 at hand: 48 of them, of four bars.
+# pushes of section 2 at hand: 48 of them, of four bars.
 
 # %%
 def recorded(pushes):
@@ -578,7 +579,8 @@ print([f"{k.time:%H:%M}" for k in closed])
 #   when it has closed. No check of the frame can say it later.
 # - Failures that pass are tried again with growing, scattered pauses. A refusal is not, because it
 #   stays one.
-# - A failure that cannot be produced on request cannot be tested, so bring your own exchange.
+# - A failure that cannot be produced on request cannot be tested, which is why the exchange here is
+#   simulated.
 # - A download that may die at any moment writes each file beside its place and moves it there whole.
 #
 # ## Exercises

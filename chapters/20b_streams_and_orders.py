@@ -279,11 +279,11 @@ assert share > 0.5
 # ## 2 Eleven ways to lose a stream
 #
 # A lost delta is only one of the faults that a stream can have, and the simulator knows eleven in
-# all. Three strike the subscription: it is refused (`nack`), a
-# delta arrives before the snapshot (`delta_first`), or the acknowledgement comes at once
-# (`instant_ack`). Four strike the book: `gap`, `reorder` (two deltas swapped), `delete_absent`
-# (a level is deleted that is not there) and `reset_u1` (the exchange begins anew). Four strike
-# the line: `silence`, `abort`, `close`, and `down`, when nobody picks up for a while.
+# all. Three strike the subscription: it is refused (`nack`), a delta arrives before the snapshot
+# (`delta_first`), or the acknowledgement comes at once (`instant_ack`). Four strike the book:
+# `gap`, `reorder` (two deltas swapped), `delete_absent` (a level is deleted that is not there) and
+# `reset_u1` (the exchange begins anew). Four strike the line: `silence`, `abort`, `close`, and
+# `down`, when the server takes no connection for a while.
 #
 # `instant_ack` needs an explanation. pybit sends its subscription first and notes down who asked
 # second, so an answer that arrives between the two kills it. Because the window is narrow, tests
@@ -407,10 +407,9 @@ assert (
 assert least >= 20 and acks["dead"] == 0
 
 # %% [markdown]
-# What a stream has missed need not be lost, because the exchange also publishes files, which hold
-# every change of the book, one day a file, in the
-# format of the stream. `bybit.archives` reads them. Here is what the study found in a raw
-# sample of five seconds (`torture_rest.json`), replayed:
+# What a stream has missed need not be lost, because the exchange also publishes files, one a day,
+# which hold every change of the book in the format of the stream. `bybit.archives` reads them. Here
+# is what the study found in a raw sample of five seconds (`torture_rest.json`), replayed:
 
 # %%
 sample = results.load("torture_rest")["results"]["archive"]
@@ -576,7 +575,7 @@ def resent(kind):
 
 
 # %% [markdown]
-# The mending asks by name. The brokers read keys from the environment and never print them.
+# The remedy asks by name. The brokers read keys from the environment and never print them.
 
 # %%
 os.environ["BYBIT_TESTNET_API_KEY"] = "made-up-key"
@@ -620,8 +619,7 @@ assert sent["missing"] == sent["doubled"] == 0
 # <!-- number: 500 by the standard of HTTP, a server's error -->
 # Four of six doubled the position, while in the other two the order had not been placed, so sending
 # it again was right. No rule on the error alone can tell the two groups apart, because a server
-# that
-# says "500" may have done the work before it fell.
+# that says "500" may have done the work before it failed.
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
@@ -653,10 +651,9 @@ assert sent["missing"] == sent["doubled"] == 0
 #
 # ```{exercise} One hundred-thousandth ★
 # :label: ex-bybit-3
-# Let pybit prepare an order of 0.00001 coins (`HTTP.prepare_payload`), once as a number and once
-# as text. Say what would be sent in each case. Then round 0.3 down to a step of 0.1 in two ways, by
-# floats
-# (`x // step * step`) and by `Decimal`, and compare.
+# Let pybit prepare an order of 0.00001 coins (`HTTP.prepare_payload`), once as a number and once as
+# text. Say what would be sent in each case. Then round 0.3 down to a step of 0.1 in two ways, by
+# floats (`x // step * step`) and by `Decimal`, and compare.
 # ```
 #
 # ```{solution-start} ex-bybit-3

@@ -10,7 +10,7 @@
 # - {term}`fold batch norms <batch norm folding>` into convolutions by hand
 # - load a net from a file that refuses to be misread, and run it on another engine
 # - read one table of quantiles, bytes and decisions
-# - {term}`round a net <quantisation>` to eight bits, and put a gate before it
+# - {term}`round a net <quantisation>` to eight bits, and test it before it may answer
 # ```
 #
 # *You need* {ref}`ch-mbconv` and {ref}`ch-se-trader`. *Runs* in under 30 s on two cores.
@@ -36,12 +36,13 @@ N_PICTURES = 64  # real windows to compare engines on; the study: more
 MEGABYTES = 40  # of the buffer whose page faults are counted
 
 # %% [markdown]
-# ## 1 The memory you did not have yesterday
+# ## 1 What fresh memory costs
 #
-# A live net is asked once a bar, and its order waits for the answer. A replay asks it once for each
-# bar of years, so that the length of one call decides whether it takes minutes or a night. Before
-# we make anything faster, we measure where the time goes, and begin with what is overlooked most
-# easily. Then comes what leaves the answers as they are, or nearly so, and at the end what may turn
+# The last two chapters brought bars in and sent orders out. Between the two stands the net. It is
+# asked once a bar, and the order waits for its answer. A replay asks it once for each bar of years,
+# so that the length of one call decides whether it takes minutes or a night. Before we make
+# anything faster, we measure where the time goes, and begin with what is overlooked most easily.
+# Then comes what leaves the answers as they are, or nearly so, and at the end what may turn
 # decisions: eight bits.
 #
 # We think of a net as something that spends its time multiplying, but each layer also needs a place
@@ -85,9 +86,9 @@ assert fresh >= pages and kept < 100
 # them.
 #
 # How much is that for a whole net? `make study STUDY=latency` timed every engine of this chapter in
-# a process of its own, with and without the four lines. A third run lifts the Makefile's other
-# limit, which keeps PyTorch to AVX2 instructions so that all machines print the same digits. The
-# study stored its results in `latency.json`.
+# a process of its own, with and without the four lines. A third run (`wide` in the table) keeps the
+# memory and lifts the Makefile's other limit, which holds PyTorch to AVX2 instructions so that all
+# machines print the same digits. The study stored its results in `latency.json`.
 
 # %%
 stored = results.load("latency")
@@ -122,9 +123,10 @@ memory.round(2)
 
 # %% [markdown]
 # The ratio, fresh over kept, is a price of the allocator. It says nothing of an architecture, and
-# another machine will have another one: the file names the processor and the load it ran under. A
-# comparison of two engines therefore has to say which of the two columns the slow one stands in,
-# and Section 4 compares in both.
+# another machine will have another one: the file names the processor and the load it ran under.
+# Where it lies below one, as for a single small picture, it shows only how far two processes
+# scatter, since kept memory saves faults and adds none. A comparison of two engines therefore has
+# to say which of the two columns the slow one stands in, and section 4 compares in both.
 #
 # ## 2 Batch norm is arithmetic that is already done
 #
@@ -261,10 +263,11 @@ table = pd.DataFrame(
 table.round(3)
 
 # %% [markdown]
-# Both picture nets read far better than a constant answer, and on real bars too. The net that was
-# asked for the future is not shown to be better than one. The table shows in short what the whole
-# book finds: a net learns what is in a picture, while what comes next is hardly in it. A rule that
-# is read well is still no forecast, so all three cards say «no trading».
+# Both picture nets read far better than a constant answer, and `efficientnet_micro` does so on real
+# bars too. The net that was asked for the future is not shown to be better than one. The table
+# shows in short what the whole book finds: a net learns what is in a picture, while what comes next
+# is hardly in it. A rule that is read well is still no forecast, so all three cards say «no
+# trading».
 
 # %%
 future = table.loc["se_trader, test"]
@@ -307,14 +310,15 @@ assert list(gates) == list(trader.spec.preprocessing["columns"])
 #
 # - **Batching**: one call for many pictures pays the fixed cost of a call once.
 # - **Layout**: `channels_last` stores a picture pixel by pixel, as depthwise kernels like it.
-# - **Another engine**: a graph of the whole net, exported to ONNX and planned ahead. It fuses
-#   layers, reuses one arena of memory (section 1 again), and leaves Python out.
+# - **Another engine**: ONNX Runtime reads the graph of the whole net from a file in the format
+#   ONNX, and plans it ahead. It fuses layers, reuses one arena, a block of memory that it keeps
+#   (section 1 again), and leaves Python out.
 #
 # `torch.compile` writes and compiles code for the net on this machine, for which it needs a
-# compiler and a minute. On a GPU there is more to win: bfloat16 halves the traffic
-# (`runtime="bf16"`), and ONNX Runtime can hand the net to TensorRT, which has to be asked for by
-# name (`runtime="tensorrt"`), because it takes minutes to build an engine for a net before it
-# answers once.
+# compiler and a minute. On a GPU there is more to win: bfloat16, a float of half the length, halves
+# the bytes that are moved (`runtime="bf16"`), and ONNX Runtime can hand the net to TensorRT, an
+# engine for NVIDIA's GPUs, which has to be asked for by name (`runtime="tensorrt"`), because it
+# takes minutes to build an engine for a net before it answers once.
 #
 # A faster engine is of use only if it answers as the old one does, so before we measure its speed
 # we ask for equal answers on real charts.
@@ -417,7 +421,7 @@ print("four times:", ", ".join(target.index[target >= 4]) or "nowhere")
 # We had set ourselves a target, **four times at batch 32**, and the last line says where it is
 # reached. Where memory is kept, less is won than where it is fresh.
 #
-# Both are the same engine, so the difference is eager's, and Section 1 says where it comes from.
+# Both are the same engine, so the difference is eager's, and section 1 says where it comes from.
 # The layers of a large batch have large results, and where memory is fresh, a result costs a page
 # fault for every 4 kB, on every call. ONNX Runtime keeps one arena and pays in neither case. If
 # eager's memory is kept as well, both spend their time multiplying, and then there is less to win.
@@ -480,8 +484,9 @@ print(
 )
 
 # %% [markdown]
-# That is the most that keeping gates for ever can save of a call. Compare it with what the
-# table below says of an engine that fuses the whole net, and changes no answer.
+# What is missing to one is the most that kept gates can save of a call, even if they were kept for
+# ever. Compare it with what the table below says of an engine that fuses the whole net, and changes
+# no answer.
 #
 # ## 6 The table
 #
@@ -567,9 +572,37 @@ for on in awake:
     ).all()
 
 # %% [markdown]
-# After a rest both are slower, and how much of the gain is left differs from processor to
-# processor. The answer to "how many times faster?" therefore begins with "called how, and on
-# what?". A live net is called after a rest; a replay of a year calls at once.
+# After a rest both are slower, and the ratio between them is another one. The answer to "how many
+# times faster?" therefore begins with "called how, and on what?". A live net is called after a
+# rest; a replay of a year calls at once.
+#
+# ### What does the picture cost?
+#
+# Before a net can look, the picture has to be drawn, and the EfficientNet chapter counts «image
+# generation overhead» among the disadvantages. `make study STUDY=ablations` times both for one
+# window, a call at a time on one core: drawing candles as in {ref}`ch-candlestick-images`, and
+# looking with the net as it comes, without the engines of this chapter.
+
+# %%
+made = results.load("ablations")["results"]["overhead"]
+sides = {"micro": 64, "lite0": 224, "b0": 224}
+costs = pd.DataFrame(made).T.assign(px=pd.Series(sides))
+costs["share of drawing"] = costs.pop("share_of_drawing").map(
+    "{:.1%}".format
+)
+costs.rename(columns={"draw": "draw ms", "look": "look ms"}).round(2)
+
+# %%
+shares = [one["share_of_drawing"] for one in made.values()]
+assert max(shares) < 0.1
+assert 500 * made["b0"]["draw"] > made["b0"]["look"]
+
+# %% [markdown]
+# Drawing takes a few hundredths of the time at most, and the share is smallest for the larger nets,
+# because their work grows faster than their pictures do. So the overhead is there, and it is small.
+# That holds for candles drawn by the compiled code of this book. mplfinance, which
+# {ref}`ch-candlestick-images` found hundreds of times slower, would take longer to draw a chart than
+# B0 takes to look at it.
 #
 # ## 7 Eight bits
 #
@@ -624,8 +657,8 @@ assert (apart[0] - small[0]).abs().max() < 2e-4
 # The largest number is 1.27, so the common step is 0.01, and the small channel keeps one digit
 # of its two. With a step of its own, 0.026 / 127, it keeps both.
 #
-# Now the depthwise layers of our net, after folding. Each of their channels sees one picture alone
-# and has had its own batch norm folded in, so the sizes of their weights differ.
+# Now the depthwise layers of our net, after folding. Each of their filters sees one channel alone
+# and has had that channel's batch norm folded in, so the sizes of their weights differ.
 
 # %%
 layers = {
@@ -718,13 +751,21 @@ micro["bytes"] = micro["bytes"] / eights["micro_64"]["float32"]["bytes"]
 micro.drop(columns="times_faster")
 
 # %% [markdown]
-# `agreement` is the share of decisions that are those of float32, and `logit_error` the root
-# mean square change of an output, over the spread of all outputs. `bytes` are a share of the
-# float32 file.
+# `agreement` is the share of decisions that are those of float32, and `logit_error` the root mean
+# square change of an output, over the spread of all outputs. `bytes` are a share of the float32
+# file.
 #
-# The gate asks for 98 %. What fails it is refused by an error, with the reason. A reference that
-# gives one answer to everything is refused as well, because agreement with it would say nothing.
-# Since the check is in the code, nobody has to remember to look.
+# Each name says in what a recipe departs from `per_channel`, which rounds all layers to eight bits,
+# with one step a channel and the full range of values: one step a layer (`per_tensor`); a range
+# without the most extreme values (`percentile`) or chosen by the entropy method; seven bits a
+# weight (`reduce_range`); gates (`no_se`), or the first and the last layers (`no_ends`), left in
+# float32; rounded convolutions and linear layers only (`layers_only`), or of these only those that
+# mix channels inside the blocks (`dense_only`); ranges of values read at run time (`dynamic`);
+# sixteen bits a value (`activations_16`).
+#
+# An **acceptance test** asks for 98 %. What fails it is refused by an error, with the reason. A
+# reference that gives one answer to everything is refused as well, because agreement with it would
+# say nothing. Since the check is in the code, nobody has to remember to look.
 
 # %%
 rows = [
@@ -775,12 +816,13 @@ plt.show()
 # The halves answer first: values cost more than weights, in all three nets. Weights can be given a
 # step for each channel, while values get only one a layer.
 #
-# The kinds of layer differ too: in the two nets with swish, most changes come from what lies
-# between the layers: swish and the products with gates. Swish has a long tail on the right and a
-# shallow dip to $-0.28$ on the left, so a grid that reaches the tail has few steps left for the
-# dip. But Lite0 has no swish and no gates, and yet it loses more: there stem, depthwise and
-# projecting layers each turn about one decision in six, and all kinds together turn over half. So
-# swish and gates are not the whole cause, and you have to measure the net that you have.
+# The kinds of layer differ too: in the two nets with swish, the kind that turns most decisions is
+# what lies between the layers: swish and the products with gates (`activations` in the figure).
+# Swish has a long tail on the right and a shallow dip to $-0.28$ on the left, so a grid that
+# reaches the tail has few steps left for the dip. But Lite0 has no swish and no gates, and yet it
+# loses more: there stem, depthwise and projecting layers each turn about one decision in six, and
+# all kinds together turn over half. So swish and gates are not the whole cause, and you have to
+# measure the net that you have.
 
 # %%
 swish = torch.nn.functional.silu(torch.linspace(-8, 8, 10_001))
@@ -822,7 +864,7 @@ assert small_net[0] < 0.98 < min(small_net[1:])
 
 # %% [markdown]
 # They are the unsure ones, where the distance between the two largest outputs is small and a small
-# error is enough to swap them. That is why our net passes: it reads a rule that is really in the
+# error is enough to swap them. This fits that our net passes: it reads a rule that is really in the
 # picture, and is sure of most answers. B0 has drawn weights and is never sure; Lite0 has a thousand
 # classes. A net that was asked for the future is unsure nearly always, so its decisions would turn
 # more easily than the error suggests.
@@ -840,8 +882,8 @@ shares[list(eights)].round(2)
 
 # %% [markdown]
 # - Sixteen bits for values, eight for weights: B0 and Lite0 keep many more decisions, though not
-#   enough for the gate. The file stays small, but on this processor there is no fast integer code
-#   for it, so the calls take over three times as long as in float32.
+#   enough for the acceptance test. The file stays small, but on this processor there is no fast
+#   integer code for it, so the calls take over three times as long as in float32.
 # - A step a channel is worth much to Lite0, and a percentile that cuts outliers some more.
 # - The entropy method equals the range from least to greatest, to the last digit. As the library
 #   sets it, it sorts values into 128 bins and then looks for 128 steps, so there is nothing to cut.
@@ -875,11 +917,11 @@ speed.loc[
 
 # %% [markdown]
 # So eight bits do not always pay. They make a large net of plain layers faster but our small one
-# slower, because its swish is computed in float32 between two conversions.
+# slower, whose swish is computed in float32 between two conversions.
 #
 # ### Trained with the rounding inside
 #
-# The remedy for a net that has to be in eight bits is to let it learn with them
+# A remedy for a net that has to be in eight bits is to let it learn with them
 # {cite:p}`jacob2018`. Each forward pass rounds weights and values, while the gradient passes as if
 # nothing had been rounded, so that weights move to where rounding does little harm. The study let
 # our net go on like that, on synthetic markets, with no label but its own float32 answers. Then it
@@ -905,8 +947,9 @@ print(
 cured.round(3)
 
 # %% [markdown]
-# The first line says whether that is enough for the gate. The net's own float32 answers moved too,
-# because training changes more than the rounding.
+# The first line says whether that is enough for the acceptance test. This net passed already
+# without the training, which brought it no gain that a thousand windows could show. Its own float32
+# answers moved too, because training changes more than the rounding.
 
 # %%
 print(
@@ -972,8 +1015,8 @@ print(
 )
 
 # %% [markdown]
-# Where this is well above one, the very file that passes the gate on one processor may be
-# refused on another. The gate therefore belongs on the machine that will answer, and
+# Where this is well above one, the very file that passes the acceptance test on one processor may
+# be refused on another. The test therefore belongs on the machine that will answer, and
 # `reduce_range` is the recipe to begin with where that machine is not known.
 #
 # ## What goes wrong
@@ -1023,8 +1066,9 @@ assert named == "classes"
 # holds for one large net with fixed ranges, and fails where ranges are read at run time. That
 # keeping gates saves time holds. Small nets on a CPU stand in for those of the claims.
 #
-# *Open.* Libtorch, TensorRT and the milliseconds of the large nets could not be tested. Which
-# decisions turn on other processors, and for other nets, has to be measured there.
+# *Open.* Libtorch (PyTorch's library for C++), TensorRT and the milliseconds of the large nets
+# could not be tested. Which decisions turn on other processors, and for other nets, has to be
+# measured there.
 # ```
 #
 # ## Summary
@@ -1034,8 +1078,8 @@ assert named == "classes"
 # - A checkpoint says how its net is fed and what it answers, and is refused if it contradicts.
 # - An engine first has to decide alike on real windows; only then does its speed count.
 # - Report quantiles, one engine a process, and the load of the machine.
-# - Eight bits share one step among many numbers, so a rounded net has to pass a gate before it is
-#   used.
+# - Eight bits share one step among many numbers, so a rounded net has to pass an acceptance test
+#   before it is used.
 #
 # ## Exercises
 #

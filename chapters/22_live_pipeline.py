@@ -129,8 +129,7 @@ print(len(by_hand), "positions, the last one:", by_hand[-1][1])
 # the stage that decides. That is **back-pressure**: a line that is behind slows down at its
 # beginning and forgets nothing. A recording can wait, but a market cannot, so there the stream
 # keeps a bounded queue of its own, counts what that has to leave out, and closed bars come back by
-# REST
-# ({ref}`ch-bybit`).
+# REST ({ref}`ch-bybit`).
 #
 # `setrade.live.Pipeline` is this line with everything that is still missing. Here is its plan.
 
@@ -163,11 +162,10 @@ plt.show()
 # %% [markdown]
 # ## 2 The same functions as the backtest
 #
-# Live code and backtest code tend to be written by two people, years apart, and then the backtest
-# says one thing and the account another, and nobody knows which of them is wrong. Here both call
-# the **same compiled functions** for fills, fees, stops and limits
-# ({ref}`ch-backtesting`). The backtest calls them in a loop over all bars, and the live `Trader`
-# once a bar.
+# Where live code and backtest code are written separately, the backtest may say one thing and the
+# account another, and nobody knows which of them is wrong. Here both call the **same compiled
+# functions** for fills, fees, stops and limits ({ref}`ch-backtesting`). The backtest calls them in
+# a loop over all bars, and the live `Trader` once a bar.
 #
 # We replay the bars through the pipeline, with a paper broker, and with stops, targets and a
 # daily loss limit switched on.
@@ -249,8 +247,9 @@ print(
 #
 # ## 3 Written before it is acted on
 #
-# The pipeline keeps a **journal**: a SQLite file in which every bar, signal, decision, order
-# and fill is a row. This is what became of the bar after which the first order was decided.
+# The pipeline keeps a **journal**: a database in one file (SQLite), in which every bar, signal,
+# decision, order and fill is a row. This is what became of the bar after which the first order was
+# decided.
 
 # %%
 ask = run.journal.db.execute
@@ -427,8 +426,9 @@ assert len(same) == 300 and all(same)
 # A program that is asked to stop can finish its work first, but a power cut leaves it no time. In a
 # study the pipeline therefore trades at the simulated exchange and is killed with `kill -9` at
 # random moments, started again, and killed again. Its orders are then compared with those of a run
-# that nobody killed
-# (`make torture`; `torture_live.json`).
+# that nobody killed (`make torture`; `torture_live.json`). `changed` counts runs whose list of
+# orders was another one, and `position` those after which journal and exchange did not hold the
+# same.
 
 # %%
 torture = results.load("torture_live")["results"]
@@ -451,10 +451,11 @@ assert not any(
 )
 
 # %% [markdown]
-# Death is one way to fail, and a long bad day another. The study also lives through a day of minutes
-# at the simulated exchange, quickened, and every few bars something breaks: the line is
-# cut, answers are refused, late, empty or nonsense. After each bar the exchange is asked what is
-# held, and at the end account and exchange are compared to the last unit (`torture_day.json`).
+# A kill is one way to fail, and a day of smaller faults is another. The study also runs through a
+# day of minutes at the simulated exchange, faster than the clock, and every few bars something
+# breaks: the line is cut, answers are refused, late, empty or nonsense. After each bar the exchange
+# is asked what is held, and at the end account and exchange are compared to the last unit
+# (`torture_day.json`).
 
 # %%
 lived = results.load("torture_day")["results"]
@@ -472,7 +473,8 @@ assert float(lived["position"]) == 0 and lived["equity"] == 0
 
 # %% [markdown]
 # `silent` counts ends of a run with something still held that nobody was told of, and `apart` bars
-# after which the pipeline and the exchange disagreed on the position.
+# after which the pipeline and the exchange disagreed on the position. `unwritten` counts orders at
+# the exchange that the journal does not know, and `open` orders that were left there at the end.
 
 # %% [markdown]
 # ## 4 Bars that cannot be true
@@ -487,10 +489,10 @@ assert float(lived["position"]) == 0 and lived["equity"] == 0
 # | gap | bar taken; nothing is decided until the window is whole again |
 # | price jump | bar taken; no new exposure, stops go on working |
 # | only faults, no good bar for too long, a live stream that ends | position closed, run ended |
-# | kill file, signal | position closed, run ended |
+# | kill file, signal of the system (Ctrl-C) | position closed, run ended |
 #
-# We take 80 bars and smuggle in four: one with a NaN, one twice, one from an hour ago, one with
-# its high below its low.
+# We take 80 bars and put four false ones among them: one with a NaN, one twice, one from an hour
+# ago, one with its high below its low.
 
 
 # %%

@@ -208,7 +208,8 @@ assert len(answered) == 160 and set(answered) == {0, 1, 2}
 # `Pipeline` that is given a bare function has no such bound.
 #
 # Every bar got an answer as long as one level worked, and when none did, the position was closed.
-# Each change is also a line on the status page, and the command line writes it into the journal.
+# Each change is also a line on the status page of section 3, and the command line writes it into
+# the journal.
 #
 # ## 2 Has the world moved?
 #
@@ -289,17 +290,18 @@ assert (
 )
 
 # %% [markdown]
-# With 50 samples the line of 0.1 is crossed most of the time, by chance alone. In fact PSI
-# without drift is about $(B - 1)(1/n + 1/m)$ for $B$ bins, $n$ new and $m$ old samples, spread
-# like a chi-squared variable {cite:p}`yurdakul2018`. `setrade.live.drift.Drift` computes the
-# line that chance crosses in 1 % of all tests, over all columns together, and never puts a
-# line below it. Beside PSI, which says *how far*, it asks the **Kolmogorov-Smirnov test**, which
-# says *how surely* {cite:p}`massey1951`.
+# With 50 samples the line of 0.1 is crossed most of the time, by chance alone. In fact PSI without
+# drift is about $(B - 1)(1/n + 1/m)$ for $B$ bins, $n$ new and $m$ old samples, spread like a
+# chi-squared variable {cite:p}`yurdakul2018`. `setrade.live.drift.Drift` computes the line that
+# chance crosses in 1 % of all tests, over all columns together, and puts neither of the customary
+# lines below it. Beside PSI, which says *how far*, it asks the **Kolmogorov-Smirnov test** (KS),
+# which says *how surely*, by the largest gap between the cumulative shares of both sets of samples
+# {cite:p}`massey1951`.
 #
-# Both tests, however, count independent samples, and that is the trap of this chapter, in which
-# *What goes wrong* will step. Rows that are computed over overlapping windows are not independent:
-# two 14-bar averages, one bar apart, share thirteen bars. `spacing` measures how many rows apart the
-# rows of a reference forget each other, and `Drift` keeps only so many.
+# Both tests, however, count independent samples, and *What goes wrong* shows what happens where
+# samples are not. Rows that are computed over overlapping windows are not independent: two 14-bar
+# averages, one bar apart, share thirteen bars. `spacing` measures how many rows apart the rows of a
+# reference are nearly uncorrelated, and `Drift` keeps one row in so many.
 
 # %%
 # Return, range and volume, each against its last 47 bars.
@@ -312,8 +314,8 @@ print(
 
 # %% [markdown]
 # Now a shift that we plant, in the first 4,500 rows of the sample. From row 3,000 on, the ranges of
-# the bars are half as large again. The watch compares the newest 60 samples, five rows apart, with
-# the first 1,500 rows, and it tests after every 15 new samples.
+# the bars are half as large again. The watch keeps the newest 60 samples, five rows apart, in a
+# ring. It compares them with the first 1,500 rows, and it tests after every 15 new samples.
 
 # %%
 REFERENCE, PLANTED, END = 1_500, 3_000, 4_500
@@ -378,9 +380,9 @@ assert watch.lines[1] > 0.25
 # rows apart. A shorter ring would be quicker but would miss smaller shifts, since with fewer
 # samples chance needs a higher line.
 #
-# An alarm **trades nothing**: it goes into the journal, to Prometheus and to the page, and a person
-# decides. The same watch looks at the gates of a squeeze-and-excitation net, which the SE chapter
-# wants watched: there each answer of the net is a row.
+# An alarm **trades nothing**: it goes into the journal, to the metrics and to the page of the next
+# section, and a person decides. The same watch looks at the gates of a squeeze-and-excitation net,
+# which the SE chapter wants watched: there each answer of the net is a row.
 #
 # ## 3 A page to look at
 #
@@ -390,11 +392,11 @@ assert watch.lines[1] > 0.25
 # python -m setrade.live --source simulator --minutes 30 --speed 60 --metrics-port 8000
 # ```
 #
-# `http://127.0.0.1:8000/metrics` is for Prometheus, and `http://127.0.0.1:8000/` for a person
-# (`/facts.json` tells a program of your own the same).
-# Nothing on the page is told by colour alone. It also does one thing that most such pages do not:
-# when the process no longer answers, the page says so, in red, instead of showing the last healthy
-# picture for ever.
+# `http://127.0.0.1:8000/metrics` is for Prometheus, a program that collects such numbers and draws
+# them, and `http://127.0.0.1:8000/` for a person (`/facts.json` tells a program of your own the
+# same). Nothing on the page is told by colour alone. It also does one thing that most such pages do
+# not: when the process no longer answers, the page says so, in red, instead of showing the last
+# healthy picture for ever.
 #
 # ```{figure} _static/live_status.png
 # :name: fig-live-status
@@ -766,8 +768,8 @@ assert (
 # values, so the ring of 100 rows holds about seven independent samples, and the watch places its
 # line where chance would cross it with 100.
 #
-# The mending is to leave `every` out. `Drift` then measures on the reference how many rows apart
-# they forget each other, and keeps one row in so many.
+# The remedy is to leave `every` out. `Drift` then takes the spacing that it measures on the
+# reference, and keeps one row in so many.
 
 # %%
 found["means, thinned"] = changes_of(mean, None)
@@ -814,8 +816,9 @@ assert 100 // 15 == 6 and round(100 / 15) == 7
 #
 # ```{exercise} A level on the edge ★★
 # :label: ex-live-1
-# Let the large level be late in every other stretch of five bars, for 200 bars. Count the
-# changes of level with the chapter's settings, and with `slow=1, good=1, pause=1`.
+# Let the large level be late in every other stretch of five bars, for 200 bars. Count the changes
+# of level with the chapter's settings (a level is left after `slow=3` late answers and taken again
+# after `good=3` trials, one every `pause=5` bars), and with `slow=1, good=1, pause=1`.
 # ```
 #
 # ```{solution-start} ex-live-1

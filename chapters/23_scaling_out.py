@@ -244,10 +244,11 @@ side_by_side = 2 * lost.loc["loky_2", "work a worker s"]
 assert side_by_side > lost.loc["loky_1", "work a worker s"]
 
 # %% [markdown]
-# Two things cost time: workers have to start and the first run goes alone, and the work itself grew
-# as well, because two runs side by side share one memory, so each takes longer than it would alone.
+# Three things cost time. Workers have to start, and the first run goes alone. At the end one worker
+# is idle while the other finishes. And the work itself grew: a run took longer with another one
+# beside it, as is to be expected where both share one memory.
 #
-# These seconds are a large part of a minute, and a small part of a long study. The study of chapter
+# These seconds are a large part of a minute, and a small part of a long study. The study of
 # {ref}`ch-verdict` also ran on two workers (`se_real.json`):
 
 # %%
@@ -306,9 +307,9 @@ assert overhead < 0.05
 # <!-- number: 64 from book/results/se_real.json -->
 # Now the full grid that the EfficientNet chapter would need: three symbols, three timeframes,
 # channels and five kinds of picture, two models each, ten seeds, eight folds. A run of each kind
-# takes what it took on real hourly bars (`se_real.json` and `pictures_real.json`, chapter
-# {ref}`ch-verdict`). That is still a lower bound: shorter bars are more bars, and B0 at 224 pixels is
-# larger than our small net at 64.
+# takes what it took on real hourly bars (`se_real.json` and `pictures_real.json`,
+# {ref}`ch-verdict`). That is still a lower bound: shorter bars are more bars, and B0 at 224 pixels
+# is larger than our small net at 64.
 
 # %%
 def seconds_of(name):
@@ -362,9 +363,9 @@ assert measured[1] < measured[0]
 #
 # The bend at the right end is slight, because milliseconds are little beside twenty seconds of
 # training. Yet a thousand workers wait for the one process that hands out runs, and that costs them
-# what some seventy of them do. The half-second runs of the table above would bend the curve at a
-# few hundred workers. Longer runs (a larger net, all folds of a seed in one run) push the bend to
-# the right.
+# what some sixty of them do. The half-second runs of the table above would bend the curve at a few
+# hundred workers. Longer runs (a larger net, all folds of a seed in one run) push the bend to the
+# right.
 #
 # What would it cost?
 
@@ -376,11 +377,11 @@ print(
 )
 
 # %% [markdown]
-# Nets of this size are cheap to train. What is expensive is the number of tries, because each
-# variant in the grid raises the bar that the best one has to clear (chapter
-# {ref}`ch-honest-evaluation`). The store helps here too: `summary.tries` counts every run in it,
+# Nets of this size are cheap to train. What is expensive is the number of tries, because with each
+# variant in the grid the best one has to be better still before it is believed
+# ({ref}`ch-honest-evaluation`). The store helps here too: `summary.tries` counts every run in it,
 # also those that nobody asks for today. But it cannot know what was tried elsewhere on the same
-# days, and chapter {ref}`ch-verdict` pools three stores for that reason.
+# days, and {ref}`ch-verdict` pools three stores for that reason.
 
 # %% [markdown]
 # ## What goes wrong
@@ -422,7 +423,7 @@ print(
     f"everyone   {np.mean(everyone):+.1%} a year, {len(everyone)} runs"
 )
 
-# %% mystnb={"figure": {"caption": "The same forty histories without an edge. A run fails when it meets a deep fall. Most of the great losers are among the failed; leave them out, and the rest looks skilled.", "name": "fig-survivors"}, "image": {"alt": "Dots of forty yearly returns on one line; the failed ones, drawn as crosses, reach from minus 65 to plus 70 percent and hold all but one of the losses below minus 40; the mean of the survivors lies to the right of zero, the mean of all to the left."}}
+# %% mystnb={"figure": {"caption": "The same forty histories without an edge. A run fails when it meets a deep fall. Most of the great losers are among the failed; leave them out, and the rest looks skilled.", "name": "fig-survivors"}, "image": {"alt": "Dots of forty yearly returns on one line; the failed ones, drawn as crosses, reach from minus 67 to plus 70 percent and hold all but one of the losses below minus 40; the mean of the survivors lies to the right of zero, the mean of all to the left."}}
 total, alive = np.array(everyone), np.isin(everyone, survivors)
 fig, ax = plt.subplots(figsize=(7, 2.2))
 lift = np.random.default_rng(0).uniform(-0.3, 0.3, len(total))
@@ -443,8 +444,9 @@ assert np.median(total[~alive]) < np.median(total[alive])
 assert (total[alive] < -0.4).sum() == 1
 
 # %% [markdown]
-# Nobody cheated, but the code fails where markets fall, so the runs that are left are those in
-# which markets did better. That is {term}`survivorship bias`, and here our own code made it.
+# The mean of all lies below zero by chance alone, since no history has an edge. Nobody cheated, but
+# the code fails where markets fall, so the runs that are left are those in which markets did
+# better. That is {term}`survivorship bias`, and here our own code made it.
 #
 # The fix has two parts: a failed run is a row like any other, with its traceback, and a table over
 # a study with holes is refused.
@@ -558,8 +560,8 @@ assert len(mended.missing(configs)) == 1
 #
 # ```{exercise} How many workers are enough? ★
 # :label: ex-scaling-out-1
-# With the serial part and the work of a run measured above, at how many workers does a study reach
-# half of the speed-up that it could reach at all?
+# Take the measured serial part of a run, and the mean work of a run of the full grid. At how many
+# workers does that study reach half of the speed-up that it could reach at all?
 # ```
 #
 # ```{solution-start} ex-scaling-out-1
@@ -581,7 +583,8 @@ print(f"about {round(each, -2):.0f} workers")
 #
 # ```{exercise} A study that grows ★★
 # :label: ex-scaling-out-2
-# Add a third seed axis value to a finished study. How many runs does the second call make?
+# A study of two models and two seeds is finished. Add a third seed to its grid and call `run` again
+# with the same store. How many runs does the second call make?
 # ```
 #
 # ```{solution-start} ex-scaling-out-2
@@ -642,5 +645,5 @@ assert drift({"seed": 7}) != drift({"seed": 8})
 #
 # ## Further reading
 #
-# The paper of {cite:t}`amdahl1967` is only two pages long. The joblib documentation
+# The paper of {cite:t}`amdahl1967` is only three pages long. The joblib documentation
 # {cite:p}`joblib` describes loky; {cite:t}`rocklin2015` is the paper on Dask.

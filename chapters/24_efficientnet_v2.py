@@ -40,10 +40,12 @@ WINDOWS = 4_000  # drawn for the trap at the end
 # %% [markdown]
 # ## 1 Operations and bytes
 #
-# In {ref}`ch-compound-scaling` a ResNet did far more work than an EfficientNet and was not slower in
-# proportion. To see why, look at a single layer. To compute it, a processor must first fetch numbers
-# from memory, and afterwards it must write the results back. If a layer does little with each number,
-# the arithmetic waits for the memory.
+# This part looks at what came after the two architectures of the book, and begins with the
+# successor of EfficientNet, which was built to train faster. In {ref}`ch-compound-scaling` a ResNet
+# did far more work than an EfficientNet and was not slower in proportion. To see why, look at a
+# single layer. To compute it, a processor must first fetch numbers from memory, and afterwards it
+# must write the results back. If a layer does little with each number, the arithmetic waits for the
+# memory.
 #
 # Take a map of 64 channels and $28 \times 28$ pixels, with 4 bytes for each number. The
 # {term}`depthwise convolution` does 9 multiply-adds for each value that it writes. The full
@@ -122,16 +124,16 @@ assert ceiling["depthwise"] < PEAK / 4
 assert ceiling["full"] == PEAK
 
 # %% [markdown]
-# So an operation of the depthwise layer is dear and one of the full layer is cheap. Counting operations
-# alone misleads, which {cite:t}`ma2018` showed for whole families of nets. Where
-# a full convolution does only a few times the work, it may well be done sooner.
+# So an operation of the depthwise layer is dear and one of the full layer is cheap. Counting
+# operations alone misleads, which {cite:t}`ma2018` showed for whole families of nets. Where a full
+# convolution does only a few times the work, it may well be done sooner.
 #
 # ## 2 The fused block
 #
 # {term}`MBConv` expands the channels with a $1 \times 1$ convolution, looks around with a depthwise
-# one, and projects back {cite:p}`sandler2018`. The {term}`fused MBConv` joins the first two: one full
-# $3 \times 3$ convolution expands *and* looks around {cite:p}`gupta2020`. In V2 the fused block has no
-# gate.
+# one, and projects back {cite:p}`sandler2018`. The {term}`fused MBConv` joins the first two: one
+# full $3 \times 3$ convolution expands *and* looks around {cite:p}`gupta2020`. In V2 the fused
+# block has no gate.
 
 # %%
 seed_everything(0)
@@ -162,7 +164,7 @@ print(tuple(wide.shape), "->", tuple(by_hand.shape))
 # The cost can be counted for one pixel. With $c$ channels, expanded four times, MBConv does $4c^2$
 # multiply-adds a pixel to expand, $9 \cdot 4c$ to look around and $4c^2$ to project, together
 # $8c^2 + 36c$. The fused block does $9 \cdot 4c^2$ and $4c^2$, together $40c^2$. With 24 channels
-# that's 5,472 against 23,040.
+# that is 5,472 against 23,040.
 
 # %%
 c, pixels = 24, 28 * 28
@@ -190,8 +192,8 @@ assert en.multiply_adds(en.FusedMBConv(c, c), 28, c) == fused * pixels
 pd.DataFrame(en.VARIANTS_V2["b0"].stages).rename_axis("stage")
 
 # %% [markdown]
-# B1 to B3 are wider and deeper by the factors of B1 to B3 in {ref}`ch-compound-scaling`. S, M, L and XL
-# have tables of their own. We count all of them on the `meta` device.
+# B1 to B3 are wider and deeper by the factors of B1 to B3 in {ref}`ch-compound-scaling`. S, M, L
+# and XL have tables of their own. We count all of them on the `meta` device.
 
 # %%
 rows = {}
@@ -233,9 +235,9 @@ assert (b3.round(16), en.round_channels(16, b3.width)) == (16, 24)
 # %% [markdown]
 # ## 4 Where fusing pays
 #
-# The study `efficientnet_v2.json` (`make study STUDY=efficientnet_v2`) timed both blocks on maps
-# of twenty sizes, forward and backward, with two pictures. It counts the seconds of one thread's
-# own work, so other programs on the machine disturb it little, though they still share its caches. (The
+# The study `efficientnet_v2.json` (`make study STUDY=efficientnet_v2`) timed both blocks on maps of
+# twenty sizes, forward and backward, with two pictures. It counts the seconds of one thread's own
+# work, so other programs on the machine disturb it little, though they still share its caches. (The
 # machine was shared while the study ran.)
 
 # %%
@@ -283,11 +285,12 @@ assert quicker[maps["channels"] == 16].min() > 5
 
 # %% [markdown]
 # The fused block does four to five times the work everywhere. Up to 32 channels it is nevertheless
-# done sooner, because its operations run more than five times as fast there at 16. With 64 channels
-# it depends on the map, and from 128 on MBConv wins clearly. The size of the map matters less than
-# its channels: many channels give even MBConv's $1 \times 1$ convolutions enough arithmetic for each
-# byte. (MBConv's time includes its gate, which the fused block lacks.) A net has few channels at the
-# beginning and many at the end, and this is how many the fused stages have:
+# done sooner, because the rate of its operations is higher by still more: more than five times at
+# 16 channels. With 64 channels it depends on the map, and from 128 on MBConv wins clearly. The size
+# of the map matters less than its channels: many channels give even MBConv's $1 \times 1$
+# convolutions enough arithmetic for each byte. (MBConv's time includes its gate, which the fused
+# block lacks.) A net has few channels at the beginning and many at the end, and this is how many
+# the fused stages have:
 
 # %%
 fused = {
@@ -305,7 +308,7 @@ assert fused["b0"] == [16, 32, 48]
 assert fused["s"][-1] == 64 and fused["xl"][-1] == 96
 
 # %% [markdown]
-# In B0 they stop at 48, so that the search put them about where they pay on this core. The last fused
+# In B0 they stop at 48, so the search put them about where they pay on this core. The last fused
 # stages of the large nets have 64 to 96 channels, where fusing was about even here or slower.
 #
 # Whole nets are mixtures of many such maps. The study timed training steps of the published ones as
@@ -338,8 +341,8 @@ assert whole["V1 over V2, time"].between(0.95, 1.3).all()
 # less. Not all of this is due to fusing. Three of V1's seven stages look around with $5 \times 5$
 # kernels, and V2 has only $3 \times 3$ ones.
 #
-# Since your processor has other ceilings, this cell times two of the maps on it. It asks nothing of the
-# answer.
+# Since your processor has other ceilings, this cell times two of the maps on it. It asks nothing of
+# the answer.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -370,7 +373,7 @@ for c, side in ((16, 56), (256, 7)):
 # The second idea of V2 has nothing to do with blocks: it is {term}`progressive resizing`. A picture
 # of half the side costs a quarter of the operations, and early in training a net learns what is
 # coarse anyway. So training begins with small pictures and ends with large ones. {cite:t}`tan2021`
-# found that this alone loses accuracy, and that it doesn't if the **regularisation** (dropout, and
+# found that this alone loses accuracy, and that it does not if the **regularisation** (dropout, and
 # pictures altered by chance) grows along: a net that sees small pictures needs less of it, and one
 # that sees large ones more.
 #
@@ -390,9 +393,9 @@ assert (
 assert (round(172 / 3, 1), round(0.2 / 3, 3)) == (57.3, 0.067)
 
 # %% [markdown]
-# In the race below sides rise from 32 to 64 pixels, in multiples of 8. If work grows with the square of
-# the side, a step of that schedule costs three fifths of a step at full size. We count whether it does,
-# on the small V2 of the race:
+# In the race below sides rise from 32 to 64 pixels, in multiples of 8. If work grows with the
+# square of the side, a step of that schedule costs three fifths of a step at full size. We count
+# whether it does, on the small V2 of the race:
 
 # %%
 sides = [p["side"] for p in found["setting"]["phases"]]
@@ -549,15 +552,17 @@ assert (
 assert round(first["seconds"]["estimate"], 1) == 1.5
 
 # %% [markdown]
-# On this task V1 takes about 1.5 times V2's seconds, and the interval lies above 1. Each of its steps
-# has *fewer* operations, so the opening question has its answer: a net with more multiply-adds can
-# train faster, if they are of a kind that the machine does quickly. Pictures that grow made training
-# slower, under both schedules. That verdict belongs to this task, in which every net is done within
-# half a minute, and to sides that save less than their pixels promise. The paper's schedules run over
+# On this task V1 takes about 1.5 times V2's seconds, and the interval lies above 1. The printed
+# line says how fine the race can see: with its eight seeds, four of five such studies would find a
+# true factor of 1.44, and fewer a smaller one. Each step of V1 has *fewer* operations than one of
+# V2, so the opening question has its answer: a net with more multiply-adds can train faster, if
+# they are of a kind that the machine does quickly. Pictures that grow made training slower, under
+# both schedules. That verdict belongs to this task, in which every net is done within half a
+# minute, and to sides that save less than their pixels promise. The paper's schedules run over
 # hundreds of epochs, and nothing here speaks about them.
 #
-# These seconds are the steps of each seed times the price of a step, which was clocked with all arms in
-# turn. Each run had a clock of its own as well:
+# These seconds are the steps of each seed times the price of a step, which was clocked with all
+# arms in turn. Each run had a clock of its own as well:
 
 # %%
 arms = race["arms"].items()
@@ -575,11 +580,11 @@ for over, under in pairs:
     assert low > 1.1 if over == "v1" else high < 0.9
 
 # %% [markdown]
-# They agree. Three more things limit what was seen. The intervals are for other seeds alone, since all
-# runs were checked on one set of 256 charts, by one processor. The second schedule and the last three
-# seeds were added when the first results were known, so that the intervals are a
-# little too narrow. (The ledger widens them for two comparisons, not for this.) And the rates came from
-# a grid of two.
+# They agree. Three more things limit what was seen. The intervals are for other seeds alone, since
+# all runs were checked on one set of 256 charts, by one processor. The second schedule and the last
+# three seeds were added when the first results were known, so that the intervals are a little too
+# narrow. (The ledger widens them for two comparisons, not for this.) And the rates came from a grid
+# of two.
 #
 # ### A part of it, here
 #
@@ -631,15 +636,15 @@ assert round(np.log(2), 2) == 0.69
 assert np.mean(losses[-10:]) < np.log(2) - 0.1
 
 # %% [markdown]
-# At 40 pixels forty steps are enough to beat $\ln 2 = 0.69$, the loss of a net that knows nothing. The
-# coarse form of a chart suffices for this rule, which isn't so for every rule.
+# At 40 pixels forty steps are enough to beat $\ln 2 = 0.69$, the loss of a net that knows nothing.
+# The coarse form of a chart suffices for this rule, which is not so for every rule.
 #
 # ## What goes wrong
 #
-# **Small pictures that hide the answer.** Photographs stay recognisable when they shrink, but a chart
-# that is drawn small can lose the one row of pixels on which its class depends. Take a **breakout**:
-# the last bar's high is above all earlier highs. Windows in which that was a close call, within a
-# tenth of the chart's height, are drawn at several sides:
+# **Small pictures that hide the answer.** Photographs stay recognisable when they shrink, but a
+# chart that is drawn small can lose the one row of pixels on which its class depends. Take a
+# **breakout**: the last bar's high is above all earlier highs. Windows in which these highs differ
+# by less than a tenth of the chart's height are drawn at several sides:
 
 # %%
 windows, _ = toys.draw_formations(WINDOWS, seed=7)
@@ -663,11 +668,11 @@ def tops(windows, side):
 
 
 # %% [markdown]
-# A reader who sees the pixels exactly compares two rows. If the last candle begins higher up than all
-# others, it was a breakout, and if it begins lower, it was none. If both begin in the same row, these
-# two rows don't tell, and the best is to guess what is commoner among such charts. So we can compute
-# how often a reader of the highs can be right, without training a net. (The other candles may still
-# hint at the answer a little, which this reader doesn't ask.)
+# A reader who sees the pixels exactly compares two rows. If the last candle begins higher up than
+# all others, it was a breakout, and if it begins lower, it was none. If both begin in the same row,
+# these two rows do not tell, and the best is to guess what is commoner among such charts. So we can
+# compute how often a reader of the highs can be right, without training a net. (The other candles
+# may still hint at the answer a little, which this reader does not ask.)
 
 # %%
 bounds = {}
@@ -697,13 +702,15 @@ assert bounds[20]["tied"] > 0.25
 assert 1 - bounds[20]["seen"] > 0.3
 
 # %% [markdown]
-# At 20 pixels more than a quarter of these charts show both highs in one row, and nearly a third of
-# the breakouts do not show. A net that trains there is told "breakout" for pictures whose highs look
-# like "none", and what it learns from such contradictions it must unlearn later.
+# `tied` is the share of charts with both highs in one row, `at best` the share that this reader
+# gets right, and `seen` the share of breakouts that show. At 20 pixels more than a quarter of these
+# charts are tied, and nearly a third of the breakouts do not show. A net that trains there is told
+# "breakout" for pictures whose highs look like "none", and what it learns from such contradictions
+# it may have to unlearn later.
 #
-# It matters how a chart was made small. Those of the race are drawn at 80 pixels and **averaged** down,
-# and then a row that a candle fills in part is fainter. At 20 pixels each candle is one column, so
-# that a reader can take this faintness for a part of a row:
+# It matters how a chart was made small. Those of the race are drawn at 80 pixels and **averaged**
+# down, and then a row that a candle fills in part is fainter. At 20 pixels each candle is one
+# column, so that a reader can take this faintness for a part of a row:
 
 # %%
 fine = charts.candlesticks(windows, 80, 80, volume=False)
@@ -723,8 +730,8 @@ print(
 assert averaged > at_best[20] + 0.01
 
 # %% [markdown]
-# Averaging keeps more, and this simple reader is surely not the best one. So drawing small is the trap,
-# and averaging a part of the cure.
+# Averaging keeps more, and this simple reader is surely not the best one. So drawing small is the
+# trap, and averaging a part of the cure.
 #
 # The other part is to measure what can be seen before choosing the first side. If charts are drawn
 # and 95 % are asked for, growth has to begin at 40 pixels. That costs a part of the saving:
@@ -734,7 +741,7 @@ for sides in ((20, 80), (40, 80)):
     grown = [p.side for p in en.progressive(100, 4, sides=sides)]
     share = np.mean(np.square(grown)) / 80**2
     print(
-        f"{grown}: {share:.0%} of the operations, seen "
+        f"{grown}: {share:.0%} of the operations, at best "
         f"{at_best[sides[0]]:.0%}"
     )
 
@@ -744,9 +751,9 @@ assert round(share, 2) == 0.60
 # %% [markdown]
 # ```{admonition} Intuition, and what is established
 # :class: established
-# *Intuition.* One may picture a processor as a kitchen in which cooking is quick and fetching is slow,
-# so that a recipe with more cooking and less fetching can be done sooner. The picture does not say
-# which layer is which.
+# *Intuition.* One may picture a processor as a kitchen in which cooking is quick and fetching is
+# slow, so that a recipe with more cooking and less fetching can be done sooner. The picture does
+# not say which layer is which.
 #
 # *Proved.* How many operations and bytes each block needs is counted by hand and by code. That the
 # eight nets are those of the paper, as timm has them, is checked parameter by parameter and by equal
@@ -907,9 +914,9 @@ assert 0.66 < cost[1] / cost[0] < 0.72
 # %% [markdown]
 # ## Further reading
 #
-# {cite:t}`tan2021` for V2, its search and its schedule, and {cite:t}`tan2019` for the family before it.
-# {cite:t}`gupta2020` designed the fused block for an accelerator, on which depthwise convolutions leave
-# most of the hardware idle. {cite:t}`ma2018` measure why operations are not
+# {cite:t}`tan2021` for V2, its search and its schedule, and {cite:t}`tan2019` for the family before
+# it. {cite:t}`gupta2020` designed the fused block for an accelerator, on which depthwise
+# convolutions leave most of the hardware idle. {cite:t}`ma2018` measure why operations are not
 # speed, and give rules for fast nets. {cite:t}`williams2009` introduce the roofline.
-# {cite:t}`touvron2019` show that a net trained on small pictures sees things at
-# another size than it is tested at, and how to mend that.
+# {cite:t}`touvron2019` show that a net sees things at another size in training than in testing, and
+# how to mend that.

@@ -41,12 +41,12 @@ EPOCHS = 20
 # %% [markdown]
 # ## 1 Attention over four bars
 #
-# A squeeze turns a window into one number a channel, and in doing so it treats all bars alike or by a
-# rule that was fixed before. **Attention** {cite:p}`vaswani2017` lets the bars themselves say which
-# of them matter now. Each bar offers a **key** (what it is) and a **value** (what it has to say), and
-# the bar that asks has a **query** (what it is looking for). A query times a key is a **score**, a
-# {term}`softmax` turns the scores into weights that sum to 1, and the answer is the mixture of the
-# values by these weights:
+# A squeeze turns a window into one number a channel, and in doing so it treats all bars alike or by
+# a rule that was fixed before. **Attention** {cite:p}`vaswani2017` lets the bars themselves say
+# which of them matter now. Each bar $j$ offers a **key** $k_j$ (what it is) and a **value** $v_j$
+# (what it has to say), and the bar that asks has a **query** $q$ (what it is looking for). A query
+# times a key is a **score**, a {term}`softmax` turns the scores into weights $a_j$ that sum to 1,
+# and the answer is the mixture of the values by these weights:
 #
 # $$a_j = \frac{e^{q k_j / \sqrt{d}}}{\sum_i e^{q k_i / \sqrt{d}}}, \qquad \text{answer} = \sum_j a_j v_j,$$
 #
@@ -70,9 +70,10 @@ assert values.mean() == 1.5
 # all scores would be equal, and the answer would be the plain mean, 1.5 per cent. So the mean squeeze
 # is what attention does when nobody asks for anything.
 #
-# In a transformer every bar asks. Queries, keys and values are three linear maps of the same bars, so
-# with $T$ bars there are $T \times T$ weights. We write that for four bars of two channels, with one
-# matrix each, and hold it against torch's own layer.
+# In a **transformer**, a net whose layers are built around attention, every bar asks. Queries, keys
+# and values are three linear maps of the same bars, so with $T$ bars there are $T \times T$
+# weights. We write that for four bars of two channels, with one matrix each, and hold it against
+# torch's own layer.
 
 # %%
 torch.manual_seed(0)
@@ -98,11 +99,11 @@ print(by_hand.numpy().round(2))
 #
 # ## 2 Nothing from later bars
 #
-# Row 1 of that table gives weight to bars 2, 3 and 4, which at bar 1 have not happened. That does no
-# harm as long as we only read the *newest* row, for which every bar of the window lies in the past.
-# It does harm as soon as the net answers at every bar, as it does when all bars of a window are
-# trained at once. The cure is a {term}`causal mask`: scores of later bars become $-\infty$, so that
-# their weights are 0.
+# Count the bars from 0. Row 0 of that table gives weight to bars 1, 2 and 3, which at bar 0 have
+# not happened. That does no harm as long as we only read the *newest* row, for which every bar of
+# the window lies in the past. It does harm as soon as the net answers at every bar, as it does when
+# all bars of a window are trained at once. The cure is a {term}`causal mask`: scores of later bars
+# become $-\infty$, so that their weights are 0.
 
 # %%
 mask = later_bars(4)
@@ -165,7 +166,9 @@ assert torch.allclose(whole[..., -1], net(X), atol=1e-5)
 #
 # $$x \leftarrow x + \text{attention}(x), \qquad x \leftarrow x + s(h) \odot h, \quad h = \text{layers}(x).$$
 #
-# If all gates are 1, nothing is left of SE, and the layer must be torch's. That is a test we can write.
+# Here $s(h)$ are the gates, one a channel, and $\odot$ multiplies channel by channel. (The norm
+# before each branch is left out of the formula.) If all gates are 1, nothing is left of SE, and the
+# layer must be torch's. That is a test we can write.
 
 # %%
 torch.manual_seed(0)
@@ -190,11 +193,11 @@ assert torch.allclose(ours(x), peer(x), atol=1e-6)
 # %% [markdown]
 # ### A mask is not enough
 #
-# Now comes the point that is easily missed. The squeeze is a mean over *all* bars of the window. In a
-# net that answers at every bar, the gate of bar 5 would then know bar 20, through a door that the
-# mask of attention does not close. So the squeeze has to be causal as well: the gate at bar $t$ is
-# computed from the mean of the bars up to $t$, a running mean. At the newest bar both are the same,
-# so in a net of one layer the newest bar's answer is the same.
+# Now comes the point that is easily missed. The squeeze is a mean over *all* bars of the window. In
+# a net that answers at every bar, the gate of bar 5 would then know bar 20, although attention
+# itself is masked. So the squeeze has to be causal as well: the gate at bar $t$ is computed from
+# the mean of the bars up to $t$, a running mean. At the newest bar both are the same, so in a net
+# of one layer the newest bar's answer is the same.
 #
 # With a pencil: the channel 2, 4, 9 has the mean 5, and the running means 2, 3 and 5.
 
@@ -301,18 +304,18 @@ with torch.no_grad():
 assert torch.allclose((each * block.fusion_weights()).sum(1), one)
 
 # %% [markdown]
-# Does a second head add anything? Before we train, it pays to think. If both heads squeeze alike,
-# both see the same vector $z$, and a weighted mean of two functions of $z$ is one function of $z$.
-# One head with a wider hidden layer can learn that function too. Several heads can therefore do more
-# than one in two cases only:
+# Does a second head add anything? A part of the answer needs no training. If both heads squeeze
+# alike, both see the same vector $z$, and a weighted mean of two functions of $z$ is one function
+# of $z$. One head with a wider hidden layer can come as close to that function as we like. Several
+# heads can therefore do more than one in two cases only:
 #
-# - they **squeeze differently**, so that one head sees what another can't see (unless one squeeze can
-#   see both);
+# - they **squeeze differently**, so that one head sees what another cannot see (unless one squeeze
+#   can see both);
 # - their views are **not fused**: `views(x)` gives the window once a head, and what follows may
-#   *subtract* one view from another. A gate can make a channel small, but it can't turn it upside
+#   *subtract* one view from another. A gate can make a channel small, but it cannot turn it upside
 #   down; the difference of two views can.
 #
-# Three planted tasks hold that against reality. Each has eight channels and two regimes at once. The
+# Three planted tasks put that to the test. Each has eight channels and two regimes at once. The
 # first regime says which of the channels 0 and 1 informs, the second says which of 2 and 3. They
 # differ in how the regimes show:
 #
@@ -441,8 +444,8 @@ assert follows[0, 0] > follows[0, 1] + 0.3
 assert follows[1, 1] > follows[1, 0] + 0.3
 
 # %% [markdown]
-# Each head names the regime that it can see. That is the best case, and we planted it; section 6 asks
-# whether real bars are so kind.
+# Each head follows above all the regime that it can see. That is the best case, and we planted it;
+# section 6 asks whether real bars allow as much.
 #
 # ### How different are the heads?
 #
@@ -507,7 +510,7 @@ assert sign["their views"]["low"] > sign[two]["high"] + 0.03
 weights = [both[name]["weights"] for name in ("one head, mean", two)]
 assert abs(weights[0] / weights[1] - 1) < 0.15
 
-# %% mystnb={"figure": {"caption": "Share of the variance explained on fresh windows where two regimes are planted at once; five seeds, 95 % intervals.", "name": "fig-attention-planted"}, "image": {"alt": "Three groups of bars, one a task. On the task alike all gated designs explain nearly everything. On the task apart only two heads with different squeezes, their views, and one head of the exponential squeeze do. On the task sign only the views do."}}
+# %% mystnb={"figure": {"caption": "Share of the variance explained on fresh windows where two regimes are planted at once; five seeds, 95 % intervals.", "name": "fig-attention-planted"}, "image": {"alt": "Three groups of bars, one a task. On the task alike all gated designs explain nearly everything, but for one head of the last bar, which explains two thirds. On the task apart only two heads with different squeezes, their views, and one head of the exponential squeeze do. On the task sign only the views do."}}
 kinds = [
     f"one head, {name}" for name in ("mean", "last", "attention", "ewm")
 ]
@@ -527,11 +530,11 @@ axes[0].invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# The thinking of section 4 was right, with one surprise. Where both regimes show in means, one head
-# is as good as two. Where they show in different bars, two heads that squeeze differently explain
-# nearly everything, and two heads of the same squeeze don't. But **one** head does as well if its
-# squeeze is the exponential one (`ewm`), because that squeeze learns a memory for each channel by
-# itself: a long one for the channel whose mean tells, a short one for the channel whose last bar
+# The argument of section 4 holds, with one surprise. Where both regimes show in means, one head is
+# as good as two. Where they show in different bars, two heads that squeeze differently explain
+# nearly everything, and two heads of the same squeeze do not. But **one** head does as well if its
+# squeeze is the exponential one (`ewm`), because that squeeze can learn a memory for each channel
+# by itself: a long one for the channel whose mean tells, a short one for the channel whose last bar
 # tells. So several heads are one way to look differently, and not the only one. Where a sign must
 # turn, fused gates fall short, and the views come closest.
 #
@@ -552,17 +555,18 @@ for name in (
     assert row["weights"] > 10 * apart[two]["weights"]
 
 # %% [markdown]
-# The plain transformer explains nearly as much as the best gates, with many times the weights, and SE
-# inside hardly changes that: attention and the rectifier in each layer already let one channel act on
-# another. What SE asks, a transformer can answer by itself, if it has enough examples.
+# The plain transformer explains nearly as much as the best gates, with many times the weights, and
+# SE inside hardly changes that: attention and the rectifier in each layer already let one channel
+# act on another. So what SE does here, a transformer can do by itself.
 #
 # ## 6 Three real markets
 #
-# Now to real bars: BTC, ETH and SOL, hourly, on Bybit. One net serves all three, with a window of 48
-# bars and eight channels (return, place of the close, range, volume, volatility of a day and of a
-# week, hour of the day). There are two targets, and the choice of the first matters. The
-# **volatility** of the next day can be forecast, as everybody knows; where a net does not learn even
-# that, the fault is the net's. The **return** of the next bar is what one would like to know.
+# Now to real bars: BTC, ETH and SOL, hourly, on Bybit. One net serves all three, with a window of
+# 48 bars and eight channels (return, place of the close, range, volume, volatility of a day and of
+# a week, and the hour of the day as sine and cosine). There are two targets, and the choice of the
+# first matters. The **volatility** of the next day can be forecast, as is well known; where a net
+# does not learn even that, the fault is the net's. The **return** of the next bar is what one would
+# like to know.
 #
 # Two years are tested, 2023 and 2024. For each of them all ways are trained on everything up to half
 # a year before it, and stop, or choose their size, on that half-year. (While the study was built,
@@ -571,6 +575,7 @@ for name in (
 # the mean, **repeating the last value**, ridge, boosted trees, `SETrader`, and **DLinear**
 # {cite:p}`zeng2023`, a single linear layer on the trend and one on the rest, whose authors asked
 # whether transformers are any good for series, and answered that their linear layers were better.
+# `R2` is the share of the variance that a way explains beyond the mean.
 
 # %%
 real = study["real"]
@@ -689,7 +694,7 @@ for target, table in real.items():
         pair = f"{g['first']} less {g['second']}"
         print(f"  {pair:32} {words}  p {g['p_corrected']:.2f}")
 
-# %% mystnb={"figure": {"caption": "Loss of the transformer with SE inside less that of each other way, as a share of the other's loss, with 95 % intervals. Left of zero the transformer with SE is better.", "name": "fig-attention-gaps"}, "image": {"alt": "Two panels of intervals. For volatility those against repeating and the mean lie left of zero, that against SETrader right of it, and those against DLinear, ridge, trees and the plain transformer hold zero. For the return the interval against repeating lies far left, that against DLinear left, and all others are close to zero."}}
+# %% mystnb={"figure": {"caption": "Loss of the transformer with SE inside less that of each other way, as a share of the other's loss, with 95 % intervals. Left of zero the transformer with SE is better.", "name": "fig-attention-gaps"}, "image": {"alt": "Two panels of intervals. For volatility those against repeating and the mean lie left of zero, that against DLinear ends just left of it, that against SETrader lies right of it, and those against ridge, trees and the plain transformer hold zero. For the return the interval against repeating lies far left, that against DLinear left, and all others are close to zero."}}
 others = ["repeat", "mean", "DLinear", "SETrader", "ridge", "trees"]
 others += ["transformer"]
 fig, axes = plt.subplots(1, 2, figsize=(8.4, 3.0), sharey=True)
@@ -747,14 +752,14 @@ assert pair["estimate"] / pair["of_bars"] > 2 and min(each) < 0 < max(
 assert pair["bounds"][0] > -0.03
 
 # %% [markdown]
-# The answer to the first question of this chapter stands in the left panel. SE inside the transformer
-# cannot be told from the same transformer without it, and two heads of SE cannot be told from one.
-# The last cell shows why seeds have to be counted. For these five pairs of nets the test by itself
-# would be sure, by more than two standard errors, that SE does harm. Yet the five differences do not
-# even agree on the sign, and other seeds would have given other answers. The interval that counts
-# both ends at three per cent of the loss on the side of a gain, so a larger gain is ruled out for
-# these bars. All ways that learned beat repeating the last value, and after the correction no
-# transformer can be told from ridge, trees, DLinear or `SETrader`.
+# The answer to the first question of this chapter stands in the left panel. SE inside the
+# transformer cannot be told from the same transformer without it, and two heads of SE cannot be
+# told from one. The last cell shows why seeds have to be counted. For these five pairs of nets the
+# test by itself would be sure, by more than two standard errors, that SE does harm. Yet the five
+# differences do not even agree on the sign, and other seeds would have given other answers. The
+# interval that counts both ends at three per cent of the loss on the side of a gain, so a larger
+# gain is unlikely for these bars. All ways that learned beat repeating the last value, and after
+# the correction no transformer can be told from ridge, trees, DLinear or `SETrader`.
 #
 # For the return there is nothing to compare, since nothing was learned. But could the net have found
 # something there? The study planted effects of known size in redrawn histories of the same bars: the
@@ -776,18 +781,19 @@ assert seen["hits"]["0.2"] == 0
 
 # %% [markdown]
 # <!-- number: 0.2 from studies/transformer_real.py -->
-# It could not. Even a correlation of 0.2, an enormous effect, was missed in the first try, so the
-# search ended there. What these nets, trained on some thousand windows, do not find in returns
-# therefore says nothing about returns. The word for the second target is **not learned**, and nothing
-# may be concluded from it, neither for SE nor against it.
+# In the one try it did not. Even a correlation of 0.2, an enormous effect, was missed, so the
+# search ended there. Nothing shows, then, that these nets, trained on some thousand windows, would
+# find an effect, and what they do not find in returns says nothing about returns. The word for the
+# second target is **not learned**, and nothing may be concluded from it, neither for SE nor against
+# it.
 
 # %% [markdown]
 # ## What goes wrong
 #
-# Here is a way to build four heads that is seen in real code: draw *one* head, and copy it. It even
-# looks thrifty, and torch itself copies the layer that it is given when it stacks an encoder. Let us
-# train such a block on the task *alike*, which one head solves, and look at nothing but what it
-# explains.
+# Here is a way to build four heads that is seen in real code: draw *one* head, and copy it. It
+# saves a few lines, and torch itself copies the layer that it is given when it stacks an encoder.
+# Let us train such a block on the task *alike*, which one head solves, and look at nothing but what
+# it explains.
 
 
 # %%
@@ -845,7 +851,7 @@ assert (
 assert diverse["drawn by themselves"] > 0.3
 assert diverse["the same, with penalty"] > 0.8
 
-# %% mystnb={"figure": {"caption": "Gate of channel 0 by two heads, in windows where it informs and where it does not: heads that are copies, and heads drawn by themselves under a penalty.", "name": "fig-attention-collapse"}, "image": {"alt": "Two scatter plots of the gate by one head against the gate by another. For copies all points lie on the diagonal. For heads drawn by themselves the points form a cloud."}}
+# %% mystnb={"figure": {"caption": "Gate of channel 0 by two heads, in windows where it informs and where it does not: heads that are copies, and heads drawn by themselves under a penalty.", "name": "fig-attention-collapse"}, "image": {"alt": "Two scatter plots of the gate by one head against the gate by another. For copies all points lie on the diagonal. For heads drawn by themselves they lie off the diagonal, in two small clouds, one near 0 and one near 1."}}
 fig, axes = plt.subplots(
     1, 2, figsize=(6.8, 3.0), sharex=True, sharey=True
 )
@@ -919,7 +925,7 @@ assert (apart_pairs[:, 0] - apart_pairs[:, 1]).abs().mean() > 0.02
 # - Several heads of SE that squeeze alike add nothing; heads that squeeze differently see more than
 #   one head of most squeezes, one head that learns a memory for each channel sees as much, and views
 #   that are not fused can turn signs.
-# - The volatility of the next day can be learned; SE inside a transformer can't be told from none
+# - The volatility of the next day can be learned; SE inside a transformer cannot be told from none
 #   there, nor a transformer from ridge.
 # - A test of two forecasts asks about other bars. Five nets are five draws, and an interval that
 #   forgets it can be far too narrow.
@@ -1016,7 +1022,7 @@ assert found[0] > 80 and found[1] < 30
 
 # %% [markdown]
 # Without lags the test takes 600 losses that resemble their neighbours for 600 facts, and finds a
-# difference that isn't there in about half of all tries. With lags it errs about as often as it
+# difference that is not there in about half of all tries. With lags it errs about as often as it
 # promised.
 #
 # ```{solution-end}

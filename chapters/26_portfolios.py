@@ -205,8 +205,8 @@ assert np.allclose(found, by_hand, atol=1e-6)
 # where $C w$ is a multiple of $\mathbf 1$ and nowhere else. The sum of 1 fixes the multiple.
 # ```
 #
-# Three assets that don't move together, with volatilities of 10, 20 and 40 %: inverse volatility gives
-# 4 : 2 : 1, least variance gives $1/\sigma^2$, so 16 : 4 : 1.
+# Three assets that do not move together, with volatilities of 10, 20 and 40 %: inverse volatility
+# gives 4 : 2 : 1, least variance gives $1/\sigma^2$, so 16 : 4 : 1.
 
 # %%
 sigma = np.array([0.1, 0.2, 0.4])
@@ -261,9 +261,9 @@ except ValueError as error:
     print("refused:", str(error).split("allowed: ")[1])
 
 # %% [markdown]
-# **Shrinkage** {cite:p}`ledoit2004` mixes the estimate with a simple matrix, so much of it as makes the
-# expected error least. Of 60 of these assets (which 90 bars *can* solve), how much does the portfolio of
-# least variance really move, at the true covariance?
+# **Shrinkage** {cite:p}`ledoit2004` mixes the estimate with a simple matrix, so much of it as makes
+# the expected error least. Of 60 of these assets (which 90 bars *can* solve), how much does the
+# portfolio of least variance really move, at the true covariance?
 
 # %%
 fewer, true = seen[:, :60], truth[:60, :60]
@@ -295,7 +295,7 @@ assert excess["shrunk"] < 0.5 * excess["as estimated"]
 # Now we plant something for the gates to find: twelve assets in two halves, and a **lead** that
 # changes hands once in 60 bars on average. The half that leads rises a little each bar, while the
 # other falls. On one asset the drift drowns in noise, but over six and six it shows. The assets'
-# names don't say to which half they belong, so the net must find out.
+# names do not say to which half they belong, so the net must find out.
 
 # %%
 rng = np.random.default_rng(0)
@@ -324,9 +324,9 @@ windows[20:] = shown / 0.022 * np.sqrt(21)
 x, y = torch.from_numpy(windows), torch.from_numpy(ahead).float()
 
 # %% [markdown]
-# A net should maximise what the account earns: the mean return after costs, less a charge for
-# variance. Costs need the drifted weights of the bar before, so the loss takes bars in their order.
-# (The exchange's `RATE` is a taker's fee and 1 bp of slippage.)
+# A net should maximise the **utility** of the account: the mean return after costs, less a charge
+# for variance. Costs need the drifted weights of the bar before, so the loss takes bars in their
+# order. (The exchange's `RATE` is a taker's fee and 1 bp of slippage.)
 
 # %%
 RATE = 6.5e-4
@@ -416,7 +416,7 @@ assert sharpe["SE over assets"] > sharpe["each alone"] + 1.5
 assert sharpe["SE over assets"] > sharpe["ranks of the week"] + 1
 assert sharpe["who knows the lead"] > sharpe["SE over assets"]
 
-# %% mystnb={"figure": {"caption": "Mean gate of the first half of the assets less that of the second, on bars that the net did not see, and which half leads.", "name": "fig-portfolios-lead"}, "image": {"alt": "A line that swings between plus and minus one half over 500 bars, above a strip that shows which half leads. The line follows the strip with a delay of some bars each time the lead changes hands."}}
+# %% mystnb={"figure": {"caption": "Mean gate of the first half of the assets less that of the second, on bars that the net did not see, and which half leads.", "name": "fig-portfolios-lead"}, "image": {"alt": "A line that swings nearly between plus and minus one over 500 bars, and a stepped one at plus or minus one half that shows which half leads. The first follows the second with a delay of some bars each time the lead changes hands."}}
 s = told["SE over assets"]
 tilt = s[:, half > 0].mean(1) - s[:, half < 0].mean(1)
 fig, ax = plt.subplots(figsize=(7.2, 2.8))
@@ -491,13 +491,13 @@ for market in (panel, perps):
         assert gap["low"] < 0 < gap["high"] and gap["p_corrected"] > 0.5
 
 # %% [markdown]
-# "Gap" is the 95 % interval of the difference in Sharpe ratio to 1/N, from redrawn histories and
-# seeds. **Every one of them holds zero**: those of the nets, and those of the ways from theory.
-# Dividing by N has been hard to beat before: of fourteen plain models on shares none did so
-# reliably {cite:p}`demiguel2009`. The widest gap belongs to least variance, long only: while 1/N
-# fell by half from its peak, it moved a bit more than half as much, and even earned. But four
-# months with one fall in them are no proof. Without the bound, least variance goes short and pays
-# for it:
+# "Mean" is the mean return a year after costs. "Gap" is the 95 % interval of the difference in
+# Sharpe ratio to 1/N, from redrawn histories and seeds. **Every one of them holds zero**: those of
+# the nets, and those of the ways from theory. Dividing by N has been hard to beat before: of
+# fourteen plain models on shares none did so reliably {cite:p}`demiguel2009`. The widest gap
+# belongs to least variance, long only: while 1/N fell by half from its peak, it moved a bit more
+# than half as much, and even earned. But four months with one fall in them are no proof. Without
+# the bound, least variance goes short and pays for it:
 
 # %%
 short = panel["rows"]["minimum variance"]
@@ -520,8 +520,9 @@ assert (
 assert -0.55 < equally["max_drawdown"] < -0.45
 
 # %% [markdown]
-# Long-short the opponent is cash. Here stand the nets beside two rules and two fits to the same numbers; those
-# may be held slowly, or not at all, as the same validation likes best.
+# Long-short the opponent is cash. Here stand the nets beside two rules (momentum buys what has
+# risen, reversal what has fallen) and two fits to the same numbers. A rule or a fit may move its
+# weights slowly, or hold nothing, whichever does best in the same validation.
 
 # %%
 BOTH = ("momentum", "reversal", "linear", "trees",
@@ -543,7 +544,7 @@ assert min(ratios) > 0.5  # corrected for all rows of both tables
 
 # %% [markdown]
 # Nothing can be told from cash. One interval (trees on the perpetuals) lies above zero by itself,
-# but among so many rows one does so by luck, and corrected for their number it does not.
+# but among so many rows one may do so by luck, and corrected for their number it does not.
 #
 # ### Did the nets learn?
 #
@@ -583,11 +584,13 @@ lost = panel["rows"]["shared, long-short"]
 assert lost["mean"] < 0 < lost["gross"]
 
 # %% [markdown]
-# One of eight gained clearly more than chance, in one fold of four. It earned a little before costs, and costs
-# took more than that. By our rule the others did **not learn**, whatever their Sharpe ratios say.
+# One of eight gained clearly more than chance, in one fold of four. It earned a little before
+# costs, and costs took more than that. By our rule the others did **not learn**, whatever their
+# Sharpe ratios say.
 #
-# Could they have? The study planted effects of known size in redrawn histories of the panel: each coin's next
-# move is shifted by a share of its volatility, as its own week says (*own*), or its half's (*rotation*).
+# Could they have? The study planted effects of known size in redrawn histories of the panel: each
+# coin's next move is shifted by a share of its volatility, as its own week says (*own*), or its
+# half's (*rotation*).
 
 # %%
 for kind, effect in study["seen"].items():
@@ -602,10 +605,11 @@ for kind, effect in study["seen"].items():
 
 # %% [markdown]
 # An effect that both nets find in eight of ten tries would have earned a trader who knew it a
-# Sharpe ratio above 10. Half of that size was missed, although it is still enormous. Four months of
-# 119 coins can therefore show only an effect far larger than anybody should expect. So the word for
-# gates over assets on these bars is **undecided**, and for everything that was ever said of such
-# portfolios on four months of data as well.
+# Sharpe ratio above 10. Half of that size was mostly missed, although it is still enormous. Four
+# months of 119 coins can therefore show only an effect far larger than anybody should expect. So
+# the word for gates over assets on these bars is **undecided**, and the same would hold for
+# anything else that is said of such portfolios on four months of data. For the perpetuals no such
+# search was made.
 #
 # ### Turnover, and who pays for it
 #
@@ -642,9 +646,11 @@ assert panel["rows"]["joint, long, costs x 0"]["fees"] > 0.7
 #
 # ## 6 How much money it can carry
 #
-# Each of our orders moves the price, by the square-root law of {ref}`ch-backtesting`, an **assumption** here too.
-# A coin of 119 may trade a thousandth of what bitcoin trades. If the account is four times as large, each order
-# is, and the impact a coin doubles: impact takes $k \sqrt{\text{account}}$ a year. By hand, for one order:
+# Each of our orders moves the price, by the square-root law of {ref}`ch-backtesting`, an
+# **assumption** here too. A coin of 119 may trade a thousandth of what bitcoin trades. If the
+# account is four times as large, each order is, and the impact a coin doubles: impact takes the
+# share $k \sqrt{\text{account}}$ of the account a year, where $k$ depends on what is traded. By
+# hand, for one order:
 
 # %%
 once = costs.impact(1e4, 1e7, 0.05)
@@ -733,7 +739,7 @@ assert ends[0] > 3 and 0.8 < ends[1] < 1.2 and lived.sum() < m / 2
 # %% [markdown]
 # The first curve asked today's exchange for its list of coins and went back two years with it, so
 # coins that had been delisted since were not on it. That is **survivorship bias**, and our own
-# panel has it, because its coins are those that were still listed in September 2024. We can't
+# panel has it, because its coins are those that were still listed in September 2024. We cannot
 # repair that, we can only say it. Within the panel one more step can be measured, if we choose 20
 # coins by what was traded, and hold 1/N:
 
@@ -750,8 +756,9 @@ print(f"Sharpe ratio, end less before: {low:.2f} to {high:.2f}")
 assert low > 0 > late["traded before"]["mean"]
 
 # %% [markdown]
-# "The 20 most traded coins" sounds harmless. Counted at the end of the test rather than before it, it turns a
-# loss into a gain, by an interval that keeps clear of zero, as no net's did. Whenever a portfolio looks wonderful, ask on which day its list was written.
+# "The 20 most traded coins" sounds harmless. Counted at the end of the test rather than before it,
+# it turns a loss into a gain, by an interval that keeps clear of zero, as no net's did. Whenever a
+# portfolio looks wonderful, ask on which day its list was written.
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
@@ -790,15 +797,15 @@ assert low > 0 > late["traded before"]["mean"]
 #
 # ```{exercise} At most one ★
 # :label: ex-portfolios-gross
-# Show that the long-short recipe never holds more than 1 in absolute sum, for equal bases and an even number of
-# assets. Which gates reach it?
+# Show that the long-short recipe never holds more than 1 in absolute sum, for equal bases and an
+# even number of assets. Which gates reach it, if 0 and 1 are allowed?
 # ```
 #
 # ```{solution-start} ex-portfolios-gross
 # :class: dropdown
 # ```
-# The sum is twice the mean distance of the gates from their mean. Numbers in $[0, 1]$ are farthest from their mean,
-# one half, if half of them are 0 and half are 1.
+# The sum is twice the mean distance of the gates from their mean. Numbers in $[0, 1]$ are farthest
+# from their mean, one half, if half of them are 0 and half are 1.
 
 # %%
 extreme = np.array([[0, 0, 0, 1, 1, 1.0]])
@@ -816,16 +823,17 @@ print(f"the most among random gates: {held.max():.2f}")
 #
 # ```{exercise} What standing still costs ★★
 # :label: ex-portfolios-drift
-# 1/N trades although it decides nothing. Two assets without drift move independently by $\sigma$ a bar. Show that the turnover
-# of a bar is about $0.5\,|r_1 - r_2|$, in the mean $\sigma/\sqrt{\pi}$, and check it.
+# 1/N trades although it decides nothing. Two assets without drift move independently by $\sigma$ a
+# bar. Show that the turnover of a bar is about $0.5\,|r_1 - r_2|$, in the mean $\sigma/\sqrt{\pi}$,
+# and check it.
 # ```
 #
 # ```{solution-start} ex-portfolios-drift
 # :class: dropdown
 # ```
-# After a bar the first weight is $0.5 (1 + r_1) / (1 + (r_1 + r_2)/2)$, which is $0.5 + (r_1 - r_2)/4$ nearly. Both have to
-# be moved back by that. The difference spreads by $\sqrt2\,\sigma$, and the mean of a normal's size is $\sqrt{2/\pi}$ times
-# its spread.
+# After a bar the first weight is $0.5 (1 + r_1) / (1 + (r_1 + r_2)/2)$, which is
+# $0.5 + (r_1 - r_2)/4$ nearly. Both have to be moved back by that. The difference spreads by
+# $\sqrt2\,\sigma$, and the mean of a normal's size is $\sqrt{2/\pi}$ times its spread.
 
 # %%
 r = np.random.default_rng(1).normal(0, 0.02, (5_000, 2))
@@ -849,8 +857,8 @@ assert abs(ratio - 1) < 0.05
 #
 # ```{exercise} Names and places ★★★
 # :label: ex-portfolios-order
-# Shuffle the columns of the assets *after* training. What happens to the gates of `Own`, and what to those of the SE block?
-# Say what this means for a coin that is listed tomorrow.
+# Shuffle the columns of the assets *after* training. What happens to the gates of `Own`, and what
+# to those of the SE block? Say what this means for a coin that is listed tomorrow.
 # ```
 #
 # ```{solution-start} ex-portfolios-order
@@ -899,5 +907,5 @@ assert (
 #
 # The mean and the variance of a portfolio {cite:p}`markowitz1952`, and how hard it is to beat 1/N
 # {cite:p}`demiguel2009`; shrinkage {cite:p}`ledoit2004`; the tree {cite:p}`lopezdeprado2016`; weights
-# learned from the account's own figure of merit {cite:p}`moody2001`; and what a list of survivors does to
-# returns {cite:p}`brown1992`.
+# learned from the account's own figure of merit {cite:p}`moody2001`; and what a list of survivors
+# does to returns {cite:p}`brown1992`.

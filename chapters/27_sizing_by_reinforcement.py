@@ -8,7 +8,8 @@
 # :class: tip
 # - work out by hand how much to stake on a coin that is better than fair, and what too much does
 # - turn the backtest into an environment that any agent of {term}`reinforcement learning` can act in
-# - derive a {term}`policy gradient`, check it against a derivative, and let it find the sizes you know
+# - derive a {term}`policy gradient`, check it against a derivative, and let it find the sizes you
+#   know
 # - follow the clipping of {term}`PPO` on four numbers, and read what it learned on three perpetuals
 # - watch an agent raise its reward and lose money, and mend the reward
 # ```
@@ -40,15 +41,16 @@ UPDATES = 100  # of the policy
 # %% [markdown]
 # ## 1 How much?
 #
-# A forecast says which way the price will go, and not **how much** to hold, a question that can ruin an
-# account whose forecasts are right. Take a coin that shows heads in 60 % of tosses. Whoever bets on
-# heads doubles the stake or loses it. The bet is good, so should we stake everything? One tail in
-# a row of heads ends such a career. If we stake very little, we are safe, and leave most of the
-# gain behind.
+# {ref}`ch-portfolios` divided an account among assets. Here one asset is left, and the question is
+# its size. A forecast says which way the price will go, and not **how much** to hold, a question
+# that can ruin an account whose forecasts are right. Take a coin that shows heads in 60 % of
+# tosses. Whoever bets on heads doubles the stake or loses it. The bet is good, so should we stake
+# everything? Then the first tail takes the whole account. If we stake very little, we are safe, and
+# leave most of the gain behind.
 #
 # John Kelly {cite:p}`kelly1956` asked what makes the account grow fastest in the long run. If each
-# bet stakes the share $f$, then heads multiply the account by $1 + f$ and tails by $1 - f$. After many
-# tosses the account has been multiplied by about $e^{g}$ for each of them, where
+# bet stakes the share $f$, then heads multiply the account by $1 + f$ and tails by $1 - f$. After
+# many tosses the account has been multiplied by about $e^{g}$ for each of them, where
 #
 # $$g(f) = 0.6 \log(1 + f) + 0.4 \log(1 - f), \qquad
 #   g'(f) = \frac{0.6}{1 + f} - \frac{0.4}{1 - f} = 0 \;\Rightarrow\; f = 0.6 - 0.4 = 0.2 .$$
@@ -178,9 +180,9 @@ print(
 )
 
 # %% [markdown]
-# The agent wished for 0.5 and now holds a little more, because the price has risen. It sees that in its
-# next observation. The environment uses the very functions of the engine, so that an agent can't
-# earn in training what a backtest would deny it. A walk of random positions shows it:
+# The agent wished for 0.5 and now holds a little more, because the price has risen. It sees that in
+# its next observation. The environment uses the very functions of the engine, so that an agent
+# cannot earn in training what a backtest would deny it. A walk of random positions shows it:
 
 # %%
 bars = candles.synthetic(600, seed=0, interval="8h").candles
@@ -205,8 +207,8 @@ print(
 # %% [markdown]
 # Nothing of this looks ahead: the tests cut the bars off after $t$, and every observation up to $t$
 # stays as it was. An action outside the box is refused, and so is one that is not a number: the
-# environment does not guess what was meant. Whoever draws positions must therefore cut them to the box,
-# as our own agent does below.
+# environment does not guess what was meant. Whoever draws positions must therefore cut them to the
+# box, as our own agent does below.
 
 # %%
 env.reset(seed=0)
@@ -230,9 +232,10 @@ print("best positions", known.round(3))
 assert np.allclose(known, [-0.4, 0.6], atol=0.005)
 
 # %% [markdown]
-# How can a policy be improved without a formula for the market? It can be done by trying. Let it draw
-# its position from a normal curve around $\theta$, its present opinion, with the spread $s$. A draw
-# that earned more than usual pulls $\theta$ towards it. In a formula, this is the **policy gradient**
+# How can a policy be improved without a formula for the market? It can be done by trying. Let it
+# draw its position $a$ from a normal curve around $\theta$, its present opinion, with the spread
+# $s$; let $\pi$ be the density of that curve. A draw whose reward $r$ is more than the usual one,
+# $b$, pulls $\theta$ towards it. In a formula, this is the **policy gradient**
 # {cite:p}`williams1992`:
 #
 # $$\frac{\partial}{\partial\theta} \mathbb E[r] = \mathbb E\Big[(r - b)\,
@@ -410,9 +413,9 @@ assert np.isclose(clipped(2.0, -1.0), -2.0)
 # action that turned out *worse* after it became more probable keeps its slope, so that mistakes can
 # be undone.
 #
-# We take PPO from stable-baselines3 {cite:p}`raffin2021`, with two layers of 64 units for the policy
-# and for the baseline. It gave up nothing to be put on our environment, which passes both projects'
-# checkers.
+# We take PPO from stable-baselines3 {cite:p}`raffin2021`, with two layers of 64 units for the
+# policy and for the baseline. It runs on our environment without a change, since that passes the
+# checkers of both projects.
 #
 # What does it learn where the answer is known? The study (`sizing_real.json`) trained it on a market
 # of two states like ours, with somewhat other means and with a taker's costs.
@@ -548,19 +551,20 @@ assert rows["all"]["PPO"]["held"] < 0.2
 # %% [markdown]
 # The agents hold little, and on BTC and ETH they end near nothing, where whoever held nothing ended
 # too; on SOL they lost, while the coin rose. In years in which everything rises, a small position
-# can't keep up with a long one, and two such years can't tell a careful agent from one that knows
-# nothing. Kelly's rule fared no better, because the mean of the last 90 days says little about the
-# next bar. The fixed size, the linear model and the trees lost in the mean of the three: the fixed
-# size was short, as paid before, when prices fell, and of what the trees lost costs took half.
+# cannot keep up with a long one, and two such years cannot tell a careful agent from one that knows
+# nothing. Kelly's rule earned less than buying and holding too, as is to be expected where the mean
+# of the last 90 days says little about the next bar. The fixed size, the linear model and the trees
+# lost in the mean of the three: the fixed size was short, as paid before, when prices fell, and of
+# what the trees lost costs took half.
 #
 # <!-- number: 90 from studies/sizing_real.py -->
 #
 # ### Did it learn?
 #
-# An agent that learned nothing decides nothing. So we ask what it grew on validation beyond constant
-# positions (the one that was best in training, or nothing, whichever did better there). And we ask the
-# same of agents that were trained and validated on the same bars **in random order**, where nothing
-# can be known.
+# An agent that learned nothing decides nothing. So we ask what it grew on validation beyond
+# constant positions (the one that was best in training, or nothing, whichever did better there).
+# And we ask the same of agents that were trained and validated on the same bars **in random
+# order**, where nothing can be known.
 
 # %%
 for coin in ("btc", "eth", "sol"):
@@ -610,20 +614,20 @@ for size in sorted(seen["runs"], key=float):
 assert seen["size"] == 0.2 and seen["grew"]["0.2"]["growth"] > 1
 
 # %% [markdown]
-# A correlation of 0.2 is found in four of five tries. It lets the agent's account more than double in
-# a year, far more than anybody should expect. Half of it is missed. So the verdict on real bars is
-# **not learned**, and what the agent held there says nothing about sizing. Too few bars, too few
-# steps, or nothing there to be found would all look like this, and the study cannot tell them apart.
-# That a rule of one line did better in two rising years is no proof either, since after the
-# correction for all rows the difference isn't clear of luck.
+# A correlation of 0.2 is found in four of five tries. It lets the agent's account more than double
+# in a year, far more than anybody should expect. Half of it was missed in both tries. So the
+# verdict on real bars is **not learned**, and what the agent held there says nothing about sizing.
+# Too few bars, too few steps, or nothing there to be found would all look like this, and the study
+# cannot tell them apart. That a rule of one line did better in two rising years is no proof either,
+# since after the correction for all rows the difference is not clear of luck.
 
 # %% [markdown]
 # ## What goes wrong
 #
 # An agent does what is rewarded, which is not always what was meant. Take a reward that many a
-# trader uses: **profit that has been realised**. It counts when a position is closed, as a statement
-# of closed trades does, and a loss that isn't closed isn't counted. The market sinks a little, has
-# nothing to find, and is dear to trade in, so that the right size is zero.
+# trader uses: **profit that has been realised**. It counts when a position is closed, as a
+# statement of closed trades does, and a loss that is not closed is not counted. The market sinks a
+# little, has nothing to find, and is dear to trade in, so that the right size is zero.
 
 # %%
 rng = np.random.default_rng(0)
@@ -752,11 +756,12 @@ assert seen["cash"][2] > 0.65 and seen["equity"][1] > 0.995
 
 # %% [markdown]
 # The first agent found out how its reward is made. It opens positions, closes some that win, and
-# **never closes one that loses**. Most of its closed trades win, the realised profit is positive, and
-# the account loses money, as each round trip costs. It needed no bug for that, and did exactly what
-# it was paid for, which is called {term}`reward hacking` {cite:p}`amodei2016`. People who are paid by
-# realised profit do the same. The mended reward marks open positions to market, and the agent that is
-# paid by it does the one right thing in a market that sinks: it stays out.
+# **never closes one that loses**. Most of its closed trades win, the realised profit is positive,
+# and the account loses money, since each round trip costs and the market sinks. It needed no bug
+# for that, and did exactly what it was paid for, which is called {term}`reward hacking`
+# {cite:p}`amodei2016`. People who are paid by realised profit have the same reason to do so. The
+# mended reward marks open positions to market, and the agent that is paid by it does the one right
+# thing in a market that sinks: it stays out.
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
@@ -778,7 +783,7 @@ assert seen["cash"][2] > 0.65 and seen["equity"][1] > 0.995
 #
 # ## Summary
 #
-# - A forecast doesn't say how much. Kelly's size makes the logarithm grow fastest; twice that size
+# - A forecast does not say how much. Kelly's size makes the logarithm grow fastest; twice that size
 #   grows no more, and more than that ruins a winning coin.
 # - An environment made of the backtest's own steps pays an agent what the backtest would have paid.
 # - A policy gradient weighs each try by what it earned beyond a baseline. It needs no formula for the
@@ -815,9 +820,9 @@ assert np.isclose(sizing.kelly_binary(1 / 3, 2.0), 0)
 #
 # ```{exercise} A better baseline ★★
 # :label: ex-sizing-baseline
-# Our orders don't move the price, so what the policy's *mean* position would have earned on the same
-# bar does not depend on the action either. Use it as the baseline at $\theta = 0.6$, and compare how
-# the estimates scatter.
+# Our orders do not move the price, so what the policy's *mean* position would have earned on the
+# same bar does not depend on the action either. Use it as the baseline at $\theta = 0.6$, and
+# compare how the estimates scatter.
 # ```
 #
 # ```{solution-start} ex-sizing-baseline
@@ -878,7 +883,7 @@ assert np.ptp(best[dear]) < np.ptp(best[FREE])
 
 # %% [markdown]
 # Each change of state trades the distance between the two positions, so that costs pull them
-# together. A position that is kept costs little, which is why they don't both go to zero.
+# together. A position that is kept costs little, which is why they do not both go to zero.
 #
 # ```{solution-end}
 # ```
@@ -892,11 +897,11 @@ assert np.ptp(best[dear]) < np.ptp(best[FREE])
 #
 # ```{solution} ex-sizing-own
 # :class: dropdown
-# At the gain on validation over the best constant position, beside its scatter over seeds and beside
-# the gain on shuffled bars. If it doesn't stand out from both, the agent hasn't learned, and whatever
-# the test says is luck. If it does, hold the test against volatility targeting on the same bars, by
-# an interval of the paired difference with all costs; and look at the positions, since an agent that
-# is always long is not an agent.
+# At the gain on validation over the best constant position, beside its scatter over seeds and
+# beside the gain on shuffled bars. If it does not stand out from both, the agent has not learned,
+# and whatever the test says is luck. If it does, hold the test against volatility targeting on the
+# same bars, by an interval of the paired difference with all costs; and look at the positions,
+# since an agent that is always long is not an agent.
 # ```
 #
 # ## Further reading

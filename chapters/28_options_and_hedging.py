@@ -40,14 +40,16 @@ UPDATES = 250  # of the nets that hedge
 # %% [markdown]
 # ## 1 A price that cannot be otherwise
 #
-# A **call** is the right to buy at a fixed price, the **strike**, on a fixed day, the **expiry**.
-# Its owner uses that right when the market stands above the strike, so at expiry it pays
-# $\max(F - K, 0)$. A **put** is the right to sell, and pays $\max(K - F, 0)$. The owner of a coin
-# and a put on it cannot lose more than the way down to the strike, and what the put cost. This is
-# an insurance, and the price of the option is its **premium**.
+# Whoever cannot bear the losses of a position may hold less of it, as in
+# {ref}`ch-sizing-by-reinforcement`, or insure it. The insurance is called an option. A **call** is
+# the right to buy at a fixed price, the **strike** $K$, on a fixed day, the **expiry**. Its owner
+# uses that right when the market ends at a price $S$ above the strike, so at expiry it pays
+# $\max(S - K, 0)$. A **put** is the right to sell, and pays $\max(K - S, 0)$. The owner of a coin
+# and a put on it cannot lose more than the way down to the strike, and what the put cost. What an
+# option costs is its **premium**.
 #
 # What should a call at 100 cost, if the future stands at 100 now and will stand at 120 or at 90? We
-# are not told how likely each is, and, surprisingly, we don't need to be. Sell the call, and buy
+# are not told how likely each is, and, surprisingly, we do not need to be. Sell the call, and buy
 # $\Delta$ futures. We owe 20 in one case and nothing in the other, and we choose $\Delta$ so that
 # both cases leave the same.
 #
@@ -95,8 +97,9 @@ print(f"premium {premium:.2f}")
 # A market with only two outcomes is a toy, so let the price move all the time, in small steps whose
 # spread over a year is the **volatility** $\sigma$. The same argument, step by step, gives the
 # formula of Black {cite:p}`black1976`, who took the argument of Black and Scholes
-# {cite:p}`black1973` from shares to futures. With $s = \sigma\sqrt{T}$, $T$ in years, and $N$ the
-# normal distribution,
+# {cite:p}`black1973` from shares to futures. With $F$ the price of the future, also called the
+# **forward**, $K$ the strike, $T$ the years to expiry, $s = \sigma\sqrt{T}$, and $N$ the normal
+# distribution function,
 #
 # $$C = F\,N(d_1) - K\,N(d_2), \qquad
 #   d_1 = \frac{\ln(F/K)}{s} + \frac{s}{2}, \qquad d_2 = d_1 - s.$$
@@ -312,7 +315,7 @@ assert rounded == 0 and implied == 0  # as good as lost
 # ## 4 A real chain
 #
 # A **chain** is the list of all options on one coin. Ours is Deribit's, of one afternoon in
-# February 2021. It can't be printed here, but `studies/chain_real.py` measured it
+# February 2021. It cannot be printed here, but `studies/chain_real.py` measured it
 # (`chain_real.json`). Deribit quotes in bitcoin, which means the price over the forward.
 
 # %%
@@ -493,10 +496,10 @@ assert (
 )
 
 # %% [markdown]
-# "Worst 5 %" is the mean of the worst twentieth of outcomes, the **expected shortfall** or CVaR.
-# Each step buys a narrower spread and pays for it with the mean. Delta and gamma pays so much that
-# its worst outcomes are no better than delta's: at 2 % a trade it only changed what one loses by.
-# None of these hedges is free.
+# "Worst 5 %" is the mean of the worst twentieth of outcomes, written as a loss: the **expected
+# shortfall** or CVaR. Each step buys a narrower spread and pays for it with the mean. Delta and
+# gamma pays so much that its worst outcomes are no better than delta's: at 2 % a trade it only
+# changed what one loses by. None of these hedges is free.
 #
 # ## 6 The hedge on real bars
 #
@@ -543,7 +546,7 @@ assert all(high < -0.05 for low, high in gap.values())
 free = cover["delta, an hour, free"]["mean"]["value"]
 taken = free - cover["delta, an hour"]["mean"]["value"]
 print(
-    f"hourly delta: {free:.0%} a year before costs, of which costs "
+    f"hourly delta: {free:.0%} a year before costs, and costs "
     f"take {taken:.0%}"
 )
 
@@ -596,10 +599,10 @@ assert stored / 3 < weekly[0].std() < 3 * stored
 # %% [markdown]
 # ### A signal's position, insured
 #
-# A signal of chapter {ref}`ch-backtesting` holds a perpetual, long or short. A put would insure the
-# long position (a call the short one), 5 % away. Without a market of options one can *copy* it:
-# hold the position plus the delta of the put. As the price falls, delta goes to −1 and the position
-# is closed step by step, as portfolio insurers did it in the 1980s.
+# A signal of {ref}`ch-backtesting` holds a perpetual, long or short. A put would insure the long
+# position (a call the short one), 5 % away. Without a market of options one can *copy* it: hold the
+# position plus the delta of the put. As the price falls, delta goes to −1 and the position is
+# closed step by step, as portfolio insurers did it in the 1980s.
 # <!-- number: 1980 by history -->
 #
 # The baseline must be as serious as the method on trial. One way to lose less is to **hold less**,
@@ -627,11 +630,11 @@ assert dear[1] < 0
 
 # %% [markdown]
 # The insurance works: the worst weeks shrink, and the interval says so. A put that was *bought* at
-# a tenth above the model's price took a measurable part of the mean. And the insured position can't
-# be told from the smaller one: at the same expected shortfall their means differ by nothing that
-# four years of weeks can see. The study asks 208 weeks a question that would need many more. Until
-# there are more, the plain answer is the better one: hold less, since it needs no option and no
-# copy of one.
+# a tenth above the model's price took a measurable part of the mean. And the insured position
+# cannot be told from the smaller one: at the same expected shortfall their means differ by nothing
+# that four years of weeks can see. The study asks 208 weeks a question that would need many more.
+# Until there are more, nothing speaks against the plainer way, the smaller position, which needs no
+# option and no copy of one.
 #
 # ## 7 A net that hedges
 #
@@ -778,10 +781,11 @@ assert max(deep["delta"]["mean_gap"]) < 0.04
 # %% [markdown]
 # All nets beat plain delta at every level of costs, but against the two knobs the result is
 # another. At 50 bps the nets are still better, by less than a quarter of what they gain on delta.
-# At the 6.5 bps that a perpetual costs they are worse. Their win over delta is real, and most of it
-# is not depth: it comes from hedging with a larger volatility, which covers the worst outcomes
-# better. Where the problem grows (several assets, jumps, costs that depend on size) nobody has such
-# knobs, and there the net's way may pay. Here the serious baseline is nearly all of it.
+# At the 6.5 bps that a perpetual costs they are slightly worse. (The intervals are for other seeds
+# alone, and other paths would widen them.) So most of their win over delta is not depth: two knobs,
+# a larger volatility and a band, bring it as well. Where the problem grows (several assets, jumps,
+# costs that depend on size) nobody has such knobs, and there the net's way may pay. Here the
+# serious baseline is nearly all of it.
 #
 # ## What goes wrong
 #
@@ -789,7 +793,7 @@ assert max(deep["delta"]["mean_gap"]) < 0.04
 # most programs draw it, from the exchange's **marks**. At the money it falls abruptly, as if over a
 # cliff.
 
-# %% mystnb={"figure": {"caption": "A smile with a cliff: the exchange's marks between bid and ask, eight days before expiry. Where nobody bids, the bid is drawn at zero.", "name": "fig-options-smile"}, "image": {"alt": "Implied volatility over log moneyness. Left of zero marks fall from above two to about one, in the middle of bids near one and asks far above. At zero the marks drop to about one half and stay there; asks stand near one and the bids are zero."}}
+# %% mystnb={"figure": {"caption": "A smile with a cliff: the exchange's marks between bid and ask, eight days before expiry. Where nobody bids, the bid is drawn at zero.", "name": "fig-options-smile"}, "image": {"alt": "Implied volatility over log moneyness. Left of zero marks fall from above two to about one, in the middle of bids near one and asks far above. Right of zero the marks drop to about one half and stay there; asks stand near one and the bids are zero."}}
 smile = chain["smiles"]["2021-02-19"]
 x = np.array(chain["moneyness"])
 fig, ax = plt.subplots(figsize=(7.2, 3.2))
@@ -983,6 +987,6 @@ for factor in (0.5, 1.0, 2.0):
 #
 # ## Further reading
 #
-# Black's own four pages {cite:p}`black1976` after Black and Scholes {cite:p}`black1973`; how to
+# Black's own paper {cite:p}`black1976` after that of Black and Scholes {cite:p}`black1973`; how to
 # invert the formula to the last digit {cite:p}`jaeckel2015`; the error of a hedge in steps
 # {cite:p}`boyle1980`; and deep hedging {cite:p}`buehler2019` with bands {cite:p}`imaki2021`.

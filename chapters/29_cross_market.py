@@ -9,7 +9,8 @@
 # - split a panel of coins twice, by coin and by time, and say what each of the four cells can show
 # - see when coins should share one net, and what it costs to give each coin a vector of its own
 # - count how many independent examples a hundred coins of one hour are worth
-# - look for leads between BTC, ETH and SOL at 15 minutes, and find gold where closes are not aligned
+# - look for leads between BTC, ETH and SOL at 15 minutes, and find a false one where closes are not
+#   aligned
 # - search other markets for windows like the present one, without asking the present itself
 # ```
 #
@@ -40,10 +41,11 @@ STALE = 0.2  # chance a minute that a sleepy coin trades
 # %% [markdown]
 # ## 1 Three coins with a pencil
 #
-# A **panel** ({term}`panel data`) is a table with one row a bar and one column a coin. Deep learning
-# wants many examples, and a market offers few, so it is tempting to put all coins together: a hundred
-# coins for a year seem to be a hundred years. Whether they are depends on how much one coin knows of
-# another, and we can see that on paper first.
+# Most nets of this book learned from one market. Deep learning wants many examples, and one market
+# offers few, so it is tempting to put all coins together into a **panel** ({term}`panel data`), a
+# table with one row a bar and one column a coin: a hundred coins for a year seem to be a hundred
+# years. Whether they are depends on how much one coin knows of another, and we can see that on
+# paper first.
 #
 # Let the whole market move by $f = \pm 2$ and each coin by $e_i = \pm 1$ besides, all signs
 # independent. What is common to all coins is called the **{term}`common factor`**. The variance of
@@ -169,9 +171,9 @@ assert found["two kinds"][0] < 0.02 and found["two kinds"][1] > 0.05
 # pooled fit comes close to that, since it has thirty times the examples. With two kinds its weights
 # cancel, and it explains nothing, while thirty small fits find what little they can.
 #
-# There is a way between the two. The net is shared, but each coin has a short vector that is
-# learned with it, an **{term}`asset embedding`**, which tells the net what kind of coin it deals
-# with {cite:p}`gu2020`.
+# There is a way between the two. The net is shared, as one is for thousands of shares in
+# {cite:t}`gu2020`, but each coin also has a short vector that is learned with it, an
+# **{term}`asset embedding`**, which tells the net what kind of coin it deals with.
 
 
 # %%
@@ -244,12 +246,13 @@ assert sides >= 26
 # of one hour rise and fall together, and so the net's errors do, too.
 # <!-- number: 52, 0.18 by example -->
 #
-# Let $m$ values of one hour correlate by $\rho$ in pairs. The variance of their mean is
+# Let $m$ values of one hour have the variance $\sigma^2$ and correlate by $\rho$ in pairs. The
+# variance of their mean is
 #
 # $$\frac{\sigma^2}{m}\,\big(1 + (m - 1)\,\rho\big),$$
 #
-# and the bracket is called the **{term}`design effect`** {cite:p}`moulton1990`: so many of these values
-# count for one. If they are independent, it is 1, and if they are all alike, it is $m$.
+# and the bracket is called the **{term}`design effect`** {cite:p}`moulton1990`: so many of these
+# values count for one. If they are independent, it is 1, and if they are all alike, it is $m$.
 
 # %%
 m, rho = 136, 0.4
@@ -269,8 +272,8 @@ assert effect == 55 and 0.02 / naive > 11
 assert 0.02 / (naive * np.sqrt(effect)) < 1.96
 
 # %% [markdown]
-# The eleven errors have become one and a half, and nothing is left that could be told from luck.
-# In practice $\rho$ isn't known. **Clustered errors** {cite:p}`cameron2015` do without it: sum the
+# The eleven errors have become one and a half, and nothing is left that could be told from luck. In
+# practice $\rho$ is not known. **Clustered errors** {cite:p}`cameron2015` do without it: sum the
 # deviations within each hour first, and let the hours be the independent ones. For two hours with
 # the values 1, 1 and 0, 0 the sums of the deviations from one half are $+1$ and $-1$:
 
@@ -285,8 +288,8 @@ print(
 )
 
 # %% [markdown]
-# Is such an interval any good? We draw 300 panels in which nothing can be known, ask for an interval at
-# 95 % in each, and count how often it holds the truth, one half.
+# Is such an interval any good? We draw 300 panels in which nothing can be known, ask for an
+# interval at 95 % in each, and count how often it holds the truth, one half.
 # <!-- number: 95 by definition -->
 
 # %%
@@ -309,8 +312,8 @@ for name, count in inside.items():
 assert inside["clustered"] > 270 and inside["independent"] < 140
 
 # %% [markdown]
-# An interval that should miss once in twenty times misses more often than it hits. Whoever publishes a
-# study of many coins with such intervals will find something every time.
+# An interval that should miss once in twenty times misses more often than it hits. A study of many
+# coins with such intervals will often find what is not there.
 #
 # ## 4 A hundred coins: the table
 #
@@ -361,11 +364,12 @@ assert hits["new"][0] < 0.5 < hits["new"][1]
 #
 # ### Real coins
 #
-# The study `cross_market.json` takes 136 coins of Binance in 2024, hourly. At every eighth hour it asks
-# two questions about the next eight hours. *How much* will the coin move (the log of its realised
-# volatility)? Here something is there to be found, since calm and wild days come in clusters. And
-# *which way* will it move? Coins are left out in five folds, and time from July on. The net is an
-# `SEBlock` over three channels and the `ConvEncoder` of {ref}`ch-se-trader`, with one seed a fold.
+# The study `cross_market.json` takes 136 coins of Binance in 2024, hourly. At every eighth hour it
+# asks two questions about the next eight hours. *How much* will the coin move (the log of its
+# realised volatility)? Here something is there to be found, since calm and wild days come in
+# clusters. And *which way* will it move? Coins are left out in five folds, and time from July on.
+# The net is an `SEBlock` over three channels and the `ConvEncoder` of {ref}`ch-se-trader`, with one
+# seed a fold.
 
 # %%
 # make study STUDY=cross_market
@@ -448,13 +452,14 @@ assert (
 assert abs(tree[order[3]]["mean"] - net[order[3]]["mean"]) < 0.015
 
 # %% [markdown]
-# The first row is what we hoped for. In new time the net explains a third of the variance (of all
-# times together), and it does so for coins that it never saw just as well as for those it was trained
-# on. How wild a coin will be depends on how wild it has been, and that rule is the same for all. What
-# it took to find it is less exciting: ridge regression on twelve numbers of the same window explains
-# as much, and the interval of the difference holds zero. (The plain ways are fitted on all of the
-# seen time, while the nets leave out its last weeks to know when to stop.) A ridge of its own for
-# each coin comes out no better, so here sharing costs nothing.
+# (In the last lines `volatility` by itself is the SE net.) The first row is what we hoped for. In
+# new time the net explains a third of the variance (of all times together), and it does so for
+# coins that it never saw just as well as for those it was trained on. How wild a coin will be
+# depends on how wild it has been, and that rule is the same for all. What it took to find it is
+# less exciting: ridge regression on twelve numbers of the same window explains as much, and the
+# interval of the difference holds zero. (The plain ways are fitted on all of the seen time, while
+# the nets leave out its last weeks to know when to stop.) A ridge of its own for each coin comes
+# out no better, so here sharing costs nothing.
 #
 # Trees show what learning by heart looks like. On their own examples they explain clearly more than
 # on new coins of the same time, and in new time nothing of it is left. And one more thing can be read
@@ -489,13 +494,17 @@ assert (
 )
 
 # %% [markdown]
-# The vectors help on the examples they were trained on, by about half a percentage point. In new time
-# nothing of that can be told from zero, be the coin known or not. Since the window shows how wild a
-# coin is, a name adds nothing. And for new coins the mean of the others' vectors does as well as
-# zeros, because there is little to lose: the cost that section 2 planted is a cost only where coins
-# are of different kinds.
+# The vectors help on the examples they were trained on, by about half a percentage point. In new
+# time nothing of that can be told from zero, be the coin known or not. The window already shows how
+# wild a coin is, and beside it a name added nothing that could be seen. And for new coins the mean
+# of the others' vectors does as well as zeros, because there is little to lose: the cost that
+# section 2 planted is a cost only where coins are of different kinds.
 #
 # ### Which way?
+#
+# The second question asks for the sign of the next eight hours. The figures are the share of hits less
+# one half, in the four cells as above. A net's training is stopped by a validation set, which holds
+# later bars (*by time*) or other coins (*by coins*), and *planted* is a control.
 
 # %%
 for name in ("way, stopped by time", "way, stopped by coins"):
@@ -511,7 +520,7 @@ rows = {"net, stopped by time": cells["nets"]["way, stopped by time"],
            for k in ("logistic", "trees", "nearest window")},
         "net, planted": cells["nets"]["way, planted"]}
 
-# %% mystnb={"figure": {"caption": "Hits above one half on coins that were never seen, at times that were seen and later, with 95 % intervals that count weeks.", "name": "fig-cross-leak"}, "image": {"alt": "Six rows with two points each. For the trees, the nearest window and the net that was stopped by coins the point for seen time lies to the right of zero and the point for new time near zero."}}
+# %% mystnb={"figure": {"caption": "Hits above one half on coins that were never seen, at times that were seen and later, with 95 % intervals that count weeks.", "name": "fig-cross-leak"}, "image": {"alt": "Six rows with two points each. For the trees, the nearest window and the net that was stopped by coins the point for seen time lies well to the right of zero and the point for new time near zero; for the planted net both lie to the right."}}
 fig, ax = plt.subplots(figsize=(7.2, 3.0))
 for shift, colour, time in ((-0.15, DOWN, "seen"), (0.15, UP, "new")):
     points = [
@@ -563,11 +572,11 @@ assert max(cells["nets"]["way, stopped by time"]["epoch"]) <= 2
 # the trees and the net that was stopped by coins find several per cent, too. All of that is gone in
 # new time. It is the planted picture again: they know the hours.
 #
-# Where the net's training is stopped by *other coins of the same hours*, it trains to the last epoch,
-# since the validation loss falls and falls. Stopped by *later* bars it gives up after one or two
-# epochs, with a loss no better than the class shares'. By our rule that net has **not learned**, and
-# says nothing. The few per cent that it and the logistic regression show in seen time were not there
-# in new time.
+# Where the net's training is stopped by *other coins of the same hours*, it trains to the last
+# epoch, since the validation loss falls and falls. Stopped by *later* bars it gives up after one or
+# two epochs, with a loss no better than the class shares'. (The printed gains are in nats, the unit
+# of a loss with natural logarithms.) By our rule that net has **not learned**, and says nothing.
+# The few per cent that it and the logistic regression show in seen time were not there in new time.
 #
 # The last row is the control. A sign that shifts the next move by 0.15 of its volatility was planted
 # in these bars, and the same net finds it: the interval in new time lies above zero.
@@ -606,7 +615,8 @@ assert {x["weeks"] for x in each} == {10} and p.min() > 0.05
 # %% [markdown]
 # What the nearest window knows of new coins in seen time is the market, nearly all of it. Of the
 # coins' *own* parts something may be left in new time, by the intervals two per cent at most.
-# Corrected for five forecasters it can't be told from zero, and whether it would pay was not asked.
+# Corrected for five forecasters it cannot be told from zero, and whether it would pay was not
+# asked.
 # <!-- number: two per cent from book/results/cross_market.json -->
 
 # %%
@@ -727,7 +737,7 @@ for x in sorted(lead["rows"], key=lambda x: x["p"])[:3]:
     p = f"p {x['p']:.3f}, corrected {x['p_corrected']:.2f}"
     print(f"{pair}: {x['value']:+.3f} +- {half:.3f}, {p}")
 
-# %% mystnb={"figure": {"caption": "BTC's return with SOL's some bars later, Bybit, 15 minutes, with 95 % intervals that count days; lag 0, which is 0.72, is left out.", "name": "fig-cross-lags"}, "image": {"alt": "Thirty-two points for lags from minus 16 to plus 16 bars, all within 0.03 of zero. Most of their bars cross the line at zero."}}
+# %% mystnb={"figure": {"caption": "BTC's return with SOL's some bars later, Bybit, 15 minutes, with 95 % intervals that count days; lag 0, which is 0.72, is left out.", "name": "fig-cross-lags"}, "image": {"alt": "Thirty-two points for lags from minus 16 to plus 16 bars, all within 0.03 of zero. Most of their intervals hold zero."}}
 pair = [
     x
     for x in lead["rows"]
@@ -755,11 +765,11 @@ assert lead["detectable"]["0.04"] >= 16 > lead["detectable"]["0.03"]
 
 # %% [markdown]
 # At lag 0 they correlate strongly, and at every other lag nothing can be told from zero once all
-# tests are counted. Could the study have seen a lead? One of 0.04 was found in at least 16 of 20
-# tries, and one of 0.03 was not. It was planted between BTC, whose sign was redrawn each day so that
-# no lead was left, and SOL at the same hours: markets that are wild at the same time have wide
-# errors, and to plant in calm ones would have been too kind. A lead of 0.04 would explain less than
-# two thousandths of a bar's variance.
+# tests are counted. Could the study have seen a lead? One of 0.04 was found in 19 of 20 tries, and
+# one of 0.03 in 13 only. It was planted between BTC, whose sign was redrawn each day so that no
+# lead was left, and SOL at the same hours: markets that are wild at the same time have wide errors,
+# and to plant in calm ones would have been too kind. A lead of 0.04 would explain less than two
+# thousandths of a bar's variance.
 #
 # These intervals are honest about time, since they sum the products within each day first, as in
 # section 3. The best of the 96 could be played, to see what it is worth: hold the second coin by the
@@ -800,8 +810,8 @@ print("nearest first:", found[0])
 assert found.tolist() == [[2, 0]]
 
 # %% [markdown]
-# A control first: into the panel of section 4, in which nothing could be found, we draw in half of the
-# windows either of two shapes, and let the move that follows have their sign.
+# A control first: into the panel of section 4, in which nothing could be found, we draw in half of
+# the windows either of two shapes, and let the move that follows have their sign.
 
 # %%
 rng = np.random.default_rng(6)
@@ -857,8 +867,8 @@ assert 0.38 < honest < 0.62 and hasty > honest + 0.1
 
 # %% [markdown]
 # The second search finds other coins *of the same hours*, which move with bitcoin by the common
-# factor. Nobody could have used it, because their outcomes lie in the future, as bitcoin's own does.
-# It is the trap of section 4 in other clothes.
+# factor. Nobody could have used it, because their outcomes lie in the future, as bitcoin's own
+# does. It is the trap of section 4 once more.
 #
 # The study searches ten real coins by the shape of their last day and by a small Siamese net, for
 # which windows are alike if like moves followed, and which was trained on pairs from before July. The
@@ -1008,7 +1018,7 @@ assert abs(peaks["stamped by close"][0]) < 0.1
 # The figure shows the way out. Liquid coins move together *within* the bar, so the tallest bar
 # belongs at lag 0. If it stands at lag 1 or −1, a clock is wrong, and no strategy has to be run to
 # know it. `candles.read` asks for the meaning of stamps (`stamp="close"` moves them back to the
-# open), and this is the mending:
+# open), and this is the remedy:
 
 # %%
 mended = late_stamp.shift(-1).iloc[:-1]  # back to the open of the bar
@@ -1022,8 +1032,8 @@ print(told.format(**real))
 assert real["gross"] < 1 and real["net"] < -10
 
 # %% [markdown]
-# Aligned, the real strategy earns nothing before costs and loses all after them. Whenever a lead
-# looks like gold, draw the correlations by lag first.
+# Aligned, the real strategy earns nothing before costs and loses heavily after them. Whenever a
+# lead looks too good, draw the correlations by lag first.
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
@@ -1031,14 +1041,14 @@ assert real["gross"] < 1 and real["net"] < -10
 # next, and what all copied from the same board helps nobody tomorrow. The picture does not say how
 # much was copied.
 #
-# *Proved.* The variance of a mean of values that correlate in pairs grows by the design effect, which
-# follows from the variance of a sum. That one of two series which move together seems to lead, when one
-# is stamped by its open and the other by its close, follows from the stamps alone.
+# *Proved.* The variance of a mean of values that correlate in pairs grows by the design effect,
+# which follows from the variance of a sum. That one of two series which move together seems to
+# lead, when one is stamped by its open and the other by its close, follows from the stamps alone.
 #
-# *Measured here.* On planted panels sharing helped where coins obey one rule, and learning the hours
-# by heart looked like skill. On real coins the volatility of new coins in new time could be foretold,
-# by ridge regression as well as by the net, while the way could not. Neither a lead between markets
-# nor a shape that recurs was found in a year of bars.
+# *Measured here.* On planted panels sharing helped where coins obey one rule, and learning the
+# hours by heart looked like skill. On real coins the volatility of new coins in new time could be
+# foretold, by ridge regression as well as by the net, while no forecast of the way held in new
+# time. Neither a lead between markets nor a shape that recurs was found in a year of bars.
 #
 # *Open.* The coins are those that were still listed at the end, so nothing is known of those that
 # were not. Leads shorter than a bar cannot be seen in bars.
@@ -1050,9 +1060,10 @@ assert real["gross"] < 1 and real["net"] < -10
 #   time say what a coin that is listed tomorrow may expect.
 # - Coins that follow one rule should share a net. A vector a coin tells kinds apart, and is of no use
 #   to a coin without a past.
-# - Coins of one hour move together: values count for one by the design effect $1 + (m - 1)\rho$, and an
-#   interval that ignores it finds something every time.
-# - A forecaster that learned the hours by heart looks skilled on new coins, by the common factor alone.
+# - Coins of one hour move together: values count for one by the design effect $1 + (m - 1)\rho$,
+#   and an interval that ignores it misses the truth far too often.
+# - A forecaster that learned the hours by heart looks skilled on new coins, by the common factor
+#   alone.
 # - On 136 coins a net foretells volatility of new coins in new time as well as that of known ones,
 #   and no better than ridge regression. Of the way it learned nothing that lasts.
 # - BTC, ETH and SOL lead each other at no lag that a year of 15-minute bars could show. Unaligned
@@ -1160,4 +1171,8 @@ assert np.allclose(found, [0.8 / 3, 0.8 * 2 / 3, 0], atol=0.06)
 # Correlations that vanish in short intervals {cite:p}`epps1979`, and leads that come from prices
 # which are not of the same moment {cite:p}`lo1990`; why values of one group count for fewer
 # {cite:p}`moulton1990`, and a guide to clustered errors {cite:p}`cameron2015`; one net for thousands
-# of shares {cite:p}`gu2020`; Siamese nets {cite:p}`bromley1993` and their loss {cite:p}`hadsell2006`.
+# of shares {cite:p}`gu2020`; Siamese nets {cite:p}`bromley1993` and their loss
+# {cite:p}`hadsell2006`.
+#
+# This is the last chapter. {ref}`ch-bring-your-own` shows how to ask the questions of this book of
+# candles of your own.

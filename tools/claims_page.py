@@ -35,14 +35,20 @@ COLUMNS = "| verdict | claim | claimed | measured | evidence |\n|---|---|---|---
 HEAD = f"""(claims)=
 # Claims
 
-Every claim of the two chapters we started from that can be put to a test, with what this book
-measured. Chapter {{ref}}`ch-verdict` says how a verdict is reached: a claimed number **holds** when
-it lies inside an interval narrow enough to say something, **fails** when it lies outside, and is
-**undecided** when the interval is too wide to tell, or the study could not have seen an effect of
-the claimed size. A net that did not learn gives no verdict but **not learned**, and **quoted** are
-facts of the literature. How narrow is enough is our choice, and written
-in each row of `book/claims.yml`. The verdicts are computed from the stored results each time this
-page is built; a row whose verdict does not follow stops the build.
+Every claim of the two chapters we started from, with what this book measured. Chapter
+{{ref}}`ch-verdict` says how a verdict is reached: a claimed number **holds** when it lies inside an
+interval narrow enough to say something, **fails** when it lies outside, and is **undecided** when
+the interval is too wide to tell, or the study could not have seen an effect of the claimed size. A
+net that did not learn gives no verdict but **not learned**. **Not testable** is what nothing at
+hand can put to a test, and the row says why; **quoted** are facts of the literature. How narrow is
+enough is our choice, and written in each row of `book/claims.yml`. The verdicts are computed from
+the stored results each time this page is built; a row whose verdict does not follow stops the
+build.
+
+An interval in brackets is one of 95 % unless the chapter says otherwise. «Corrected» is the same
+interval made wider for few folds or seeds and for the many claims that are tested together, and
+«detectable» is the smallest effect that the study would have found, ∞ where an effect of the
+claimed size was planted and missed.
 
 {STAND_IN} marks a row where not the thing itself was measured but something in its place, and says
 what. Such a verdict is about the stand-in first.
