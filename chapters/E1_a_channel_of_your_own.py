@@ -298,15 +298,23 @@ def changed(compute, frame, cuts):
     full, count = compute(frame).to_numpy(), []
     for cut in cuts:
         part = compute(frame.iloc[: cut + 1]).to_numpy()
-        same = np.isclose(full[: cut + 1], part, rtol=1e-9, atol=1e-12, equal_nan=True)
+        same = np.isclose(
+            full[: cut + 1], part, rtol=1e-9, atol=1e-12, equal_nan=True
+        )
         count.append((~same).sum())
     return np.array(count)
 
 
 # %%
-rows = {name: changed(compute, moved, CUTS) for name, compute in CHANNELS.items()}
+rows = {
+    name: changed(compute, moved, CUTS)
+    for name, compute in CHANNELS.items()
+}
 for name, n in rows.items():
-    print(f"{name:7} {np.mean(n > 0):4.0%} of the cuts, {n.max():5,} rows at most")
+    print(
+        f"{name:7} {np.mean(n > 0):4.0%} of the cuts, {n.max():5,} "
+        "rows at most"
+    )
 
 # %%
 check_3(rows)
@@ -560,7 +568,9 @@ for name, compute in every.items():
     mark, colour = ("o", UP) if clean else ("X", DOWN)
     ax.plot(x, y, mark, color=colour)
     up = 12 if name == "busy" else 2
-    ax.annotate(name, (x, y), (6, up), textcoords="offset points", fontsize=8)
+    ax.annotate(
+        name, (x, y), (6, up), textcoords="offset points", fontsize=8
+    )
 ax.axvline(CHANCE, color=NEUTRAL, ls=":")
 ax.set(xlabel="praise, in size", ylabel="share of cuts that find it")
 plt.show()
