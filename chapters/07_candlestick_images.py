@@ -32,8 +32,10 @@ N_STREAM = 4_000  # windows sent through the loader
 # %% [markdown]
 # ## 1 One candle, with a pencil
 #
-# A bar is five numbers, and a chart of it is a grid of pixels. Everything between the two is a
-# decision. Because each decision keeps something and loses something, we make them one by one.
+# Up to here a net got the market as channels. The EfficientNet chapter shows it a chart instead, as
+# traders see it. A bar is five numbers, and a chart of it is a grid of pixels. Everything between
+# the two is a decision. Because each decision keeps something and loses something, we make them one
+# by one.
 #
 # **Rows are prices.** Row 0 is the top, as in every picture, and the prices between the highest and
 # the lowest are spread evenly over the rows.
@@ -111,8 +113,8 @@ assert ["".join(row[:4]) for row in grid] == [
 
 # %% [markdown]
 # Read it as a trader would: a strong rise, a small fall, a moment of doubt. The doji is one row
-# high, and it would be easy to lose it. There are no rows *between* its open and its close, and the
-# program that we started from painted exactly those.
+# high, and it would be easy to lose it, because there are no rows *between* its open and its close.
+# A program that paints only those leaves it out.
 #
 # `charts.candlesticks` does the same for a whole batch at once. It gives RGB, so to compare the two
 # we choose colours that we can read: a palette of one channel, in which each {term}`ink` is its own
@@ -380,7 +382,8 @@ assert profile.sum() == bars[:, 4].sum()
 # %% [markdown]
 # To check it by hand, take the first candle, which has a volume of 8 and reaches from 3 down to 1.
 # That is two rows of height 1: half of the row at 3, the whole row at 2 and half of the row at 1.
-# So they get 2, 4 and 2. The second candle is a point at 4 and leaves its 5 there.
+# So they get 2, 4 and 2. The second candle is a point at 4 and leaves its 5 there, and the third is
+# a point at 0 with a volume of 1.
 #
 # The **imbalance** of the book is $(b - a) / (b + a)$ with $b$ and $a$ the sizes waiting on
 # the bid and the ask side. It is 1 when there are only buyers and −1 when there are only
@@ -487,8 +490,9 @@ assert pillow.ratio > 10 and publisher.ratio > 500
 # %% [markdown]
 # The speed comes from drawing a tall candle at no more cost than a short one. The painter marks
 # only the *edges* of a rectangle: its first row, and the row after its last. Then one pass down the
-# picture lets each row take over the row above it, and flips at each mark. Four lines show the idea
-# in one column.
+# picture lets each row take over the row above it, and flips at each mark. The flip is an exclusive
+# or, `^` in Python: done once it switches the colour on, done again it switches it off. Four lines
+# show the idea in one column.
 
 # %%
 column = np.zeros(8, np.uint8)
@@ -606,7 +610,8 @@ assert common[1] > 4 * common[0]
 # On the common scale volatility is visible again, but something else is lost for it. The calm
 # window now uses a few rows only, so its candles are drawn coarsely. The wild one, on the other
 # hand, leaves the picture. That is an error by default; here we asked for `outside="clip"`, which
-# draws on the edge what lies beyond it: the dashes along the bottom of the last panel.
+# draws on the edge what lies beyond it: the dashes along the lowest row of prices in the last
+# panel.
 #
 # Every scale loses something, so you have to choose what to lose, and you should know what it is. A
 # net that gets both scales, as channels, need not choose.
@@ -697,8 +702,10 @@ swap[[1, 2, 4, 5]] = [2, 1, 5, 4]  # up and down, bodies and wicks
 assert (swap[back] == there[::-1]).all()
 
 # %% [markdown]
-# It would have to read something else than the market: a leak, or the order of the files. Charts
-# keep direction, but the GASF of {ref}`ch-gramian-fields` does not.
+# The picture has 223 rows, because with an odd number one row lies exactly in the middle, and no
+# price there has to be rounded up or down. A net that tells rises from falls in pictures that are
+# alike would have to read something else than the market: a leak, or the order of the files. Charts
+# keep direction, but the GASF of {ref}`ch-gramian-fields`, a picture made of angles, does not.
 #
 # ```{solution-end}
 # ```

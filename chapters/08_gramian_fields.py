@@ -39,7 +39,8 @@ N_WINDOWS = 1_000  # windows to train on, and as many to test on
 # %% [markdown]
 # ## 1 From prices to angles
 #
-# A net for pictures wants a square of numbers, while a series is a line. One way from the line to
+# The charts of {ref}`ch-candlestick-images` look as a trader draws them, but a net needs no chart. It
+# wants a square of numbers, while a series is a line. One way from the line to
 # the square is to compare every bar with every other bar, so that pixel $(i, j)$ says something
 # about bars $i$ and $j$. A **Gramian angular field** {cite:p}`wang2015` compares them by their
 # angles.
@@ -634,9 +635,9 @@ assert shares[1] > 5 * shares[0]
 # fields need two vectors only ({prf:ref}`prop-gramian-rank`). The claim that a GASF encodes a
 # series, so that rise and fall look different, fails.
 #
-# *Measured here.* On planted drifts small nets guessed from GASF, and came close to the rule from
-# GADF or from a GASF of the range from zero to one. In the stored
-# race the fields were made at a rate comparable with that of filling memory.
+# *Measured here.* On planted drifts small nets that saw the GASF guessed, while those that saw the
+# GADF, or a GASF of the range from zero to one, came close to the rule. In the stored race the
+# fields were made at a rate comparable with that of filling memory.
 #
 # *Open.* Whether either field helps to forecast a real market was not asked.
 # ```

@@ -37,8 +37,9 @@ N_SURROGATES = 39  # shuffled markets to compare with
 # %% [markdown]
 # ## 1 Here again?
 #
-# Walk through a town and note, at each step, whether you have been on this corner before. For a
-# series that note is a square picture {cite:p}`eckmann1987`.
+# A Gramian field compares two bars by their angles. The next square asks something plainer of them:
+# was the market in nearly the same state? Walk through a town and note, at each step, whether you
+# have been on this corner before. For a series that note is a square picture {cite:p}`eckmann1987`.
 #
 # ```{prf:definition} Recurrence plot
 # :label: def-recurrence-plot
@@ -191,7 +192,7 @@ plots = {
     k: recurrence(v, 3, 2, quantile=0.1) for k, v in series.items()
 }
 
-# %% mystnb={"figure": {"caption": "Recurrence plots of four series of 96 bars, the nearest 10 % of the pairs each.", "name": "fig-recurrence-textures"}, "image": {"alt": "Four squares with the same number of marked pixels. The sine gives long diagonal stripes. Noise gives scattered single points. The random walk gives clumps and rectangles around the diagonal. The real day looks like the random walk."}}
+# %% mystnb={"figure": {"caption": "Recurrence plots of four series of 96 bars, the nearest 10 % of the pairs each.", "name": "fig-recurrence-textures"}, "image": {"alt": "Four squares with the same number of marked pixels. The sine gives long diagonal stripes. Noise gives scattered single points. The random walk gives winding strokes and clumps, thickest near the diagonal. The real day gives square blocks along the diagonal and little elsewhere."}}
 fig, axes = plt.subplots(2, 2, figsize=(6.4, 6.6))
 for ax, (name, image) in zip(axes.flat, plots.items(), strict=True):
     field(ax, image, name, signed=False)
@@ -315,7 +316,7 @@ for seed in range(N_SURROGATES):
     shuffled.append(mean_det(np.cumsum(rng.permutation(returns))))
     flipped.append(mean_det(np.cumsum(signs * returns)))
 
-# %% mystnb={"figure": {"caption": "Mean determinism of real 15-minute windows, and of 39 shuffled and 39 sign-flipped markets.", "name": "fig-recurrence-surrogates"}, "image": {"alt": "Two rows of dots for shuffled and flipped markets, spread between about 0.66 and 0.73. A vertical line marks the real value, about 0.64, to the left of all of them."}}
+# %% mystnb={"figure": {"caption": "Mean determinism of real 15-minute windows, and of 39 shuffled and 39 sign-flipped markets.", "name": "fig-recurrence-surrogates"}, "image": {"alt": "Two rows of dots for shuffled and flipped markets, spread between about 0.67 and 0.74. A vertical line marks the real value, about 0.64, to the left of all of them."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.4))
 for row, values in enumerate((shuffled, flipped)):
     ax.plot(
@@ -338,8 +339,8 @@ assert real < min(flipped)
 # With 39 {term}`surrogates <surrogate>`, chance alone puts the real value below all of them once in
 # 40 times, and as often above all of them. We looked at both sides before we named one, so the fair
 # count is two in 40. Even so, the order of the signs seems to matter. But look at the side: the
-# real bars have *less* determinism than random ones. Their path is therefore rougher than a walk,
-# not smoother.
+# real bars have *less* determinism than random ones. By this number their path is rougher than a
+# walk, not smoother.
 #
 # To see over how many bars that order reaches, flip the signs in blocks, so that the bars of one
 # block keep their signs relative to each other. If short blocks already bring the real value back,

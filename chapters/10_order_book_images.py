@@ -39,11 +39,12 @@ N_ORDERS = 40  # planted spoofs, and as many honest large orders
 # the gap between them is the **spread**, and their middle is the **mid** {cite:p}`gould2013`.
 #
 # In a real book nobody says which orders were honest, so no method that looks for dishonest ones
-# can be checked there. We therefore start with a synthetic book of which we know this. Its price
-# moves by single ticks of 0.1 USDT. Into it go six large resting orders (**walls**), 40 large
-# orders near the touch that fill, and 40 that vanish just before they could (**spoofs**). A hidden
-# pressure tilts the sizes near the touch, and the next move follows that pressure at half strength:
-# `signal=0.5`.
+# can be checked there. We therefore start with a synthetic book of which we know this. Its price is
+# in USDT, a coin that is meant to be worth one dollar, and moves by single **ticks**, the smallest
+# step that the exchange allows, here 0.1 USDT. Into it go six large resting orders (**walls**), 40
+# large orders near the touch that fill, and 40 that vanish just before they could (**spoofs**). A
+# hidden pressure tilts the sizes near the touch, and the next move follows that pressure at half
+# strength: `signal=0.5`.
 
 # %%
 market = orderbook.synthetic(
@@ -116,8 +117,8 @@ small = orderbook.Snapshots(
 # The **weighted mid** leans towards the side that is about to run out, because it weights the best
 # prices by the *opposite* sizes: $m = (3 \cdot 101 + 1 \cdot 100)/4 = 100.75$. That is above the mid
 # of 100.5: since buyers queue and sellers are few, the weighted mid expects a rise. Many call it
-# the {term}`microprice`, and so does our function; {cite:t}`stoikov2018` keeps that name for a
-# better estimate, which starts from the weighted mid and corrects it by how prices moved next.
+# the {term}`microprice`, and so does our function; {cite:t}`stoikov2018` keeps that name for another
+# estimate, the mid corrected by what moves followed each imbalance and spread.
 #
 # ```{prf:proposition} The weighted mid is the imbalance in money
 # :label: prop-weighted-mid
@@ -351,9 +352,9 @@ print(
 assert max(-down, up) < 5.5 / 5  # far below one taker fee
 
 # %% [markdown]
-# The mean move after the strongest imbalances is a fraction of a basis point, while one taker trade
-# costs 5.5. So the signal is real in this recording. But it is far too small to pay for a market
-# order.
+# The mean move after the strongest imbalances is a fraction of a basis point, while the fee of one
+# taker trade is 5.5 basis points. So the signal is there in this recording, but it is far too small
+# to pay for a market order.
 #
 # ## 5 Walls
 #
@@ -402,9 +403,9 @@ assert all(
 #
 # ## 6 Spoofs
 #
-# A spoofer shows a large order that he does not want filled, to make others move. It is forbidden
-# in most places, and the EfficientNet chapter lists «identify spoofing patterns» among the things a
-# picture can do. The intention cannot be seen, only the behaviour: the order is large, near the
+# A spoofer shows a large order that he does not want filled, to make others move. Many regulated
+# markets forbid it, and the EfficientNet chapter lists «identify spoofing patterns» among the things
+# a picture can do. The intention cannot be seen, only the behaviour: the order is large, near the
 # touch, short, and gone without a trade. We multiply these into a score between 0 and 1:
 #
 # $$ \text{score} = \Big(1 - \min\big(1, \tfrac{\text{traded}}{\text{size}}\big)\Big)
@@ -429,7 +430,9 @@ assert np.isclose(
 
 # %% [markdown]
 # Each episode is the growth of one price level by 6 BTC or more, until half of it is gone. We
-# know what we planted, so we can ask what each episode really was.
+# know what we planted, so we can ask what each episode really was. Two shares say how good a rule
+# is that flags episodes: its **precision** is the share of the flags that are spoofs, its **recall**
+# the share of the planted spoofs that are flagged.
 
 # %%
 key = ["side", "price", "start"]
@@ -441,7 +444,7 @@ print(
     named.groupby("kind").score.agg(["size", "median", "max"]).round(2)
 )
 
-# %% mystnb={"figure": {"caption": "Scores of all episodes by what was really there; the line is the threshold 0.2, fixed beforehand.", "name": "fig-book-spoofs"}, "image": {"alt": "A strip chart of scores: filled orders and walls lie at zero, spoofs lie between 0.3 and 0.9, and many episodes with nothing planted score as high as spoofs."}}
+# %% mystnb={"figure": {"caption": "Scores of all episodes by what was really there; the line is the threshold 0.2, fixed beforehand.", "name": "fig-book-spoofs"}, "image": {"alt": "A strip chart of scores: filled orders and walls lie at zero, spoofs lie between 0.3 and about 0.7, and many episodes with nothing planted score as high as spoofs."}}
 fig, ax = plt.subplots(figsize=(7.2, 3))
 kinds = ["wall", "filled", "spoof", "nothing planted"]
 jitter = np.random.default_rng(0).uniform(-0.25, 0.25, len(named))
@@ -481,7 +484,7 @@ assert not (flagged.kind == "filled").any()
 #
 # One book is only one draw, so `books_real.json` has the score alone, without such a filter, over
 # twenty planted books: it finds nearly every spoof, and two flags in three are one. That is what
-# the ledger of {ref}`claims` judges. The bar there, nine of ten flags right, is ours.
+# the ledger of {ref}`claims` judges. What it asks for there, nine of ten flags right, is our choice.
 
 # %%
 score = results.load("books_real")["results"]["claims"]["spoofing"]
@@ -515,7 +518,7 @@ assert np.isnan(
     orderbook.walk(small, np.array([7.0]), "buy")
 ).all()  # only 6 are there
 
-# %% mystnb={"figure": {"caption": "Mean cost of a market order against its size, buys and sells, over the snapshots that could fill it.", "name": "fig-book-impact"}, "image": {"alt": "Cost against size on logarithmic axes: the synthetic curve is flat up to two bitcoin and then rises steeply, the real curve rises all the way with a slope near 0.6."}}
+# %% mystnb={"figure": {"caption": "Mean cost of a market order against its size, buys and sells, over the snapshots that could fill it.", "name": "fig-book-impact"}, "image": {"alt": "Cost against size on logarithmic axes: the synthetic curve is flat up to two bitcoin and then rises steeply; the real curve rises from the beginning, with a slope near 0.6, and flattens at the largest sizes."}}
 fig, ax = plt.subplots()
 for name, colour in (("synthetic", UP), ("real", DOWN)):
     x = study[name]["impact"]
@@ -645,8 +648,8 @@ assert np.mean(crossed) > 0.05
 # %% [markdown]
 # The book of the careless reader becomes right again now and then, because busy levels are soon
 # sent again. But a lost `"0"` leaves a level that does not exist. When the price moves on, that
-# ghost becomes the best price, so that the bid is above the ask, and an order is sent to a price at
-# which nobody trades.
+# ghost becomes the best price, so that the bid is above the ask, and an order may be sent to a price
+# at which nobody trades.
 
 # %% [markdown]
 # The third reader is `orderbook.OrderBook`, which checks that `u` rises by one. When it does not,
@@ -677,7 +680,7 @@ for row in received:
         }
         errors.loc[row, "ours"] = wrong_levels(mine, row)
 
-# %% mystnb={"figure": {"caption": "Wrong levels over 200 seconds, when about one message in fifty is lost.", "name": "fig-book-gaps"}, "image": {"alt": "Wrong levels against time: deltas taken as books are wrong all the time, the careless reader is wrong in long stretches after gaps, and OrderBook stays at zero with short breaks."}}
+# %% mystnb={"figure": {"caption": "Wrong levels over 200 seconds, when about one message in fifty is lost.", "name": "fig-book-gaps"}, "image": {"alt": "Wrong levels against time: deltas taken as books are wrong all the time, the careless reader is wrong for a while after a gap, and OrderBook stays at zero with short breaks."}}
 fig, ax = plt.subplots()
 names = ("delta taken as a book", "gaps ignored",
          "OrderBook (breaks: not valid)")
@@ -736,8 +739,8 @@ for levels in (1, 4):
 # weighted mid leans just as the imbalance does ({prf:ref}`prop-weighted-mid`).
 #
 # *Measured here.* In one short real recording imbalance went with the moves of the next half second,
-# by far less than a fee. By a bar of our own, telling spoofs fails in synthetic books. A reader of
-# deltas that ignores gaps was wrong in a good part of the messages.
+# by far less than a fee. Measured by a share of right flags that we chose, telling spoofs fails in
+# synthetic books. A reader of deltas that ignores gaps was wrong in a good part of the messages.
 #
 # *Open.* Which of the large orders in a real book are honest cannot be seen from the book. Whether
 # pictures hold more than the numbers that they are made of is not shown here.
@@ -753,7 +756,7 @@ for levels in (1, 4):
 #   planted book half of what looked like one was none.
 # - What a market order costs follows the shape of the book; a power law with a fixed 0.5 fits
 #   neither book.
-# - A local book that does not mark itself invalid is wrong after the first lost message.
+# - A local book that ignores a lost message may be wrong from there on, and does not say so.
 #
 # ## Exercises
 #
@@ -874,5 +877,5 @@ assert np.array_equal(cut.volume, buffer)
 #
 # - {cite:t}`gould2013` survey how order books work and what is known about them.
 # - {cite:t}`gould2016` test queue imbalance on ten stocks, one tick ahead.
-# - {cite:t}`stoikov2018` goes from the weighted mid to a better estimate, his microprice.
+# - {cite:t}`stoikov2018` sets the weighted mid beside a better estimate, his microprice.
 # - {cite:t}`toth2011` explain why impact grows like a square root.

@@ -33,8 +33,10 @@ FEE_BPS = 5.5  # a taker's fee, one way
 # ## 1 The real book
 #
 # <!-- number: 20 from book/results/real_book.json -->
-# The real figures of {ref}`ch-order-book-images` come from a recording of the BTCUSDT perpetual on
-# Binance, 2024-08-08: every update of the top 20 levels for 5.7 minutes, with its trades. The files
+# The last chapter planted what it looked for; this one asks recorded books. The real figures of
+# {ref}`ch-order-book-images` come from a recording of the BTCUSDT perpetual (a future without an end,
+# paid in USDT) on Binance, 2024-08-08: every update of the top 20 levels for 5.7 minutes, with its
+# trades. The files
 # are not part of this book, but their hashes are, so that you can tell whether you have the same
 # ones. `SETRADE_DATA=<folder> make study STUDY=real_book` computes it all again, and this page only
 # draws what `real_book.json` holds.
@@ -79,11 +81,12 @@ for name in ("synthetic", "real"):
 pd.DataFrame(rows)
 
 # %% [markdown]
-# The generator is right about the spread and wrong about nearly everything else. Real sizes pile up
-# at the touch and are thin behind it. Twenty real levels reach further, with empty ticks between.
-# No large order stayed within one cluster for ten seconds: the price moved too fast, 40 basis
-# points in all, and twenty levels show about one on each side. The score flags about one episode a
-# minute, but whether any of them was a spoof, the data cannot say.
+# The generator is right about the spread and about the size of the best level, and wrong about the
+# rest. Real sizes pile up at the touch and are thin behind it. Twenty real levels reach further, with
+# empty ticks between. No large order stayed within one cluster for ten seconds, and few could have
+# been seen for so long: the price moved by 40 basis points in all, while twenty levels show about
+# one on each side. The score flags about one episode a minute, but whether any of them was a spoof,
+# the data cannot say.
 
 # %%
 checked = study["real"]
@@ -160,8 +163,7 @@ print(f"{facts['events']:,} events,", late)
 assert sum(late.values()) == 17
 
 # %% [markdown]
-# Of the day's messages, more than a quarter of a million, seventeen come after their order's
-# deletion.
+# Of the day's messages, nearly a quarter of a million, seventeen come after their order's deletion.
 #
 # ## 3 Order flow by hand
 #
@@ -223,11 +225,13 @@ assert sum(by_hand) == 7
 # all, where more than a third do not move). The first 40 % of each recording train, the rest is
 # tested in turn, three or four folds walked forward. There are two sets of inputs: the mid's own
 # past moves, and the **book**, which is past moves, imbalance at five depths, order flow over four
-# spans and the spread. Boosted trees learn from either, so that only the inputs differ.
+# spans and the spread. Boosted trees, many small decision trees of which each mends what those before
+# it left wrong, learn from either, so that only the inputs differ.
 #
 # There are two measures, because there are two questions. The **rank correlation** of P(up) −
-# P(down) with the move asks for the side. **F1** is the harmonic mean of precision and recall, and
-# its mean over the three classes («macro») asks whether flat and moving are told apart too. Calling
+# P(down) with the move asks for the side. **F1** is the harmonic mean of the precision and the recall
+# of a class, and its mean over the three classes («macro») asks whether flat and moving are told
+# apart too. `F1 commonest` is what a fixed answer gets, the commonest class. Calling
 # everything flat would be right in most seconds, so a decision is the class whose probability is
 # largest *against its share* in training. Accuracy is no third measure, because it would only tell
 # how often the market stands still.
@@ -294,9 +298,9 @@ assert gain[1]["corrected"][1] < 0
 
 # %% [markdown]
 # So the book does hold information. At every horizon it ranks the next move better than past moves
-# do, with intervals wide enough for five looks at once, though at one second only just. By F1 it
-# helps from half a minute on; at ten seconds the gain may be nothing, and at one second it is a
-# loss.
+# do, with intervals wide enough for five looks at once, though at one second only just. By F1, whose
+# gain is given as a fraction of the F1 of past moves, it helps from half a minute on; at five and ten
+# seconds the gain may be nothing, and at one second it is a loss.
 #
 # Could the study have seen a gain of 8 %, which the EfficientNet chapter promises of
 # order-book pictures? We planted effects: the day's real moves, shifted by hours against the
@@ -373,7 +377,8 @@ assert (
 # the same folds: a small DeepLOB {cite:p}`zhang2019`, which gets prices and sizes of twenty levels
 # as 80 columns, and an EfficientNet, which gets the heat maps of {ref}`ch-order-book-images`.
 # Before a net is judged it has to have learned: its validation loss must lie below that of the
-# class shares, by more than two seeds scatter.
+# class shares, by more than the standard deviation over two seeds. The gain is in nats, the unit of
+# a cross-entropy with natural logarithms.
 
 # %%
 nets = results.load("books_nets")["results"]
@@ -418,8 +423,8 @@ assert two["hits"] < len(two["tries"])
 # did not: its probabilities are worse than the class shares, even if their order says something
 # about the side. Joined to past moves, as the EfficientNet chapter has it, its score adds what may
 # be nothing and may be 8 %, and of two planted effects the pipeline missed one. The claim stays
-# open, because a net that has not learned cannot decide it. Here twenty levels as plain numbers say
-# more than their pictures do.
+# open, because a net that has not learned cannot decide it. To these learners twenty levels as plain
+# numbers said more than their pictures did.
 #
 # ### Trained here, tested there
 #
@@ -462,8 +467,8 @@ plt.show()
 
 # %% [markdown]
 # In {numref}`fig-book-abroad` imbalance travels over nine years and three exchanges, and past moves
-# do not. That is rare in this book, because the relation was not fitted to its own test venue. It
-# does not last long either: ten seconds ahead on Binance nothing is left of it.
+# do not. This test is harder than most in this book, because the relation was not fitted on the venue
+# where it is tested. Far ahead it is not seen: ten seconds ahead on Binance the interval holds zero.
 
 # %%
 assert ranked("bitstamp to binance", "imbalance", 10)["low"] < 0
@@ -506,9 +511,9 @@ for s in ("300", "900"):
 # %% [markdown]
 # The table is in percent, with intervals from stretches of twenty minutes or more, wide enough for
 # three looks. Within one minute walls are passed a little less often than their neighbours: by
-# about half a point, and both are rare. Within five and fifteen minutes there is no difference. So
-# a wall may delay the price, but it does not stop it. On GDAX's hour the same count decides
-# nothing.
+# about half a point, and both are rare. Within five and fifteen minutes no difference shows, and the
+# intervals allow one of a point or two either way. So a wall may delay the price, but that it stops
+# it is not seen. On GDAX's hour the same count decides nothing.
 
 # %%
 short = three["gdax"]["walls"]["60"]
@@ -620,7 +625,7 @@ print(
 assert facts["crossed_naive"] > 0.85
 assert facts["crossed"] < 0.005
 
-# %% mystnb={"figure": {"caption": "Share of seconds in which the best bid is at or above the best ask, hour by hour: every message taken as it comes, and dead ids remembered.", "name": "fig-book-ghosts"}, "image": {"alt": "Two lines over 24 hours. The naive reader's is near zero for two hours, jumps in the third and stays at one hundred percent until the end. The line with dead ids remembered stays near zero all day."}}
+# %% mystnb={"figure": {"caption": "Share of seconds in which the best bid is at or above the best ask, hour by hour: every message taken as it comes, and dead ids remembered.", "name": "fig-book-ghosts"}, "image": {"alt": "Two lines over 24 hours. The naive reader's is near zero for two hours, at 15 percent in the third and at one hundred percent from the fourth to the end. The line with dead ids remembered stays near zero all day."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.8))
 for name, label, colour, style in (
     ("crossed_naive_by_hour", "every message taken", DOWN, "--"),
@@ -638,8 +643,8 @@ assert (by_hour[3:] == 1).all()
 assert max(facts["crossed_by_hour"]) < 0.01
 
 # %% [markdown]
-# {numref}`fig-book-ghosts` shows the damage: seventeen messages in a quarter of a million come after
-# their order's deletion, and from the fourth hour on the naive book is crossed in *every* second.
+# {numref}`fig-book-ghosts` shows the damage: seventeen messages in nearly a quarter of a million come
+# after their order's deletion, and from the fourth hour on the naive book is crossed in *every* second.
 # One ghost at a good price is enough, because nothing ever takes it away. With dead ids remembered
 # fewer than one second in two hundred is crossed, and not for long, and those seconds are left out.
 #
@@ -653,19 +658,20 @@ assert max(facts["crossed_by_hour"]) < 0.01
 # neither spread nor fees. The net that read the pictures had not learned. Whether walls hold is
 # undecided beyond a minute, and so is what order flow adds to minute bars.
 #
-# *Open.* Nobody has shown whether pictures hold more than the numbers that they are made of,
+# *Open.* Not shown here is whether pictures hold more than the numbers that they are made of,
 # whether any flagged episode of the real book was a spoof, and what a maker could earn.
 # ```
 #
 # ## Summary
 #
-# - The synthetic book has the right spread and little else: real sizes pile up at the touch, and
-#   real levels lie farther apart.
+# - The synthetic book has the right spread and best level, and little else: behind the touch real
+#   sizes are thin, and real levels lie farther apart.
 # - A book of single orders must remember which ids were deleted: otherwise a handful of ghosts
 #   crossed it for a day.
 # - Order flow counts what arrives at the touch, where imbalance counts what rests there.
-# - A day of real book ranks the next minute better than past moves do, travels to other
-#   venues, and pays neither spread nor fees. Walls did not hold beyond a minute.
+# - A day of real book ranks the moves of the next minute better than past moves do, and pays neither
+#   spread nor fees. Imbalance travels to other venues for some seconds. That walls hold beyond a
+#   minute was not seen.
 # - Nets that read the book came close to trees on its numbers, or did not learn, and a day of minutes
 #   is too short to say whether order flow helps as channels.
 #
@@ -742,12 +748,14 @@ assert (far["spread alone"] > 1).all() and far["with fees"].min() > 5
 # Check the recording first: gaps, sequence numbers, crossed prices. At a second you will very
 # likely find a clear rank correlation, because the mid moves to where the nearer queue is thinner.
 # But its moves are mostly below a tick or two, far less than two taker fees. At a minute the moves
-# are larger and the correlation is nearly gone. Report both beside the fee, in basis points, and
-# the share of moves that exceed it.
+# are larger, and the correlation may have gone: it grew with the horizon on Bitstamp's thin book, and
+# on Binance it could not be told from zero at ten seconds. Report both beside the fee, in basis
+# points, and the share of moves that exceed it.
 # ```
 #
 # ## Further reading
 #
-# - {cite:t}`cont2014` define order-flow imbalance and find that it explains most short moves.
+# - {cite:t}`cont2014` define order-flow imbalance and find that it explains most of the move of the
+#   price within the same short stretch of time.
 # - {cite:t}`zhang2019` feed raw book levels to a convolutional net; {ref}`ch-many-heads` feeds such
 #   a net heat maps.

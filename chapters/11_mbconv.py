@@ -8,10 +8,9 @@
 # :class: tip
 # - take a convolution apart, and count what the pieces cost with a pencil
 # - write the block of EfficientNet by hand, and compare it with the package
-# - add up B0, layer by layer, until the published number appears
+# - add up B0 to the published number, and let one wrong line make it three million too large
 # - see why the same weights give other answers under TensorFlow's padding
 # - take gates and swishes out of a net that learns, and see what they were worth
-# - let one wrong line make the net three million parameters too large
 # ```
 #
 # *You need* {ref}`ch-se-math` and {ref}`ch-candlestick-images`. *Runs* in under 30 s on two cores.
@@ -42,7 +41,9 @@ TIMM_SIDE = 96
 # %% [markdown]
 # ## 1 A convolution taken apart
 #
-# A convolution does two jobs at once. It looks around, because each output pixel sees a patch of
+# Part III made pictures of a market, and this part builds the net to which the EfficientNet chapter
+# shows them, beginning with its smallest piece. A convolution does two jobs at once. It looks around,
+# because each output pixel sees a patch of
 # $k \times k$ input pixels, and it mixes, because each output channel is a sum over all input
 # channels. The price is the product of the two.
 #
@@ -162,8 +163,8 @@ assert (inside.abs().amax((1, 2)) > 1).all()
 # above it rises.
 # ```
 #
-# The fourth, "better gradient flow than ReLU", means that its slope is zero at this one input, and
-# not at every negative one.
+# The fourth, "better gradient flow than ReLU", can be read as saying that its slope is zero at this
+# one input, and not at every negative one. Whether a net learns better for it is another question.
 
 # %%
 x = torch.linspace(-6, 6, 1201, requires_grad=True)
@@ -174,7 +175,7 @@ s = torch.sigmoid(x)
 torch.testing.assert_close(slope, s + x * s * (1 - s))
 grid, swish = x.detach(), swish.detach()
 
-# %% mystnb={"figure": {"caption": "Swish and ReLU, and their slopes.", "name": "fig-mbconv-swish"}, "image": {"alt": "Two panels. Left: swish dips a little below zero left of the origin and follows ReLU on the right. Right: the slope of ReLU is a step from 0 to 1, that of swish rises smoothly, is negative left of about minus 1.28 and slightly above 1 right of 2.4."}}
+# %% mystnb={"figure": {"caption": "Swish and ReLU, and their slopes.", "name": "fig-mbconv-swish"}, "image": {"alt": "Two panels. Left: swish dips a little below zero left of the origin and follows ReLU on the right. Right: the slope of ReLU is a step from 0 to 1, that of swish rises smoothly, is negative left of about minus 1.28 and slightly above 1 right of 1.28, most so near 2.4."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 2.6))
 axes[0].plot(grid, swish, color=UP, label="swish")
 axes[0].plot(grid, grid.relu(), color=NEUTRAL, ls="--", label="ReLU")
@@ -300,8 +301,9 @@ rates = [block.drop.rate for block in net.blocks]
 assert np.allclose(rates, 0.2 * np.arange(16) / 16)
 
 # %% [markdown]
-# In B0 the probability rises from 0 at the first block in equal steps, because early blocks see
-# raw edges, and everything behind needs them.
+# In B0 the probability rises from 0 at the first block in equal steps. The reason that
+# {cite:t}`huang2016` give for such a rise is that early blocks find the simple features which all
+# later ones need.
 #
 # ## 4 What each part costs
 #
@@ -504,8 +506,8 @@ assert (work / work.sum()).between(0.02, 0.1).all()
 # Three things are needed again for the trading nets to come.
 #
 # - The gates are 18 % of the blocks' parameters and well below a hundredth of their
-#   work. Channel attention is nearly free in time.
-# - A quarter of B0 is its classifier for 1,000 classes. With three classes it is gone.
+#   work. Channel attention is nearly free in multiply-adds, which is not yet to say in seconds.
+# - A quarter of B0 is its classifier for 1,000 classes. With three classes hardly any of it is left.
 # - The last four blocks hold two thirds of the blocks' parameters, but no block has a tenth of
 #   the work: where the picture is small, the channels are many. Halve the side of the picture
 #   and the work falls to a quarter everywhere, while the parameters stay.
@@ -567,13 +569,14 @@ assert (
 
 # %% [markdown]
 # B0 has five such layers, so weights trained with one padding and run with the other see every
-# picture shifted five times, a little more at each, and no error is raised. For this reason
+# picture shifted five times, each time by one pixel of a map half as fine as the one before, and no
+# error is raised. For this reason
 # `EfficientNet` has a switch: `same_padding=True` is the published form, with TensorFlow's padding
 # and its batch norm constant of $10^{-3}$; `False` is PyTorch's.
 #
 # ## 7 The same answers as timm
 #
-# timm is the library from which most people take an EfficientNet, and it has both forms.
+# timm is a library of pretrained nets for pictures, and it has EfficientNet in both forms.
 # `from_timm` translates its names into ours, and names the first tensor that does not fit.
 # Pretrained weights are {ref}`ch-transfer-learning`'s subject, and this check does not need them:
 # random weights, with batch norms that do something, must give equal answers too.
@@ -628,6 +631,7 @@ assert [list(row.values()) for row in equal.values()] == [
 # taken out, and the net trained again without it, on a task that the net learns. If it learned
 # nothing, all its variants would be equally bad, and the comparison would say nothing about them.
 #
+# <!-- number: 48, 64 from studies/checkpoints.py -->
 # Such a task is easy to make when a rule gives the answers. The charts show 48 bars, and the rule
 # compares the mean close of the last 8 with that of the last 24: buy if it is higher by more than
 # half the height of a usual bar, sell if it is lower by as much, hold in between. The small net
@@ -655,6 +659,7 @@ replaced(gateless, en.SqueezeExcite2d, nn.Identity)
 print(f"{size_of(whole):,} parameters, {size_of(gateless):,} without")
 
 # %% [markdown]
+# <!-- number: 0.2 from studies/ablations.py -->
 # Stochastic depth is the other way round: `micro` has none, and one variant puts it in, with a
 # probability that rises to 0.2. Every variant is trained from ten seeds on the same synthetic
 # markets, and no setting was chosen for any of them. Then it is asked about later bars of those
@@ -854,8 +859,8 @@ relative = [
 print([f"{r:.0%}" for r in relative])
 
 # %% [markdown]
-# The kernel has nearly three times the area for a few percent of the parameters: in a depthwise
-# convolution looking further costs little, because no channels are mixed.
+# The kernel has nearly three times the area for an eighth of the parameters and a seventh of the
+# work: in a depthwise convolution looking further costs little, because no channels are mixed.
 #
 # ```{solution-end}
 # ```

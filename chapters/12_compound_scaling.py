@@ -39,7 +39,8 @@ SHOWN = 2  # picture of each class in the figure
 # %% [markdown]
 # ## 1 Three knobs
 #
-# A net can grow in three ways. **Depth** means more blocks in each stage, **width** more channels
+# B0 is one net, and the family from B1 to B7 grew out of it. A net can grow in three ways.
+# **Depth** means more blocks in each stage, **width** more channels
 # in each layer, and **resolution** more pixels in the picture. Each has its own price:
 #
 # - Twice the blocks: twice the work.
@@ -268,7 +269,7 @@ assert rate["resnet152"] > 1.3 * max(rate[n] for n in published)
 # %% [markdown]
 # Work is not the same as time, since a core gets through far more multiply-adds a second in a
 # ResNet than in any EfficientNet. Depthwise kernels, gates and norms do little arithmetic for each
-# number that they fetch from memory, and therefore the memory sets the pace. Keep that in mind
+# number that they fetch from memory, which is the likely reason. Keep that in mind
 # when a net is recommended for its FLOPs.
 #
 # ### Eight times smaller, six times faster than what?
@@ -392,7 +393,7 @@ assert [blocks, width, side] == grid["2x grid 9"]["knobs"]
 # All nets are within four percent of twice the work. The study `compound_scaling.json`
 # (`make study STUDY=compound_scaling`) trained each of them several times. A seed decides the
 # pictures, their order and the first weights. Every net of a seed sees the same pictures once, so
-# nothing can be learned by heart. The learning rate was set by eye in trials of an earlier draft,
+# nothing can be learned by heart. The learning rate was set by eye in earlier trials,
 # on its base and on a net of twice the depth, and left alone since. Five seeds were planned, but
 # time ended the run after four.
 #
@@ -451,9 +452,9 @@ pays.round(1) + 0.0
 assert pays["width"] > 0.2 > 0 > pays["depth"]
 
 # %% [markdown]
-# Every way of growing pays, for the poorest of the eleven is above the base. But they do not all
-# pay alike: the correlation of accuracy with the share of width is positive, with the share of
-# depth negative. Our nets gain most from being wide.
+# On average every way of growing did better than the base, for the poorest of the eleven is above it.
+# But they do not do equally well: the correlation of accuracy with the share of width is positive,
+# with the share of depth negative. Whether that is more than chance, differences with intervals say.
 #
 # Differences say more than levels, because all nets of a seed saw the same pictures, so what is
 # easy or hard about them cancels. For each split, take its accuracy minus that of the published
@@ -558,10 +559,11 @@ assert ((product > 1.9 - 1e-9) & (product < 2.1 + 1e-9)).all()
 # since no interval leaves zero. On our task, with this many seeds, the coefficients are **within
 # the noise**: neither found nor refuted.
 #
-# It is no accident that width looks good. Our base has 8 to 24 channels for eight classes, so
-# width is what it lacks, and it trains on a few thousand pictures, where deep nets need more. The
-# authors' base, in contrast, had itself been found by a search. Coefficients belong to a base, a
-# task and a budget, and they can be measured before the money is spent.
+# If width is better here, one reason may be the base, which we have not tested. It has 8 to 24
+# channels for eight classes, so width may be what it lacks, and it trains on a few thousand pictures,
+# where deep nets need more. The authors' base, in contrast, had itself been found by a search.
+# Coefficients belong to a base, a task and a budget, and they can be measured before the money is
+# spent.
 #
 # ## 5 One knob or three, at equal cost
 #
@@ -621,9 +623,9 @@ claimed[["claimed", "measured", "low", "high"]]
 # %% [markdown]
 # Against depth alone and resolution alone, the paper's claim **holds** here: compound is better,
 # the intervals stay above zero, and the gains are rather larger than the published two points.
-# Against width alone it is **undecided**, because the interval reaches far to either side.
-# "Balance all three" is a good rule for a base that is balanced, whereas ours lacks channels, and
-# width alone gives it most of what it lacks.
+# Against width alone it is **undecided**, because the interval reaches far to either side. "Balance
+# all three" may be a good rule for a base that is balanced, whereas ours may lack channels, which
+# width alone gives it.
 #
 # Note how wide that last interval is, with a handful of seeds. A table with one run a row, as is
 # usual, would have shown either sign, depending on the seed.
@@ -679,7 +681,7 @@ assert rows["b2"]["parameters"] == 9_109_994
 # %% [markdown]
 # **A grid on a grid.** A photograph has no pixels of its own, but a chart has, namely its candles.
 # If the side is a multiple of the number of candles, every candle falls on whole columns, and with
-# one pixel more all of them are smeared. Our first draft of the study drew 24 candles, and the
+# one pixel more all of them are smeared. A first run of the study drew 24 candles, and the
 # base's 24 pixels were such a lucky side: in its first seed most nets with *more* pixels did
 # worse, and resolution looked harmful. What it measured was the luck of the base. Here is the
 # smear, as contrast between neighbouring columns.
@@ -713,7 +715,8 @@ assert contrast[40] > contrast[33]
 # That balance is best is a rule of thumb for a net that is balanced already.
 #
 # *Proved.* How the work grows with each knob ({prf:ref}`prop-scaling-work`). Parameters and work of
-# the family are counted and agree with the paper, except that one rounded figure fails by a digit.
+# the family are counted and agree with the paper up to a few percent; one figure, the parameters of
+# B2, is not the paper's after rounding.
 #
 # *Measured here.* On one core time does not follow work. «Smaller» and «faster» hold for stated
 # pairs of nets. On planted charts, with a small net and a short training, compound scaling beat

@@ -45,7 +45,7 @@ N_SMALL = 1_800
 #
 # Chart readers have names for shapes. A **head and shoulders** is three tops, the middle one the
 # highest. A **double top** is two equal tops. A **triangle** is a zigzag between two lines that
-# meet, a **flag** a short counter-move after a steep one. The chapter we started from lists them
+# meet, a **flag** a short counter-move after a steep one. The EfficientNet chapter lists them
 # and says that a net detects them. To test that we need charts whose truth is known, and because
 # nobody knows it for real charts, we draw them.
 #
@@ -171,9 +171,10 @@ assert right < 0.25
 assert none < 0.68  # 0.5 is a coin, 1 is certain
 
 # %% [markdown]
-# The tree is better than chance, because a shape that ends in a fall does end in a fall. But it is
-# far from good enough to name the patterns, so what a reader gets right beyond that has to come
-# from the shape.
+# The area is the {term}`AUC` of telling «none» from the rest, and here the tree does no better than a
+# coin. In naming the patterns it is better than chance, as a shape that ends in a fall does end in a
+# fall. But it is far from good enough, so what a reader gets right beyond that has to come from the
+# shape.
 #
 # ## 3 Rules
 #
@@ -537,6 +538,9 @@ assert abs(share_real - share_walk) < 0.15
 assert share_walk > 0.2
 
 # %% [markdown]
+# Here the sample has somewhat more of them than its shuffled twin. It is one shuffle without an
+# interval, so the cell asks only that chance bars hold patterns too, and many.
+#
 # There remains the question whether the two readers agree. **Cohen's kappa** {cite:p}`cohen1960`
 # is agreement beyond chance: 0 is none, 1 is complete. `any` asks only whether there is a pattern
 # at all.
@@ -704,15 +708,17 @@ assert report["n"].min() < 5  # some patterns hardly exist here
 # A doji is a body below a tenth of a range, which in a picture of 64 rows is about one pixel, and
 # the picture itself loses part of that truth. Yet more of the doji are found than of the engulfing
 # patterns, which are large shapes. Hammer and hanging man, and the two doji with one long shadow,
-# are hardly ever named although each occurs more than a hundred times. A hammer and a hanging man are one
-# shape that stands after a fall or after a rise, and a shadow that is a pixel longer makes a doji
-# another one; that this is what the net cannot tell apart is a guess, which the study does not test.
+# are hardly ever named although each occurs more than a hundred times. A hammer and a hanging man
+# are one shape that stands after a fall or after a rise, and a shadow that is a pixel longer makes a
+# doji another one; that this is what the net cannot tell apart is a guess, which the study does not
+# test.
 #
 # The training set was **balanced**: rare patterns were shown far more often than they occur. A net
 # trained so overstates them, and its curve lies below the diagonal. A line fitted to each output
-# on unbalanced validation bars (Platt's scaling) corrects it.
+# on unbalanced validation bars (Platt's scaling) makes the calibration error smaller, and lifts the
+# middle of the curve above the diagonal.
 
-# %% mystnb={"figure": {"caption": "Reliability of all twelve labels on real bars of 2024: raw, and after a line fitted to each output on validation bars.", "name": "fig-patterns-labels"}, "image": {"alt": "Two reliability curves in a square: the raw forecasts and those after the fitted lines. The raw curve lies on the side where forecasts are larger than what happened; the mended one is closer to the diagonal."}}
+# %% mystnb={"figure": {"caption": "Reliability of all twelve labels on real bars of 2024: raw, and after a line fitted to each output on validation bars.", "name": "fig-patterns-labels"}, "image": {"alt": "Two reliability curves in a square: the raw forecasts and those after the fitted lines. The raw curve lies below the diagonal, where forecasts are larger than what happened; the fitted one lies above it in the middle, nearer to it than the raw one."}}
 fig, ax = plt.subplots(figsize=(4.4, 4.0))
 kept = stored["candlesticks"]["real"]["calibration"]
 plots.reliability(
@@ -1035,8 +1041,8 @@ assert "symmetric_triangle" not in yes
 # %% [markdown]
 # ```{exercise} Chance alone ★
 # :label: ex-patterns-2
-# The rules see a pattern in some share of random-walk windows. You look at 24 windows, one
-# an hour, that do not overlap. How likely is it to see none at all in a random walk?
+# Section 7 says in what share of random-walk windows the rules see a pattern. You look at 24 such
+# windows, which do not overlap. How likely is it to see no pattern in any of them?
 # ```
 #
 # ```{solution-start} ex-patterns-2
@@ -1058,7 +1064,7 @@ assert nothing < 0.01
 # %% [markdown]
 # ```{exercise} The teacher's zeros ★★
 # :label: ex-patterns-3
-# Feed TA-Lib's doji function nine bars that are all perfect dojis. What does it answer, and
+# Feed TA-Lib's doji function twelve bars that are all perfect dojis. What does it answer, and
 # what would a net learn from it?
 # ```
 #

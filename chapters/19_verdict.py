@@ -2,7 +2,7 @@
 # (ch-verdict)=
 # # The verdict
 #
-# **Which claims of the two chapters we started from survive being measured?**
+# **Which claims of the SE chapter and the EfficientNet chapter survive being measured?**
 #
 # ```{admonition} What you will do
 # :class: tip
@@ -13,7 +13,8 @@
 # - read the ledger: every claim, its evidence, its verdict
 # ```
 #
-# *You need* {ref}`ch-se-trader`, {ref}`ch-backtesting` *and* {ref}`ch-honest-evaluation`. *Runs* in under 40 s on two cores.
+# *You need* {ref}`ch-se-trader`, {ref}`ch-backtesting` *and* {ref}`ch-honest-evaluation`. *Runs* in
+# under 40 s on two cores.
 
 # %%
 from collections import Counter
@@ -39,9 +40,9 @@ NUM_EPOCHS = 3  # of the small recomputation
 # %% [markdown]
 # ## 1 From a sentence to a claim
 #
-# The last chapters gave us an account with costs, and tools that tell skill from luck. Here they
-# meet the claims. Both chapters that we started from make theirs in tables. This one is from the
-# EfficientNet chapter, on Bybit's BTCUSDT perpetual, 2022 to 2024; the SE chapter names neither
+# The last chapters gave us an account with costs, and tools that tell skill from luck. Here they meet
+# the claims. The SE chapter and the EfficientNet chapter both make theirs in tables. This one is from
+# the EfficientNet chapter, on Bybit's BTCUSDT perpetual, 2022 to 2024; the SE chapter names neither
 # bars nor years, so we hold it against the same:
 #
 # | strategy | annual return | Sharpe | maximum drawdown |
@@ -315,11 +316,11 @@ assert max(margin, key=margin.get) == "sharpe"
 # an interval takes not 1.96 standard errors to each side but $t_7$ of them, from Student's $t$ with
 # seven degrees of freedom.
 #
-# **Many questions.** This table is asked twenty of them: five figures without SE, with SE, the gain, and
-# whether there is one. If all twenty claims were true, one false «fails» would be expected, because
-# each interval leaves out its truth once in twenty times. So the rows of one table share the five per
-# cent among them, and every interval becomes wider. Holm's rule lets the clearest row pay for all twenty,
-# the next for nineteen, and so on until one is not rejected.
+# **Many questions.** This table is asked twenty of them: five figures without SE, with SE, the gain,
+# and whether there is one. If all twenty claims were true, one false «fails» would be expected,
+# because each interval leaves out its truth once in twenty times. So the rows of one table share the
+# five per cent among them, and every interval becomes wider. Holm's rule lets the clearest row pay
+# for all twenty, the next for nineteen, and so on until one is not rejected.
 
 # %%
 t_7 = student.ppf(0.975, 7)
@@ -1055,9 +1056,10 @@ print(
 assert len(counted) > len(plain) / 2
 
 # %% [markdown]
-# The page {ref}`claims` has them all, with colours, words and links. What holds on the thing itself is
-# mostly arithmetic: numbers of parameters, tables of widths, the product of three coefficients. Most
-# of what was promised of markets is undecided, since these bars could not have shown it; some of it fails.
+# The page {ref}`claims` has them all, with colours, words and links. What holds on the thing itself
+# is mostly arithmetic: numbers of parameters, tables of widths, the product of three coefficients.
+# Most of what was promised of markets is undecided, since these bars could not have shown it; some of
+# it fails.
 #
 # **Not testable** is a verdict too, and each such row says why. Most often it is that no GPU is at
 # hand to train at 224 pixels and more, nor are the 5- and 15-minute bars of all of 2022 to 2024,

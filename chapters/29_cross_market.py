@@ -412,13 +412,26 @@ for name, table in kinds:
 gap = cells["gaps"]
 
 
+def named(pair):
+    """Return the stored name of a difference in the words of the
+    table."""
+    first, second = (
+        "SE net"
+        if side == "volatility"
+        else side[len("volatility: ") :]
+        for side in pair.split(" less ")
+    )
+    return f"{first} less {second}"
+
+
+# %%
 def line(name, cell="new coins, new time"):
     """Print a paired difference in a cell with the interval that counts
     weeks."""
     low, high = gap[name][cell]["interval"]
     print(
-        f"{name:43} {gap[name][cell]['mean']:+.3f} ({low:+.3f} to "
-        f"{high:+.3f})"
+        f"{named(name):38} {gap[name][cell]['mean']:+.3f} ({low:+.3f} "
+        f"to {high:+.3f})"
     )
 
 
@@ -452,7 +465,7 @@ assert (
 assert abs(tree[order[3]]["mean"] - net[order[3]]["mean"]) < 0.015
 
 # %% [markdown]
-# (In the last lines `volatility` by itself is the SE net.) The first row is what we hoped for. In
+# The first row is what we hoped for. In
 # new time the net explains a third of the variance (of all times together), and it does so for
 # coins that it never saw just as well as for those it was trained on. How wild a coin will be
 # depends on how wild it has been, and that rule is the same for all. What it took to find it is

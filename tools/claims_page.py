@@ -35,7 +35,7 @@ COLUMNS = "| verdict | claim | claimed | measured | evidence |\n|---|---|---|---
 HEAD = f"""(claims)=
 # Claims
 
-Every claim of the two chapters we started from, with what this book measured. Chapter
+Every claim of the SE chapter and of the EfficientNet chapter, with what this book measured. Chapter
 {{ref}}`ch-verdict` says how a verdict is reached: a claimed number **holds** when it lies inside an
 interval narrow enough to say something, **fails** when it lies outside, and is **undecided** when
 the interval is too wide to tell, or the study could not have seen an effect of the claimed size. A
@@ -150,7 +150,7 @@ def chart(rows: list[claims.Claim]) -> str:
 
 
 def page() -> str:
-    """Return the page, one table a section of the chapters we started from."""
+    """Return the page, one table a section of the two chapters."""
     rows = claims.ledger()
     text = HEAD + counts(rows) + PLOT.format(chart=chart(rows))
     for source, chapter in groupby(rows, key=lambda r: r.source.split(", ")[0]):
