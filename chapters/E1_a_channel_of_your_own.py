@@ -347,8 +347,8 @@ assert np.array_equal(zero, rows["filled"] > 0)
 # :label: ex-evening-1-4
 # Now change sides. Write a channel `leak(frame)` that looks ahead, is praised in the still market
 # with more than 0.1, and is found at fewer than one cut in fifty. Cut at every bar from `FIRST_CUT`
-# up to `SHORT` in the first `SHORT` bars of the still market, and call the share of the cuts that find it
-# `share`.
+# up to `SHORT` in the first `SHORT` bars of the still market, and call the share of the cuts that
+# find it `share`.
 #
 # Then be the judge again. How many cuts at random must one make, to miss such a leak with a chance
 # of at most `MISS`? Call the number `needed`. And where would you cut, if you had only ten cuts?
@@ -411,8 +411,8 @@ check_4(leak, share, needed, ten)
 assert (changed(leak, still, ten) > 0).all()
 
 # %% [markdown]
-# A channel that is silent in more than 99 bars of 100 is praised here as no honest channel can be, since
-# a few large bars hold much of the squared movement. Hundreds of cuts are needed to find it by
+# A channel that is silent in more than 99 bars of 100 is praised here as no honest channel can be,
+# since a few large bars hold much of the squared movement. Hundreds of cuts are needed to find it by
 # chance, about three divided by the share: $\ln(0.05)$ is nearly −3, and $\ln(1-q)$ nearly $-q$.
 #
 # Ten cuts are enough if they are chosen. **A leak has to speak in order to be praised, so cut where
