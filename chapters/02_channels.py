@@ -231,8 +231,8 @@ assert flow["imbalance"].head(4).tolist() == [0.5, 0, 0, -0.6]
 #
 # ## 5 Raw units mislead
 #
-# Suppose that a strategy adds its channels up, and buys when the sum is large, as the chapter we
-# started from does in its momentum strategy. What would the sum say?
+# Suppose that a strategy adds its channels up, and buys when the sum is large, as the SE chapter
+# does in its momentum strategy. What would the sum say?
 
 # %%
 known = raw.dropna()

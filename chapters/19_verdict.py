@@ -13,8 +13,8 @@
 # - read the ledger: every claim, its evidence, its verdict
 # ```
 #
-# *You need* {ref}`ch-se-trader`, {ref}`ch-backtesting` *and* {ref}`ch-honest-evaluation`. *Runs* in
-# under 40 s on two cores.
+# *You need* {ref}`ch-se-trader`, {ref}`ch-backtesting` *and* {ref}`ch-honest-evaluation`.
+# *Runs* in under 40 s on two cores.
 
 # %%
 from collections import Counter

@@ -402,9 +402,10 @@ plt.show()
 
 # %% [markdown]
 # The same number of pictures, rolled, teaches the shape at nearly every place. The price shows at
-# the right edge, where the net now has seen fewer examples: a few of its answers there may be
-# wrong that were right before. That the two halves of a rolled picture are glued somewhere does no
-# harm here, because the bars were drawn alone and no seam can be seen.
+# the right edge, where the figure falls at the last columns: some answers are wrong there that
+# were right before. The net has now seen fewer pairs at those places, and a rolled pair may be
+# split, with one bar at either edge. Which of the two is the cause was not measured. The seam
+# itself does no harm between usual bars, because they were drawn alone and nobody can see it.
 #
 # ```{solution-end}
 # ```
