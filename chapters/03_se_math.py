@@ -39,8 +39,9 @@ N_DAYS = 10  # days in the figure of gates over time
 # The channels of {ref}`ch-channels` are ready for a net. If it weighs them the same at all times, it
 # misses a channel that foretells a rise in one regime and a fall in another, as one does in the
 # synthetic market of {ref}`ch-candles`. So think of a mixing desk on which each channel of the market
-# has a fader: one for RSI, one for volume, one for ATR. In a steady trend you may want to hear momentum and little else, while in a
-# range the Bollinger position may say more. Somebody has to move the faders.
+# has a fader: one for RSI, one for volume, one for ATR. In a steady trend you may want to hear
+# momentum and little else, while in a range the Bollinger position may say more. Somebody has to move
+# the faders.
 #
 # A squeeze-and-excitation block {cite:p}`hu2018` lets a small net move them. It summarises each
 # channel of a window by one number, sends the summaries through two small layers, and multiplies
@@ -205,8 +206,9 @@ print(block.gates(x).detach().numpy().round(3))
 #
 # A block learns only from the gradient that passes through it, so it is worth knowing where that is
 # lost. The gradient that arrives from the layers behind the block reaches a gate through every bar of
-# its channel, and then has to pass the sigmoid. It reaches a bar on two paths. One is the multiplication itself, while the
-# other goes through the squeeze, and there it is the same for all bars of a channel.
+# its channel, and then has to pass the sigmoid. It reaches a bar on two paths. One is the
+# multiplication itself, while the other goes through the squeeze, and there it is the same for all
+# bars of a channel.
 #
 # ```{prf:proposition} The gradient of the block
 # :label: prop-se-gradient
