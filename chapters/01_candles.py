@@ -7,8 +7,8 @@
 # ```{admonition} What you will do
 # :class: tip
 # - build one candle from trades by hand
-# - find six kinds of dirt in a real file, fix each by a stated rule, and meet five errors that
-#   make no noise
+# - find six kinds of dirt in a real file, mend by a stated rule what can be mended, and meet five
+#   errors that make no noise
 # - join short bars into long ones ({term}`resampling`), and cut a table into windows without copying it
 # - measure how returns differ from the bell curve
 # - catch an hourly bar that knows the future
@@ -38,9 +38,10 @@ N_SYNTHETIC = 3_000  # bars of the market with a known truth
 # %% [markdown]
 # ## 1 Many trades, four prices
 #
-# A market is a stream of trades, and each of them has a time, a price and an amount. There are
-# too many to look at one by one, so we cut time into equal stretches and keep five numbers of
-# each.
+# {ref}`ch-first-light` took its bars as they came. Here we ask what is in one, and then whether a
+# file of them can be trusted. A market is a stream of trades, and each of them has a time, a price
+# and an amount. There are too many to look at one by one, so we cut time into equal stretches and
+# keep five numbers of each.
 #
 # ```{prf:definition} Candle
 # :label: def-candle
@@ -129,8 +130,8 @@ raw.loc[seam - 3 : seam + 1, ["Datetime", "Open", "Close", "Volume"]]
 # %% [markdown]
 # London's clocks went back on 31 October, yet the offset changes on the 27th, so this is not a
 # change of clocks. Row 2881 says 14:46:02, and row 2882 says 06:00 of the same day: time went
-# back by hours. The reason is that two downloads were glued together, one made on 27 October at
-# 14:46, the other later.
+# back by hours. What explains it is that two downloads were glued together here, one made on
+# 27 October at 14:46, the other later.
 #
 # Turn everything into UTC, and the overlap becomes visible.
 
@@ -193,8 +194,8 @@ last.set_axis(["first", "second"], axis=0).round(1)
 
 # %% [markdown]
 # Ten differ in volume only, and the eleventh is the one to remember. It is the bar of 13:45, the
-# last one of the first download. There its four prices are equal, while in the second download
-# they span 276 dollars.
+# last full row of the first download. There its four prices are equal, while in the second
+# download they span 276 dollars.
 #
 # The first download was made at 13:46 UTC, one minute into that bar. It shows a bar that was
 # still **forming**: its high is not yet the high, its close is not a close, and nothing in the
@@ -227,9 +228,10 @@ raw.loc[
 ].round(1)
 
 # %% [markdown]
-# Open, high, low and close are equal, the volume is zero, and the seconds are odd. These are not
-# bars, because each shows only the price of the moment at which somebody pressed the button, and
-# so *we drop them.*
+# Open, high, low and close are equal, the volume is zero, and the seconds are odd. The first of
+# these rows stands right before the seam, and the third is the last of the file. They are not bars,
+# because each shows only the price of the moment at which a download was made, and so *we drop
+# them.*
 
 # %%
 assert off.sum() == 3
@@ -250,7 +252,7 @@ holes = (np.diff(once.index.asi8) / 900e6).astype(int) - 1
 print(f"{len(missing)} of {len(grid):,} bars are missing, in holes of")
 print(sorted(map(int, holes[holes > 0])))
 
-# %% mystnb={"figure": {"caption": "The dirt in time. Bars in the shaded part are what sample() keeps.", "name": "fig-candles-dirt"}, "image": {"alt": "Four rows of marks over the autumn of 2021: repeated stamps in one cluster on 27 October, three stamps off the grid, all missing bars after the middle of November with one block of two days at the end of the month, and zero volumes spread over all three months."}}
+# %% mystnb={"figure": {"caption": "The dirt in time. The shaded part is what this chapter keeps in the end.", "name": "fig-candles-dirt"}, "image": {"alt": "Four rows of marks over the autumn of 2021: repeated stamps in one cluster on 27 October, three stamps off the grid, all missing bars after the middle of November with one block of two days at the end of the month, and zero volumes spread over all three months."}}
 fig, ax = plt.subplots(figsize=(7.2, 2.6))
 zero = once.index[once["volume"] == 0]
 dirt = {"repeated": first.index, "off the grid": time[off]}
@@ -297,8 +299,10 @@ candles.check(clean, "15min")
 # ### 3.5 What stays dirty
 #
 # A quarter of the volumes is zero, while the price moves in those bars. The figures cannot be
-# true, but they stay, because no rule can say what they should be. Every result of this book that
-# leans on this file's volume is therefore weak, and later chapters say so.
+# true, but they stay, because no rule can say what they should be. Nor can the column count coins:
+# tens of millions in a quarter of an hour are more bitcoins than there are, so it must count
+# dollars. Every result of this book that leans on this file's volume is therefore weak, and later
+# chapters say so.
 
 # %%
 silent = clean["volume"] == 0
@@ -428,7 +432,7 @@ assert opens.index[0] == pd.Timestamp(FIRST, unit="s", tz="UTC")
 folder.cleanup()
 
 # %% [markdown]
-# Four are refused, each with the option that decides. The fifth has one right answer in its own
+# Four are refused, each with what would decide. The fifth has one right answer in its own
 # header: `open_time` says what it is, so it wins, and the first bar is that of 00:00. In general,
 # `candles.read` reads what has one certain reading and asks about what has two.
 # {ref}`ch-bring-your-own` has the line for each source.
@@ -518,10 +522,14 @@ assert 2 * norm.sf(13) * bars_since_big_bang < 1e-20
 assert (returns.idxmax() - sample.index[0]).days == 8
 
 # %% [markdown]
-# Under a bell curve a move of 13 deviations would not happen once in the age of the universe, yet
-# here it came on the ninth day. Returns have **fat tails**, and their size comes in **clusters**,
-# which means that wild bars follow wild bars. Both are found in nearly every market
-# {cite:p}`cont2001`.
+# Under a bell curve, the normal distribution, a move of 13 standard deviations would not happen
+# once in the age of the universe, yet here it came on the ninth day. Returns have **fat tails**, and
+# their size comes in **clusters**, which means that wild bars follow wild bars. Both are found in
+# nearly every market {cite:p}`cont2001`.
+#
+# The figure shows the two. To see the clusters, take the **autocorrelation** at a lag of $k$ bars,
+# which is the correlation of a series with the same series $k$ bars earlier. Sizes are returns
+# without their sign.
 
 # %% mystnb={"figure": {"caption": "Left: how often moves of a given size happen. Right: whether big moves follow big moves.", "name": "fig-candles-tails"}, "image": {"alt": "Two panels. On the left the real returns have far more moves beyond four standard deviations than a bell curve of the same width, which dies out there. On the right the autocorrelation of absolute returns starts at 0.19 and stays above zero for hours, while that of the returns themselves is near zero at every lag."}}
 z = returns / returns.std()
@@ -606,7 +614,8 @@ print(
 # A net sees the last 60 bars at every bar. Written out, 5,469 such windows of 5 rows would take
 # nearly 60 times the memory of the table, because most bars would be stored 60 times. But window
 # $k+1$ is window $k$ moved by one bar. NumPy can therefore describe all of them as **views**,
-# which means the same memory, walked through with other strides.
+# which means the same memory, walked through with other **strides**. The stride of an axis is the
+# number of bytes from one entry along it to the next.
 
 # %%
 table = np.ascontiguousarray(sample.to_numpy().T)  # (5, bars)
@@ -626,7 +635,7 @@ assert windows.shape == (len(sample) - LENGTH + 1, 5, LENGTH)
 
 # %% [markdown]
 # This works because one step to the next window is 8 bytes, and so is one step to the next bar.
-# The view is read-only, since writing into one window would change sixty.
+# The view is read-only, since writing into one window would change up to sixty.
 #
 # The axes are (window, channel, time), newest bar last, and every net in this book takes them in
 # this order.
@@ -646,7 +655,7 @@ pd.DataFrame(
     {"channel": market.informative, "share of bars": share.round(2)}
 )
 
-# %% mystnb={"figure": {"caption": "Synthetic closes. Vertical bands mark the planted regimes.", "name": "fig-candles-synthetic"}, "image": {"alt": "A wandering synthetic price over 3,000 bars with background bands in three shades: long stretches, of some hundred bars each, of the trending, ranging and accumulating regime that cannot be told from the price by eye."}}
+# %% mystnb={"figure": {"caption": "Synthetic closes. Vertical bands mark the planted regimes.", "name": "fig-candles-synthetic"}, "image": {"alt": "A wandering synthetic price over 3,000 bars with background bands in three shades: stretches, from a few dozen to many hundred bars long, of the trending, ranging and accumulating regime that cannot be told from the price by eye."}}
 codes = pd.Categorical(
     market.regime, categories=list(market.informative)
 ).codes
@@ -665,8 +674,9 @@ ax.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.12))
 plt.show()
 
 # %% [markdown]
-# «A little» is a rank correlation of 0.1. Let us verify one of the three by hand on a longer
-# draw: in the trending regime, the change over the last ten bars against the next return.
+# «A little» is a rank correlation of about 0.1. Let us verify one of the three by hand on a longer
+# draw: the change over the last ten bars, `roc`, against the next return. It should foretell in the
+# trending regime, and we look at the other two as well.
 
 # %%
 long = candles.synthetic(60_000, seed=0)
@@ -742,12 +752,13 @@ assert 0.80 < hit_rate(careless) < 0.82
 assert 0.50 < hit_rate(honest) < 0.55
 
 # %% [markdown]
-# The advantage is gone. The few tenths above one half are no profit to count on either, because
-# this is an aggregate price whose closes wobble, and {ref}`ch-honest-evaluation` asks what such a
-# figure is worth.
+# Nearly all of the advantage is gone. The few points above one half are no profit to count on
+# either, because nobody could trade at the closes of an aggregate of exchanges, and
+# {ref}`ch-honest-evaluation` asks what such a figure is worth.
 #
-# There is a test that finds every leak of this kind without any thought. **Cut the future off.
-# Nothing before the cut may change.**
+# There is a test that finds leaks of this kind without any thought, the {term}`truncation test` of
+# {ref}`ch-first-light`. **Cut the future off. Nothing at or before the cut may change.** We cut at
+# four bars in a row, because at the last quarter of an hour the careless join happens to be right.
 
 
 # %%
@@ -812,8 +823,8 @@ for join in (careless_join, honest_join):
 # - A fix is a rule that you can state: the later download wins the whole row, single holes are
 #   filled flat and listed, longer holes end the stretch.
 # - Returns have fat tails and come in clusters. Windows are views.
-# - A longer bar is known only when its last short bar has closed. Cutting off the future
-#   finds every mistake of this kind.
+# - A longer bar is known only when its last short bar has closed. Cutting off the future, at several
+#   bars, finds mistakes of this kind.
 
 # %% [markdown]
 # ## Exercises
@@ -915,13 +926,14 @@ assert refused
 # :class: dropdown
 # `candles.read` refuses the file and names all its faults at once, and reindexing to the full
 # grid gives the stamps of the holes. Put beside each hole the size of the move across it, in
-# typical bars. Holes at quiet times are maintenance as a rule. Holes with a large move across
-# them are outages, which come when everybody wants to trade, and a backtest on such a file is too
-# kind, because it trades at prices that nobody could reach.
+# typical bars. A hole at a quiet time may be maintenance. One with a large move across it may be an
+# outage, which comes when everybody wants to trade, and a backtest on such a file is too kind,
+# because it trades at prices that nobody could reach.
 # ```
 #
 # ## Further reading
 #
 # {cite:t}`cont2001` collects the facts that returns of nearly all markets share, and
 # {cite:t}`lopezdeprado2018` (chapter 2) argues for bars cut by volume or by turnover instead of
-# by the clock. {ref}`ch-bring-your-own` takes your own file from here to a first result.
+# by the clock. {ref}`ch-bring-your-own` takes your own file from here to a first result. The
+# next chapter, {ref}`ch-channels`, computes from the five numbers what a net will be shown.

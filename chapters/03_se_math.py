@@ -36,9 +36,12 @@ N_DAYS = 10  # days in the figure of gates over time
 # %% [markdown]
 # ## 1 One fader for each channel
 #
-# Think of a mixing desk on which each channel of the market has a fader: one for RSI, one for
-# volume, one for ATR. In a steady trend you may want to hear momentum and little else, while in a
-# range the Bollinger position may say more. Somebody has to move the faders.
+# The channels of {ref}`ch-channels` are ready for a net. If it weighs them the same at all times, it
+# misses a channel that foretells a rise in one regime and a fall in another, as one does in the
+# synthetic market of {ref}`ch-candles`. So think of a mixing desk on which each channel of the market
+# has a fader: one for RSI, one for volume, one for ATR. In a steady trend you may want to hear
+# momentum and little else, while in a range the Bollinger position may say more. Somebody has to move
+# the faders.
 #
 # A squeeze-and-excitation block {cite:p}`hu2018` lets a small net move them. It summarises each
 # channel of a window by one number, sends the summaries through two small layers, and multiplies
@@ -75,8 +78,8 @@ N_DAYS = 10  # days in the figure of gates over time
 #
 # The picture moves where scripts are on: a fader shifts one channel of a small window, and all
 # gates that listen to it answer. It starts with the numbers of the next section, which are also
-# there to read. Raise the volume until the first hidden unit falls silent, and see which gates
-# return to a half.
+# there to read. Raise the volume until the first hidden unit falls **silent**, which means that the
+# rectifier makes it 0, and see which gates return to a half.
 #
 # </div>
 #
@@ -87,7 +90,8 @@ N_DAYS = 10  # days in the figure of gates over time
 # %% [markdown]
 # ## 2 With a pencil
 #
-# Take four channels, three bars and $r = 2$, with numbers chosen so that you can follow on paper.
+# Take four channels, three bars, $r = 2$ and biases of zero, with numbers chosen so that you can
+# follow on paper.
 
 # %%
 names = ["return", "volume", "range", "rsi"]
@@ -190,8 +194,8 @@ for net in (small, block):
 # Two details of `SEBlock` are worth knowing. Its hidden layer never has fewer than one unit,
 # whatever the ratio, because without a unit no summary would reach the gates. And its weights
 # start from numbers on both sides of zero, with standard deviation
-# $\sqrt{2/(n_\text{in} + n_\text{out})}$ {cite:p}`glorot2010`. {ref}`ex-se-2` shows what happens
-# otherwise.
+# $\sqrt{2/(n_\text{in} + n_\text{out})}$ for a layer with $n_\text{in}$ inputs and $n_\text{out}$
+# outputs {cite:p}`glorot2010`. {ref}`ex-se-2` shows what happens where all of them are positive.
 
 # %%
 assert se.SEBlock(4, reduction=100).excite.hidden == 1
@@ -200,9 +204,11 @@ print(block.gates(x).detach().numpy().round(3))
 # %% [markdown]
 # ## 4 What the gradient sees
 #
-# The gradient that arrives from above reaches a gate through every bar of its channel, and then has
-# to pass the sigmoid. It reaches a bar on two paths. One is the multiplication itself, while the
-# other goes through the squeeze, and there it is the same for all bars of a channel.
+# A block learns only from the gradient that passes through it, so it is worth knowing where that is
+# lost. The gradient that arrives from the layers behind the block reaches a gate through every bar of
+# its channel, and then has to pass the sigmoid. It reaches a bar on two paths. One is the
+# multiplication itself, while the other goes through the squeeze, and there it is the same for all
+# bars of a channel.
 #
 # ```{prf:proposition} The gradient of the block
 # :label: prop-se-gradient
@@ -329,9 +335,10 @@ assert relative[32].max() / relative[32].min() < 1.5
 assert relative[512]["r1"] > relative[512]["r16"]
 
 # %% [markdown]
-# With 32 channels the ratio hardly changes the time, because reading and writing the window costs
-# more than the two tiny layers. With 512 channels, as deep inside a picture net, it does. So for
-# a handful of indicators the cost is no reason to choose $r = 4$ over $r = 1$.
+# With 32 channels the ratio hardly changes the time, although it changes the work of the two layers
+# sixteenfold, so they must cost little beside the rest, which is reading and writing the window.
+# With 512 channels, as deep inside a picture net, it does. So for a handful of indicators the cost is
+# no reason to choose $r = 4$ over $r = 1$.
 #
 # What is left is capacity, and there the ratio does set a limit, because all gates are functions of
 # the hidden units.
@@ -402,13 +409,13 @@ with torch.no_grad():
     )
 shown = G.iloc[-N_DAYS * 96 :]
 
-# %% mystnb={"figure": {"caption": "Bitcoin in dollars, and the gates of an SE block that has learned nothing.", "name": "fig-se-gates-untrained"}, "image": {"alt": "Above, ten days of the Bitcoin price. Below, a strip of eight gates over the same days. The gates move smoothly with the market, some rise while others fall, although the block is untrained."}}
+# %% mystnb={"figure": {"caption": "Bitcoin in dollars, and the gates of an SE block that has learned nothing: orange above one half, violet below.", "name": "fig-se-gates-untrained"}, "image": {"alt": "Above, ten days of the Bitcoin price. Below, a strip of eight gates over the same days. The gates move smoothly with the market, some rise while others fall, although the block is untrained."}}
 plots.gates_over_time(bars.close[shown.index], shown)
 plt.show()
 
 # %% [markdown]
-# It looks like insight, because the strip reacts to the market, some channels brighten as others
-# darken, and one could tell a story about each hour. But nothing was trained. The gates move
+# It looks like insight, because the strip reacts to the market, some channels are turned up as others
+# are turned down, and one could tell a story about each hour. But nothing was trained. The gates move
 # because their input moves; which channel they favour was decided by the random numbers that we
 # drew.
 
@@ -502,7 +509,8 @@ assert (dead - 0.5).abs().max() < 1e-4
 # The squeeze is $z = 0$, which leaves no trace of the window in $s$, and $\sigma(0) = 1/2$.
 # ```
 #
-# So the gates end as constants. No error is raised, the loss goes down, and the block does nothing.
+# So the gates end as constants. No error is raised, the rest of a net can learn as usual, and the
+# block answers to nothing.
 #
 # The fix is to scale with statistics of the *training bars*, the same for every window, as
 # section 6 did. Then a window in which volume is high has a high mean, and the gate can respond
@@ -530,7 +538,7 @@ assert alive.std(0).max() > 100 * dead.std(0).max()
 # and which channel they favoured was decided by the draw.
 #
 # *Open.* Which ratio forecasts better on a few dozen channels is undecided in the ledger. What
-# gates tell once a block is trained is a question that this chapter could not see.
+# gates tell once a block is trained was not asked here.
 # ```
 #
 # ## Summary
@@ -646,4 +654,5 @@ assert 9 not in [50 // r for r in range(1, 51)]
 #
 # The block and its ablations are by {cite:t}`hu2018`; the version on arXiv also varies the
 # squeeze, the excitation and the place of the block. How to draw weights is the subject of
-# {cite:t}`glorot2010`.
+# {cite:t}`glorot2010`. {ref}`ch-squeeze-variants` goes on with the squeeze, and asks what a mean
+# forgets.
