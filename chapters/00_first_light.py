@@ -39,9 +39,10 @@ LENGTH = 48  # bars that the average looks back: twelve hours
 # ## 1 From trades to bars
 #
 # All day long people buy and sell bitcoin, and every trade has a price. To get an overview, time is cut
-# into quarters of an hour, and of each quarter five numbers are kept: the first price, the highest,
-# the lowest, the last, and how much changed hands. Such a row is called a **bar**, or a candle. Here are
-# the bars of 58 days in autumn 2021.
+# into quarters of an hour, and of each quarter five numbers are kept: the first price (the *open*),
+# the highest (*high*), the lowest (*low*), the last (*close*), and how much changed hands
+# (*volume*). Such a row is called a **bar**, or a candle. Here are the bars of 58 days in autumn
+# 2021.
 
 # %%
 bars = candles.sample()
@@ -52,7 +53,7 @@ print(bars.head(3).to_string())
 assert len(bars) == 5_528
 assert round(len(bars) / 96) == 58  # 96 quarters of an hour a day
 
-# %% mystnb={"figure": {"caption": "The last price of each bar, and the mean of the 48 before and including it.", "name": "fig-first-price"}, "image": {"alt": "The price of bitcoin over 58 days climbs from 43,000 to 67,000 dollars and falls back to 57,000; a smoother line, its average, follows it with a delay."}}
+# %% mystnb={"figure": {"caption": "The close of each bar, and the mean of the newest 48 closes.", "name": "fig-first-price"}, "image": {"alt": "The price of bitcoin over 58 days climbs from 43,000 to more than 67,000 dollars and falls back to 57,000; a smoother line, its average, follows it with a delay."}}
 close = bars["close"]
 average = close.rolling(LENGTH).mean()
 fig, ax = plt.subplots(figsize=(8, 3))
@@ -138,7 +139,7 @@ for name, curve in {
     print(f"{name:10} {curve.iloc[-1] - 1:+.1%}")
 print(f"changed its mind {int(turned.sum())} times")
 
-# %% mystnb={"figure": {"caption": "First light: what became of one dollar.", "name": "fig-first-light"}, "image": {"alt": "Three curves start at one. The one that just holds ends near 1.3; the rule without fees ends a little below one; the rule with fees sinks almost steadily to about 0.7."}}
+# %% mystnb={"figure": {"caption": "First light: what became of one dollar.", "name": "fig-first-light"}, "image": {"alt": "Three curves start at one. The one that just holds ends near 1.3; the rule without fees and the rule with them rise for some ten days and then sink, the first to a little below one, the second to about 0.7."}}
 fig, ax = plt.subplots(figsize=(8, 3))
 ax.plot(hold, color=NEUTRAL, lw=0.8, label="just hold")
 ax.plot(free, color=UP, label="the rule, no fee")
@@ -294,8 +295,8 @@ assert not held_7.iloc[-1]
 #
 # ```{exercise} The fee that it can bear ★★
 # :label: ex-first-light-2
-# Take the average of 192 bars instead of 48. How often does the rule change its mind, and at which fee does its
-# profit end?
+# Take the average of 192 bars instead of 48. How often does the rule change its mind, and at which
+# fee does its profit end?
 # ```
 #
 # ```{solution-start} ex-first-light-2
@@ -391,5 +392,5 @@ assert np.mean(wins) > 0.6
 #
 # ## Further reading
 #
-# {cite:t}`lopezdeprado2018` is a book-length list of what can be wrong with a curve of money, by somebody
-# who has seen most of it.
+# {cite:t}`lopezdeprado2018` is a book-length list of what can be wrong with a curve of money, by
+# somebody who has seen most of it.

@@ -33,7 +33,8 @@ AHEAD = 10  # bars that a rule of thumb is given to come true
 # number a bar, worked out from that bar and older ones. {ref}`ch-channels` then asks what happens
 # when all of them are given to a net together.
 #
-# Five bars are enough to try everything, and each {term}`bar` has an open, a high, a low, a close and a volume:
+# Five bars are enough to try everything, and each {term}`bar` has an open, a high, a low, a close and
+# a volume:
 #
 # | bar | open | high | low | close | volume |
 # |---|---|---|---|---|---|
@@ -83,9 +84,9 @@ def agree(name, by_hand):
 # : *Misleads*: after a jump it stands where the market was. Other programs begin it anew each
 #   midnight, and then the first bars of a day have hardly anything to average.
 #
-# With a pencil: $p$ is 101.67, 104 and 104.33 on bars 3 to 5, the volumes are 10, 30 and 10. The average
-# of the three bars is $(1016.7 + 3120 + 1043.3) / 50 = 103.6$. The bar that traded most pulls it up: an
-# unweighted mean would say 103.3.
+# With a pencil: $p$ is 101.67, 104 and 104.33 on bars 3 to 5, the volumes are 10, 30 and 10. The
+# average of the three bars is $(1016.7 + 3120 + 1043.3) / 50 = 103.6$. The bar that traded most pulls
+# it up: an unweighted mean would say 103.3.
 
 # %%
 typical = five[["high", "low", "close"]].mean(axis=1)
@@ -102,7 +103,7 @@ for name in ("open", "high", "low", "close"):
 p = (h + l + c) / 3
 agree("vwap", (p * v).rolling(20).sum() / v.rolling(20).sum())
 
-# %% mystnb={"figure": {"caption": "Price: the candles of one afternoon and evening, and the average price that was paid over the newest 20 bars.", "name": "fig-primer-price"}, "image": {"alt": "Candles on 1 October 2021. The price jumps from about 45,000 to above 47,000 dollars within two hours; the volume-weighted average follows as a smooth line far below it and needs some four hours to catch up."}}
+# %% mystnb={"figure": {"caption": "Price: the candles of one afternoon and evening, and the average price that was paid over the newest 20 bars.", "name": "fig-primer-price"}, "image": {"alt": "Candles on 1 October 2021. The price jumps from about 45,000 to above 47,000 dollars within two bars; the volume-weighted average rises by half as much at once, then slowly, and needs some four hours to catch up."}}
 jump = slice("2021-10-01 06:00", "2021-10-01 20:00")
 fig, ax = plt.subplots(figsize=(7.2, 3))
 draw_bars(ax, bars[jump])
@@ -167,7 +168,7 @@ np.testing.assert_allclose(
 )
 checked.add("volume_ma")
 
-# %% mystnb={"figure": {"caption": "Volume: a bar that closed a hair higher, and what OBV made of it.", "name": "fig-primer-volume"}, "image": {"alt": "Three stacked plots on the afternoon and evening of 3 November 2021: the close hardly moves at 18:00 UTC; the volume of that bar is a spike about twelve times as high as its average; OBV jumps up by the whole spike."}}
+# %% mystnb={"figure": {"caption": "Volume: a bar that closed slightly higher, and what OBV made of it.", "name": "fig-primer-volume"}, "image": {"alt": "Three stacked plots on the afternoon and evening of 3 November 2021: the close hardly moves at 18:00 UTC; the volume of that bar is a spike about twelve times as high as its average; OBV jumps up by the whole spike."}}
 evening = slice("2021-11-03 13:00", "2021-11-03 23:00")
 fig, axes = plt.subplots(3, 1, figsize=(7.2, 4.4), sharex=True)
 axes[0].plot(c[evening], color="black")
@@ -181,8 +182,8 @@ axes[2].set_xlabel("time, UTC")
 plt.show()
 
 # %% [markdown]
-# At 18:00 UTC twelve times the usual amount changed hands, and the close ended 2.3 bps
-# higher ({term}`basis points <basis point>`, hundredths of a per cent). For OBV all of it was buying, though
+# At 18:00 UTC twelve times the usual amount changed hands, and the close ended 2.3 bps higher
+# ({term}`basis points <basis point>`, hundredths of a per cent). For OBV all of it was buying, though
 # with one more trade below the last close all of it would have been selling.
 
 # %%
@@ -225,10 +226,10 @@ assert raw["obv"].diff()[spike] == v[spike]
 # : *Misleads*: it has two ends. A jump that leaves at the old end moves it as much as one that arrives,
 #   though today nothing happened.
 #
-# With a pencil: the four changes of the five closes are $+2, -1, +3, -1$. Gains add up to 5 and losses to 2, so
-# the RSI without smoothing is $100 \cdot 5/7 = 71.4$. Momentum over four bars is $104 - 101 = 3$, and ROC
-# 2.97 %. The EMA over three bars begins with the mean of the first three closes, 102, and goes half of
-# the way each time: $102 + (105 - 102)/2 = 103.5$, then 103.75.
+# With a pencil: the four changes of the five closes are $+2, -1, +3, -1$. Gains add up to 5 and
+# losses to 2, so the RSI without smoothing is $100 \cdot 5/7 = 71.4$. Momentum over four bars is
+# $104 - 101 = 3$, and ROC 2.97 %. The EMA over three bars begins with the mean of the first three
+# closes, 102, and goes half of the way each time: $102 + (105 - 102)/2 = 103.5$, then 103.75.
 
 
 # %%
@@ -301,8 +302,9 @@ axes[2].set_xlabel("time, UTC")
 plt.show()
 
 # %% [markdown]
-# The longest stretch above 70 in the whole sample lasts for 24 bars, which is six hours. To sell at its
-# first bar, because the market was «overbought», was to sell near the beginning of the rise.
+# The longest stretch above 70 in the whole sample lasts for 24 bars, which is six hours. To sell at
+# its first bar, because the market was «overbought», was to sell with a good part of the rise still
+# to come.
 
 # %%
 high_rsi = raw["rsi"] > 70
@@ -328,13 +330,14 @@ assert c[end] > c[start]
 #   same closes.
 # : *Asks*: is this price unusual, measured against the newest 20?
 # : *Misleads*: the price is part of its own yardstick. A jump widens the bands at once, so no close can
-#   ever be more than $\sqrt{19} = 4.36$ deviations away, however mad the market.
+#   ever be more than $\sqrt{19} = 4.36$ deviations away, however wild the market
+#   ({ref}`ex-primer-channels-3` shows why).
 #
 # `bollinger_percent_b`
 # : *Formula*: $(c - \text{lower}) / (\text{upper} - \text{lower})$; 0 at the lower band, 1 at the upper.
 # : *Asks*: where between the bands?
-# : *Misleads*: in a trend it rides along 1, as the RSI does above 70; it is a momentum channel in
-#   disguise.
+# : *Misleads*: in a trend it stays near 1, as the RSI stays above 70, so it tells much the same as a
+#   momentum channel.
 #
 # `bollinger_width`
 # : *Formula*: $(\text{upper} - \text{lower}) / \text{middle}$.
@@ -347,10 +350,10 @@ assert c[end] > c[start]
 # : *Misleads*: because the EMA is nearly the mean of 20 closes, its middle is almost a copy of
 #   Bollinger's. Two channels then seem to confirm each other.
 #
-# With a pencil: the newest four closes 103, 102, 105, 104 have the mean 103.5. Their squared distances from it are
-# 0.25, 2.25, 2.25 and 0.25, on average 1.25, with the root 1.118. So the bands stand at
-# $103.5 \pm 2.236$, and the last close has %B 0.61. The true ranges of bars 2 to 5 are 4, 5, 3 and 3; the
-# first three average 4, and a third of the way to 3 is 3.67.
+# With a pencil: the newest four closes 103, 102, 105, 104 have the mean 103.5. Their squared
+# distances from it are 0.25, 2.25, 2.25 and 0.25, on average 1.25, with the root 1.118. So the bands
+# stand at $103.5 \pm 2.236$, and the last close has %B 0.61. The true ranges of bars 2 to 5 are 4, 5,
+# 3 and 3; the first three average 4, and a third of the way to 3 is 3.67.
 
 # %%
 four = five["close"][1:]
@@ -422,9 +425,9 @@ axes[1].set(ylabel="ATR, USD", xlabel="time, UTC")
 plt.show()
 
 # %% [markdown]
-# On 15 November the bands are as narrow as nowhere else in the sample. A large move follows within a day, and it
-# goes down. The bands had said «soon», and nothing of the direction, so a buyer and a seller could have
-# read the same picture with the same confidence.
+# On 15 November the bands are as narrow as nowhere else in the sample. A large move follows within a
+# day, and it goes down. The bands had said «soon», and nothing of the direction, so a buyer and a
+# seller could have read the same picture with the same confidence.
 
 # %%
 width = raw["bollinger_width"]
@@ -452,7 +455,9 @@ assert narrow.day == 15 and lowest < -0.05
 #
 # `plus_di` and `minus_di`, the directional indicators
 # : *Formula*: $100 \sum \mathrm{DM}^{+} / \sum \mathrm{TR}$ and the same with $\mathrm{DM}^{-}$, Wilder's sums over
-#   14 bars. $\mathrm{DM}^{+}$ is the rise of the high if it exceeds the fall of the low, and else 0.
+#   14 bars of TR, the true range, and of $\mathrm{DM}^{\pm}$. $\mathrm{DM}^{+}$ is the rise of the
+#   high if it is positive and exceeds the fall of the low, and else 0; $\mathrm{DM}^{-}$ is the same
+#   the other way round.
 # : *Asks*: which part of the range was new ground above, and which below?
 # : *Misleads*: a bar inside the one before it counts for neither, so in a narrow market both
 #   rest on a few bars.
@@ -476,9 +481,10 @@ assert narrow.day == 15 and lowest < -0.05
 #   thirty-two.
 #
 # With a pencil: the highs rise by 2, 0, 1, 1, and the low falls once, by 1 on bar 3. So the sum of
-# $\mathrm{DM}^{+}$ is 4 and that of $\mathrm{DM}^{-}$ is 1, while the true ranges add up to 15. That makes +DI 26.7
-# and −DI 6.7, and their difference over their sum is $3/5$: 60. The middle of the range of the newest two bars
-# is $(106 + 102)/2 = 104$, that of the newest four $(106 + 99)/2 = 102.5$.
+# $\mathrm{DM}^{+}$ is 4 and that of $\mathrm{DM}^{-}$ is 1, while the true ranges add up to 15. That
+# makes +DI 26.7 and −DI 6.7, and their difference over their sum is $3/5$: 60. The middle of the
+# range of the newest two bars is $(106 + 102)/2 = 104$, that of the newest four
+# $(106 + 99)/2 = 102.5$.
 
 # %%
 rise, fall = five["high"].diff(), -five["low"].diff()
@@ -533,7 +539,7 @@ agree("plus_di", np.r_[np.nan, di[0]])
 agree("minus_di", np.r_[np.nan, di[1]])
 agree("adx", np.r_[[np.nan] * 14, wilder(dx[13:], 14)])
 
-# %% mystnb={"figure": {"caption": "Trend: a rise and a fall within four days. ADX is high in both.", "name": "fig-primer-trend"}, "image": {"alt": "Two stacked plots for 8 to 12 November 2021. Above, the close climbs to 68,000 dollars, then falls to 63,000; the 50-bar average follows with a delay, and a shaded Ichimoku cloud later still. Below, plus DI is high in the rise, minus DI in the fall, and ADX is above 50 in both."}}
+# %% mystnb={"figure": {"caption": "Trend: a rise and a fall within four days. ADX is high in both.", "name": "fig-primer-trend"}, "image": {"alt": "Two stacked plots for 7 to 11 November 2021. Above, the close climbs to 68,000 dollars, comes back there on the 10th and falls below 65,000; the 50-bar average follows with a delay, and a shaded Ichimoku cloud later still. Below, plus DI is high in the rise, minus DI in the fall, and ADX is above 50 in both."}}
 span = slice("2021-11-07 18:00", "2021-11-11 12:00")
 b = raw[span]
 fig, axes = plt.subplots(2, 1, figsize=(7.2, 4.2), sharex=True)
@@ -551,8 +557,8 @@ for ax in axes:
 plt.show()
 
 # %% [markdown]
-# ADX passes 60 in the rise of 8 November and again in the fall that ends on the 11th, since it asks only
-# how one-sided the movement is. Its two peaks come when each move is nearly done.
+# ADX passes 60 in the rise of 8 November and again in the fall that ends on the 11th, since it asks
+# only how one-sided the movement is. Each of the two peaks comes after the steep part of its move.
 
 # %%
 rising, falling = b["adx"]["2021-11-08"], b["adx"]["2021-11-10 12:00":]
@@ -571,10 +577,10 @@ print(f"{len(checked)} channels, each by hand on {len(bars):,} bars")
 # ## 6 And the order book
 #
 # Candles say what was traded. Two more channels say what *waits* to be traded: `spread`, the best ask
-# less the best bid, and `imbalance`, the size of the bids less that of the asks over both. With 3 coins bid and 1
-# asked it is $(3 - 1)/(3 + 1) = 0.5$. They need another recording and get chapters of their own,
-# {ref}`ch-channels` and {ref}`ch-order-book-images`. The imbalance misleads, because an order that
-# waits can be taken away again, and some were never meant to trade.
+# less the best bid, and `imbalance`, the size of the bids less that of the asks over both. With 3
+# coins bid and 1 asked it is $(3 - 1)/(3 + 1) = 0.5$. They need another recording and get chapters of
+# their own, {ref}`ch-channels` and {ref}`ch-order-book-images`. The imbalance misleads, because an
+# order that waits can be taken away again, and some were never meant to trade.
 
 # %%
 bid, ask = 3.0, 1.0
@@ -605,12 +611,12 @@ for name, holds in sayings.items():
     print(f"{name:22}{holds.sum():5}{stretches:11}{share:12.0%}")
 
 # %% [markdown]
-# After an RSI above 70 the close fell about as often as after any bar. After a close below the lower band it
-# fell in 39 % of the cases against 50 %, which looks like something. But bars that hold
-# together come in stretches, and a stretch is more like one observation than like many. Whether a
-# difference of ten points from so few stretches is more than luck is a question for
-# {ref}`ch-primer-words` and then for {ref}`ch-honest-evaluation`; and whether it pays for its
-# costs is a third one.
+# After an RSI above 70 the close fell about as often as after any bar. After a close below the lower
+# band it fell in 39 % of the cases against 50 %, which looks like something. But the bars at which
+# the condition holds come in stretches, and a stretch is more like one observation than like many.
+# Whether a difference of about ten points from so few stretches is more than luck is a question for
+# {ref}`ch-primer-words` and then for {ref}`ch-honest-evaluation`; and whether it pays for its costs
+# is a third one.
 
 # %%
 def at(name):
@@ -624,9 +630,9 @@ assert 0.08 < at("every bar") - at("below the lower band") < 0.12
 # %% [markdown]
 # ## What goes wrong
 #
-# «RSI» is a name, and libraries disagree about what it names. Wilder's average moves a *fourteenth* of the way.
-# An exponential average with «span 14», as in many notebooks, moves $2/15$ of the way, almost twice as
-# much. Others take plain means, and all three are called RSI 14.
+# «RSI» is a name, and libraries disagree about what it names. Wilder's average moves a *fourteenth*
+# of the way. An exponential average with «span 14», as in many notebooks, moves $2/15$ of the way,
+# almost twice as much. Others take plain means, and all three are called RSI 14.
 
 # %%
 gain, loss = c.diff().clip(lower=0), -c.diff().clip(upper=0)
@@ -664,7 +670,8 @@ assert high.drop("Wilder's").min() > 1.5 * high["Wilder's"]
 # ## Summary
 #
 # - Thirty-two channels are five questions: where, how much, how fast, how wild, which way.
-# - Each is a few sums over a window of older bars. So each is late, by about half of its window.
+# - Each is a few sums, and most of them average a window of older bars. So most are late, by about
+#   half of their window.
 # - Many are made from the same closes, and agree because they have to. Agreement among them is
 #   no confirmation.
 # - A saying about a channel can be counted, and the count needs the share over all bars beside it.
@@ -674,8 +681,8 @@ assert high.drop("Wilder's").min() > 1.5 * high["Wilder's"]
 #
 # ```{exercise} Bar 6 ★
 # :label: ex-primer-channels-1
-# A sixth bar opens at 104 and has high 105, low 101, close 102 and volume 20. By hand: its typical price, OBV,
-# true range, the EMA over three bars, and the momentum over four.
+# A sixth bar opens at 104 and has high 105, low 101, close 102 and volume 20. By hand: its typical
+# price, OBV, true range, the EMA over three bars, and the momentum over four.
 # ```
 #
 # ```{solution-start} ex-primer-channels-1
@@ -734,8 +741,8 @@ assert np.sign(left) == -np.sign(step) and abs(left) > 1
 # ```{solution-start} ex-primer-channels-3
 # :class: dropdown
 # ```
-# With one outlier of size $d$ the mean is $d/20$ above 100, the deviation $d\sqrt{19}/20$. So the distance
-# $19d/20$ is $\sqrt{19}$ deviations, whatever $d$ is.
+# With one outlier of size $d$ the mean is $d/20$ above 100, the deviation $d\sqrt{19}/20$. So the
+# distance $19d/20$ is $\sqrt{19}$ deviations, whatever $d$ is.
 
 # %%
 for peak in (200.0, 1e6):
@@ -750,18 +757,19 @@ for peak in (200.0, 1e6):
 #
 # ```{exercise} Is ten points luck? ★★★
 # :label: ex-primer-channels-4
-# Move the condition «below the lower band» around the sample by a random number of bars, so that its stretches
-# stay as they are but meet other returns. Do it 500 times. How often is the share of falls as
-# far from that of all bars as the real one?
+# Move the condition «below the lower band» around the sample by a random number of bars, so that its
+# stretches stay as they are but meet other returns. Do it 500 times. How often is the share of falls
+# as far from that of all bars as the real one?
 # ```
 #
 # ```{solution-start} ex-primer-channels-4
 # :class: dropdown
 # ```
-# The shifted conditions know nothing of the returns, and so their spread shows what luck can do with so many
-# stretches. {ref}`ch-primer-words` calls the share that is printed here a {term}`p-value`. It is small, even if
-# one multiplies it by the three sayings that were tried. So there may be something in this one. But
-# what it earned beyond any other bar is about what a purchase and a sale cost, 13 bps.
+# The shifted conditions know nothing of the returns, and so their spread shows what luck can do with
+# so many stretches. {ref}`ch-primer-words` calls the share that is printed here a {term}`p-value`. It
+# is small, even if one multiplies it by the three sayings that were tried. So there may be something
+# in this one. But what it earned beyond the mean of all bars is about what a purchase and a sale
+# cost, 13 bps.
 
 # %%
 rng = np.random.default_rng(0)
@@ -793,15 +801,15 @@ assert 10 < gain < 16
 #
 # ```{exercise} On your own bars ★★★
 # :label: ex-primer-channels-5
-# Choose one saying of your own about one channel. Write down what you expect, count it on bars of your own
-# ({ref}`ch-bring-your-own`), and put the share over all bars beside it.
+# Choose one saying of your own about one channel. Write down what you expect, count it on bars of
+# your own ({ref}`ch-bring-your-own`), and put the share over all bars beside it.
 # ```
 #
 # ```{solution-start} ex-primer-channels-5
 # :class: dropdown
 # ```
-# For example, «a rising ADX means that the move goes on». It needs a direction, and the sign of +DI less
-# −DI is one.
+# For example, «a rising ADX means that the move goes on». It needs a direction, and the sign of +DI
+# less −DI is one.
 
 # %%
 rising = raw["adx"].diff() > 0
@@ -819,5 +827,5 @@ assert abs(on - every) < 0.05
 #
 # ## Further reading
 #
-# {cite:t}`wilder1978` introduced RSI, ATR and ADX, worked out in tables by hand, which is still the best
-# way to understand them.
+# {cite:t}`wilder1978` introduced RSI, ATR and ADX, worked out in tables by hand, which is still the
+# best way to understand them.

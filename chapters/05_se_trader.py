@@ -135,11 +135,12 @@ assert shares[1]["hold"] > 0.35 > 0.2 > shares[HORIZON]["hold"]
 # A label without costs would have asked the net to predict all of them, including those that no
 # trade could have used.
 #
-# A third kind of label, the {term}`triple barrier`, asks what would have happened to a trade with a
+# Another kind of label, the {term}`triple barrier`, asks what would have happened to a trade with a
 # target, a stop and a time limit {cite:p}`lopezdeprado2018`. `labels.triple_barrier` walks through
-# the highs and lows of the coming bars and returns, beside the label, the bar at which it was
-# decided. A bar that touches both barriers counts against a long and against a short, because its
-# high and low do not say which came first.
+# the highs and lows of the coming bars and returns, beside the label, the last bar that it looked at.
+# Here target and stop lie three ATR from the entry, and the limit is the same horizon. A bar that
+# touches both barriers counts against a long and against a short, and so becomes a hold, because
+# its high and low do not say which came first.
 
 # %%
 barrier = labels.triple_barrier(bars, upper=3, lower=3, horizon=HORIZON)
@@ -309,9 +310,11 @@ print(f"{total} shared parameters, {extra} in the block")
 #
 # `training.fit` runs the usual loop: shuffled batches, Adam, clipped gradients. After each epoch it
 # looks at the validation loss, and when that has not improved for four epochs it stops and puts the
-# best weights back. The same call resumes from a checkpoint and, on a CPU, gives the same bits as
-# if it had never stopped, which a test proves. A GPU adds up in an order of its own, so there the
-# bits repeat only when `training.seed_everything(seed, deterministic=True)` asks for it.
+# best weights back. (Clipped means that a gradient longer than a bound is shortened to it, so that
+# one unusual batch cannot move the weights far.) The same call resumes from a checkpoint and, on a
+# CPU, gives the same bits as if it had never stopped, which a test proves. A GPU adds up in an order
+# of its own, so there the bits repeat only when `training.seed_everything(seed, deterministic=True)`
+# asks for it.
 
 # %%
 plan = training.Plan(
@@ -356,8 +359,9 @@ for h in history.values():
 
 # %% [markdown]
 # The training loss falls for as long as we let it, while the validation loss hardly moves, because
-# the market holds little that can be known. A net that knew only how often each class comes in
-# training would stand at 0.984, and ours gain less than 0.01 on that. (The first training point is
+# the market holds little that can be known. The loss is in *nats*, the unit of a logarithm to base
+# $e$. A net that knew only how often each class comes in training would stand at 0.984 nats, and
+# ours gain less than 0.01 on that. (The first training point is
 # so high because it averages over an epoch in which the net was still raw.)
 #
 # ## 7 Where the truth is planted
@@ -392,9 +396,10 @@ assert (
 )
 
 # %% [markdown]
-# Inside its regime each channel is worth a good deal. Over all bars most of that cancels, because a
-# price that has risen goes on rising in one regime and falls back in another. This is the case made
-# for SE: a gate that knew the regime could open one channel and close the other.
+# Inside its regime each channel is worth a good deal. Over all bars most of that is lost, because a
+# price that has risen goes on rising in one regime and falls back in another, and because volume was
+# planted to foretell in one regime only. This is the case made for SE: a gate that knew the regime
+# could open one channel and close the other.
 #
 # But can the regime be seen in a window at all? A plain classifier on the window's means, which is
 # what the squeeze hands to the gate, gives an idea.
@@ -506,7 +511,10 @@ assert all(m["low"] < 0 < m["high"] for m in noise.values())
 # forecast.
 #
 # The question of the chapter is the **difference** between twins. Because the market moves both
-# nets alike, the difference is taken market by market, where what the two share cancels.
+# nets alike, the difference is taken market by market, where what the two share cancels. The
+# intervals are over the sixteen markets. Beside them stands the {term}`p-value` of Wilcoxon's
+# signed-rank test, which uses only the ranks and the signs of the sixteen differences, so that one
+# market far from the others cannot decide it.
 
 # %% mystnb={"figure": {"caption": "SE trader minus its twin, information coefficient on the test bars, one dot a market; the bar is the mean with its 95 % interval.", "name": "fig-trader-paired"}, "image": {"alt": "Four rows of sixteen dots scattered around zero, for gates on the input and on the encoded channels, planted and control; all four intervals contain zero."}}
 rows = [
@@ -555,9 +563,10 @@ for arm in ("input", "encoded"):
 # %% [markdown]
 # Of these eight, three intervals leave out zero: both SE nets trade a little less, and the net with
 # the encoded gate is right 0.2 percentage points less often. Neither makes a difference to the
-# Sharpe ratio that could be seen. So the twin without a block has lost nothing that matters. Two reasons for that
-# come to mind: the gate has to guess the regime from a window that hardly shows it, and the
-# convolutions that follow can already combine channels, non-linearly, on their own.
+# Sharpe ratio that could be seen, though its intervals are wide. So no gain from the block was
+# found. Two reasons for that come to mind: the gate has to guess the regime from a window that
+# hardly shows it, and the convolutions that follow can already combine channels, non-linearly, on
+# their own.
 #
 # ### When the block does help
 #
@@ -568,7 +577,7 @@ for arm in ("input", "encoded"):
 # direction in which the regime's channel points, without the noise of a return, so that every net
 # has something to learn. Each dot is ten markets with twins (`where_se_wins.json`).
 
-# %% mystnb={"figure": {"caption": "What the SE block adds to the accuracy of its twin, against how visible the regime is, for three encoders; means of ten markets with 95 % intervals.", "name": "fig-trader-where"}, "image": {"alt": "Three lines start near zero where the regime is invisible. All rise with visibility; the line of the linear head climbs highest and stays up, those of the convolutions bend back towards zero where the regime is plain to see, the wide one first."}}
+# %% mystnb={"figure": {"caption": "What the SE block adds to the accuracy of its twin, against how visible the regime is, for three encoders; means of ten markets with 95 % intervals.", "name": "fig-trader-where"}, "image": {"alt": "Three lines start near zero where the regime is invisible. All lie well above zero at a visibility of one half; from there the line of the linear head climbs on, while those of the convolutions fall back towards zero at a visibility of two, the wide one furthest."}}
 # make study STUDY=where_se_wins
 where = results.load("where_se_wins")["results"]
 cells = pd.DataFrame(where["cells"])
@@ -605,17 +614,17 @@ assert gap.xs(0.0, level="visibility").abs().max() < 0.05
 assert cells["low"].xs(0.5, level="visibility").min() > 0
 
 # %% [markdown]
-# Both reasons were right, and now they have numbers. Where nothing names the regime, the block has
-# nothing to read and therefore adds nothing. Where something does, a linear head cannot use it at
-# all, because «trust this channel *if* that one is high» is a product, and a sum cannot say it. The
-# gate, however, is exactly that product. Convolutions can learn the product from examples, so the
-# wider they are and the plainer the regime is, the less is left for the gate to add. In between,
-# where the regime shows but not plainly, the gate wins for all three.
+# Both reasons count on this task, and now they have numbers. Where nothing names the regime, the
+# block has nothing to read, and every interval contains zero. Where something does, a linear head
+# cannot use it at all, because «trust this channel *if* that one is high» is a product, and a sum
+# cannot say it. The gate, however, is exactly that product. Convolutions can learn the product from
+# examples, so where the regime is plain little is left for the gate to add, and least behind the wide
+# ones. In between, where the regime shows but not plainly, the gate wins for all three.
 #
 # So ask two questions before you add a block. *Can a window show which channels matter now?* And
 # *would the net behind it be too small to find that out by itself?* On the planted
-# market above the answers were «hardly» and «no». What the trained gates say about the regimes all
-# the same is the subject of {ref}`ch-attention-by-regime`.
+# market above the answer to the first was «hardly», and then the second does not arise. What the
+# trained gates say about the regimes all the same is the subject of {ref}`ch-attention-by-regime`.
 #
 # ## 8 The results table, measured
 #
@@ -758,9 +767,10 @@ assert set(stored["table"]) - set(inside) == {"max_drawdown"}
 # wrong side of it, and a net closes about three trades in that time. An annual return extrapolated
 # from so little has an interval from losing everything to multiplying the account more than two
 # hundred times. Every interval of a difference contains zero, and all but one contain the claim as
-# well. The drawdown alone excludes it, because in one falling week all nets fall together, and a
-# single week cannot carry that against the claim. So four claims are neither supported nor
-# refuted, the fifth is doubted by one week, and **on this sample there is no verdict**.
+# well. The drawdown alone excludes it: in one falling week all nets fall together, so that their
+# differences are small, and one week is too little to reject the claim. So four claims
+# are neither supported nor refuted, the fifth is doubted by one week, and **on this sample there is
+# no verdict**.
 # {ref}`ch-verdict` asks again with almost five years of bars.
 #
 # What can be said is how the table should have looked: with a period, with costs, with seeds, with an

@@ -82,7 +82,7 @@ print(by_hand)
 # later.
 #
 # One bar may fit several rules, so their order matters: the first that applies decides. Liquidity
-# is asked first, since in a thin market neither a trend nor a spread can be trusted; then
+# is asked first, since in a thin market neither a trend nor a volatility can be trusted; then
 # volatility; then the trend, which needs an efficiency beyond 0.3 in size, up or down.
 # <!-- number: 0.3 from setrade/regimes/rules.py -->
 
@@ -166,7 +166,7 @@ print(record.time, record.regime, len(record.weights), "weights")
 
 # %% [markdown]
 # The record is what a live system would store: a time, a regime that the market named, a weight
-# a feature. Averaged by regime, it is the table that we were promised.
+# a feature. Averaged by regime, it is a table like the one that the SE chapter prints.
 
 # %% mystnb={"figure": {"caption": "Mean gate of each feature in each regime, one net, test bars.", "name": "fig-gate-heat-map"}, "image": {"alt": "A heat map of fourteen features by regime. Most gates lie between 0.3 and 0.8, and the rows differ more than the columns do."}}
 fig, ax = plt.subplots(figsize=(6.4, 5.2))
@@ -252,7 +252,7 @@ print(
 )
 
 # %% [markdown]
-# No measured gate reaches its claim, and no feature leads its regime reliably. (The fourth
+# No measured gate reaches its claim, and no claimed feature leads its regime reliably. (The fourth
 # regime, the uptrend, does not occur among the test bars of this short sample.
 # {ref}`ch-verdict` asks again on years of bars.)
 #
@@ -492,8 +492,8 @@ print(
 # ```
 #
 # So there are many nets with the same outputs and different gates, and to show it we build two. (A
-# gate is a sigmoid of something, and half a sigmoid is not quite one; but a block can come as near
-# as it likes.)
+# gate is a sigmoid of something, and half a sigmoid is not quite one. So we rescale the gates
+# directly; how near a block of this width could come to them was not measured.)
 
 # %%
 x_few = X[:100]
@@ -513,17 +513,17 @@ print(
 )
 
 # %% [markdown]
-# Which of these nets training arrives at depends on its first weights, and that alone would give
-# ten seeds ten tables. Permutation and ablation ask about the outputs, so they do not have this freedom.
+# Which of these nets training arrives at depends on its first weights, and that alone would give ten
+# seeds ten tables. Permutation and ablation ask about the outputs, so they do not have this freedom.
 #
 # ## 6 Gates on trial
 #
 # Attention weights have been on trial before: {cite:t}`jain2019` found others that give the same
-# answers, and {cite:t}`wiegreffe2019` replied that one should ask what *training* reaches, with weights
-# that are frozen or uniform as the bar to clear. `studies/gates_trial.py` holds that trial for gates, on
-# the planted market with the clear target and on hourly bars of BTC, ETH and SOL: trained before
-# October 2023, read on 2024. It asks four questions. A report of gates is called **evidence** of what a
-# net uses if
+# answers, and {cite:t}`wiegreffe2019` replied that one should ask what *training* reaches, with
+# weights that are frozen or uniform as the bar to clear. `studies/gates_trial.py` holds that trial
+# for gates, on the planted market with the clear target and on hourly bars of BTC, ETH and SOL:
+# trained before October 2023, read on 2024. It asks four questions. A report of gates is called
+# **evidence** of what a net uses if
 #
 # 1. the net *learned*, and its gates moved away from where they were drawn;
 # 2. the order of the gates *agrees with permutation*: a rank correlation over channels whose
@@ -550,10 +550,10 @@ print(shown.infer_objects().round(2).to_string())
 # %% [markdown]
 # We begin with the first question, because without learning the others have no meaning. `gain` is
 # what the nets lie below the forecast of class shares on validation, in thousandths of a nat, and
-# `scatter` what it varies by over seeds; a net that gains less than seeds scatter has not learned,
-# and its gates are not to be read. `order_kept` is the rank correlation of the gates with those that
-# the random weights gave before training. Even where nets learn, the order at the end is largely
-# the one that was drawn.
+# `scatter` the standard deviation of that over seeds; a net that gains less than seeds scatter has
+# not learned, and its gates are not to be read. `order_kept` is the rank correlation of the gates
+# with those that the random weights gave before training. Even where nets learn, the order at the end
+# is largely the one that was drawn.
 
 # %%
 names_of = {
@@ -590,7 +590,7 @@ replaced = {
     for how in ("mean", "shuffled", "flat")
 }
 
-# %% mystnb={"figure": {"caption": "Left: rank correlation over channels of what gates, permutation and ablation say. Right: loss added when a net's gates are replaced. Lines are 95 % intervals over seeds.", "name": "fig-gates-trial"}, "image": {"alt": "Two panels with four markets each. On the left permutation and ablation agree with each other at 0.7 to 0.9 and gates agree with their own start about as well, while gates agree with permutation at 0 to 0.25 only. On the right, replacing gates by their mean adds next to no loss; giving windows the gates of others adds some on the planted market and about none on the three coins."}}
+# %% mystnb={"figure": {"caption": "Left: rank correlation over channels of what gates, permutation and ablation say. Right: loss added when a net's gates are replaced. Lines are 95 % intervals over seeds.", "name": "fig-gates-trial"}, "image": {"alt": "Two panels with four markets each. On the left permutation and ablation agree with each other at 0.7 to 0.9 and gates agree with their own start about as well, while gates agree with permutation at 0 to 0.25 only. On the right, replacing gates by their mean adds next to no loss; giving windows the gates of others adds some on the planted market, a little on BTC and about none on the other two coins. One gate for all channels adds no more, with a wide interval on the planted market."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.6), sharey=True)
 for ax, groups, unit in ((left, cells, 1), (right, replaced, 1000)):
     for k, (label, by_market) in enumerate(groups.items()):
@@ -626,11 +626,13 @@ print({name: m["between_seeds"] for name, m in markets.items()}["BTC"])
 # other. The gates agree with them hardly or not at all; what gates do agree with is their own
 # start. Two seeds have hardly more in common in the order of their gates than two lists at random,
 # while they do have more in common in what their *outputs* depend on. So the seeds did find
-# something in common, and the gates do not show it. The contrast comes off a little better than the
-# gate itself where the truth is planted.
+# something in common, and the gates do not show it. The contrast does no better than the gate
+# itself: where the truth is planted, both agree with permutation about equally little.
 #
-# Now we try the replacements, once by hand on the net of section 4. `twin` is the same net without
-# its block, so that any gates can be put in.
+# The right panel answers the fourth question. The gates of a trained net are replaced by their
+# mean over windows (*mean*), by those of other windows (*shuffled*), or by one number for all
+# channels (*flat*). We try the first two by hand on the net of section 4. `twin` is the same net
+# without its block, so that any gates can be put in.
 
 # %%
 from torch.nn.functional import cross_entropy
@@ -674,11 +676,13 @@ arms = {
 print(pd.DataFrame(arms).T.to_string())
 
 # %% [markdown]
-# The last lines are the bar that Wiegreffe and Pinter ask for: nets that were *trained* with gates frozen
-# at their random start, or with none. Where an interval holds zero, learned gates are worth nothing that
-# can be seen here, and a report of them describes a part which the net can do without. Where it lies above
-# zero they are worth a few thousandths of a nat. A net may well use its gates, as on the planted market,
-# and they may still not tell what it uses.
+# With mean gates our net keeps most of what it has learned, because its gates then still scale each
+# channel and have only stopped to follow the window. The table is the bar that Wiegreffe and Pinter
+# ask for: nets that were *trained* with gates frozen at their random start, or with none, which is
+# the same weight for each channel (*uniform*). Where an interval holds zero, learned gates are worth
+# nothing that can be seen here, and a report of them describes a part which the net can do without.
+# Where it lies above zero they are worth a few thousandths of a nat. A net may well use its gates, as
+# on the planted market, and they may still not tell what it uses.
 #
 # ### Is a gate report evidence?
 
@@ -729,11 +733,11 @@ assert max(of_planted[k]["high"] for k in ("gate", "contrast")) < 4.5
 assert round(of_planted["gate"]["value"]) - 1 == 3
 
 # %% [markdown]
-# Where nets learn and one knows the truth, permutation and ablation put the planted channel between first
-# and second of eight. Thirty nets see what ten could not: gate and contrast do better than chance, but
-# only just: on average three channels that do not matter have a larger gate than the one that does. So
-# the plain answer is **no**: neither of what the net uses, nor of what matters in the market. What would change it
-# is written above, as a rule, and the study can be run on other nets.
+# Where nets learn and one knows the truth, permutation and ablation put the planted channel between
+# first and second of eight. Thirty nets see what ten could not: gate and contrast do better than
+# chance, but only just: on average three channels that do not matter have a larger gate than the one
+# that does. So the plain answer is **no**: neither of what the net uses, nor of what matters in the
+# market. What would change it is written above, as a rule, and the study can be run on other nets.
 #
 # ### Could the report have shown it?
 #
@@ -742,7 +746,8 @@ assert round(of_planted["gate"]["value"]) - 1 == 3
 # it been there? `studies/gates_seen.py` plants an effect in the hourly bars of BTC. Volume, one
 # channel of the fourteen, foretells each next bar, as strongly as it takes to earn the Sharpe ratio
 # that the SE chapter claims; and once about three times as strongly. All else stays real, and ten
-# nets are trained and read as before:
+# nets are trained and read as before. In the table `rank` is the mean rank of volume's gate,
+# `permutation` its mean rank by permutation, and `gate` its mean gate, each with its interval:
 
 # %%
 planted_in = results.load("gates_seen")["results"]
@@ -780,18 +785,18 @@ assert (
 )
 
 # %% [markdown]
-# At the claimed strength the nets learn, and yet neither gates nor permutation tell volume from the
-# other thirteen, while at three times that both do. (So gates *can* show a channel, if it is so
-# strong that nobody needs a net to see it.) Its gate still stays far below 0.68, the smallest
+# At the claimed strength the nets learn, and yet neither gates nor permutation rank volume above the
+# middle of the fourteen, while at three times that both do. (So gates *can* show a channel, if it is
+# so strong that nobody needs a net to see it.) Its gate still stays far below 0.68, the smallest
 # weight that the SE chapter prints.
 # <!-- number: 0.68 from book/results/gates_seen.json -->
 # The table of claims thus cannot say «fails», because a reading that misses what was planted cannot
 # say that it is not there. Its rows on gates therefore read **undecided**.
 #
-# The trial has its limits, because it is one small net with its gates on the inputs, at one
-# learning rate; on a coin the intervals are over seeds and not over years; and where nets hardly
-# learn, as on the coins, there is little for gates to show. The planted market is the case that
-# counts, because there the nets learn and the answer is known.
+# The trial has its limits. It tries one small net with its gates on the inputs, at one learning
+# rate. On a coin its intervals are over seeds and not over years, and where nets hardly learn, as on
+# the coins, there is little for gates to show. The planted market is the case that counts, because
+# there the nets learn and the answer is known.
 #
 # ## 7 Drift, with an alert
 #
@@ -833,10 +838,15 @@ assert drift["drift"].isna().sum() == 95
 assert drift["alert"].mean() < 0.5
 
 # %% [markdown]
+# On the test bars the alert is on more often than in one bar out of a hundred. It says that the
+# inputs are not those of the accepted bars. Why they moved, and whether the forecasts became worse
+# for it, it does not say. Each value is over the newest 96 bars, so that a stretch of alerts is one
+# observation and not many.
+#
 # ## What goes wrong
 #
-# Many published importance plots were made with a net that was never trained, and here is one of
-# that kind.
+# An importance plot can be drawn of a net that was never trained, and nothing in the plot says so.
+# Here are three nets of that kind.
 
 # %%
 tops = []
@@ -893,10 +903,12 @@ assert something > 10 * nothing
 # channel that matters, and gates ranked it hardly better than chance: that claim fails. That gates
 # agree with permutation fails there and on real bars of BTC and SOL, and on those of ETH the nets
 # had not learned. The claimed leaders by regime are undecided, because a planted effect as strong
-# as the claim would not have shown. An alert on moving gates holds, for a planted shift.
+# as the claim would not have shown. That an alert on moving gates answers to a shift, and is
+# quiet without one, holds in a test of `gate_drift` with a planted shift.
 #
 # *Open.* Other nets, other places of the block and other learning rates were not on trial. How near
-# a sigmoid block comes to rescaled gates was not measured.
+# a sigmoid block comes to rescaled gates was not measured, nor whether an alert on real bars comes
+# before a forecast grows worse.
 # ```
 #
 # ## Summary
@@ -907,7 +919,8 @@ assert something > 10 * nothing
 #   the claimed order, on this sample.
 # - An effect as strong as is claimed, planted in real bars, would not have shown in the gates either.
 #   So the claimed table is not refuted; it is undecided.
-# - Where the truth is planted, permutation and ablation find it. Gates rank it hardly better than chance.
+# - Where the truth is planted, permutation and ablation find it. Gates rank it hardly better than
+#   chance.
 # - The reason is that a gate is only known up to the weights behind it, which can undo it.
 # - On trial with four markets the gate report passes in none: gates largely keep the order that they
 #   were drawn in, seeds do not agree on it, and neither does permutation.
@@ -983,8 +996,9 @@ print("one held:", one, " both held:", both)
 assert (one, both) == (1.25, 5)
 
 # %% [markdown]
-# Each alone seems to carry a quarter, 1.25 of 5, although together they are all there is. Where
-# channels are alike, as RSI and rate of change are, measures that take one away at a time
+# Ablation gives each alone a quarter, 1.25 of 5, although together they are all there is. The net is
+# linear and exact, so by {prf:ref}`prop-permutation-twice` permutation gives each twice that, 2.5.
+# Where channels are alike, as RSI and rate of change are, measures that take one away at a time
 # understate both, so take away the whole group at once.
 #
 # ```{solution-end}
@@ -1027,8 +1041,8 @@ assert torch.allclose(before, after, atol=1e-4)
 # %% [markdown]
 # Every table by regime made from this net would rank the channels the other way round, and no test
 # of the outputs could tell the two nets apart. Here the gates are rescaled directly, because a
-# block that really outputs them exists nearly, not exactly, since a rescaled sigmoid is not a
-# sigmoid; {cite:t}`wiegreffe2019` make the point that an explanation should be held against what
+# rescaled sigmoid is not a sigmoid, so that no block need give exactly these gates.
+# {cite:t}`wiegreffe2019` make the point that an explanation should be held against what
 # *training* can reach, and that is what the trial of frozen and replaced gates does.
 #
 # ```{solution-end}
