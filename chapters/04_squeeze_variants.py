@@ -301,7 +301,7 @@ assert best["marked"] == ["attention"]
 assert best["now"] == ["last", "ewm"]
 
 # %% [markdown]
-# A squeeze counts as solving a task if the median score of its 20 nets is above 0.85. None wins
+# A squeeze counts as solving a task if the median score of its nets is above 0.85. None wins
 # everywhere, and where all nets of a squeeze miss a task, section 2 says what they cannot see. The
 # mean cannot see a spike that leaves the mean alone. Nothing but attention can find a marked bar,
 # because only attention looks at another channel to weigh the bar. The exponential squeeze solves
@@ -804,5 +804,5 @@ assert (block.gates(-crash) != block.gates(crash)).any()
 # ## Further reading
 #
 # Gates over places and channels are those of {cite:t}`roy2018` and {cite:t}`woo2018`. The attention
-# squeeze is the global pooling of {cite:t}`cao2019`, who compare it with plain SE on pictures. {ref}`ch-se-trader`
-# puts the block between an encoder and a decision, and asks what it adds there.
+# squeeze is the global pooling of {cite:t}`cao2019`, who compare it with plain SE on pictures.
+# {ref}`ch-se-trader` puts the block between an encoder and a decision, and asks what it adds there.
