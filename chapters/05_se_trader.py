@@ -270,7 +270,8 @@ print("logits", tuple(by_hand.shape))
 # The net of this chapter, and the way past the SE block that its twin takes.
 # :::
 #
-# `SETrader` adds choices by name: `encoder="lstm"`, any squeeze or `"multi-scale"`, and
+# `SETrader` adds choices by name: `encoder="lstm"`, a net that reads one bar after the other and
+# carries a memory along, any squeeze or `"multi-scale"`, and
 # `decision="tanh"`, which answers with a position in $[-1, 1]$ instead of three classes.
 #
 # **Where does the gate sit?** The SE chapter draws the block *after* the encoder
@@ -843,9 +844,10 @@ print("sell, hold, buy =", labels.SELL, labels.HOLD, labels.BUY)
 # regime.
 #
 # *Measured here.* On synthetic markets with a planted truth the nets found something with the block
-# and without it, and the difference could not be told from zero. Where the regime was made visible
-# and the encoder weak, the block helped. On a short real sample the claimed table is undecided: of
-# the claimed differences the intervals exclude that of the drawdown alone.
+# and without it, and the difference of their IC could not be told from zero. Where the regime was
+# made plain enough the block helped, and most where only a linear head followed. On a short real
+# sample the claimed table is undecided: of the claimed differences the intervals exclude that of the
+# drawdown alone.
 #
 # *Open.* Nobody has shown that windows of real bars show what a gate would need. What years of bars
 # say this chapter could not see.

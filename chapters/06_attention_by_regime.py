@@ -626,7 +626,9 @@ print({name: m["between_seeds"] for name, m in markets.items()}["BTC"])
 # other. The gates agree with them hardly or not at all; what gates do agree with is their own
 # start. Two seeds have hardly more in common in the order of their gates than two lists at random,
 # while they do have more in common in what their *outputs* depend on. So the seeds did find
-# something in common, and the gates do not show it. The contrast does no better than the gate
+# something in common, and the gates do not show it. (The 0.7 of the third question is strict: between
+# seeds permutation itself stays below it on BTC, as the last line shows. The gates miss it by far.)
+# The contrast does no better than the gate
 # itself: where the truth is planted, both agree with permutation about equally little.
 #
 # The right panel answers the fourth question. The gates of a trained net are replaced by their
@@ -746,7 +748,8 @@ assert round(of_planted["gate"]["value"]) - 1 == 3
 # it been there? `studies/gates_seen.py` plants an effect in the hourly bars of BTC. Volume, one
 # channel of the fourteen, foretells each next bar, as strongly as it takes to earn the Sharpe ratio
 # that the SE chapter claims; and once about three times as strongly. All else stays real, and ten
-# nets are trained and read as before. In the table `rank` is the mean rank of volume's gate,
+# nets are trained and read as before. In the table `effect` is the correlation that is
+# planted between the signal of volume and the next return, `rank` is the mean rank of volume's gate,
 # `permutation` its mean rank by permutation, and `gate` its mean gate, each with its interval:
 
 # %%
