@@ -635,9 +635,9 @@ assert cells["low"].xs(0.5, level="visibility").min() > 0
 # −18.7 %, win rate 58.2 %, profit factor 1.67; without, 31.2 %, 1.21, −26.4 %, 52.1 %, 1.34. It
 # names no period, no costs, no seeds and no interval, so we cannot repeat it. What we can do is
 # measure the same ten figures on real bars. The embedded sample has 5,528 bars of BTC-USD, of which
-# nets train on the first 70 %, stop on the next 15 %, and trade the last 15 % **once**, because a
-# test that is repeated until it pleases no longer tests. Settings come unchanged from the study
-# above. The trading rule was fixed with them: go long or short on the score P(buy) − P(sell) where
+# nets train on the first 70 %, stop on the next 15 %, and trade the last 15 % with settings that
+# come **unchanged** from the study above, because a test that is repeated with other settings until
+# it pleases no longer tests. The trading rule was fixed with them: go long or short on the score P(buy) − P(sell) where
 # its size is among the strongest fifth of the validation set, keep the position otherwise, pay 5.5
 # bps and 1 bp of slippage on each side.
 

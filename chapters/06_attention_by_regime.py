@@ -789,7 +789,8 @@ assert (
 
 # %% [markdown]
 # At the claimed strength the nets learn, and yet neither gates nor permutation rank volume above the
-# middle of the fourteen, while at three times that both do. (So gates *can* show a channel, if it is
+# middle of the fourteen (permutation even ranks it clearly below, for a reason that was not looked
+# for), while at three times that both do. (So gates *can* show a channel, if it is
 # so strong that nobody needs a net to see it.) Its gate still stays far below 0.68, the smallest
 # weight that the SE chapter prints.
 # <!-- number: 0.68 from book/results/gates_seen.json -->

@@ -662,7 +662,8 @@ print(f"{size_of(whole):,} parameters, {size_of(gateless):,} without")
 # <!-- number: 0.2 from studies/ablations.py -->
 # Stochastic depth is the other way round: `micro` has none, and one variant puts it in, with a
 # probability that rises to 0.2. Every variant is trained from ten seeds on the same synthetic
-# markets, and no setting was chosen for any of them. (Five seeds were planned, and doubled once,
+# markets, with the settings of the net that ships with the package; for no variant were others
+# tried. (Five seeds were planned, and doubled once,
 # because the differences were narrower than their scatter.) Then it is asked about later bars
 # of those markets, and about the real bars of the sample, which look different: the net must read
 # charts of a kind that it never saw. The score is the mean, over the three classes, of the share of

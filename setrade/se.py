@@ -177,8 +177,8 @@ class EwmSqueeze(Squeeze):
 class AttentionSqueeze(Squeeze):
     """Learned attention: one linear score a bar, softmax over the bars, shared by all channels.
 
-    It starts from small random scores, that is close to the mean. Source: Cao et al., "GCNet",
-    ICCV workshops 2019, equation 2 (global attention pooling).
+    It starts from random scores (Glorot's), so that an untrained one weighs bars unevenly. Source:
+    Cao et al., "GCNet", ICCV workshops 2019, equation 2 (global attention pooling).
     """
 
     def __init__(self, channels: int) -> None:

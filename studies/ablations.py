@@ -175,6 +175,7 @@ def overhead(calls: int = 50) -> dict[str, dict[str, float]]:
     nets = {"micro": (EfficientNet("micro", 3), 64), "lite0": (pretrained("lite0"), 224),
             "b0": (EfficientNet("b0", 3), 224)}  # fmt: skip
     for name, (net, side) in nets.items():
+        net.eval()
         draw = pictures.encoder("candles", side)
         x = pictures.to_input(draw.draw(window))
 
@@ -183,7 +184,7 @@ def overhead(calls: int = 50) -> dict[str, dict[str, float]]:
 
         def looking(net: Any = net, x: torch.Tensor = x) -> None:
             with torch.inference_mode():
-                net.eval()(x)
+                net(x)
 
         took = {}
         for what, call in (("draw", drawing), ("look", looking)):

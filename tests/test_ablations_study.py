@@ -95,16 +95,47 @@ def test_differences_are_taken_seed_by_seed():
 def test_a_small_run_of_each_sight(kind):
     out = ablations.sight({"arm": kind, "seed": 0}, SMALL)
     assert len(out["moved"]) == 8
-    assert 0 <= out["share_on_the_rule"] <= 1
+    assert out["share_on_the_rule"] == pytest.approx(sum(out["moved"][4:]) / sum(out["moved"]))
     assert 0 <= out["right"] <= 1
+    if kind == "numbers":  # 60 windows are enough for trees to find the rule, and where it reads
+        assert out["share_on_the_rule"] > 0.7
+        assert out["right"] > 0.6
 
 
-def test_a_small_run_of_an_arm_is_judged():
+def test_a_small_run_of_an_arm():
+    out = ablations.ablation({"arm": "relu", "seed": 0}, SMALL)
+    assert len(out["val_loss"]) == len(out["train_loss"]) == 1
+    assert out["parameters"] == sum(p.numel() for p in ablations.build("relu").parameters())
+    assert 0 <= out["synthetic"] <= 1
+    assert 0 <= out["real"] <= 1
+
+
+@pytest.mark.parametrize(("last", "word"), [(0.4, "learned"), (1.4, "not learned")])
+def test_an_arm_is_held_against_the_class_shares(last, word):
     rows = [
-        {"config": {"arm": arm, "seed": seed}, "measures": {"val_loss": [1.0, 0.4 + 0.01 * seed]}}
+        {"config": {"arm": arm, "seed": seed}, "measures": {"val_loss": [1.5, last + seed / 100]}}
         for arm in ablations.ARMS
         for seed in range(2)
     ]
     told = ablations.lessons(rows, SMALL)["whole"]["learned"]
-    assert told["word"] == "learned"
-    assert 0.5 < told["gain"] < 0.75  # the class shares' 1.0 or so less 0.405
+    assert told["word"] == word
+    assert told["gain"] == pytest.approx(told["constant"] - last - 0.005)
+    assert told["constant"] == pytest.approx(np.log(3), abs=0.02)  # three classes, nearly alike
+
+
+def test_a_sight_is_held_against_a_third():
+    rows = [
+        {"config": {"arm": kind, "seed": seed}, "measures": {"right": 1 / 3 + 0.1 * k}}
+        for k, kind in enumerate(ablations.SIGHTS)
+        for seed in range(3)
+    ]
+    above = ablations.above_chance(rows)
+    assert above["net"]["estimate"] == pytest.approx(0, abs=1e-12)
+    assert above["numbers"]["low"] == pytest.approx(0.2)
+
+
+def test_drawing_and_looking_are_timed_apart():
+    for name, took in ablations.overhead(calls=3).items():
+        both = took["draw"] + took["look"]
+        assert took["share_of_drawing"] == pytest.approx(took["draw"] / both), name
+        assert min(took["draw"], took["look"]) > 0
