@@ -596,20 +596,21 @@ costs.rename(columns={"draw": "draw ms", "look": "look ms"}).round(2)
 # %%
 shares = [one["share_of_drawing"] for one in made.values()]
 assert max(shares) < 0.1
-assert 35 < made["b0"]["look"] < 43
+assert max(shares[1:]) < 0.02 < shares[0]
+assert made["b0"]["look"] < 44
 growth = {
     key: made["lite0"][key] / made["micro"][key]
     for key in ("draw", "look")
 }
 
 # %%
-assert growth["draw"] < 2.5 and growth["look"] > 4.5
+assert growth["look"] > 2 * growth["draw"]
 
 # %% [markdown]
 # <!-- number: 44, 91 from book/results/bench.json -->
-# Drawing takes about two hundredths of the time at most. The share is smaller for the larger nets,
-# because from micro to Lite0 drawing takes twice as long, and looking five times. So the overhead is
-# there, and it is small. That holds for candles drawn by the compiled code of this book. mplfinance
+# Drawing takes a few hundredths of the time at most, and about one hundredth before the larger nets,
+# because from micro to Lite0 the time to look grows far more than the time to draw. So the overhead
+# is there, and it is small. That holds for candles drawn by the compiled code of this book. mplfinance
 # took 44 to 91 ms for a chart of that size, in the stored benchmark of {ref}`ch-candlestick-images`,
 # which is more than B0 takes here to look at one. The two were timed in different runs, however, and
 # with the smaller figure the difference is slight.

@@ -168,7 +168,7 @@ def sight(config: RunConfig, size: dict[str, int]) -> dict[str, Any]:
     return {"moved": moved, "share_on_the_rule": share, "right": right}
 
 
-def overhead(calls: int = 50) -> dict[str, dict[str, float]]:
+def overhead(calls: int = 200) -> dict[str, dict[str, float]]:
     """Return milliseconds to draw one window and to look at it, by pixels and net."""
     torch.set_num_threads(1)
     out, window = {}, unseen()["synthetic"][:1]
@@ -188,6 +188,8 @@ def overhead(calls: int = 50) -> dict[str, dict[str, float]]:
 
         took = {}
         for what, call in (("draw", drawing), ("look", looking)):
+            call()  # the first ones wake threads and fetch memory
+            call()
             times = []
             for _ in range(calls):
                 start = time.perf_counter()
