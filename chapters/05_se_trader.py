@@ -265,7 +265,10 @@ print("logits", tuple(by_hand.shape))
 
 # %% [markdown]
 # :::{figure-md} fig-diagram-se-trader
-# ![From top to bottom: a window of channels; an SE block whose gates multiply the channels; two causal convolutions; a pool that keeps the newest step and the mean of all steps; a linear head; the probabilities of sell, hold and buy. A line past the SE block is the way that its twin takes.](_static/diagrams/se_trader.svg)
+# ![From top to bottom: a window of channels; an SE block whose gates multiply the channels; two
+# causal convolutions; a pool that keeps the newest step and the mean of all steps; a linear head; the
+# probabilities of sell, hold and buy. A line past the SE block is the way that its twin
+# takes.](_static/diagrams/se_trader.svg)
 #
 # The net of this chapter, and the way past the SE block that its twin takes.
 # :::
@@ -632,12 +635,12 @@ assert cells["low"].xs(0.5, level="visibility").min() > 0
 # <!-- number: 70, 15 from setrade/labels.py -->
 # <!-- number: 5.5, 1 from setrade/costs.py -->
 # The SE chapter prints a table for BTC/USDT: with SE, annual return 47.3 %, Sharpe 1.84, drawdown
-# −18.7 %, win rate 58.2 %, profit factor 1.67; without, 31.2 %, 1.21, −26.4 %, 52.1 %, 1.34. It
-# names no period, no costs, no seeds and no interval, so we cannot repeat it. What we can do is
-# measure the same ten figures on real bars. The embedded sample has 5,528 bars of BTC-USD, of which
-# nets train on the first 70 %, stop on the next 15 %, and trade the last 15 % with settings that
-# come **unchanged** from the study above, because a test that is repeated with other settings until
-# it pleases no longer tests. The trading rule was fixed with them: go long or short on the score P(buy) − P(sell) where
+# −18.7 %, win rate 58.2 %, profit factor 1.67; without, 31.2 %, 1.21, −26.4 %, 52.1 %, 1.34. It names
+# no period, no costs, no seeds and no interval, so we cannot repeat it. What we can do is measure the
+# same ten figures on real bars. The embedded sample has 5,528 bars of BTC-USD, of which nets train on
+# the first 70 %, stop on the next 15 %, and trade the last 15 % with settings that come **unchanged**
+# from the study above, because a test that is repeated with other settings until it pleases no longer
+# tests. The trading rule was fixed with them: go long or short on the score P(buy) − P(sell) where
 # its size is among the strongest fifth of the validation set, keep the position otherwise, pay 5.5
 # bps and 1 bp of slippage on each side.
 

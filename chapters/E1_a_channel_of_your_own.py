@@ -142,16 +142,6 @@ def busy(frame):
 check_1(busy)
 print(f"in the moved market {praise(busy(moved), moved):.2f}")
 
-# %% [markdown]
-# The `shift(1)` takes the mean over the bars *before*, which keeps a large volume from raising what it
-# is held against. A ratio $v/u$ would be free of lots too. But its largest values are far larger
-# than the rest, and a correlation then listens to these few bars alone. The correlation is smaller
-# than the planted 0.15, because the channel is not the rule itself: the rule asks whether volume
-# was above the median, and cares for nothing else.
-#
-# ```{solution-end}
-# ```
-
 # %%
 # The rule itself, where the plain ratio hears less of it.
 volume = moved["volume"]
@@ -162,6 +152,16 @@ ratio = volume / volume.rolling(24).mean().shift(1)
 assert SIZE == 0.15 > praise(busy(moved), moved)
 assert praise(rule, moved) > praise(busy(moved), moved)
 assert praise(busy(moved), moved) > praise(ratio, moved)
+
+# %% [markdown]
+# The `shift(1)` takes the mean over the bars *before*, which keeps a large volume from raising what it
+# is held against. A ratio $v/u$ would be free of lots too. But its largest values are far larger
+# than the rest, and a correlation then listens to these few bars alone. The correlation is smaller
+# than the planted 0.15, because the channel is not the rule itself: the rule asks whether volume
+# was above the median, and cares for nothing else.
+#
+# ```{solution-end}
+# ```
 
 # %% [markdown]
 # ## Step 2: let the correlation judge
@@ -239,6 +239,9 @@ praised.round(2)
 # %%
 check_2(praised)
 
+# %%
+assert praised.loc["filled", "moved"] < praised.loc["busy", "moved"]
+
 # %% [markdown]
 # The smooth line is convicted at once, since in the still market nothing can be known and it knows a
 # lot. It is negative: where the close lies above a line that holds the next two bars, these bars
@@ -249,9 +252,6 @@ check_2(praised)
 #
 # ```{solution-end}
 # ```
-
-# %%
-assert praised.loc["filled", "moved"] < praised.loc["busy", "moved"]
 
 # %% [markdown]
 # ## Step 3: cut off the future
@@ -321,6 +321,13 @@ for name, n in rows.items():
 # %%
 check_3(rows)
 
+# %%
+# With one cut, a leak at a share of cuts is missed by the others.
+found = np.mean(rows["filled"] > 0)
+assert 0.65 < 1 - found < 0.85
+zero = (moved["volume"].iloc[CUTS] == 0).to_numpy()
+assert np.array_equal(zero, rows["filled"] > 0)
+
 # %% [markdown]
 # All three colleagues look ahead. The number of rows says how far. The smooth line reaches two bars,
 # because a centred mean of five has two on either side. The standardised channel reaches from the
@@ -332,13 +339,6 @@ check_3(rows)
 #
 # ```{solution-end}
 # ```
-
-# %%
-# With one cut, a leak at a share of cuts is missed by the others.
-found = np.mean(rows["filled"] > 0)
-assert 0.65 < 1 - found < 0.85
-zero = (moved["volume"].iloc[CUTS] == 0).to_numpy()
-assert np.array_equal(zero, rows["filled"] > 0)
 
 # %% [markdown]
 # ## Step 4: plant a leak that hides
@@ -410,6 +410,15 @@ print(f"of the ten, {(changed(leak, still, ten) > 0).sum()} find it")
 check_4(leak, share, needed, ten)
 assert (changed(leak, still, ten) > 0).all()
 
+# %%
+large = leak(still) != 0
+part = (ahead(still)[large] ** 2).sum() / (ahead(still) ** 2).sum()
+
+# %%
+assert 100 * (1 - large.mean()) > 99
+assert part > 0.15
+assert abs(needed * share - 3) < 0.2
+
 # %% [markdown]
 # A channel that is silent in more than 99 bars of 100 is praised here as no honest channel can be,
 # since a few large bars hold much of the squared movement. Hundreds of cuts are needed to find it by
@@ -421,15 +430,6 @@ assert (changed(leak, still, ten) > 0).all()
 #
 # ```{solution-end}
 # ```
-
-# %%
-large = leak(still) != 0
-part = (ahead(still)[large] ** 2).sum() / (ahead(still) ** 2).sum()
-
-# %%
-assert 100 * (1 - large.mean()) > 99
-assert part > 0.15
-assert abs(needed * share - 3) < 0.2
 
 # %% [markdown]
 # ## Step 5: the leak that every cut misses
@@ -525,6 +525,17 @@ verdict.round(2)
 # %%
 check_5(verdict)
 
+# %%
+per_quarter = len(SAMPLE) / (7 * 96)
+
+# %%
+assert 7 * 96 == 672
+assert len(SAMPLE) == 5_528
+assert 8 < per_quarter < 8.5
+assert round(1 / np.sqrt(8), 2) == 0.35
+assert abs(verdict.loc["season", "praise"] - 0.35) < 0.05
+assert verdict.loc["inside", "new bars"] > 0.2
+
 # %% [markdown]
 # In the still market nothing can be known, so the correlation is right and the channel has seen the
 # future. The truncation test is silent because **it cuts only what the channel is given**. The table
@@ -543,17 +554,6 @@ check_5(verdict)
 #
 # ```{solution-end}
 # ```
-
-# %%
-per_quarter = len(SAMPLE) / (7 * 96)
-
-# %%
-assert 7 * 96 == 672
-assert len(SAMPLE) == 5_528
-assert 8 < per_quarter < 8.5
-assert round(1 / np.sqrt(8), 2) == 0.35
-assert abs(verdict.loc["season", "praise"] - 0.35) < 0.05
-assert verdict.loc["inside", "new bars"] > 0.2
 
 # %% [markdown]
 # Now draw what the evening found, with a point for each channel of the still market. An honest channel

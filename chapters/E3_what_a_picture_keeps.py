@@ -230,14 +230,6 @@ def judge(rule, windows):
 # %%
 check_1(judge)
 
-# %% [markdown]
-# The bounds lie between what the two classes do: a body has a mean size of about 0.8 before it is
-# made four times as large, and an echo strays from its model by less than a tenth of a body. So all
-# four questions have answers, and a net that finds none cannot blame the market.
-#
-# ```{solution-end}
-# ```
-
 # %%
 first, twin = pairs("size", 2_000, 3)
 body = abs(first[:, 3] - first[:, 0]).mean()
@@ -247,6 +239,14 @@ stray = abs(twin[:, 3, 8:] - twin[:, 3, :8]).mean()
 # %%
 assert abs(body - 0.8) < 0.05
 assert stray < 0.1
+
+# %% [markdown]
+# The bounds lie between what the two classes do: a body has a mean size of about 0.8 before it is
+# made four times as large, and an echo strays from its model by less than a tenth of a body. So all
+# four questions have answers, and a net that finds none cannot blame the market.
+#
+# ```{solution-end}
+# ```
 
 # %% [markdown]
 # ## Step 2: twins with one picture
@@ -295,6 +295,10 @@ same
 check_2(same)
 blind = same == 1
 
+# %%
+assert blind.to_numpy().sum() == 9
+assert blind.size == 16
+
 # %% [markdown]
 # Nine of the sixteen cells are blind, and each has its reason in a formula.
 #
@@ -313,10 +317,6 @@ blind = same == 1
 #
 # ```{solution-end}
 # ```
-
-# %%
-assert blind.to_numpy().sum() == 9
-assert blind.size == 16
 
 # %% [markdown]
 # ## Step 3: one net for all
@@ -429,6 +429,12 @@ plt.show()
 assert right[blind].max().max() < 0.6
 assert right.where(~blind).min().min() == echo_seen
 
+# %%
+assert (~blind).to_numpy().sum() - 1 == 6
+assert right.loc["direction"].max() < 0.97
+windows, y = drawn("direction", 2_000, 78)
+assert (judge("direction", windows) == y.numpy()).all()
+
 # %% [markdown]
 # The nine blind cells are coins, as they must be. Six others are found well, the direction less
 # surely than the judge of step 1 finds it. One cell does not fit: the echo in candles is not blind,
@@ -437,12 +443,6 @@ assert right.where(~blind).min().min() == echo_seen
 #
 # ```{solution-end}
 # ```
-
-# %%
-assert (~blind).to_numpy().sum() - 1 == 6
-assert right.loc["direction"].max() < 0.97
-windows, y = drawn("direction", 2_000, 78)
-assert (judge("direction", windows) == y.numpy()).all()
 
 # %% [markdown]
 # ## Step 4: whose failure is it?
@@ -507,6 +507,14 @@ print(f"read {read:.2f}, more {more:.2f}, counted {counted:.2f}")
 # %%
 check_4(read, more, counted)
 
+# %%
+assert far.sum() == 8
+assert read > 0.95
+assert more < echo_seen + 0.15
+assert abs(counted - read) < 0.05
+assert blind["recurrence"].sum() == 3
+assert blind["candles"].sum() == 1
+
 # %% [markdown]
 # Both bounds, three rows and three marks, were set before the count. The chart is acquitted: whoever
 # reads the closes from its pixels can tell an echo nearly always. Four times as many windows help
@@ -521,14 +529,6 @@ check_4(read, more, counted)
 #
 # ```{solution-end}
 # ```
-
-# %%
-assert far.sum() == 8
-assert read > 0.95
-assert more < echo_seen + 0.15
-assert abs(counted - read) < 0.05
-assert blind["recurrence"].sum() == 3
-assert blind["candles"].sum() == 1
 
 # %% [markdown]
 # ## Step 5: mend one, and pay
@@ -583,6 +583,13 @@ row = 200 / (SIDE - 1)  # the price of one row
 wick = np.mean(walks(2_000, np.random.default_rng(3))[1:])
 print(f"a row is {row:.1f}, a mean wick {wick:.1f}")
 
+# %%
+assert row > 4 * wick
+assert abs(large[:, 1:3]).max() < 90
+before = right.loc["direction", "candles"]
+assert abs(mended["direction"] - before) < 0.1
+assert mended["wicks"] > 0.54
+
 # %% [markdown]
 # The range leaves room, because no price in 2,000 pairs comes nearer than ten to its ends. Now the
 # size is found nearly always, and the direction as before. The wicks paid: a row of the chart is
@@ -595,13 +602,6 @@ print(f"a row is {row:.1f}, a mean wick {wick:.1f}")
 #
 # ```{solution-end}
 # ```
-
-# %%
-assert row > 4 * wick
-assert abs(large[:, 1:3]).max() < 90
-before = right.loc["direction", "candles"]
-assert abs(mended["direction"] - before) < 0.1
-assert mended["wicks"] > 0.54
 
 # %% [markdown]
 # ## What to conclude, and what not

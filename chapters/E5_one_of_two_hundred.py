@@ -517,6 +517,12 @@ check_5(left, sure, dies)
 # basis points of a taker
 assert dies["south"] > 2 * dies["north"] > 2 * 5.5
 
+# %%
+days = (len(SAMPLE) - SEARCHED) / 96
+assert round(days) == 20
+# 24 sums of volume, and the one that is held against them
+assert 25 * HOLD == 400
+
 # %% [markdown]
 # The south was skill: its ratio is above zero on bars that no search has seen, and it bears several
 # times the taker fee. The north was luck, but **its sealed bars do not show it**: its ratio there is
@@ -531,12 +537,6 @@ assert dies["south"] > 2 * dies["north"] > 2 * 5.5
 #
 # ```{solution-end}
 # ```
-
-# %%
-days = (len(SAMPLE) - SEARCHED) / 96
-assert round(days) == 20
-# 24 sums of volume, and the one that is held against them
-assert 25 * HOLD == 400
 
 # %% [markdown]
 # ## What to conclude, and what not

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from itertools import pairwise
 from statistics import median
 
 import jupytext
@@ -262,3 +263,11 @@ def test_each_step_asks_hints_checks_and_then_solves(source):
             at += text[at:].index(words)
     code = "\n".join(c.source for c in code_of(source))
     assert "plt.show()" in code, "at least one figure"
+
+
+@each_project
+def test_no_check_of_a_solution_stands_open_behind_it(source):
+    """Where it would tell the answer to whoever has not opened the solution."""
+    cells = jupytext.read(source).cells
+    after = [b for a, b in pairwise(cells) if a.source.rstrip().endswith("```{solution-end}\n```")]
+    assert [cell.source for cell in after if cell.cell_type == "code"] == []
