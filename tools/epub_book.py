@@ -75,6 +75,7 @@ def finished(built: Path, target: Path) -> None:
 
 def main() -> int:
     """Write the book; return 1 where something is wrong with it."""
+    text = offers.state()
     if build():
         return 1
     (built,) = BUILT.glob("*.epub")
@@ -84,6 +85,7 @@ def main() -> int:
         FILE.unlink()
         return 1
     print(f"{FILE.relative_to(ROOT)}: {FILE.stat().st_size / 1e6:.1f} MB")
+    offers.stamp(FILE, text)
     offers.offer()
     return 0
 

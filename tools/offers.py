@@ -1,11 +1,13 @@
 """Put the book as PDF and EPUB beside the site, and the links to them into its first page.
 
 A link is there when its file is: after each build of the site, and after each of the files, the
-place that `book/intro.md` keeps is written again from what stands in `_build/paper`.
+place that `book/intro.md` keeps is written again from what stands in `_build/paper`. A file that
+was made from an earlier text stays linked, because it is still worth reading, and is named so.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 from pathlib import Path
@@ -18,13 +20,33 @@ NAME = "squeeze-excite-measure"
 KINDS = {"pdf": "PDF", "epub": "EPUB"}
 PLACE = re.compile(r'(<div id="offers"[^>]*>).*?(</div>)', re.DOTALL)
 PAGE = "book/intro.html"
+SOURCES = ("_toc.yml", "book/*.ipynb", "book/*.md", "book/*.yml", "book/*.bib")
 
 
-def sentence(files: list[Path]) -> str:
+def state(root: Path = ROOT) -> str:
+    """Return a digest of all that the pages are built from, by which a file's age is known."""
+    digest = hashlib.sha256()
+    for path in sorted(path for pattern in SOURCES for path in root.glob(pattern)):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def stamp(file: Path, of: str) -> None:
+    """Note beside a finished file of which state of the text it is."""
+    write_atomic(file.with_name(f"{file.name}.state"), of + "\n")
+
+
+def current(file: Path, now: str) -> bool:
+    """Return whether a file in `_build/paper` was made from the text as it is now."""
+    note = file.with_name(f"{file.name}.state")
+    return note.is_file() and note.read_text(encoding="utf-8").strip() == now
+
+
+def sentence(files: list[Path], old: set[Path]) -> str:
     """Return what the page says of the files beside the site; nothing where there is none."""
     links = [
         f'<a href="../{file.name}">{KINDS[file.suffix[1:]]}</a> '
-        f"({file.stat().st_size / 1e6:.1f} MB)"
+        f"({file.stat().st_size / 1e6:.1f} MB{', of an earlier text' if file in old else ''})"
         for file in files
     ]
     return f"<p>The whole book to take along: {' and '.join(links)}.</p>" if links else ""
@@ -35,16 +57,20 @@ def offer(html: Path = HTML, paper: Path = PAPER) -> list[Path]:
     page = html / PAGE
     if not page.is_file():
         return []
-    files = []
+    files: list[Path] = []
+    old: set[Path] = set()
+    now = state()
     for kind in KINDS:
         made, beside = paper / f"{NAME}.{kind}", html / f"{NAME}.{kind}"
         if made.is_file():
             shutil.copyfile(made, beside)
             files.append(beside)
+            if not current(made, now):
+                old.add(beside)
         else:
             beside.unlink(missing_ok=True)
     text = page.read_text(encoding="utf-8")
-    said = PLACE.sub(lambda m: m[1] + sentence(files) + m[2], text)
+    said = PLACE.sub(lambda m: m[1] + sentence(files, old) + m[2], text)
     if said != text:
         write_atomic(page, said)
     return files

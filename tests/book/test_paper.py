@@ -223,6 +223,33 @@ def test_a_link_is_there_when_its_file_is(tmp_path, kinds):
         assert text.endswith("</div><p>b</p>")
 
 
+def test_a_file_of_an_earlier_text_is_named_so(tmp_path):
+    html, made = tmp_path / "html", tmp_path / "paper"
+    (html / "book").mkdir(parents=True)
+    made.mkdir()
+    page = html / offers.PAGE
+    page.write_text('<div id="offers"></div>', encoding="utf-8")
+    for kind, of in (("pdf", offers.state()), ("epub", "0" * 64)):
+        file = made / f"{offers.NAME}.{kind}"
+        file.write_bytes(b"x" * 100_000)
+        offers.stamp(file, of)
+    assert [p.suffix for p in offers.offer(html, made)] == [".pdf", ".epub"]
+    assert page.read_text(encoding="utf-8").count("of an earlier text") == 1
+    assert "EPUB</a> (0.1 MB, of an earlier text)" in page.read_text(encoding="utf-8")
+    (made / f"{offers.NAME}.pdf.state").unlink()  # made before files were stamped
+    offers.offer(html, made)
+    assert page.read_text(encoding="utf-8").count("of an earlier text") == 2
+
+
+def test_the_state_of_the_text_is_that_of_every_page(tmp_path):
+    (tmp_path / "book").mkdir()
+    states = [offers.state(tmp_path)]
+    for name in ("_toc.yml", "book/a.ipynb", "book/b.md", "book/c.yml", "book/d.bib"):
+        (tmp_path / name).write_text("x", encoding="utf-8")
+        states.append(offers.state(tmp_path))
+    assert len(set(states)) == len(states)
+
+
 BOOK = paper.FILE
 
 
