@@ -148,11 +148,20 @@ def trained(
     return training.predict(net, sets[2], batch_size=200).softmax(1).double().numpy()
 
 
-def answer(
-    windows: np.ndarray, y: np.ndarray, parts: list[np.ndarray], kind: str, epochs: int, seed: int
+def answered(
+    x: Tensor, plain: np.ndarray, y: np.ndarray, parts: list[np.ndarray], epochs: int, seed: int
 ) -> dict[str, Any]:
-    """Return test probabilities and seconds by arm, for pictures of one kind and one seed."""
-    x, out = pictures(windows, kind), {}
+    """Return test probabilities and seconds by arm, for one seed.
+
+    Args:
+        x: pictures (N, C, H, W) in [0, 1].
+        plain: what they are drawn from, as numbers (N, F).
+        y: classes (N,) of 0, 1 and 2.
+        parts: rows of train, validation and test.
+        epochs: of the nets that are trained whole.
+        seed: of weights, batches and trees.
+    """
+    out = {}
     for arm in ARMS:
         start = time.process_time()
         if arm in LR:
@@ -160,7 +169,7 @@ def answer(
         else:
             training.seed_everything(seed)
             source = pretrained if arm.startswith("ImageNet") else untrained
-            f = numbers(windows) if arm == "numbers" else extract(
+            f = plain if arm == "numbers" else extract(
                 source(in_channels=x.shape[1], depth=DEPTH, grid=GRID), x
             )  # fmt: skip
             f = [f[rows] for rows in parts]
@@ -168,6 +177,13 @@ def answer(
             p = boosted.probabilities(f[2])
         out[arm] = {"p": p, "seconds": time.process_time() - start}
     return out
+
+
+def answer(
+    windows: np.ndarray, y: np.ndarray, parts: list[np.ndarray], kind: str, epochs: int, seed: int
+) -> dict[str, Any]:
+    """Return test probabilities and seconds by arm, for pictures of one kind and one seed."""
+    return answered(pictures(windows, kind), numbers(windows), y, parts, epochs, seed)
 
 
 def planted_part(seed: int, size: int = 300, epochs: int = 6) -> dict[str, Any]:

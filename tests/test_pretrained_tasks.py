@@ -1,0 +1,79 @@
+"""The study of borrowed weights on regimes and books: who knows is right, and nothing is shared."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
+
+import pretrained_tasks as pt
+import transfer
+
+from setrade import regimes
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SMALL = {"train": 60, "validation": 40, "test": 60, "num_epochs": 1}
+
+
+@pytest.fixture(autouse=True)
+def short_book(monkeypatch):
+    monkeypatch.setattr(pt, "BOOK", pt.BOOK | {"n": 1_500, "filled": 8, "spoofs": 8})
+
+
+def test_the_filter_is_that_of_the_chain_it_is_told():
+    market = regimes.planted(4_000, seed=5, volatility=pt.VOLATILITY, drift=pt.DRIFT, stay=pt.STAY)
+    p = pt.filtered(np.log(market.candles["close"].to_numpy()))
+    np.testing.assert_allclose(p.sum(1), 1)
+    y = market.regime.cat.codes.to_numpy()[1:]
+    assert (p.argmax(1) == y).mean() > 0.6
+    sure = p.max(1)  # a chance of 0.8 comes true in about four of five
+    for low, high in ((0.5, 0.7), (0.7, 0.9)):
+        rows = (sure > low) & (sure <= high)
+        assert (p.argmax(1) == y)[rows].mean() == pytest.approx(sure[rows].mean(), abs=0.06)
+
+
+def test_the_filter_knows_nothing_of_later_bars():
+    rng = np.random.default_rng(0)
+    log = rng.normal(size=200).cumsum() * 0.003
+    whole, part = pt.filtered(log), pt.filtered(log[:120])
+    np.testing.assert_array_equal(whole[:119], part)
+
+
+@pytest.mark.parametrize(("make", "channels"), [(pt.regime_task, 3), (pt.book_task, 2)])
+def test_a_task_is_whole_and_can_be_answered(make, channels):
+    size = SMALL | {"train": 300, "test": 300}
+    x, plain, y, parts, best = make(1, size)
+    assert x.shape[1:] == (channels, transfer.SIZE, transfer.SIZE)
+    assert 0 <= float(x.min()) < float(x.max()) <= 1
+    assert len(x) == len(plain) == len(y)
+    assert np.isfinite(plain).all()
+    assert len(set(np.concatenate(parts).tolist())) == sum(map(len, parts))
+    assert set(y[parts[0]]) == {0, 1, 2}
+    truth = y[parts[2]]
+    shares = np.bincount(truth, minlength=3) / len(truth)
+    assert best.shape == (len(truth), 3)
+    assert (best.argmax(1) == truth).mean() > shares.max() + 0.05
+
+
+def test_pictures_of_two_parts_share_no_bar():
+    x, _, _, parts, _ = pt.regime_task(2, SMALL)
+    for before, after in pairwise(parts):
+        assert (after[0] - before[-1]) * pt.BETWEEN >= transfer.BARS
+    assert len(x) == 160
+
+
+def test_a_small_run():
+    rows = [{"measures": pt.work({"task": "heat maps", "seed": s}, SMALL)} for s in range(2)]
+    made = pt.table(rows)
+    assert set(made["right"]) == {*transfer.ARMS, pt.BEST}
+    for a, b in pt.PAIRS:
+        gap = made["right"][a]["estimate"] - made["right"][b]["estimate"]
+        assert made["less"][f"{a} - {b}"]["estimate"] == pytest.approx(gap)
+        assert made["less"][f"{a} - {b}"]["low"] <= made["less"][f"{a} - {b}"]["high"]
+    assert {v["word"] for v in made["learned"].values()} <= {"learned", "not learned"}
+    assert pt.log_loss(np.full((4, 3), 1 / 3), np.array([0, 1, 2, 2])) == pytest.approx(np.log(3))
