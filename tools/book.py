@@ -1,6 +1,7 @@
 """Execute chapters into notebooks, check them, build the site.
 
-python tools/book.py execute [NAME ...]   chapters whose source or helpers changed
+python tools/book.py execute [NAME ...]   chapters whose code or helpers changed; where only text
+                                          did, the outputs stay and the text is put around them
 python tools/book.py check [NAME ...]     stale, failed, unexecuted or edited cells
 python tools/book.py notebooks [NAME ...] run every cell again, compare what it prints
 python tools/book.py build                _build/html, warnings are errors
@@ -22,7 +23,7 @@ from environments import ENVIRONMENTS, OTHER
 from environments import environment as variables
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from provenance import BOOK, CHAPTERS, ROOT, cells_of, faults, outputs_hash, record
+from provenance import BOOK, CHAPTERS, ROOT, cells_of, faults, outputs_hash, record, reworded
 
 from setrade.files import write_atomic
 
@@ -71,12 +72,16 @@ def command_execute(names: list[str], force: bool) -> int:
     for number, source in enumerate(todo, 1):
         print(f"[{number}/{len(todo)}] {source.stem} ...", end=" ", flush=True)
         try:
+            if not force and (notebook := reworded(source)) is not None:
+                write_atomic(BOOK / f"{source.stem}.ipynb", nbformat.writes(notebook) + "\n")
+                print("only its text changed", flush=True)
+                continue
             print(f"{execute(source):.1f} s", flush=True)
         except (CellExecutionError, ToleranceError) as error:
             print("failed")
             print(error, file=sys.stderr)
             return 1
-    print(f"{len(todo)} chapters executed, {len(sources(names)) - len(todo)} up to date")
+    print(f"{len(todo)} chapters made, {len(sources(names)) - len(todo)} up to date")
     return command_check(names) if todo else 0
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jupytext
+import nbformat
 from compare import Tolerance, ToleranceError, joined
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
@@ -196,9 +197,42 @@ def faults(source: Path) -> list[str]:
         return [f"{name}: book/{name}.ipynb is torn or no notebook ({error!r}); {fix}"]
 
 
+def reworded(source: Path) -> Any | None:
+    """Return a chapter's notebook with its new text around the stored outputs.
+
+    None where it must run: there is no sound notebook of it, or its code or what the code reads
+    has changed. Text, captions and declared tolerances are not executed, so they make no output
+    old; what a cell printed is held against the tolerance by `make notebooks`.
+    """
+    path = BOOK / f"{source.stem}.ipynb"
+    try:
+        stored: Any = nbformat.reads(path.read_text(encoding="utf-8"), nbformat.NO_CONVERT)
+        made, old = stored["metadata"]["setrade"], _code(stored["cells"])
+        sound = stored["nbformat"] == FORMAT and made["outputs_sha256"] == outputs_hash(old)
+        sound &= not any(_failed(number, cell) for number, cell in enumerate(old, 1))
+        new = cells_of(source)
+        same = [joined(c["source"]) for c in old] == [c["source"] for c in _code(new)]
+        if not (sound and same and made["helpers_sha256"] == helper_hash(source)):
+            return None
+        for cell, ran in zip(_code(new), old, strict=True):
+            cell["outputs"], cell["execution_count"] = ran["outputs"], ran["execution_count"]
+        made["source_sha256"] = source_hash(source)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # missing, torn or of another make: it is executed anew
+    for number, cell in enumerate(new):
+        cell["id"] = f"cell-{number:03d}"  # as `book.execute` numbers them
+    stored["cells"] = new
+    return stored
+
+
+def _code(cells: list[Any]) -> list[Any]:
+    """Return the code cells among cells."""
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
 def _found(source: Path, made: Mapping[str, Any], cells: list[Any]) -> list[str]:
     """Return what is wrong with a notebook that can be read."""
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    code = _code(cells)
     found = _stale(source, made)
     for number, cell in enumerate(code, 1):
         found += [f"code cell {number} {text}" for text in _failed(number, cell)]

@@ -59,6 +59,67 @@ def test_a_changed_source_is_stale(copy):
     assert f"make book CHAPTERS={source.stem}" in fault
 
 
+def rewritten(source, change):
+    text = source.read_text(encoding="utf-8")
+    source.write_text(changed := change(text), encoding="utf-8")
+    assert changed != text
+
+
+WORDS = "\n# %% [markdown]\n# A sentence that was not there.\n"
+CAPTION = '"caption": "'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda t: t + WORDS, lambda t: t.replace(CAPTION, CAPTION + "Now: ", 1)],
+    ids=["text", "caption"],
+)
+def test_where_only_text_changed_nothing_runs(copy, change, monkeypatch):
+    source, path = copy
+    monkeypatch.setattr(book, "CHAPTERS", source.parent)
+    monkeypatch.setattr(book, "BOOK", path.parent)
+    before = json.loads(path.read_text(encoding="utf-8"))
+    rewritten(source, change)
+    assert book.command_execute([source.stem], force=False) == 0
+    after = json.loads(path.read_text(encoding="utf-8"))
+    assert faults(source) == []
+    assert after["cells"] != before["cells"]
+    old, new = (nb["metadata"]["setrade"] for nb in (before, after))
+    assert old.pop("source_sha256") != new.pop("source_sha256")
+    assert old == new  # seconds, device and outputs are those of the run
+
+
+CODE = "\n# %%\nprint(1 + 1)\n"
+
+
+def shown(code):
+    return next(cell for cell in code if cell["outputs"])
+
+
+def helper(path):
+    spoil(path, lambda nb, _: nb["metadata"]["setrade"].update(helpers_sha256="0"))
+
+
+@pytest.mark.parametrize(
+    "spoiling",
+    [
+        lambda source, _: rewritten(source, lambda t: t + CODE),
+        lambda _, path: helper(path),
+        lambda _, path: spoil(path, lambda _, code: code[1].update(execution_count=None)),
+        lambda _, path: spoil(path, lambda _, code: shown(code)["outputs"].clear()),
+        lambda _, path: path.unlink(),
+        lambda _, path: path.write_text("{", encoding="utf-8"),
+    ],
+    ids=["code", "helper", "unexecuted", "outputs", "missing", "torn"],
+)
+def test_outputs_are_not_taken_over_where_they_may_be_old(copy, spoiling):
+    source, path = copy
+    rewritten(source, lambda t: t + WORDS)
+    assert provenance.reworded(source) is not None
+    spoiling(source, path)
+    assert provenance.reworded(source) is None
+
+
 def test_a_missing_notebook_is_named(copy):
     copy[1].unlink()
     assert "is missing" in faults(copy[0])[0]
