@@ -243,9 +243,8 @@ print("the first", cut, "values do not depend on what came after")
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
-# *Intuition.* First light is a picture for a whole system that need not be good yet, and a chain is
-# one for how its links depend on each other. That one should go with the trend is an old rule, and
-# no more than a story until it has been measured.
+# *Intuition.* First light is a picture for a whole system that need not be good yet. That one
+# should go with the trend is an old rule, and no more than a story until it has been measured.
 #
 # *Measured here.* On one stretch of real bars, in which the market rose, the rule lost a little
 # without fees and much with them. The best of many lengths gained on the half that chose it and not

@@ -183,8 +183,10 @@ plt.show()
 
 # %% [markdown]
 # At 18:00 UTC twelve times the usual amount changed hands, and the close ended 2.3 bps higher
-# ({term}`basis points <basis point>`, hundredths of a per cent). For OBV all of it was buying, though
-# with one more trade below the last close all of it would have been selling.
+# ({term}`basis points <basis point>`, hundredths of a per cent). For OBV all of it was buying,
+# though with one more trade below the last close all of it would have been selling. Do not believe
+# the volumes of this file too far: the next chapter finds that a quarter of them is zero in bars in
+# which the price moved, and that they count dollars. What is shown here is how the formulas behave.
 
 # %%
 spike = pd.Timestamp("2021-11-03 18:00", tz="UTC")
@@ -201,8 +203,8 @@ assert raw["obv"].diff()[spike] == v[spike]
 # ## 3 Momentum: how fast?
 #
 # `rsi`, the {term}`relative strength index <RSI>`
-# : *Formula*: $100\,\bar g / (\bar g + \bar\ell)$, with $\bar g$ and $\bar\ell$ the averages of gains and losses of the
-#   close over about 14 bars. Each new value moves them a fourteenth of the way
+# : *Formula*: $100\,\bar g / (\bar g + \bar d)$, with $\bar g$ and $\bar d$ the averages of gains
+#   and losses of the close over about 14 bars. Each new value moves them a fourteenth of the way
 #   {cite:p}`wilder1978`.
 # : *Asks*: which part of the recent movement went up?
 # : *Misleads*: «above 70 is overbought» fails where it matters most, because in a strong rise it stays
@@ -576,11 +578,12 @@ print(f"{len(checked)} channels, each by hand on {len(bars):,} bars")
 # %% [markdown]
 # ## 6 And the order book
 #
-# Candles say what was traded. Two more channels say what *waits* to be traded: `spread`, the best ask
-# less the best bid, and `imbalance`, the size of the bids less that of the asks over both. With 3
-# coins bid and 1 asked it is $(3 - 1)/(3 + 1) = 0.5$. They need another recording and get chapters of
-# their own, {ref}`ch-channels` and {ref}`ch-order-book-images`. The imbalance misleads, because an
-# order that waits can be taken away again, and some were never meant to trade.
+# Candles say what was traded. Two more channels say what *waits* to be traded: `spread`, the best
+# ask less the best bid, and `imbalance`, the size of the bids less that of the asks over both. With
+# 3 coins bid and 1 asked it is $(3 - 1)/(3 + 1) = 0.5$. They need another recording.
+# {ref}`ch-channels` computes them on three made snapshots, and {ref}`ch-order-book-images` and
+# {ref}`ch-order-book-day` are about the book itself. The imbalance misleads, because an order that
+# waits can be taken away again, and some were never meant to trade.
 
 # %%
 bid, ask = 3.0, 1.0

@@ -35,7 +35,8 @@ EPOCHS = 60  # times that the model below goes through its examples
 # %% [markdown]
 # This is the second page to come back to. It holds the words that every later chapter uses without
 # stopping, each with a number that you can work out yourself. If you have trained nets before, read
-# sections 4 to 6; if you have traded before, read the first three; and if you have done both,
+# sections 4 to 6; if you have traded before, read the first three and section 6, because its words
+# are those on which the {term}`verdicts <verdict>` of this book rest; and if you have done both,
 # try the exercises and go on.
 #
 # ## 1 A forecast, and how wrong it is
@@ -66,14 +67,15 @@ assert np.isclose(p.sum(), 1)
 # classes it is the **{term}`cross-entropy`**, also called **{term}`log loss`**: minus the logarithm
 # of the probability that was given to the right class. A forecaster who gave the truth 0.7 pays
 # $-\ln 0.7 = 0.36$, and one who gave it 0.2 pays 1.61. For calling it impossible the price has no
-# limit, and so it does not pay to exaggerate. A loss made of natural logarithms is counted in *nats*.
+# limit, and so it does not pay to exaggerate. A loss made of natural logarithms is counted in
+# *{term}`nats <nat>`*.
 #
 # <!-- number: 0.9 by example -->
 # A loss alone says nothing, because nobody knows whether 0.9 is much. It needs a
 # **{term}`baseline`**, which is a forecaster that everybody could be. The dullest one gives every
-# class a third and pays $\ln 3 = 1.10$ whatever happens. A better dull one gives each class its share
-# among the examples. If half of them are «stay» and the rest is split evenly, it pays 1.04 on
-# average. A model that pays 1.05 has learned less than those three shares.
+# class a third and pays $\ln 3 = 1.10$ whatever happens. A better dull one gives each class its
+# share among the examples. If half of them are «stay» and the rest is split evenly, it pays 1.04 on
+# average. A model that pays 1.05 has {term}`learned` less than those three shares.
 
 # %%
 given = {"sure": 0.7, "doubtful": 0.2, "a third": 1 / 3}
@@ -95,9 +97,10 @@ assert dull < 1.05 < np.log(3)
 #
 # <!-- number: 0.02, 0.2 by experience -->
 # With a pencil: forecasts with ranks 1, 2, 3, 4, 5 met returns with ranks 2, 1, 4, 3, 5. The
-# differences are 1, 1, 1, 1 and 0, their squares add up to 4, and with five pairs the coefficient is
-# $1 - 6 \cdot 4 / (5 \cdot 24) = 0.8$. In markets, as a rule, 0.02 is worth reporting, while 0.2
-# means that something was measured wrongly.
+# differences are 1, 1, 1, 1 and 0, their squares add up to 4, and with five pairs the coefficient
+# is $1 - 6 \cdot 4 / (5 \cdot 24) = 0.8$. For the next hours of a market, as a rule, 0.02 is worth
+# reporting, while 0.2 means that something was measured wrongly. (Of the next seconds an
+# {term}`order book` can say more, {ref}`ch-order-book-images`.)
 
 # %%
 ranks = pd.Series([1, 2, 3, 4, 5]), pd.Series([2, 1, 4, 3, 5])

@@ -108,10 +108,10 @@ assert fall["close"] < run["close"]
 # ## 2 One channel by hand
 #
 # RSI, the relative strength index, asks which part of the recent movement went up
-# {cite:p}`wilder1978`. Split each change of the close into a gain $g_t = \max(\Delta_t, 0)$ and a
-# loss $\ell_t = \max(-\Delta_t, 0)$, and average both. Then
+# {cite:p}`wilder1978`. Split each change of the close, $\Delta_t = c_t - c_{t-1}$, into a gain $g_t
+# = \max(\Delta_t, 0)$ and a loss $d_t = \max(-\Delta_t, 0)$, and average both. Then
 #
-# $$\mathrm{RSI}_t = 100\,\frac{\bar g_t}{\bar g_t + \bar\ell_t}.$$
+# $$\mathrm{RSI}_t = 100\,\frac{\bar g_t}{\bar g_t + \bar d_t}.$$
 #
 # Try it with a pencil on a market that goes up 2, down 1, up 2, down 1, for ever. The mean gain
 # is 1 and the mean loss one half, so RSI is $100 / 1.5 = 66.7$.
@@ -535,9 +535,9 @@ print("whole history:", rows_that_change(standardise_all, bars, 2_999))
 print("past only:    ", rows_that_change(standardise_past, bars, 2_999))
 
 # %% [markdown]
-# All 3,000 rows of the first change, and none of the second. The truncation test is the strongest
-# test in the book, and it runs over every channel, in raw and scale-free form, each time that the
-# project is tested.
+# All 3,000 rows of the first change, and none of the second. The truncation test needs no knowledge
+# of what is computed, and so it runs over every channel, in raw and scale-free form, each time that
+# the project is tested. What it cannot see is the subject of {ref}`ch-evening-1`.
 
 # %%
 assert rows_that_change(standardise_all, bars, 2_999) == 3_000

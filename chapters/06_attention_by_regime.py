@@ -77,9 +77,10 @@ print(by_hand)
 
 # %% [markdown]
 # **High volatility** means that the standard deviation of returns is among the highest tenth of the
-# last 480 bars. **Low liquidity** means the same of mean volume, at the low end. A bar that fits no
-# rule is **ranging**. Every comparison looks back only, so that no regime depends on bars that come
-# later.
+# last 480 bars. **Low liquidity** means the same of mean volume, at the low end. (In this file a
+# quarter of the volumes is zero, {ref}`ch-candles`, so here the regime of low liquidity names in
+# part where the file is silent.) A bar that fits no rule is **ranging**. Every comparison looks
+# back only, so that no regime depends on bars that come later.
 #
 # One bar may fit several rules, so their order matters: the first that applies decides. Liquidity
 # is asked first, since in a thin market neither a trend nor a volatility can be trusted; then
@@ -252,9 +253,11 @@ print(
 )
 
 # %% [markdown]
-# No measured gate reaches its claim, and no claimed feature leads its regime reliably. (The fourth
-# regime, the uptrend, does not occur among the test bars of this short sample.
-# {ref}`ch-verdict` asks again on years of bars.)
+# No measured gate reaches its claim, and no claimed feature leads its regime reliably. Nor did
+# these nets learn anything to speak of (exercise 5), and by the rule of section 6 the gates of such
+# nets are not to be read. We read them here as the claimed table invites everybody to. (The fourth
+# regime, the uptrend, does not occur among the test bars of this short sample. {ref}`ch-verdict`
+# asks again on years of bars.)
 #
 # That alone does not refute the idea, because these eight weeks may hold nothing to attend to. We
 # therefore need a market in which we *know* the answer.

@@ -638,8 +638,8 @@ assert common[1] > 4 * common[0]
 #
 # ## Summary
 #
-# - A chart is the series rounded to rows; at 224 pixels the rounding is a ninth of a typical
-#   15-minute body, at 32 pixels about a whole one.
+# - A chart is the series rounded to rows; at 224 pixels a row is a ninth of a typical 15-minute
+#   body, at 32 pixels nearly a whole one, and the rounding is at most half a row.
 # - Columns by exact division fill the width with any number of candles; more candles than
 #   columns are refused.
 # - A doji has a body of one row. Up and down differ in brightness, not in hue alone, for eyes that
@@ -677,10 +677,10 @@ assert row_of(61_000, 60_000, 61_780, 179) == 78
 #
 # ```{exercise} The market upside down ★★
 # :label: ex-chart-2
-# Turn a window upside down: put $-p$ for every price, and remember that the high and the low
-# change places. Show that its chart is the chart of $p$ upside down, with rising and falling
-# candles exchanged. Why would a net that is good at telling the two apart be suspicious if
-# it were trained on pictures where they are alike?
+# Turn a window upside down: put $-p$ for every price, and remember that the high and the low change
+# places. Show that its chart is the chart of $p$ upside down, with rising and falling candles
+# exchanged. Suppose that some other kind of picture showed a window and its mirror image alike. Why
+# would you distrust a net that told rises from falls in such pictures?
 # ```
 #
 # ```{solution-start} ex-chart-2

@@ -626,7 +626,7 @@ assert shares[1] > 5 * shares[0]
 # %% [markdown]
 # ```{admonition} Intuition, and what is established
 # :class: established
-# *Intuition.* A window is pictured as points on a half circle, and a field as a square that
+# *Intuition.* Think of a window as points on a half circle, and of a field as a square that
 # compares every bar with every other. That such a texture looks rich does not mean that it holds
 # the answer.
 #

@@ -530,8 +530,8 @@ assert counted > known + 0.05
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
-# *Intuition.* A recurrence plot is pictured as a walker's note of corners that he has seen before.
-# Its textures invite stories, and the word determinism promises a rule that need not be there.
+# *Intuition.* A recurrence plot is like a walker's note of corners that he has seen before. Its
+# textures invite stories, and the word determinism promises a rule that need not be there.
 #
 # *Proved.* A recurrence plot cannot tell a series from its mirror image
 # ({prf:ref}`prop-recurrence-mirror`), so nothing counted in it knows direction.

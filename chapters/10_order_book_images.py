@@ -284,10 +284,12 @@ print(
 )
 
 # %% [markdown]
+# <!-- number: 5.7 from studies/book_net.py -->
 # A single number needs an interval before it can be believed. Neighbouring snapshots are alike, so
 # drawing single rows anew would make the interval too narrow, and a *block bootstrap* therefore
 # draws stretches of five seconds. A thousand draws belong in a study, so we read them from
-# `real_book.json`, where the same was also done to a real book. The cell recomputes the synthetic
+# `real_book.json`, where the same was also done to a real book: 5.7 minutes of the BTCUSDT
+# perpetual on Binance, which {ref}`ch-order-book-day` describes. The cell recomputes the synthetic
 # estimates and checks that they agree.
 
 # %%
@@ -732,7 +734,7 @@ for levels in (1, 4):
 # %% [markdown]
 # ```{admonition} Intuition, and what is established
 # :class: established
-# *Intuition.* A heat map of the book is pictured as a landscape, in which a wall looks like a
+# *Intuition.* To the eye a heat map of the book is a landscape, in which a wall looks like a
 # barrier and the heavier side like the one that wins.
 #
 # *Proved.* The picture loses no volume ({prf:ref}`prop-heatmap-volume`), and at one level the

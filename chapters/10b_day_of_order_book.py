@@ -13,7 +13,9 @@
 # - find orders that no longer exist, and see what they do to the best price
 # ```
 #
-# *You need* {ref}`ch-channels` and {ref}`ch-order-book-images`. *Runs* in under 30 s on two cores.
+# *You need* {ref}`ch-channels` and {ref}`ch-order-book-images`; the nets of sections 4 and 6 are
+# those of {ref}`ch-se-trader` and {ref}`ch-mbconv`, and you may take them as given.
+# *Runs* in under 30 s on two cores.
 
 # %%
 import matplotlib.pyplot as plt
@@ -361,11 +363,13 @@ assert (
 
 # %% [markdown]
 # `gross_bps` is what the forecasts are right by, from mid to mid: above zero, and less than two
-# basis points even after a minute. The spread of a thin 2015 book takes all of it and more. `pays`
-# is the share of predicted moves that come out ahead of spread and fees: fewer than two in a
-# hundred. The last column is the ceiling: with every side *foreknown*, hardly more would pay, for
-# within a minute the price seldom moves far enough. On GDAX the spread was a cent, a hundredth of a
-# basis point, and the fees alone were too much.
+# basis points even after a minute. The spread of a thin 2015 book takes all of it and more:
+# `after_spread_bps` takes off the spread of each trade's own seconds, whose mean is larger than the
+# median, because a thin book is sometimes very wide. `pays` is the share of predicted moves that
+# come out ahead of spread and fees: fewer than two in a hundred. The last column is the ceiling:
+# with every side *foreknown*, hardly more would pay, for within a minute the price seldom moves far
+# enough. On GDAX the spread was a cent, a hundredth of a basis point, and the fees alone were too
+# much.
 #
 # Such a signal is of use to somebody who does not pay the spread but earns it: a maker, who decides
 # by it when to take his order away. That is another trade, whose result depends on the place of the
@@ -524,10 +528,11 @@ assert abs(100 * walls["60"]["difference"]["estimate"]) < 1
 # ## 6 A day of minutes, with order flow beside it
 #
 # <!-- number: 32 from setrade/channels.py -->
-# The last question is that of {ref}`ch-channels`, whether order flow helps as *channels*.
-# `flow_real.json` makes minute bars of Bitstamp's day and gives four learners the 32 channels that
-# bars have, with and without seven of order flow: spread, three imbalances, order-flow imbalance,
-# depth and the sign of trades. The target is the side of the next five minutes.
+# The last question is the one that {ref}`ch-channels` left open: whether order flow helps as
+# *channels*. `flow_real.json` makes minute bars of Bitstamp's day and gives four learners the 32
+# channels that bars have, with and without seven of order flow: spread, three imbalances,
+# order-flow imbalance, depth and the sign of trades. The target is the side of the next five
+# minutes.
 
 # %%
 flow = results.load("flow_real")["results"]
@@ -650,8 +655,8 @@ assert max(facts["crossed_by_hour"]) < 0.01
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
-# *Intuition.* What arrives at the touch is pictured as a pressure that moves the price, and a wall as
-# a barrier in its way.
+# *Intuition.* What arrives at the touch seems to be a pressure that moves the price, and a wall a
+# barrier in its way.
 #
 # *Measured here.* In real recordings of three venues imbalance went with the next moves. That the
 # book ranks them better than past moves holds for one day of an old book, read as numbers, and pays
@@ -706,9 +711,10 @@ assert flow[-1] == -7 and flow.sum() == 7 - 7
 #
 # ```{exercise} How far from paying ★★
 # :label: ex-day-2
-# Section 4 gives for each horizon what the forecasts are right by, from mid to mid. Divide the costs
-# of a taker, the median spread and two fees, by it. By what factor would the forecasts have to be
-# right by more, and would they pay without any fee?
+# Section 4 gives for each horizon what the forecasts are right by, from mid to mid. Divide the
+# costs of a taker, the median spread and two fees, by it. By what factor would the forecasts have
+# to be right by more, and would they pay without any fee? (With the mean spread, which the table
+# takes off, the factors are larger still.)
 # ```
 #
 # ```{solution-start} ex-day-2

@@ -662,12 +662,13 @@ print(f"{size_of(whole):,} parameters, {size_of(gateless):,} without")
 # <!-- number: 0.2 from studies/ablations.py -->
 # Stochastic depth is the other way round: `micro` has none, and one variant puts it in, with a
 # probability that rises to 0.2. Every variant is trained from ten seeds on the same synthetic
-# markets, with the settings of the net that ships with the package; for no variant were others
-# tried. (Five seeds were planned, and doubled once,
-# because the differences were narrower than their scatter.) Then it is asked about later bars
-# of those markets, and about the real bars of the sample, which look different: the net must read
-# charts of a kind that it never saw. The score is the mean, over the three classes, of the share of
-# its charts that are named rightly; one fixed answer would get a third.
+# markets, with the settings of the net that ships with the package but on half of its windows, to
+# save time; so they read the rule a little less surely than that net does
+# ({ref}`ch-fast-inference`). For no variant were other settings tried. (Five seeds were planned,
+# and doubled once, because the differences were narrower than their scatter.) Then it is asked
+# about later bars of those markets, and about the real bars of the sample, which look different:
+# the net must read charts of a kind that it never saw. The score is the mean, over the three
+# classes, of the share of its charts that are named rightly; one fixed answer would get a third.
 
 # %%
 found = results.load("ablations")["results"]
@@ -800,9 +801,8 @@ assert alone.shape == (1, 3)
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
-# *Intuition.* A convolution is pictured as a worker with two jobs, looking around and mixing, and
-# the block as one that gives each job to a specialist. The picture says what is cheap, not what is
-# learned.
+# *Intuition.* A convolution is a worker with two jobs, looking around and mixing, and the block as
+# one that gives each job to a specialist. The picture says what is cheap, not what is learned.
 #
 # *Proved.* Taken apart, a convolution costs a sum instead of a product
 # ({prf:ref}`prop-separable-cost`), and the claimed shape of the swish holds

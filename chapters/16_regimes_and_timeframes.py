@@ -497,8 +497,8 @@ print(
 
 # %% [markdown]
 # <!-- number: 2020 by the stored request: its first bar is of March 2020 -->
-# Four weeks prove nothing, in either direction. The study repeats this on hourly bars: which
-# regimes count is learned on 2020 to 2023, and the year 2024 is used once.
+# Four weeks are too short for an answer in either direction. The study repeats this on hourly bars:
+# which regimes count is learned on 2020 to 2023, and the year 2024 is used once.
 
 # %%
 claims = stored["claims"]
@@ -786,10 +786,11 @@ assert abs(big["accuracy"]["learned"] - big["accuracy"]["equal"]) < 0.01
 
 # %% [markdown]
 # «+12 % over a single timeframe» leaves open over *which*. Against the frame that validation
-# preferred (12 hours), which turned out the worst in 2024, the pool gained about nine per cent, and
-# the interval holds the claim. Against the hourly frame it lost three, and the intervals over this
-# frame and over all others hold zero. Learned weights did no better than the plain mean. And to
-# name the commonest class at every bar would have been right more often than the pool.
+# preferred (12 hours), which turned out the worst in 2024, the pool gained about nine per cent,
+# with an interval that leaves zero out and holds the claim. Against the hourly frame it lost three,
+# and the intervals over this frame and over all the others hold zero. Learned weights did no better
+# than the plain mean. And to name the commonest class at every bar would have been right more often
+# than the pool.
 #
 # ## 9 The claim's own frames
 #
@@ -976,8 +977,9 @@ print("of 120 cuts moved:", changed)
 # - Rules and HMM name different things. Agreement between them is low, and that is no fault.
 # - Naming the present regime is easy, but forecasting the next one must be compared with
 #   persistence.
-# - Momentum gated by regime: no gain in the trends of 2024, where the claim was made. Over all
-#   bars the interval is too wide to tell.
+# - Momentum gated by regime: in the trends of 2024, where the claim was made, no gain was seen, but
+#   one would have had to be nearly twice the claimed size to be seen, so the claim is undecided;
+#   over all bars the interval is wider still.
 # - A long bar is known at its close. When frames are joined on stamps instead, a worthless rule
 #   multiplies its money.
 # - A pool of three frames beat the worst frame, did not beat the best, and equalled the mean. On

@@ -758,9 +758,10 @@ assert np.isclose((1 + months.stack()).prod(), theirs.equity.iloc[-1])
 assert (months < 0).sum().sum() == months.notna().sum().sum() == 3
 
 # %% [markdown]
-# Is buy-and-hold's Sharpe ratio of almost 3 a fact about bitcoin? The sample has only 58 days. For
-# returns without memory, the standard error of a yearly Sharpe ratio is close to
-# $\sqrt{1/\text{years}}$ {cite:p}`lo2002`.
+# Is buy-and-hold's Sharpe ratio of almost 3 a fact about bitcoin? The sample has only 58 days. (The
+# primer got a little more from daily closes of the same days: with so few of them the ratio depends
+# even on how a day is cut.) For returns without memory, the standard error of a yearly Sharpe ratio
+# is close to $\sqrt{1/\text{years}}$ {cite:p}`lo2002`.
 
 # %%
 years = (len(bars) - 1) / theirs.periods
@@ -940,7 +941,8 @@ assert other.equity.iloc[-1] != same.equity.iloc[-1]
 #
 # *Measured here.* On one short sample of real bars, momentum over a day gained before costs and
 # lost after them. On three years of real hourly bars fees weighed most on the rule that trades
-# often, and funding on the holder, while a volatility target raised no Sharpe ratio.
+# often, and funding on the holder, while with a volatility target the drawdown was smaller and the
+# Sharpe ratio could not be told from that of holding.
 #
 # *Open.* The impact of our own orders was never measured, so that its coefficient is assumed. Bars
 # do not show whether a stop or a target came first. Other years and markets may charge otherwise.

@@ -413,12 +413,12 @@ assert first_path == set(range(4, 595))
 #
 # Two learners are fitted: a linear one (ridge) and a flexible one (the mean of five nearest
 # neighbours). The **truth** is how the learner that was fitted on the whole history does
-# afterwards, computed from the market's equations. Two figures are estimated: the **IC**, here the
-# plain correlation of forecast and label, and the yearly Sharpe ratio of trading the forecast's
-# sign. The **{term}`bias <bias and RMSE>`** is the mean of estimate less truth. The **RMSE**, the
-# root of the mean squared error, counts bias and scatter together. A **discovery** is a trading
-# mean above zero at 5 %. Where nothing can be found it is a **false discovery**, and there should
-# be 5 % of them.
+# afterwards, computed from the market's equations. Two figures are estimated: the **correlation**
+# of forecast and label, which is simpler here than the rank correlation of an {term}`IC`, and the
+# yearly Sharpe ratio of trading the forecast's sign. The **{term}`bias <bias and RMSE>`** is the
+# mean of estimate less truth. The **RMSE**, the root of the mean squared error, counts bias and
+# scatter together. A **discovery** is a trading mean above zero at 5 %. Where nothing can be found
+# it is a **false discovery**, and there should be 5 % of them.
 
 # %%
 study = results.load("validation")["results"]
@@ -439,15 +439,15 @@ def column(world, learner, figure, what):
 assert study["draws"] == 400
 assert study["setting"]["bars"] == 1_200
 print(
-    "true IC:",
+    "true correlation:",
     {w: round(tables[w]["ridge"]["truth"]["ic"], 2) for w in tables},
 )
 
 # %%
 head = {
-    ("null", "IC bias"): ("null", "ic", "bias"),
+    ("null", "correlation bias"): ("null", "ic", "bias"),
     ("null", "false disc."): ("null", "discoveries", "value"),
-    ("planted", "IC bias"): ("planted", "ic", "bias"),
+    ("planted", "correlation bias"): ("planted", "ic", "bias"),
     ("planted", "Sharpe RMSE"): ("planted", "sharpe", "rmse"),
     ("planted", "found"): ("planted", "discoveries", "value"),
     ("drifting", "Sharpe RMSE"): ("drifting", "sharpe", "rmse"),
@@ -461,13 +461,13 @@ for learner in ("ridge", "neighbours"):
 
 # %%
 panels = [
-    ("null", "ic", "bias", "bias of the IC, null"),
+    ("null", "ic", "bias", "bias of the correlation, null"),
     ("null", "discoveries", None, "false discoveries, null"),
     ("planted", "sharpe", "rmse", "error of Sharpe, planted"),
     ("planted", "discoveries", None, "discoveries, planted"),
 ]
 
-# %% mystnb={"figure": {"caption": "Six ways to validate, 400 markets of a kind: bias of the IC and false discoveries where nothing can be found, error of the Sharpe ratio and discoveries where there is something. Lines are 95 % intervals.", "name": "fig-validation"}, "image": {"alt": "Four panels with six rows each, circles for ridge and squares for nearest neighbours. Shuffled k-fold lies far from all others in every panel: its bias is 0.19 and 0.71, and half or all of its discoveries under the null are false. The other five lie close together; CPCV has the least error, and walk-forward the fewest false and the fewest true discoveries."}}
+# %% mystnb={"figure": {"caption": "Six ways to validate, 400 markets of a kind: bias of the correlation and false discoveries where nothing can be found, error of the Sharpe ratio and discoveries where there is something. Lines are 95 % intervals.", "name": "fig-validation"}, "image": {"alt": "Four panels with six rows each, circles for ridge and squares for nearest neighbours. Shuffled k-fold lies far from all others in every panel: its bias is 0.19 and 0.71, and half or all of its discoveries under the null are false. The other five lie close together; CPCV has the least error, and walk-forward the fewest false and the fewest true discoveries."}}
 fig, axes = plt.subplots(2, 2, sharey=True, figsize=(7.6, 5))
 rows_at = np.arange(6)
 marks = ((-0.15, "ridge", "o"), (0.15, "neighbours", "s"))
@@ -506,7 +506,7 @@ for world in ("null", "planted"):
 # Sharpe ratio near 3; even the linear model is, almost half of the time. The reason is that
 # features which change slowly tell the time: a linear model too can read from them to which stretch
 # a row belongs, and so the label that overlaps with its neighbours'. The other five ways differ
-# from the truth by less than 0.07 of IC on average, a tenth of the worst.
+# from the truth by less than 0.07 of correlation on average, a tenth of the worst.
 
 # %%
 errors = pd.DataFrame({
@@ -553,9 +553,9 @@ for world, row in found.items():
 # finds it in a good third of the markets instead of more than half, and it is too pessimistic.
 #
 # Two results may surprise you. Cutting time into *blocks* does nearly all of the work; the purge
-# takes away what is left (for neighbours 0.02 of IC), and an **embargo** beyond it changes nothing
-# that can be seen here. And where the mixture *drifts*, every way is too optimistic about the
-# linear learner, since all test it on a time that is over: purged k-fold by 0.22 of Sharpe,
+# takes away what is left (for neighbours 0.02 of correlation), and an **embargo** beyond it changes
+# nothing that can be seen here. And where the mixture *drifts*, every way is too optimistic about
+# the linear learner, since all test it on a time that is over: purged k-fold by 0.22 of Sharpe,
 # walk-forward by 0.12, and the two cannot be told apart.
 
 # %%
@@ -1125,9 +1125,13 @@ assert [round(norm.ppf(x), 3) for x in (0.95, 0.8)] == [1.645, 0.842]
 
 # %% [markdown]
 # It takes six years for a ratio of 1, and twenty-five for 0.5. With that power the eight weeks of
-# our sample can see a yearly ratio of about 6 and nothing less. That is why the ledger of
-# {ref}`ch-verdict` names, beside a verdict and where it was measured, the smallest effect that the
-# study would have found, and says «undecided» where the claim is smaller.
+# our sample are fairly sure to show a yearly ratio of about 6 or more; a smaller one they miss more
+# often than one would like. That is why the ledger of {ref}`ch-verdict` names, beside a verdict and
+# where it was measured, the smallest effect that the study would have found, and says «undecided»
+# where the claim is smaller. Later studies plant effects of growing size and try each several
+# times, with other draws: a size counts as **seen** if it is found in eight of ten tries (a few
+# studies ask for four of five). The tries end as soon as that is decided, after eight hits or three
+# misses, which is why their numbers differ from row to row.
 
 # %%
 weeks = len(bars) / 96 / 7
@@ -1144,8 +1148,9 @@ assert 6 < visible < 6.6
 # %% [markdown]
 # ## 8 The fee that uses up an edge
 #
-# The last thing to measure is costs. Take the plain momentum rule on the sample, and ask what fee
-# it could bear.
+# The last thing to measure is costs. Take momentum over a day again, but let it act only on a move
+# of more than one standard deviation, so that it trades half as often as the rule of
+# {ref}`ch-backtesting`. What fee could it bear?
 
 # %%
 rule = signals.momentum(bars, lookback=96, threshold=1.0)
@@ -1175,7 +1180,8 @@ assert dies == 0
 
 # %% [markdown]
 # It loses even where trading is free of fees and only slippage is paid, so nothing that is done
-# about fees can save it.
+# about fees can save it: unlike the rule of {ref}`ch-backtesting`, which gained a little before
+# costs, this one has no edge that a fee could use up.
 #
 # Here is the rule at the usual costs, with an interval on every figure:
 

@@ -8,13 +8,14 @@
 # :class: tip
 # - turn a sentence into a claim that can fail
 # - hold a claim against an interval, and measure how far to trust the interval
-# - compare SE with no SE on five years of hourly bars, walked forward
+# - compare SE with no SE on three years of hourly bars, walked forward over eight folds
 # - ask what searching cost, and which fee uses up the edge
 # - read the ledger: every claim, its evidence, its verdict
 # ```
 #
-# *You need* {ref}`ch-se-trader`, {ref}`ch-backtesting` *and* {ref}`ch-honest-evaluation`.
-# *Runs* in under 40 s on two cores.
+# *You need* {ref}`ch-se-trader`, {ref}`ch-backtesting` *and* {ref}`ch-honest-evaluation`; section 5
+# goes on from {ref}`ch-attention-by-regime`, and section 6 shows pictures (parts III and IV), whose
+# nets you may take as given. *Runs* in under 40 s on two cores.
 
 # %%
 from collections import Counter
@@ -70,8 +71,10 @@ assert abs(by_hand - hold["annual_return"]) < 0.01
 
 # %% [markdown]
 # The return is not the 18.4 % that is claimed, and the drawdown is not −42.1 %: buying and holding
-# meant a fall of two thirds. A table whose simplest row is wrong deserves to be measured row by
-# row.
+# meant a fall of two thirds. Its Sharpe ratio, 0.70 on hourly closes, is near the claimed 0.73.
+# (Section 3 prints a lower one, since there holding pays funding and opens a new account in each of
+# eight folds; {ref}`ch-backtesting` has another, for one account with its costs.) A table whose
+# simplest row is wrong deserves to be measured row by row.
 #
 # ## 2 What makes a verdict
 #
@@ -116,7 +119,7 @@ assert judge(0.1, 0.0, 0.2, 0.4) == verdict(
 print("better than zero?", verdict("above", 0.0, wide))
 
 # %% [markdown]
-# ## 3 Five years, walked forward
+# ## 3 Three years, walked forward
 #
 # The SE trader of chapter {ref}`ch-se-trader` meets real Bybit bars here: hourly BTCUSDT from March
 # 2020 to December 2024. Eight folds test the three years of the claims side by side. Each fold
@@ -360,7 +363,8 @@ for name in claimed:
 # that of the last 48. It foretells each next bar, as weakly as it takes for somebody who always
 # follows it to earn just the claimed figure, after all costs. Volatility, tails and volume stay
 # those of the real bars (`evidence.plant`). Then come eight folds and two seeds, each judged alone
-# (`se_seen.json`). **Seen** means that both seeds' intervals lie above what no skill earns.
+# (`se_seen.json`). A seed has found it where its interval lies above what no skill earns, and
+# **seen** means that both have.
 
 # %%
 planted = results.load("se_seen")["results"]
@@ -370,10 +374,10 @@ for name, found in planted["detectable"].items():
         tries = [
             f"{one['estimate']:+.2f}" for one in found[key]["tries"]
         ]
-        seen = all(one["found"] for one in found[key]["tries"])
+        hits = sum(one["found"] for one in found[key]["tries"])
         said = f"{found[key]['claimed']:+.2f} planted, found "
         said += " ".join(tries)
-        print(f"{name:14} {words:10} {said}  {'seen' if seen else '-'}")
+        print(f"{name:14} {words:10} {said}  in {hits} of {len(tries)}")
 
 # %%
 sharpes = planted["detectable"]["sharpe"]
@@ -383,6 +387,7 @@ assert all(
     one["estimate"] < 1.84 / 2 for one in sharpes["mean"]["tries"]
 )
 assert not any(one["found"] for one in sharpes["mean"]["tries"])
+assert [one["found"] for one in sharpes["gain"]["tries"]] == [True, False]
 assert all(
     row["word"] == "learned" for row in planted["learned"].values()
 )
@@ -392,8 +397,15 @@ assert all(
 # neither seed can be told from no skill. They did learn, since on validation each set lost less
 # than the class shares, but an effect as weak as that drowns in three years of this market's noise.
 #
-# So our own result has to shrink. An interval that would have missed 1.84 when it was there cannot say
-# that it is not. Where the claimed size was not seen, the ledger turns «fails» into **undecided**:
+# Mind what this shows. The 1.84 could be *had* in these markets, by somebody who knew the signal,
+# and the nets did not take it; a net that did earn 1.84 would have been seen, because the intervals
+# of the table reach less than one to either side. And each try here is one seed, where the table is
+# the mean of ten, so that this search sees less than the table does: of the gain in the Sharpe
+# ratio one of the two seeds found it. We take the careful side all the same, because a better net
+# might have taken what ours missed.
+#
+# So our own result has to shrink. What the table cannot say is that no edge of that size was in
+# these bars. Where the claimed size was not seen, the ledger turns «fails» into **undecided**:
 
 # %%
 table_rows = [
@@ -937,10 +949,10 @@ assert best < pictures["majority"] + 0.05
 assert pictures["table"]["max_drawdown"]["gasf"]["low"] < -0.99
 
 # %% [markdown]
-# With no encoder are the nets right more often than «always the commonest class». Whether the nets
-# learned at all can be seen in two figures. One is the mean recall over three classes, which is a
-# third for guesses, or for one answer to everything. The other is the validation loss beside that
-# of a constant forecast:
+# The nets are right more often than «always the commonest class» with none of the five encoders.
+# Whether the nets learned at all can be seen in two figures. One is the mean recall over three
+# classes, which is a third for guesses, or for one answer to everything. The other is the
+# validation loss beside that of a constant forecast:
 
 # %%
 recall = {
@@ -1138,17 +1150,25 @@ assert wrong < 0.25 < min(fair, mended)
 # whose Sharpe ratio holds. The small nets on pictures had not learned, and their rows are not
 # testable.
 #
-# *Open.* An effect of the claimed size was missed where it was planted, so that these years cannot
-# rule it out. What larger nets, larger pictures and other markets would show is unknown.
+# *Open.* In the trainings of the main table the gates hardly moved from their random start, so that
+# the table compares a net without the block with one whose block was hardly trained; the rate at
+# which gates move was used to read them (section 5), and what SE earns at that rate was not
+# measured. An edge of the claimed size was mostly missed where it was planted, so that these years
+# cannot rule it out. What larger nets, larger pictures and other markets would show is unknown. Ten
+# questions are written down in {ref}`registered`, with what would change our mind, to be asked once
+# of bars from 2025 on that none of us has seen.
 # ```
 #
 # ## Summary
 #
+# - Few of the claims hold, and most of those that do are arithmetic; several fail; and most of what
+#   was promised of markets is undecided, because three years cannot show it.
 # - A claim has to be one that can fail, and a verdict on it needs an interval.
 # - «Undecided» is honest: three years of one market say little about a Sharpe ratio.
 # - Ask of every net whether it learned, and set linear models, trees and plain rules beside it.
 # - Charge fees, slippage and funding one by one, gross first.
-# - Between SE and no SE no difference was found that could be told from luck.
+# - Between SE and no SE no difference was found that could be told from luck; but the gates of
+#   these nets had hardly moved.
 # - An interval from few folds is too narrow; say so, and measure by how much.
 # - The best of many tries is not evidence until the tries are counted, like with like.
 # - A verdict on a stand-in is about the stand-in, and not yet about what was claimed.

@@ -384,7 +384,7 @@ with simulator.serve(
 assert refused == "AccessError"
 
 # %% [markdown]
-# The last cell of this section reads from the real exchange when `SETRADE_BYBIT=live`.
+# Here is the other cell that asks the real exchange, if you let it (section 1).
 
 # %%
 with market() as exchange:
@@ -402,8 +402,8 @@ print("tick", listed["tick_size"], "step", listed["qty_step"])
 # %% [markdown]
 # ## 4 How sure are we?
 #
-# One run per fault shows little, so `make study STUDY=torture_rest` does it at length; its results
-# are stored in `torture_rest.json`.
+# A fault may spare one run and spoil the next, so `make study STUDY=torture_rest` does it at
+# length; its results are stored in `torture_rest.json`.
 
 # %%
 rest_run = results.load("torture_rest")["results"]

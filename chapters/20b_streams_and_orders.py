@@ -387,8 +387,7 @@ print(
 #
 # ## 3 How sure are we?
 #
-# One run per fault shows little, so `make study STUDY=torture_stream` does it at length; its results
-# are stored in `torture_stream.json`.
+# `make study STUDY=torture_stream` does it at length (`torture_stream.json`).
 
 # %%
 stream_run = results.load("torture_stream")["results"]
@@ -634,8 +633,8 @@ assert sent["missing"] == sent["doubled"] == 0
 # wrong books without a word, and the book's own client reported each gap. An order that was tried
 # again without a name doubled in most cases.
 #
-# *Open.* The simulator breaks what we thought of. How often the real exchange fails in each way,
-# and in which others, was not measured.
+# *Open.* As in {ref}`ch-bybit`: how often a real stream fails in each way was not measured, nor in
+# which ways that we did not think of.
 # ```
 #
 # ## Summary

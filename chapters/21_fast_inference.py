@@ -265,9 +265,9 @@ table.round(3)
 # %% [markdown]
 # Both picture nets read far better than a constant answer, and `efficientnet_micro` does so on real
 # bars too. The net that was asked for the future is not shown to be better than one. The table
-# shows in short what the whole book finds: a net learns what is in a picture, while what comes next
-# is hardly in it. A rule that is read well is still no forecast, so all three cards say «no
-# trading».
+# shows in short what much of this book finds: a net learns what is in a picture, and of where the
+# price goes next our nets found nothing that could be told from chance. A rule that is read well is
+# still no forecast, so all three cards say «no trading».
 
 # %%
 future = table.loc["se_trader, test"]
@@ -605,12 +605,13 @@ assert made["lite0"]["look"] / made["micro"]["look"] > (
 
 # %% [markdown]
 # <!-- number: 44, 91 from book/results/bench.json -->
-# Drawing takes a few hundredths of the time at most, and about one hundredth before the larger nets,
-# because from micro to Lite0 the time to look grows far more than the time to draw. So the overhead
-# is there, and it is small. That holds for candles drawn by the compiled code of this book. mplfinance
-# took 44 to 91 ms for a chart of that size, in the stored benchmark of {ref}`ch-candlestick-images`,
-# which is more than B0 takes here to look at one. The two were timed in different runs, however, and
-# with the smaller figure the difference is slight.
+# Drawing takes a few hundredths of the time at most, and about one hundredth before the larger
+# nets, because from micro to Lite0 the time to look grows far more than the time to draw. So the
+# overhead is there, and it is small: below the tenth of the whole time from which on the ledger
+# would call it one, a threshold of our own. That holds for candles drawn by the compiled code of
+# this book. mplfinance took 44 to 91 ms for a chart of that size, in the stored benchmark of
+# {ref}`ch-candlestick-images`, which is more than B0 takes here to look at one. The two were timed
+# in different runs, however, and with the smaller figure the difference is slight.
 #
 # ## 7 Eight bits
 #

@@ -239,11 +239,11 @@ print(
 )
 
 # %% [markdown]
-# The two accounts are not just similar but equal, bar by bar, fees and stops included. That rests
-# on one rule about time: a decision after a bar is filled at the **open of the next one**, here and
-# there. On a real exchange the order goes out at the close, and fills at about the price that will
-# be the next open. What lies between those two prices is slippage, and only the live account knows
-# it.
+# The two accounts are not just similar but equal, bar by bar, fees and stops included. (The rule
+# loses, as it may: it is here to trade often, and not to earn.) That rests on one rule about time:
+# a decision after a bar is filled at the **open of the next one**, here and there. On a real
+# exchange the order goes out at the close, and fills at about the price that will be the next open.
+# What lies between those two prices is slippage, and only the live account knows it.
 #
 # ## 3 Written before it is acted on
 #

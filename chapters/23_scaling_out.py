@@ -249,7 +249,8 @@ assert side_by_side > lost.loc["loky_1", "work a worker s"]
 # beside it, as is to be expected where both share one memory.
 #
 # These seconds are a large part of a minute, and a small part of a long study. The study of
-# {ref}`ch-verdict` also ran on two workers (`se_real.json`):
+# {ref}`ch-verdict` also ran on two workers (`se_real.json`); it has more runs than its 480 nets,
+# because the plain models beside them are runs too:
 
 # %%
 machinery = results.load("se_real")["results"]["machinery"]

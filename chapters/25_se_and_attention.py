@@ -473,9 +473,9 @@ assert measured > 0.4
 # %% [markdown]
 # ## 5 What several heads won where the truth is known
 #
-# One training is an anecdote, so a study repeats all of it with five seeds and fresh markets each,
-# and adds whole transformers. All gated designs have about the same number of weights, and one head
-# is tried with each of the five squeezes.
+# A study repeats all of it with five seeds and fresh markets each, and adds whole transformers. All
+# gated designs have about the same number of weights, and one head is tried with each of the five
+# squeezes.
 
 # %%
 study = results.load("transformer_real")["results"]
@@ -781,11 +781,13 @@ assert seen["hits"]["0.2"] == 0
 
 # %% [markdown]
 # <!-- number: 0.2 from studies/transformer_real.py -->
-# In the one try it did not. Even a correlation of 0.2, an enormous effect, was missed, so the
-# search ended there. Nothing shows, then, that these nets, trained on some thousand windows, would
-# find an effect, and what they do not find in returns says nothing about returns. The word for the
-# second target is **not learned**, and nothing may be concluded from it, neither for SE nor against
-# it.
+# In the one try it did not: even a correlation of 0.2, an enormous effect, was missed, and since
+# two hits of two were asked for, the search ended there. One miss shows that the net does not find
+# such an effect surely, and not that it never does. ({ref}`ch-sizing-by-reinforcement` finds an
+# effect of this size more often, by another measure, the growth of an account.) Nothing shows,
+# then, that these nets, trained on some thousand windows, would find an effect, and what they do
+# not find in returns says nothing about returns. The word for the second target is **not learned**,
+# and nothing may be concluded from it, neither for SE nor against it.
 
 # %% [markdown]
 # ## What goes wrong
@@ -929,10 +931,10 @@ assert (apart_pairs[:, 0] - apart_pairs[:, 1]).abs().mean() > 0.02
 #   there, nor a transformer from ridge.
 # - A test of two forecasts asks about other bars. Five nets are five draws, and an interval that
 #   forgets it can be far too narrow.
-# - Nobody learned the return of the next hour, and an effect planted there was missed, so no
-#   comparison there means anything.
-# - Losses of overlapping forecasts resemble each other, and a test that forgets it finds differences
-#   that are not there.
+# - Nobody learned the return of the next hour, and an effect planted there was missed in the one
+#   try that was made, so no comparison there can be relied on.
+# - A test of two forecasts has to know that losses of overlapping forecasts resemble each other;
+#   else it finds differences that are not there.
 # - Heads that are copies stay copies, and no loss shows it: measure their diversity.
 #
 # ## Exercises

@@ -105,7 +105,8 @@ assert grows(0.38) > 0 > grows(0.40)
 #
 # For a market with small returns of mean $\mu$ and variance $\sigma^2$ a bar, the same sum becomes
 # $g(f) \approx f\mu - f^2\sigma^2/2$ with its top at $f = \mu/\sigma^2$. If a bar of exposure costs
-# $c$, the mean shrinks by it. By hand, with $\mu = 0.006$, $\sigma = 0.1$ and $c = 0.002$:
+# $c$, the mean shrinks by it. By hand, with $\mu = 0.006$, $\sigma = 0.1$ and $c = 0.002$, the top
+# lies at $0.006 / 0.01 = 0.6$ without costs and at $0.004 / 0.01 = 0.4$ with them.
 
 # %%
 mu, sigma, cost = 0.006, 0.1, 0.002
@@ -765,8 +766,8 @@ assert seen["cash"][2] > 0.65 and seen["equity"][1] > 0.995
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
-# *Intuition.* An agent is pictured as somebody who tries, is paid, and tries again. It helps to
-# remember that it raises what is paid, and knows nothing of what was meant.
+# *Intuition.* An agent is like somebody who tries, is paid, and tries again. It helps to remember
+# that it raises what is paid, and knows nothing of what was meant.
 #
 # *Proved.* Where returns are small, the formula for growth is a parabola, whose top is Kelly's size
 # and which is back at zero at twice that size. The slope of the expected reward is the mean of the

@@ -364,7 +364,9 @@ assert hits["new"][0] < 0.5 < hits["new"][1]
 #
 # ### Real coins
 #
-# The study `cross_market.json` takes 136 coins of Binance in 2024, hourly. At every eighth hour it
+# <!-- number: 119 from studies/portfolio_real.py -->
+# The study `cross_market.json` takes 136 coins of Binance in 2024, hourly: the whole file, of which
+# {ref}`ch-portfolios` could use only the 119 that were listed all the time. At every eighth hour it
 # asks two questions about the next eight hours. *How much* will the coin move (the log of its
 # realised volatility)? Here something is there to be found, since calm and wild days come in
 # clusters. And *which way* will it move? Coins are left out in five folds, and time from July on.
@@ -950,10 +952,11 @@ assert trap["rule"]["net"] > 50
 
 # %% [markdown]
 # A fund that earns a {term}`Sharpe ratio` of 2 is admired. This one pays all costs on each bar and
-# still has one of more than 50. What happened is that BTC's file stamps each bar with its *open*, as
-# this book does, and SOL's stamps it with its *close*, as many exchanges and vendors do. Both have
-# bars at 12:15, the indexes are equal, no check complains. But BTC's bar of 12:15 is the quarter of
-# an hour *after* 12:15, and SOL's the one before. "SOL one bar later" is SOL at the same time.
+# still has the second of the two printed above. What happened is that BTC's file stamps each bar
+# with its *open*, as this book does, and SOL's stamps it with its *close*, as many exchanges and
+# vendors do. Both have bars at 12:15, the indexes are equal, no check complains. But BTC's bar of
+# 12:15 is the quarter of an hour *after* 12:15, and SOL's the one before. "SOL one bar later" is
+# SOL at the same time.
 #
 # We can build it with the bars that come with this book and a second coin that follows BTC at once,
 # with noise of its own:
@@ -1050,9 +1053,9 @@ assert real["gross"] < 1 and real["net"] < -10
 #
 # ```{admonition} Intuition, and what is established
 # :class: established
-# *Intuition.* Coins are pictured as pupils of one class: what one of them understood may help the
-# next, and what all copied from the same board helps nobody tomorrow. The picture does not say how
-# much was copied.
+# *Intuition.* Coins are like pupils of one class: what one of them understood may help the next,
+# and what all copied from the same board helps nobody tomorrow. The picture does not say how much
+# was copied.
 #
 # *Proved.* The variance of a mean of values that correlate in pairs grows by the design effect,
 # which follows from the variance of a sum. That one of two series which move together seems to

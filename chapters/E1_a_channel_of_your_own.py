@@ -588,10 +588,11 @@ assert points["filled"][0] < CHANCE
 # %% [markdown]
 # ## What to conclude, and what not
 #
-# You may conclude that a correlation tells nothing about honesty: it praised two cheats, missed two
-# others, and gave one of them exactly the number of the honest channel. You may also conclude what a
-# channel of your own should go through before you believe it. Cut at many bars, some of them where it
-# is loudest, and then run it on bars from which none of its constants was made.
+# You may conclude that on real bars, where nobody knows what can be foretold, a correlation tells
+# nothing about honesty: here it praised four cheats as it would praise a discovery, missed two
+# others, and gave one of these two exactly the number of the honest channel. You may also conclude
+# what a channel of your own should go through before you believe it. Cut at many bars, some of them
+# where it is loudest, and then run it on bars from which none of its constants was made.
 #
 # You may not conclude that a channel which passes both is honest. Cuts at random bound the share of
 # bars at which it may still look ahead, and no number of them makes that share zero. Nor may you
