@@ -387,7 +387,7 @@ assert all(
     one["estimate"] < 1.84 / 2 for one in sharpes["mean"]["tries"]
 )
 assert not any(one["found"] for one in sharpes["mean"]["tries"])
-assert [one["found"] for one in sharpes["gain"]["tries"]] == [True, False]
+assert sum(one["found"] for one in sharpes["gain"]["tries"]) == 1
 assert all(
     row["word"] == "learned" for row in planted["learned"].values()
 )

@@ -13,8 +13,8 @@
 # - read what gates brought on 119 coins and on three perpetuals, what it cost and what it can carry
 # ```
 #
-# *You need* {ref}`ch-se-math`, {ref}`ch-backtesting` and {ref}`ch-honest-evaluation`. *Runs* in
-# under 60 s on two cores.
+# *You need* {ref}`ch-se-math`, {ref}`ch-backtesting` and {ref}`ch-honest-evaluation`.
+# *Runs* in under 60 s on two cores.
 
 # %%
 import matplotlib.pyplot as plt

@@ -147,14 +147,19 @@ def table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     right = {a: [m["arms"][a]["right"] for m in got] for a in (*transfer.ARMS, BEST)}
     # Each draw has a constant of its own, so losses are held against it draw by draw.
     over = {a: [m["arms"][a]["loss"] - m["constant"] for m in got] for a in transfer.ARMS}
+    learned = {a: evidence.learned(v, 0.0) for a, v in over.items()}
+    less = {
+        f"{a} - {b}": over_draws(list(np.subtract(right[a], right[b])))
+        | {"learned": all(learned[x].word == "learned" for x in (a, b))}
+        for a, b in PAIRS
+    }
     return {
-        "right": {a: over_draws(v) for a, v in right.items()},
+        "right": {a: over_draws(v) for a, v in right.items()}, "less": less,
         "commonest": over_draws([m["commonest"] for m in got]),
-        "less": {f"{a} - {b}": over_draws(list(np.subtract(right[a], right[b]))) for a, b in PAIRS},
-        "learned": {a: asdict(evidence.learned(v, 0.0)) for a, v in over.items()},
+        "learned": {a: asdict(v) for a, v in learned.items()},
         "seconds": {a: float(np.mean([m["seconds"][a] for m in got])) for a in transfer.ARMS},
         "rows": got[0]["rows"],
-    }
+    }  # fmt: skip
 
 
 def main() -> None:

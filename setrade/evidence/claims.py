@@ -238,12 +238,12 @@ def _fits(field: str, value: Any) -> bool:
 
 
 def _stored(name: str, path: str) -> Any:
-    """Return what a stored result has at a path of keys, or the least ratio of a race."""
+    """Return what a result has at a path of keys, joined by "." or ">>"; of a race its least ratio."""
     if name == races.NAME:
         row, _, peer = path.rpartition(".")
         return races.least(row, peer).ratio
     value = results.load(name)["results"]
-    for step in path.split("."):
+    for step in path.split(">>" if ">>" in path else "."):  # where keys hold dots themselves
         value = value[int(step) if isinstance(value, list) else step]
     return value
 
