@@ -13,8 +13,8 @@
 # - find orders that no longer exist, and see what they do to the best price
 # ```
 #
-# *You need* {ref}`ch-channels` and {ref}`ch-order-book-images`; the nets of sections 4 and 6 are
-# those of {ref}`ch-se-trader` and {ref}`ch-mbconv`, and you may take them as given.
+# *You need* {ref}`ch-channels` and {ref}`ch-order-book-images`; the nets of sections 4 and 6 come
+# from parts II and IV, and you may take them as given.
 # *Runs* in under 30 s on two cores.
 
 # %%
