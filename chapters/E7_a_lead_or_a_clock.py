@@ -60,10 +60,11 @@ LEVEL = 0.05
 # | `rare` | moves with the leader at once | trades in one minute of five, else shows its last price |
 # | `none` | moves with the leader at once | true |
 #
-# The names of the coins were dealt by a generator, so that no cell below tells you which is which.
-# In a minute without a trade the bar is flat and its volume is 0, as exchanges publish it. Volume
-# is drawn at random, with two habits that real volume has: it is higher in minutes in which the
-# coin itself moves far, and there is a burst at the start of each hour, when many programs trade.
+# A recorder is the program that writes trades down and puts a time on each. The names of the coins
+# are dealt by a generator, so that no cell below tells you which is which. In a minute without a
+# trade the bar is flat and its volume is 0. Volume is drawn at random, but it has two habits. It is
+# higher in minutes in which the coin itself moves far, and there is a burst at the start of each hour,
+# as if many programs traded by the clock.
 
 # %%
 WORLD = candles.synthetic(
@@ -78,8 +79,9 @@ coin_of = dict(zip(KINDS, names, strict=True))
 # The leader is a synthetic market, each move of which is turned upside down at random, so that its
 # past says nothing of its own future. To work with **your own bars**, put
 # `candles.read("mine.parquet", "1min")` in place of `candles.synthetic(...).candles`. The five coins
-# are then planted around your market, and the first `DAYS` days of it are the record. Set `BIG` to
-# about two standard deviations of its return in 15 minutes, as it is here.
+# are then planted around your market, whose moves are turned in the same way, and its first `DAYS`
+# days are the record. Set `BIG` to about two standard deviations of its return in 15 minutes, as it
+# is here.
 
 # %%
 move = np.log(WORLD["close"]).diff().fillna(0.0).to_numpy()
@@ -109,7 +111,7 @@ def true_price(kind):
 def true_volume(price):
     """Return volumes that answer a coin's own moves and the hour."""
     size = abs(np.diff(price, prepend=price[0]))
-    minute = np.arange(len(price)) % 60
+    minute = WORLD.index.minute.to_numpy()
     hour = np.array([4, 2.5, 1.5])[np.minimum(minute, 2)]
     hour = np.where(minute < 3, hour, 1.0)
     luck = rng.lognormal(size=len(price))
@@ -410,7 +412,7 @@ plt.show()
 one, rest = sorted(found)[0], sorted(found)[1:]
 apart = {name: abs(shapes[one] - shapes[name]).max() for name in rest}
 other = min(apart, key=apart.get)
-twins = [(one, other), tuple(set(rest) - {other})]
+twins = [(one, other), tuple(n for n in rest if n != other)]
 print("twins:", twins)
 
 # %%
@@ -507,13 +509,13 @@ mended = coins[wrong].shift(freq=back)
 left, p = tested(r, returns(mended), 1)
 print(f"{wrong}, set right: {left:+.2f} one bar later, p {p:.2f}")
 
-# %% mystnb={"figure": {"caption": "Mean volume of each coin by minute of the hour, over its median minute.", "name": "fig-evening-seven-hour"}, "image": {"alt": "Four lines over the first minutes of the hour. Three begin at about four at minute 0 and fall to one by minute 3. The fourth, yew, is flat until minute 4, jumps to about four at minute 5 and falls to one by minute 8."}}
+# %% mystnb={"figure": {"caption": "Mean volume of each follower by minute of the hour, over that of its median minute.", "name": "fig-evening-seven-hour"}, "image": {"alt": "Four lines over the first minutes of the hour. Three begin at about four at minute 0 and fall to one by minute 3. The fourth, yew, is flat until minute 4, jumps to about four at minute 5 and falls to one by minute 8."}}
 fig, ax = plt.subplots(figsize=(7.0, 3.0))
 for name, mark in marks.items():
     volume = coins[name]["volume"]
-    mean = volume.groupby(volume.index.minute).mean().loc[:15]
+    mean = volume.groupby(volume.index.minute).mean()
     mean = mean / mean.median()
-    ax.plot(mean, mark + "-", ms=5, lw=1, label=name)
+    ax.plot(mean.loc[:15], mark + "-", ms=5, lw=1, label=name)
 ax.set(xlabel="minute of the hour", ylabel="volume over the median")
 ax.legend()
 plt.show()
@@ -755,6 +757,6 @@ assert slow[0] < cost == 13 < late[0]
 #    is stamped late, and see what is left of its lead when only the clock is set right.
 # 2. **Take two records of your own.** Put two files of one-minute bars in place of `leader` and of one
 #    coin in `coins`, and go through the steps up to the fifth. Whether the hour strikes in them is
-#    the first thing to find out. Then
-#    ask the sample of this book: are its widest bars and its highest mean volume in the same quarter
-#    of the hour, and how much of the answer is made by its largest volume?
+#    the first thing to find out. Then ask the sample of this book: are its widest bars and its
+#    highest mean volume in the same quarter of the hour, and how much of the answer is made by its
+#    largest volume?
