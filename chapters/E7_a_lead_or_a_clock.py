@@ -71,6 +71,8 @@ WORLD = candles.synthetic(
     (DAYS + LATER) * 24 * 60, seed=SEED, interval="1min"
 ).candles
 KINDS = ("late", "slow", "clock", "rare", "none")
+
+# %%
 rng = np.random.default_rng(SEED)
 names = rng.permutation(["ash", "elm", "fir", "oak", "yew"]).tolist()
 coin_of = dict(zip(KINDS, names, strict=True))
@@ -150,6 +152,8 @@ def made(kind):
 
 # %%
 both = {coin_of[kind]: made(kind) for kind in KINDS}
+
+# %%
 all_days = recorded(path, true_volume(path), later(path, 1))
 leader, live = all_days.iloc[: DAYS * 1440], all_days[DAYS * 1440 :]
 coins = {
@@ -230,12 +234,17 @@ def tested(first, second, lag):
 
 # %%
 r = returns(leader)
+moves = {name: returns(frame) for name, frame in coins.items()}
 lags = [lag for lag in range(-4, 5) if lag != 0]
+
+# %%
 rows = [
-    (name, lag, *tested(r, returns(frame), lag))
-    for name, frame in coins.items()
+    (name, lag, *tested(r, moves[name], lag))
+    for name in coins
     for lag in lags
 ]
+
+# %%
 table = pd.DataFrame(rows, columns=["coin", "lag", "value", "p"])
 table["p"] = evidence.holm(table["p"].to_numpy())
 
@@ -370,33 +379,32 @@ def check_3(highest, fades, twins):
 
 # %%
 highest = {
-    name: int(panel.lead_lag(r, returns(coins[name]), 4).idxmax())
+    name: int(panel.lead_lag(r, moves[name], 4).idxmax())
     for name in found
 }
-fades = pd.DataFrame(
-    {
-        minutes: {
-            name: panel.lead_lag(
-                returns(leader, f"{minutes}min"),
-                returns(coins[name], f"{minutes}min"), 1,
-            )[1]
-            for name in found
-        }
-        for minutes in (5, 15, 60)
+
+
+# %%
+def by_lag(minutes, most):
+    """Return the correlations at lags from 0 on, a column a coin."""
+    step = f"{minutes}min"
+    first = returns(leader, step)
+    out = {
+        name: panel.lead_lag(first, returns(coins[name], step), most)
+        for name in found
     }
-)
+    return pd.DataFrame(out).loc[0:]
+
+
+# %%
+fades = pd.DataFrame({m: by_lag(m, 1).loc[1] for m in (5, 15, 60)})
+
+# %%
 print("highest at lag", highest)
 fades.round(2)
 
 # %%
-shapes = pd.DataFrame(
-    {
-        name: panel.lead_lag(
-            returns(leader, "1min"), returns(coins[name], "1min"), 15
-        ).loc[0:]
-        for name in found
-    }
-)
+shapes = by_lag(1, 15)
 shapes = shapes / shapes.sum()
 
 # %% mystnb={"figure": {"caption": "Correlation with the leader so many minutes later, in bars of one minute, as a share of the sum: four followers, two shapes.", "name": "fig-evening-seven-shapes"}, "image": {"alt": "Four lines over 0 to 15 minutes that look like two. Two lie on each other with one peak of height one at five minutes and zero elsewhere. The other two begin at a fifth at zero minutes and fall evenly towards zero."}}
@@ -496,6 +504,8 @@ by_volume = {
     name: int(panel.lead_lag(loud["leader"], loud[name], 10).idxmax())
     for name in found
 }
+
+# %%
 by_hour = {
     name: busiest(coins[name]) - busiest(leader) for name in found
 }
@@ -682,6 +692,8 @@ true = {
     for name in found
     if by_hour[name] == 0 and traded[name].interval()[0] > 0
 }
+
+# %%
 cost = 2 * (Costs().fee_bps + Costs().slippage_bps)
 side = orders(live)
 paid = {
@@ -690,6 +702,8 @@ paid = {
     )
     for name in coins
 }
+
+# %%
 print(f"{len(side)} trades on paper; a trade costs {cost:.0f}")
 for name, told in paid.items():
     low, high = told.interval()
