@@ -519,7 +519,7 @@ mended = coins[wrong].shift(freq=back)
 left, p = tested(r, returns(mended), 1)
 print(f"{wrong}, set right: {left:+.2f} one bar later, p {p:.2f}")
 
-# %% mystnb={"figure": {"caption": "Mean volume of each follower by minute of the hour, over that of its median minute.", "name": "fig-evening-seven-hour"}, "image": {"alt": "Four lines over the first minutes of the hour. Three begin at about four at minute 0 and fall to one by minute 3. The fourth, yew, is flat until minute 4, jumps to about four at minute 5 and falls to one by minute 8."}}
+# %% mystnb={"figure": {"caption": "Mean volume of each follower by minute of the hour, over that of its median minute.", "name": "fig-evening-seven-hour"}, "image": {"alt": "Four lines over the first minutes of the hour. Three begin at four to five times the median at minute 0 and fall to nearly one by minute 3. The fourth, yew, is flat until minute 4, jumps to nearly four at minute 5 and falls to one by minute 8."}}
 fig, ax = plt.subplots(figsize=(7.0, 3.0))
 for name, mark in marks.items():
     volume = coins[name]["volume"]
