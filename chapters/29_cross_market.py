@@ -1190,5 +1190,6 @@ assert np.allclose(found, [0.8 / 3, 0.8 * 2 / 3, 0], atol=0.06)
 # of shares {cite:p}`gu2020`; Siamese nets {cite:p}`bromley1993` and their loss
 # {cite:p}`hadsell2006`.
 #
-# This is the last chapter. {ref}`ch-bring-your-own` shows how to ask the questions of this book of
+# This is the last chapter. {ref}`ch-evening-7` is an evening with five coins, some of whose leads
+# are made by a clock, and {ref}`ch-bring-your-own` shows how to ask the questions of this book of
 # candles of your own.
