@@ -1034,13 +1034,14 @@ assert spa.consistent < 0.01
 assert abs((by_luck >= found).mean() - spa.consistent) < 0.01
 
 # %% [markdown]
-# Without the division the noise of the volatile series hides the skilled one. Hansen's test has one
-# step more: a model that is clearly worse than the benchmark, by more than $\sqrt{2 \log\log T}$
-# standard errors over $T$ returns, is left where it is in the redrawn histories, since it stands no
-# chance to be the best there. If it were lifted to the benchmark like the others, its noise would
-# count as luck, and anyone could hide a good model among many bad ones. How often the test errs and
-# how often it finds skill was counted on 600 markets of each kind (`spa_size_power.json`); `arch`
-# is the test of that library, which does not divide by the standard error:
+# Without the division the noise of the volatile series hides the skilled one. (Where 0.000 is
+# printed, none of the redrawn histories reached what was found.) Hansen's test has one step more: a
+# model that is clearly worse than the benchmark, by more than $\sqrt{2 \log\log T}$ standard errors
+# over $T$ returns, is left where it is in the redrawn histories, since it stands no chance to be
+# the best there. If it were lifted to the benchmark like the others, its noise would count as luck,
+# and anyone could hide a good model among many bad ones. How often the test errs and how often it
+# finds skill was counted on 600 markets of each kind (`spa_size_power.json`); `arch` is the test of
+# that library, which does not divide by the standard error:
 
 # %%
 counted = results.load("spa_size_power")["results"]
