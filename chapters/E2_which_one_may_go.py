@@ -44,8 +44,8 @@ SEEDS = (0, 1)
 # Every channel costs something: a feed to pay, code to keep alive, one more line that may break at
 # night. So the question which one may go comes up in each net that lives for a while, and there is
 # always a table at hand that seems to answer it. {ref}`ch-attention-by-regime` held gates against
-# permutation, in markets where each channel carried something of its own. Real channels are not like
-# that, because they repeat each other, and some are useful only beside another. Here you plant both
+# permutation, and one of its exercises has two channels that say the same. Real channels are often of
+# that kind: they repeat each other, and some may be useful only beside another. Here you plant both
 # cases, and find that four instruments do not agree. Only one of them answers the question that you
 # asked, and the others answer questions of their own.
 #
