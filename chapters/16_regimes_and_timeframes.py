@@ -978,8 +978,8 @@ print("of 120 cuts moved:", changed)
 # - Naming the present regime is easy, but forecasting the next one must be compared with
 #   persistence.
 # - Momentum gated by regime: in the trends of 2024, where the claim was made, no gain was seen, but
-#   one would have had to be nearly twice the claimed size to be seen, so the claim is undecided;
-#   over all bars the interval is wider still.
+#   one would have had to be nearly twice the claimed size to be seen, so the claim is undecided for
+#   the HMM, and by rules it cannot be tested; over all bars the interval is wider still.
 # - A long bar is known at its close. When frames are joined on stamps instead, a worthless rule
 #   multiplies its money.
 # - A pool of three frames beat the worst frame, did not beat the best, and equalled the mean. On

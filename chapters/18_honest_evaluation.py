@@ -1130,9 +1130,10 @@ assert [round(norm.ppf(x), 3) for x in (0.95, 0.8)] == [1.645, 0.842]
 # often than one would like. That is why the ledger of {ref}`ch-verdict` names, beside a verdict and
 # where it was measured, the smallest effect that the study would have found, and says «undecided»
 # where the claim is smaller. Later studies plant effects of growing size and try each several
-# times, with other draws: a size counts as **seen** if it is found in eight of ten tries (a few
-# studies ask for four of five). The tries end as soon as that is decided, after eight hits or three
-# misses, which is why their numbers differ from row to row.
+# times, with other draws: a size counts as **seen** if it is found in four of five of the tries,
+# which are twenty, ten or five; where one try takes long there are only two, and both must find it.
+# The tries end as soon as that is decided (of ten after eight hits or three misses), which is why
+# their numbers differ from row to row.
 
 # %%
 weeks = len(bars) / 96 / 7

@@ -399,10 +399,10 @@ assert all(
 #
 # Mind what this shows. The 1.84 could be *had* in these markets, by somebody who knew the signal,
 # and the nets did not take it; a net that did earn 1.84 would have been seen, because the intervals
-# of the table reach less than one to either side. And each try here is one seed, where the table is
-# the mean of ten, so that this search sees less than the table does: of the gain in the Sharpe
-# ratio one of the two seeds found it. We take the careful side all the same, because a better net
-# might have taken what ours missed.
+# of the table reach about one to either side, and a half more after the corrections of this
+# section. And each try here is one seed, where the table is the mean of ten, so that this search
+# sees less than the table does: of the gain in the Sharpe ratio one of the two seeds found it. We
+# take the careful side all the same, because a better net might have taken what ours missed.
 #
 # So our own result has to shrink. What the table cannot say is that no edge of that size was in
 # these bars. Where the claimed size was not seen, the ledger turns «fails» into **undecided**:
@@ -1161,8 +1161,9 @@ assert wrong < 0.25 < min(fair, mended)
 #
 # ## Summary
 #
-# - Few of the claims hold, and most of those that do are arithmetic; several fail; and most of what
-#   was promised of markets is undecided, because three years cannot show it.
+# - A fifth of the claims hold, half of them only on a stand-in, and what holds on the thing itself is
+#   mostly arithmetic; a tenth fail; and most of what was promised of markets is undecided, because
+#   three years cannot show it.
 # - A claim has to be one that can fail, and a verdict on it needs an interval.
 # - «Undecided» is honest: three years of one market say little about a Sharpe ratio.
 # - Ask of every net whether it learned, and set linear models, trees and plain rules beside it.

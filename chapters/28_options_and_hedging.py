@@ -890,8 +890,9 @@ assert (
 #   between the two.
 # - On real bars every hedge cut the worst weeks; hourly delta paid more in costs than it earned.
 # - An insured position was no better than a smaller one that falls as far, as far as 208 weeks show.
-# - A net finds delta where delta is right and beats it where trading costs something; two knobs it
-#   beats a little where costs are high, and not at the costs of a perpetual.
+# - A net finds delta where delta is right and beats it at every level of costs that was tried, none
+#   at all included; two knobs it beats a little where costs are high, and not at the costs of a
+#   perpetual.
 #
 # ## Exercises
 #

@@ -952,11 +952,11 @@ assert trap["rule"]["net"] > 50
 
 # %% [markdown]
 # A fund that earns a {term}`Sharpe ratio` of 2 is admired. This one pays all costs on each bar and
-# still has the second of the two printed above. What happened is that BTC's file stamps each bar
-# with its *open*, as this book does, and SOL's stamps it with its *close*, as many exchanges and
-# vendors do. Both have bars at 12:15, the indexes are equal, no check complains. But BTC's bar of
-# 12:15 is the quarter of an hour *after* 12:15, and SOL's the one before. "SOL one bar later" is
-# SOL at the same time.
+# still has one of more than 50 (the second of the two printed above). What happened is that BTC's
+# file stamps each bar with its *open*, as this book does, and SOL's stamps it with its *close*, as
+# many exchanges and vendors do. Both have bars at 12:15, the indexes are equal, no check complains.
+# But BTC's bar of 12:15 is the quarter of an hour *after* 12:15, and SOL's the one before. "SOL one
+# bar later" is SOL at the same time.
 #
 # We can build it with the bars that come with this book and a second coin that follows BTC at once,
 # with noise of its own:
@@ -1190,6 +1190,6 @@ assert np.allclose(found, [0.8 / 3, 0.8 * 2 / 3, 0], atol=0.06)
 # of shares {cite:p}`gu2020`; Siamese nets {cite:p}`bromley1993` and their loss
 # {cite:p}`hadsell2006`.
 #
-# This is the last chapter. {ref}`ch-evening-7` is an evening with five coins, some of whose leads
-# are made by a clock, and {ref}`ch-bring-your-own` shows how to ask the questions of this book of
-# candles of your own.
+# This is the last chapter. {ref}`ch-evening-7` is an evening with five coins and four leads, two of
+# which are made by the record, and {ref}`ch-bring-your-own` shows how to ask the questions of this
+# book of candles of your own.

@@ -371,9 +371,10 @@ assert left_out["volume"] > left_out["coin"]
 #
 # ```{admonition} Hint
 # :class: hint dropdown
-# `solved(table, target)` gives the weights of the columns, and the table needs a column of ones for the
-# constant. Look at the channels whose `known` is nearly 0, and then at the two whose `known` is
-# nearly 1. For the reason, split the channel into what the others foretell of it and a remainder.
+# `solved(table, target)` gives the weights of the columns, and the table needs a column of ones for
+# the constant. Look at the channels whose `known` is nearly 0, and then at the two whose `known` is
+# high. (Variances are those of `np.var`, which divides by the number of windows.) For the reason,
+# split the channel into what the others foretell of it and a remainder.
 # ```
 
 
@@ -502,24 +503,27 @@ for pair, more in beyond.items():
 # %% tolerance={"decimals": 0.04, "effect": 0.15}
 both = added(["market", "volume", "toss"])
 one = left_out[["coin", "copy"]].sum()
+spare = added(["coin", "market", "volume"])
 print(f"net: coin and copy one by one {one:.2f}, both {both:.2f}")
+print(f"net: copy and toss both {spare:.2f}")
 
 # %%
 check_5(beyond, both)
 small = [v for p, v in beyond.items() if "coin" not in p]
 assert max(map(abs, small)) < 0.005
 assert both > 4 * one
+assert abs(spare) < 0.06
 gone = ["copy", "toss"]
 assert linear["left"][gone].sum() + beyond[tuple(gone)] < 0.005
 
 # %% [markdown]
 # Coin and copy stand in for each other, so that the loss of one is covered and the loss of both is
-# not. A list of channels that can each be left out is therefore **not a list of channels that can be
-# left out**. Take one away, and ask all the others anew. Coin and market are the other way round:
-# once the coin has gone, only the copy is left to be cleaned, whose error is larger, so that the
-# market has less to do. Pairs that share nothing, such as the volume with any other, cost the
+# not. A list of channels that can each be left out is therefore **not a list of channels that can
+# be left out**. Take one away, and ask all the others anew. Coin and market are the other way
+# round: once the coin has gone, only the copy is left to be cleaned, whose error is larger, so that
+# the market has less to do. Pairs that share nothing, such as the volume with any other, cost the
 # sum of their parts. So the answer to the question of this page is the toss or the copy, and these
-# two may even go together.
+# two may even go together, in the sum and in the net.
 #
 # ```{solution-end}
 # ```
@@ -587,7 +591,7 @@ assert small.idxmax() == "market"
 assert small["market"] < 2 * large["market"]
 assert (large.drop(["market", "toss"]) > large["market"] - 0.03).all()
 
-# %% mystnb={"figure": {"caption": "What four instruments say of five channels. Triangles: the market's gate where the channel was three times smaller (pointing left) or larger (pointing right).", "name": "fig-evening-two"}, "image": {"alt": "Four panels with a bar for each of five channels. By correlation coin and copy lead and the market has none. The gates lie between 0.4 and 0.7, and the triangles of the market lie far to the right and to the left of its bar. By permutation the coin is far ahead of market, volume and copy. Left out, the market is dearest, then volume, then coin, and copy and toss cost nothing."}}
+# %% mystnb={"figure": {"caption": "What four instruments say of five channels. Triangles: the market's gate where the channel was three times smaller (pointing left) or larger (pointing right).", "name": "fig-evening-two"}, "image": {"alt": "Four panels with a bar for each of five channels. By correlation coin and copy lead and the market has none. The gates lie between 0.4 and 0.7, and the triangles of the market lie to the right and to the left of the end of its bar. By permutation the coin is far ahead of market, volume and copy. Left out, the market is dearest, then volume, then coin, and copy and toss cost nothing."}}
 told = {"correlation": alone.abs(), "mean gate": gates.mean()}
 told |= {"permutation": permuted, "left out": left_out}
 fig, axes = plt.subplots(1, 4, sharey=True, figsize=(7.4, 2.6))
@@ -606,12 +610,12 @@ plt.show()
 # %% [markdown]
 # To compute what it computed before, a net needs the *product* of gate and weight three times as
 # large when the channel is three times smaller. Which of the two grows is not fixed by the outputs
-# ({prf:ref}`prop-gates-not-fixed`). Here the gate takes a part of it, and the weights behind the gate
-# have to take the rest, because the gate does not even double. So the market's gate is the largest of
-# all in the one unit, and among the smallest in the other, in nets that do the same. Permutation
-# stays where it was. **A gate answers how much a channel is amplified in the unit in which it
-# comes.** The agreement in step 1 rested on the division by the standard deviations, which made the
-# units alike.
+# ({prf:ref}`prop-gates-not-fixed`). Here the gate takes a part of it, and the weights behind the
+# gate have to take the rest, because the gate does not even double. So the market's gate is the
+# largest of all in the one unit, and among the smallest in the other, in nets that use the market
+# as much, if permutation is right. Permutation stays where it was. **A gate answers how much a
+# channel is amplified in the unit in which it comes.** The agreement in step 1 rested on the
+# division by the standard deviations, which made the units alike.
 #
 # ```{solution-end}
 # ```

@@ -154,7 +154,7 @@ TRADES, FUNDING = table[is_trade], table[~is_trade]
 # the opens, and the last close behind them: N + 1 prices
 N, OPENS = len(BARS), np.append(BARS["open"], BARS["close"].iloc[-1])
 print(len(TRADES), "trades and", len(FUNDING), "payments of funding")
-print(TRADES.head(3).round(2).to_string())
+print(TRADES.head(3).round(3).to_string())
 
 # %% [markdown]
 # ## Step 1: two ends of one rule
@@ -362,6 +362,7 @@ assert 0 < parts["fees"] < -parts["funding"] < -parts["price"]
 #   money at the open of the bar in which it last turned;
 # - `money`: in these bars, that size less `past.units`.
 #
+# Call the sizes that the rule gives, bar by bar, `fitting`.
 # Do all six parts add up to the gap? When was nobody there, as far as the numbers can say?
 # ```
 #
@@ -374,11 +375,14 @@ assert 0 < parts["fees"] < -parts["funding"] < -parts["price"]
 
 
 # %%
-def check_4(parts):
-    """Hold the parts against the gap, with slack for each."""
+def check_4(parts, fitting):
+    """Hold sizes and parts against the gap, with slack for each."""
+    same = np.sign(held) == np.sign(past.units.to_numpy())
+    cut = (held - fitting)[same]
     assert len(parts) == 6
     assert abs(sum(parts.values()) - gap) < 0.01, "a rest is left"
-    assert abs(parts["rounding"]) < 5
+    assert 0.0005 < abs(cut).max() < 0.0025, "cut to whole lots"
+    assert abs(parts["rounding"] - (cut * change[same]).sum()) < 0.01
     assert abs(parts["money"]) < 20
     assert min(parts, key=parts.get) == "missed"
 
@@ -411,7 +415,7 @@ hours = BARS.index[away]
 print(f"on the other side from {hours[0]} to {hours[-1] + STEP}")
 
 # %%
-check_4(parts)
+check_4(parts, fitting)
 assert 0.65 < parts["missed"] / gap < 0.75
 assert max(abs(parts["rounding"]), abs(parts["money"])) < 1
 assert len(hours) == (hours[-1] - hours[0]) // STEP + 1 == 16
@@ -435,10 +439,11 @@ assert len(hours) == (hours[-1] - hours[0]) // STEP + 1 == 16
 #
 # ```{exercise} Any other night
 # :label: ex-evening-6-5
-# A program that is dead for as long as this one was, `NIGHT[1] - NIGHT[0]` bars, keeps what it holds.
-# Use the backtest alone to find what that would have cost or brought at every other start, from
-# bar `LOOK` on as long as the night fits, and call the array `nights`. In what share of them does it
-# cost something, and in what share does it bring something?
+# A program that is dead for as long as this one was, `NIGHT[1] - NIGHT[0]` bars, keeps what it
+# holds. Use the backtest alone to find what that would have cost or brought at every other start,
+# from bar `LOOK` on as long as the night fits, and call the array `nights`; so `nights[0]` is the
+# start at bar `LOOK`. In what share of them does it cost something, and in what share does it bring
+# something?
 #
 # Then ask the same of the price. Take what the fills of each turn gained or lost against the open,
 # as an array `turns`, and put Student's interval around its mean. Is a late minute a cost?
@@ -459,6 +464,8 @@ def check_5(nights, turns):
     assert 0.1 < np.mean(nights < -0.005) < 0.3
     assert 0.1 < np.mean(nights > 0.005) < 0.3
     assert nights.min() < parts["missed"] < 0 < 100 < nights.max()
+    this = nights[NIGHT[0] - LOOK]
+    assert abs(this - parts["missed"]) < 60, "sign, or another night"
     assert len(turns) == TRADES.index.nunique()
 
 
@@ -509,10 +516,10 @@ plt.show()
 # it, against the account. **With some other nights the same dead program would have ended above its
 # backtest**, and nobody would have asked where the money came from.
 #
-# Nor is the late minute shown to be a cost: the interval of a turn holds zero, so that a fortnight is
-# too short to say. What comes again for certain are the parts that were small here, a payment of
-# funding every eight hours and a cut to whole lots with every order. So the order of the amounts is
-# not the order in which to mend things.
+# Nor is the late minute shown to be a cost: the interval of a turn holds zero, so that a fortnight
+# is too short to say. What comes again for certain are the parts that were small here, a payment of
+# funding every eight hours and a cut to whole lots with every order (neither of them always to the
+# account's loss). So the order of the amounts is not the order in which to mend things.
 #
 # ```{solution-end}
 # ```
@@ -520,16 +527,18 @@ plt.show()
 # %% [markdown]
 # ## What to conclude, and what not
 #
-# You may conclude that the gap between an account and its backtest can be split without a rest, since
-# both are sums over the same bars. You may also conclude that a statement cannot show what was not
-# done. To find a missed turn one needs the positions that were wanted, which is what the journal of
-# {ref}`ch-live-pipeline` is for.
+# You may conclude that the gap between an account and its backtest can be split without a rest,
+# since both are sums over the same bars. You may also conclude that a statement cannot show what
+# was not done. To find a missed turn one needs the positions that were wanted. A program that lives
+# writes them down, in the journal of {ref}`ch-live-pipeline`; for hours in which it was dead they
+# have to be computed anew from the bars, as they were here.
 #
-# You may not conclude that a dead program does no harm because it costs nothing on average. The
-# deviation over nights is a risk that nobody decided to take, and a rule with skill would lose
-# its gain in each hour away. Nor may you conclude what a late minute costs at a real exchange. Here
-# there is no order book, so that an order of any size fills whole at the last price, and a synthetic
-# market opens where it closed.
+# You may not conclude that a dead program does no harm because it cost next to nothing on average
+# here. Sixteen turns of one fortnight say little about an average, and the deviation over nights is
+# a risk that nobody decided to take, and a rule with skill would lose, with each turn that it
+# misses, what the turn would have earned. Nor may you conclude what a late minute costs at a real
+# exchange. Here there is no order book, so that an order of any size fills whole at the last price,
+# and a synthetic market opens where it closed.
 #
 # ## Go on
 #

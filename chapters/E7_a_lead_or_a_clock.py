@@ -80,10 +80,12 @@ coin_of = dict(zip(KINDS, names, strict=True))
 # %% [markdown]
 # The leader is a synthetic market, each move of which is turned upside down at random, so that its
 # past says nothing of its own future. To work with **your own bars**, put
-# `candles.read("mine.parquet", "1min")` in place of `candles.synthetic(...).candles`. The five coins
-# are then planted around your market, whose moves are turned in the same way, and its first `DAYS`
-# days are the record. Set `BIG` to about two standard deviations of its return in 15 minutes, as it
-# is here.
+# `candles.read("mine.parquet", "1min")` in place of `candles.synthetic(...).candles`. The five
+# coins are then planted around your market, whose moves are turned in the same way, and its first
+# `DAYS` days are the record. Set `BIG` to about two standard deviations of its return in 15
+# minutes, as it is here. It takes `DAYS + LATER` days of minutes without a gap. The checks of steps
+# 1, 3 and 4 should hold for them too; those in basis points and Sharpe ratios are made for a market
+# that moves as much as this one.
 
 # %%
 move = np.log(WORLD["close"]).diff().fillna(0.0).to_numpy()
@@ -740,10 +742,11 @@ assert slow[0] < cost == 13 < late[0]
 # intervals of the other two hold zero. Note what it cost to be sure in this way: 60 days, and not a
 # word on what was wrong. The volumes had said that from the record alone.
 #
-# Of the two true followers only one is known to pay, since its interval lies above the costs
-# of 13 basis points. The other's interval holds the costs, so its lead is true and may still be worth
-# nothing. `none` was the control. Each instrument had the chance to find a lead there, and none of them
-# found one.
+# Of the two true followers only one is known to pay, since its interval lies above the costs of 13
+# basis points. The other's interval holds the costs, so its lead is true and may still be worth
+# nothing. `none` was the control. The test of step 1, the prices of step 5 and the orders on paper
+# each had the chance to find a lead there, and none of them did. (The backtest of step 2 shows why
+# a control is needed: without costs it gave even this coin a Sharpe ratio of 2.)
 #
 # ```{solution-end}
 # ```

@@ -8,8 +8,9 @@ it does now. ``heat maps``: sizes near the touch of a synthetic book foretell wh
 stands half a second later (lower, the same, higher), and a picture of the last 32 snapshots is
 asked for it. The five ways to answer are those of `transfer`, with its settings: boosted trees on
 the numbers behind the picture, on frozen features of a Lite0 with random weights and with
-ImageNet's, and the same net trained whole from each. Beside them stands what can be known at best:
-the forward algorithm with the true regimes' figures, and trees that are told the book's pressure.
+ImageNet's, and the same net trained whole from each. Beside them stands nearly what can be known:
+the forward algorithm with the true regimes' figures, on closes, and trees that are told the book's
+pressure.
 600 pictures to learn from; settings were fixed on other tasks (`transfer`). About 15 minutes on
 two cores; every run is a line of ``_build/studies/pretrained_tasks.jsonl``.
 """

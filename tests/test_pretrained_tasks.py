@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
 
@@ -60,11 +62,58 @@ def test_a_task_is_whole_and_can_be_answered(make, channels):
     assert (best.argmax(1) == truth).mean() > shares.max() + 0.05
 
 
-def test_pictures_of_two_parts_share_no_bar():
-    x, _, _, parts, _ = pt.regime_task(2, SMALL)
-    for before, after in pairwise(parts):
-        assert (after[0] - before[-1]) * pt.BETWEEN >= transfer.BARS
-    assert len(x) == 160
+@pytest.fixture
+def market(monkeypatch):
+    """Return the regimes' task of a seed with windows in place of pictures, and its market."""
+    monkeypatch.setattr(transfer, "pictures", lambda windows, kind: windows)
+    windows, _, y, parts, best = pt.regime_task(2, SMALL)
+    n = len(windows)
+    made = regimes.planted(
+        transfer.BARS + pt.BETWEEN * n, seed=2, volatility=pt.VOLATILITY, drift=pt.DRIFT,
+        stay=pt.STAY,
+    )  # fmt: skip
+    ends = transfer.BARS - 1 + pt.BETWEEN * np.arange(n)
+    return windows, y, parts, best, made, ends
+
+
+def test_a_picture_ends_at_its_bar_and_best_knows_no_later_one(market):
+    windows, y, parts, best, made, ends = market
+    close = made.candles["close"].to_numpy()
+    np.testing.assert_array_equal(windows[:, 3, -1], close[ends])
+    np.testing.assert_array_equal(y, made.regime.cat.codes.to_numpy()[ends])
+    for k in (0, len(best) - 1):
+        until = close[: ends[parts[2][k]] + 1]
+        np.testing.assert_array_equal(pt.filtered(np.log(until))[-1], best[k])
+
+
+def test_pictures_of_two_parts_share_no_bar(market):
+    windows, _, parts, *_ = market
+    seen = [{tuple(bar) for w in windows[rows] for bar in w.T} for rows in parts]
+    for before, after in pairwise(seen):
+        assert before.isdisjoint(after)
+
+
+def test_a_heat_map_knows_no_later_snapshot(monkeypatch):
+    draw = pt.orderbook.synthetic
+    x, plain, _, parts, _ = pt.book_task(1, SMALL)
+    row = parts[2][0]  # sizes are scaled by the training part, which ends before
+    last = int(np.floor(1_500 * 0.75))  # where the test begins, and its first picture ends
+
+    def altered(*args, **kwargs):
+        made = draw(*args, **kwargs)
+        books = made.books
+        later = np.arange(len(books)) > last
+        sizes = {
+            name: np.where(later[:, None], 3 * getattr(books, name), getattr(books, name))
+            for name in ("bid_size", "ask_size")
+        }
+        return replace(made, books=replace(books, **sizes))
+
+    monkeypatch.setattr(pt.orderbook, "synthetic", altered)
+    other, numbers, *_ = pt.book_task(1, SMALL)
+    assert torch.equal(x[row], other[row])
+    np.testing.assert_array_equal(plain[row], numbers[row])
+    assert not torch.equal(x[row + 1 :], other[row + 1 :])
 
 
 def test_a_small_run():

@@ -20,14 +20,18 @@ NAME = "squeeze-excite-measure"
 KINDS = {"pdf": "PDF", "epub": "EPUB"}
 PLACE = re.compile(r'(<div id="offers"[^>]*>).*?(</div>)', re.DOTALL)
 PAGE = "book/intro.html"
-SOURCES = ("_toc.yml", "book/*.ipynb", "book/*.md", "book/*.yml", "book/*.bib")
+SOURCES = (
+    "_toc.yml", "_config.yml", "book/*.ipynb", "book/*.md", "book/*.yml", "book/*.bib",
+    "book/_static/diagrams/*.svg",
+)  # fmt: skip
 
 
 def state(root: Path = ROOT) -> str:
     """Return a digest of all that the pages are built from, by which a file's age is known."""
     digest = hashlib.sha256()
     for path in sorted(path for pattern in SOURCES for path in root.glob(pattern)):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        place = path.relative_to(root).as_posix()
+        digest.update(place.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

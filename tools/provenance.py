@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS, BOOK, PACKAGE = ROOT / "chapters", ROOT / "book", ROOT / "setrade"
 FORMAT = 4  # of notebooks, the only one that Jupyter writes today
 NETS = ("training.fit(", "training.device(", "Predictor.load(", "run_config(")  # choose a device
+LOADED = re.compile(r'results\.load\(\s*"(\w+)"')
 VERSIONS = ("numpy", "pandas", "numba", "TA-Lib", "torch", "timm", "scikit-learn", "matplotlib")
 INSTALL = """\
 import importlib.util
@@ -112,8 +114,9 @@ def helper_hash(source: Path) -> str:
         digest.update(file.relative_to(ROOT).as_posix().encode())
         digest.update(_code_only(file.read_text(encoding="utf-8")).encode())
     text = source.read_text(encoding="utf-8")
+    loaded = set(LOADED.findall(text))  # a chapter may load a result that it does not name
     for stored in (*sorted((BOOK / "results").glob("*.json")), BOOK / "claims.yml"):
-        if stored.name in text:
+        if stored.name in text or stored.stem in loaded:
             digest.update(stored.read_bytes())
     return digest.hexdigest()
 

@@ -242,9 +242,10 @@ def test_a_file_of_an_earlier_text_is_named_so(tmp_path):
 
 
 def test_the_state_of_the_text_is_that_of_every_page(tmp_path):
-    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "_static" / "diagrams").mkdir(parents=True)
     states = [offers.state(tmp_path)]
-    for name in ("_toc.yml", "book/a.ipynb", "book/b.md", "book/c.yml", "book/d.bib"):
+    for name in ("_toc.yml", "_config.yml", "book/a.ipynb", "book/b.md", "book/c.yml", "book/d.bib",
+                 "book/_static/diagrams/e.svg"):  # fmt: skip
         (tmp_path / name).write_text("x", encoding="utf-8")
         states.append(offers.state(tmp_path))
     assert len(set(states)) == len(states)

@@ -286,6 +286,25 @@ def test_prose_in_a_helper_does_not_make_a_chapter_stale(tmp_path, monkeypatch):
     assert provenance.helper_hash(source) != before
 
 
+@pytest.mark.parametrize(
+    "text", ['results.load("a")', 'print("a.json")', 'results.load(\n    "a"\n)']
+)
+def test_a_result_that_is_read_counts_named_or_not(tmp_path, monkeypatch, text):
+    (tmp_path / "chapters").mkdir()
+    (tmp_path / "book" / "results").mkdir(parents=True)
+    (tmp_path / "book" / "claims.yml").write_text("", encoding="utf-8")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(provenance, "BOOK", tmp_path / "book")
+    source = tmp_path / "chapters" / "x.py"
+    source.write_text(text, encoding="utf-8")
+    told = []
+    for name, content in (("a", "1"), ("a", "2"), ("b", "1")):
+        path = tmp_path / "book" / "results" / f"{name}.json"
+        path.write_text(content, encoding="utf-8")
+        told.append(provenance.helper_hash(source))
+    assert told[0] != told[1] == told[2]
+
+
 def test_a_syntax_tree_reads_the_same_on_every_python():
     """What `ast.dump` says differs: 3.12 has more fields, 3.13 leaves empty lists out."""
     text = 'class A:\n    """Doc."""\n\n    x = f"{1:>{2}}"\n'
