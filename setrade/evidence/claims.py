@@ -238,7 +238,7 @@ def _fits(field: str, value: Any) -> bool:
 
 
 def _stored(name: str, path: str) -> Any:
-    """Return what a result has at a path of keys, joined by "." or ">>"; of a race its least ratio."""
+    """Return what a result has at keys joined by "." or ">>"; of a race its least ratio."""
     if name == races.NAME:
         row, _, peer = path.rpartition(".")
         return races.least(row, peer).ratio
