@@ -441,7 +441,8 @@ race = {
     for task, found in tasks.items()
     for arm in [*arms, "best"]
 }
-pd.DataFrame(race).T[["estimate", "low", "high", "learned"]]
+listed = pd.DataFrame(race).T.infer_objects().round(3)
+listed[["estimate", "low", "high", "learned"]]
 
 # %%
 leads = {
@@ -449,7 +450,8 @@ leads = {
     for task, found in tasks.items()
     for pair, one in found["less"].items()
 }
-pd.DataFrame(leads).T[["estimate", "low", "high", "learned"]]
+listed = pd.DataFrame(leads).T.infer_objects().round(3)
+listed[["estimate", "low", "high", "learned"]]
 
 # %%
 pair = "ImageNet + XGBoost - random + XGBoost"

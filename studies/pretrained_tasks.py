@@ -40,7 +40,8 @@ from setrade.study.summary import t_interval
 TASKS = ("regimes", "heat maps")
 SIZE = {"train": 600, "validation": 300, "test": 900, "num_epochs": 10}
 DRIFT, VOLATILITY, STAY = (-0.002, 0.0, 0.002), (0.004, 0.003, 0.004), 0.98
-BOOK = book_net.SYNTHETIC | {"move_rate": 0.5}  # else the mid mostly rests for half a second
+# With fewer moves the mid mostly rests for half a second.
+BOOK: dict[str, Any] = book_net.SYNTHETIC | {"move_rate": 0.5}
 BETWEEN = 12  # bars from one picture of the regimes to the next
 PAIRS = (
     ("fine-tuned", "scratch"), ("ImageNet + XGBoost", "random + XGBoost"),
@@ -85,7 +86,7 @@ def regime_task(seed: int, size: dict[str, int]) -> Task:
 
 def book_task(seed: int, size: dict[str, int]) -> Task:
     """Return heat maps of a book that foretells its moves, and where the mid price then stands."""
-    made = orderbook.synthetic(**BOOK | {"seed": seed})
+    made = orderbook.synthetic(**dict(BOOK, seed=seed))
     problem = book_net.prepare(made.books, 16 * 0.1 / 60_000 * 1e4)  # a row is one tick
     chosen = {
         name: rows[np.linspace(0, len(rows) - 1, min(size[name], len(rows))).astype(int)]
