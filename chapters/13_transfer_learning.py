@@ -618,25 +618,19 @@ words.loc[list(ways), list(asked)].rename(ways).rename(columns=asked)
 
 # %% mystnb={"figure": {"caption": "Four questions about every hour of 2023 and 2024, trees on the numbers and on frozen features: share of windows right with 95 % intervals. Dashed: always the commoner class; dotted: the most that can be had where sides were planted.", "name": "fig-transfer-frozen"}, "image": {"alt": "Four panels with six rows each. For the rule all rows lie right of the dashed line, the numbers farthest. For the planted sides the numbers lie near the dotted line and all nets on the dashed one. For the next hour the numbers lie well to the right and all nets left of the dashed line. For the next twelve hours all estimates lie left of the dashed line."}}
 fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.9), sharey=True)
+places = range(len(ways))
 for ax, (question, title) in zip(axes, asked.items(), strict=True):
     t = pd.DataFrame([wide[question, w]["accuracy"] for w in ways])
     error = [t["estimate"] - t["low"], t["high"] - t["estimate"]]
-    ax.errorbar(
-        t["estimate"],
-        range(len(t)),
-        xerr=error,
-        fmt="D",
-        ms=4,
-        color=UP,
-        capsize=3,
-    )
+    style = {"fmt": "D", "ms": 4, "color": UP, "capsize": 3}
+    ax.errorbar(t["estimate"], places, xerr=error, **style)
     common = wide[question, "numbers/trees"]["majority"]
     ax.axvline(common, color=DOWN, ls="--", lw=1)
     if question.startswith("planted"):
         ax.axvline(0.542, color=NEUTRAL, ls=":")
     ax.set_title(title, fontsize="small")
     ax.tick_params(axis="x", rotation=45)
-axes[0].set_yticks(range(len(ways)), ways.values())
+axes[0].set_yticks(places, ways.values())
 axes[0].invert_yaxis()
 fig.supxlabel("share of test windows right", fontsize="small")
 plt.show()
