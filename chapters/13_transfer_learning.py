@@ -435,6 +435,8 @@ assert all(
 
 # %%
 tasks = results.load("pretrained_tasks")["results"]["tasks"]
+
+# %%
 race = {
     (task, arm): found["right"][arm]
     | {"learned": found["learned"].get(arm, {}).get("word", "")}
@@ -591,6 +593,8 @@ assert ratio > 1
 # %%
 tables = results.load("frozen_real")["results"]["tables"]
 hourly = tables["bybit_btcusdt_perp_1h.parquet"]
+
+# %%
 asked = {
     "rsi": "a rule: RSI above 70",
     "planted_542_0": "planted, 54.2 %",
@@ -642,6 +646,8 @@ best = {
     q: max(wide[q, way]["accuracy"]["estimate"] for way in nets)
     for q in asked
 }
+
+# %%
 for q, title in asked.items():
     print(
         f"{title:20} numbers {told[q]['estimate']:.3f} "
@@ -673,6 +679,8 @@ assert all(told[q]["low"] > best[q] for q in ("rsi", "next_1"))
 rows = hourly["next_1"]["rows"]
 rule = rows["reversal"]["all"]["accuracy"]["estimate"]
 paid = rows["numbers/trees"]["all"]["money"]
+
+# %%
 print(f"against the last bar: right in {rule:.3f}")
 for what in ("gross", "net"):
     one = paid[what]["sharpe"]
