@@ -18,12 +18,10 @@ cores; every run is a line of ``_build/studies/ablations.jsonl``.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +35,7 @@ from setrade.efficientnet import EfficientNet, SqueezeExcite2d
 from setrade.models.backbones import pretrained
 from setrade.models.boosted import Boosted
 from setrade.study import Store, grid, run
+from setrade.study.command import parser
 from setrade.study.store import RunConfig, sample_file
 
 ARMS = ("whole", "no gates", "relu", "stochastic depth", "relu, no gates")
@@ -250,14 +249,7 @@ def above_chance(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is missing, then store the tables."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--store", type=Path, default=Path("_build/studies"))
-    for name, value in SIZE.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
-    args = parser.parse_args()
+    args = parser(__doc__, counts=[("seeds", 10), *SIZE.items()]).parse_args()
     start, size = time.perf_counter(), {name: getattr(args, name) for name in SIZE}
     arms = grid(part=["ablation"], arm=ARMS, seed=range(args.seeds))
     sights = grid(part=["sight"], arm=SIGHTS, seed=range(args.seeds))

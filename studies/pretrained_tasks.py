@@ -10,32 +10,30 @@ asked for it. The five ways to answer are those of `transfer`, with its settings
 the numbers behind the picture, on frozen features of a Lite0 with random weights and with
 ImageNet's, and the same net trained whole from each. Beside them stands nearly what can be known:
 the forward algorithm with the true regimes' figures, on closes, and trees that are told the book's
-pressure.
-600 pictures to learn from; settings were fixed on other tasks (`transfer`). About 15 minutes on
-two cores; every run is a line of ``_build/studies/pretrained_tasks.jsonl``.
+pressure. 600 pictures to learn from; settings were fixed on other tasks (`transfer`). About 15
+minutes on two cores; every run is a line of ``_build/studies/pretrained_tasks.jsonl``.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import book_net
 import numpy as np
 import torch
 import transfer
+from sklearn.metrics import log_loss
 from torch import Tensor
 
 from setrade import candles, evidence, orderbook, regimes, results, training
 from setrade.models.boosted import Boosted
 from setrade.regimes.hmm import forward
 from setrade.study import Store, grid, run
+from setrade.study.command import parser
 from setrade.study.store import RunConfig
-from setrade.study.summary import t_interval
 
 TASKS = ("regimes", "heat maps")
 SIZE = {"train": 600, "validation": 300, "test": 900, "num_epochs": 10}
@@ -113,11 +111,6 @@ def orderbook_pictures(problem: book_net.Problem, ends: np.ndarray) -> Tensor:
     return made.batch(torch.arange(len(made)))[0]
 
 
-def log_loss(p: np.ndarray, y: np.ndarray) -> float:
-    """Return the mean loss in nats of probabilities (n, 3)."""
-    return float(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-6)).mean())
-
-
 def work(config: RunConfig, size: dict[str, int]) -> dict[str, Any]:
     """Return accuracy and loss of every arm on the fresh pictures of one draw of a task."""
     torch.set_num_threads(1)
@@ -127,7 +120,10 @@ def work(config: RunConfig, size: dict[str, int]) -> dict[str, Any]:
     truth = y[parts[2]]
     said = {arm: v["p"] for arm, v in got.items()} | {BEST: best}
     out = {
-        name: {"right": float((p.argmax(1) == truth).mean()), "loss": log_loss(p, truth)}
+        name: {
+            "right": float((p.argmax(1) == truth).mean()),
+            "loss": log_loss(truth, p, labels=range(3)),
+        }
         for name, p in said.items()
     }
     shares = np.bincount(truth, minlength=3) / len(truth)
@@ -138,11 +134,6 @@ def work(config: RunConfig, size: dict[str, int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def over_draws(values: list[float]) -> dict[str, float]:
-    """Return a mean over draws with Student's interval."""
-    return dict(zip(("estimate", "low", "high"), t_interval(values), strict=True))
-
-
 def table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a task's accuracies, paired differences, and which arms learned, over its draws."""
     got = [row["measures"] for row in rows]
@@ -151,13 +142,13 @@ def table(rows: list[dict[str, Any]]) -> dict[str, Any]:
     over = {a: [m["arms"][a]["loss"] - m["constant"] for m in got] for a in transfer.ARMS}
     learned = {a: evidence.learned(v, 0.0) for a, v in over.items()}
     less = {
-        f"{a} - {b}": over_draws(list(np.subtract(right[a], right[b])))
+        f"{a} - {b}": transfer.student(list(np.subtract(right[a], right[b])))
         | {"learned": all(learned[x].word == "learned" for x in (a, b))}
         for a, b in PAIRS
     }
     return {
-        "right": {a: over_draws(v) for a, v in right.items()}, "less": less,
-        "commonest": over_draws([m["commonest"] for m in got]),
+        "right": {a: transfer.student(v) for a, v in right.items()}, "less": less,
+        "commonest": transfer.student([m["commonest"] for m in got]),
         "learned": {a: asdict(v) for a, v in learned.items()},
         "seconds": {a: float(np.mean([m["seconds"][a] for m in got])) for a in transfer.ARMS},
         "rows": got[0]["rows"],
@@ -166,14 +157,7 @@ def table(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is missing, then store the tables."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--draws", type=int, default=10)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--store", type=Path, default=Path("_build/studies"))
-    for name, value in SIZE.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
-    args = parser.parse_args()
+    args = parser(__doc__, counts=[("draws", 10), *SIZE.items()]).parse_args()
     start, size = time.perf_counter(), {name: getattr(args, name) for name in SIZE}
     runs = grid(task=TASKS, seed=range(args.draws))
     store = Store(args.store / "pretrained_tasks.jsonl", "pretrained_tasks", {}, setting=size)

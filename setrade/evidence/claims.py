@@ -240,8 +240,7 @@ def _fits(field: str, value: Any) -> bool:
 def _stored(name: str, path: str) -> Any:
     """Return what a result has at keys joined by "." or ">>"; of a race its least ratio."""
     if name == races.NAME:
-        row, _, peer = path.rpartition(".")
-        return races.least(row, peer).ratio
+        return races.least(*path.rpartition(".")[::2]).ratio
     value = results.load(name)["results"]
     for step in path.split(">>" if ">>" in path else "."):  # where keys hold dots themselves
         value = value[int(step) if isinstance(value, list) else step]

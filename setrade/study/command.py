@@ -21,13 +21,15 @@ CODE = ("setrade/study", "setrade/evidence", "setrade/candles", "setrade/metrics
 ON_A_GPU = 4  # each run keeps a context of its own there; more only wait for each other
 
 
-def parser(about: str | None, store: str = "_build/studies") -> ArgumentParser:
-    """Return a command line that asks what all studies ask: workers, candles, folder of runs."""
+def parser(about: str | None, store: str = "_build/studies", counts: Any = ()) -> ArgumentParser:
+    """Return a command line: workers, candles, folder of runs, and (name, default) counts."""
     made = ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter)
     add = made.add_argument
     add("--jobs", type=int, default=at_a_time(), help="runs at a time (%(default)s)")
     add("--data", type=Path, default=os.environ.get("SETRADE_DATA"), help="folder of candles")
     add("--store", type=Path, default=Path(store), help="folder of runs (%(default)s)")
+    for name, value in counts:
+        add(f"--{name.replace('_', '-')}", type=int, default=value, help="(%(default)s)")
     return made
 
 
