@@ -118,11 +118,11 @@ def work(config: RunConfig, size: dict[str, int]) -> dict[str, Any]:
     x, plain, y, parts, best = make(1_000 + config["seed"], size)
     got = transfer.answered(x, plain, y, parts, size["num_epochs"], config["seed"])
     truth = y[parts[2]]
-    said = {arm: v["p"] for arm, v in got.items()} | {BEST: best}
+    said = {arm: v["p"].astype(float) for arm, v in got.items()} | {BEST: best.astype(float)}
     out = {
         name: {
             "right": float((p.argmax(1) == truth).mean()),
-            "loss": log_loss(truth, p, labels=range(3)),
+            "loss": log_loss(truth, p / p.sum(1, keepdims=True), labels=range(3)),
         }
         for name, p in said.items()
     }
