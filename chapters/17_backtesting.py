@@ -759,9 +759,8 @@ assert (months < 0).sum().sum() == months.notna().sum().sum() == 3
 
 # %% [markdown]
 # Is buy-and-hold's Sharpe ratio of almost 3 a fact about bitcoin? The sample has only 58 days. (The
-# primer got a little more from daily closes of the same days: with so few of them the ratio depends
-# even on how a day is cut.) For returns without memory, the standard error of a yearly Sharpe ratio
-# is close to $\sqrt{1/\text{years}}$ {cite:p}`lo2002`.
+# primer got a little more, from daily closes of the same days.) For returns without memory, the
+# standard error of a yearly Sharpe ratio is close to $\sqrt{1/\text{years}}$ {cite:p}`lo2002`.
 
 # %%
 years = (len(bars) - 1) / theirs.periods

@@ -414,11 +414,11 @@ assert first_path == set(range(4, 595))
 # Two learners are fitted: a linear one (ridge) and a flexible one (the mean of five nearest
 # neighbours). The **truth** is how the learner that was fitted on the whole history does
 # afterwards, computed from the market's equations. Two figures are estimated: the **correlation**
-# of forecast and label, which is simpler here than the rank correlation of an {term}`IC <information coefficient>`, and the
-# yearly Sharpe ratio of trading the forecast's sign. The **{term}`bias <bias and RMSE>`** is the
-# mean of estimate less truth. The **RMSE**, the root of the mean squared error, counts bias and
-# scatter together. A **discovery** is a trading mean above zero at 5 %. Where nothing can be found
-# it is a **false discovery**, and there should be 5 % of them.
+# of forecast and label, which is simpler here than the rank correlation of an {term}`IC
+# <information coefficient>`, and the yearly Sharpe ratio of trading the forecast's sign. The
+# **{term}`bias <bias and RMSE>`** is the mean of estimate less truth. The **RMSE**, the root of the
+# mean squared error, counts bias and scatter together. A **discovery** is a trading mean above zero
+# at 5 %. Where nothing can be found it is a **false discovery**, and there should be 5 % of them.
 
 # %%
 study = results.load("validation")["results"]

@@ -72,9 +72,9 @@ assert abs(by_hand - hold["annual_return"]) < 0.01
 # %% [markdown]
 # The return is not the 18.4 % that is claimed, and the drawdown is not −42.1 %: buying and holding
 # meant a fall of two thirds. Its Sharpe ratio, 0.70 on hourly closes, is near the claimed 0.73.
-# (Section 3 prints a lower one, since there holding pays funding and opens a new account in each of
-# eight folds; {ref}`ch-backtesting` has another, for one account with its costs.) A table whose
-# simplest row is wrong deserves to be measured row by row.
+# (Section 3 prints a lower one, of eight accounts, one a fold, that pay costs and funding;
+# {ref}`ch-backtesting` has another, for one account with its costs.) A table whose simplest row is
+# wrong deserves to be measured row by row.
 #
 # ## 2 What makes a verdict
 #

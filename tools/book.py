@@ -24,6 +24,7 @@ from environments import environment as variables
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from provenance import BOOK, CHAPTERS, ROOT, cells_of, faults, outputs_hash, record, reworded
+from traitlets.config import Config
 
 from setrade.files import write_atomic
 
@@ -52,7 +53,11 @@ def execute(source: Path) -> float:
     notebook.cells = cells_of(source)
     start = time.perf_counter()
     where = {"metadata": {"path": str(BOOK)}}
-    client = NotebookClient(notebook, timeout=600, resources=where, coalesce_streams=True)
+    # A kernel that can encrypt what it says warns, for every chapter, when it is not asked to.
+    asked = Config(KernelManager={"transport_encryption": "auto"})
+    client = NotebookClient(
+        notebook, timeout=600, resources=where, coalesce_streams=True, config=asked
+    )
     client.execute()
     seconds = time.perf_counter() - start
     for number, cell in enumerate(notebook.cells):
@@ -117,10 +122,11 @@ def command_build() -> int:
     import site_pages
 
     site_pages.write_all()
-    html = ROOT / "_build" / "html"
+    html, text = offers.HTML, offers.state()
     command = [sys.executable, "-c", SITE, "build", "-W", "-n", "--keep-going", "-q", str(ROOT)]
     code = subprocess.run(command, cwd=ROOT).returncode
     if code == 0:
+        offers.stamp(html, text)
         offers.offer()
         print(f"The book is at {html.relative_to(ROOT)}/index.html")
     return code

@@ -35,15 +35,15 @@ def state(root: Path = ROOT) -> str:
     return digest.hexdigest()
 
 
-def stamp(file: Path, of: str) -> None:
-    """Note beside a finished file of which state of the text it is."""
-    write_atomic(file.with_name(f"{file.name}.state"), of + "\n")
+def stamp(made: Path, of: str) -> None:
+    """Note beside a finished file, or the site's folder, of which state of the text it is."""
+    write_atomic(made.with_name(f"{made.name}.state"), of + "\n")
 
 
-def current(file: Path, now: str) -> bool:
-    """Return whether a file in `_build/paper` was made from the text as it is now."""
-    note = file.with_name(f"{file.name}.state")
-    return note.is_file() and note.read_text(encoding="utf-8").strip() == now
+def stamped(made: Path) -> str:
+    """Return the state of the text that a file or the site was made from; "" if it is not known."""
+    note = made.with_name(f"{made.name}.state")
+    return note.read_text(encoding="utf-8").strip() if note.is_file() else ""
 
 
 def sentence(files: list[Path], old: set[Path]) -> str:
@@ -69,7 +69,7 @@ def offer(html: Path = HTML, paper: Path = PAPER) -> list[Path]:
         if made.is_file():
             shutil.copyfile(made, beside)
             files.append(beside)
-            if not current(made, now):
+            if stamped(made) != now:
                 old.add(beside)
         else:
             beside.unlink(missing_ok=True)

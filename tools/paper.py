@@ -120,14 +120,13 @@ def main() -> int:
     parser.add_argument("--html", type=Path, default=offers.HTML, help="the built site")
     args = parser.parse_args()
     target = FILE.with_name("pages.pdf") if args.pages else FILE
-    text = offers.state()  # what is changed while pages are printed is not in them
     found = book(args.html, target, only=args.pages)
     if found:
         print("\n".join(found))
         return 1
     pages = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))["pages"]
     print(f"{target.name}: {pages} pages, {target.stat().st_size / 1e6:.1f} MB")
-    offers.stamp(target, text)
+    offers.stamp(target, offers.stamped(args.html))  # what is printed is the site, old or new
     offers.offer()
     return 0
 

@@ -241,6 +241,14 @@ def test_a_file_of_an_earlier_text_is_named_so(tmp_path):
     assert page.read_text(encoding="utf-8").count("of an earlier text") == 2
 
 
+def test_of_a_site_that_nobody_stamped_no_state_is_known(tmp_path):
+    (tmp_path / "html").mkdir()
+    assert offers.stamped(tmp_path / "html") == "" != offers.state()
+    offers.stamp(tmp_path / "html", "a")
+    assert offers.stamped(tmp_path / "html") == "a"
+    assert list((tmp_path / "html").iterdir()) == []  # beside the site, and no part of it
+
+
 def test_the_state_of_the_text_is_that_of_every_page(tmp_path):
     (tmp_path / "book" / "_static" / "diagrams").mkdir(parents=True)
     states = [offers.state(tmp_path)]

@@ -78,6 +78,7 @@ def test_where_only_text_changed_nothing_runs(copy, change, monkeypatch):
     source, path = copy
     monkeypatch.setattr(book, "CHAPTERS", source.parent)
     monkeypatch.setattr(book, "BOOK", path.parent)
+    monkeypatch.delattr(book, "execute")
     before = json.loads(path.read_text(encoding="utf-8"))
     rewritten(source, change)
     assert book.command_execute([source.stem], force=False) == 0
