@@ -9,9 +9,18 @@ from test_site import CONTENT, HTML, PAGES
 OTHERS = [p for p in PAGES if p in ("index.html", "search.html", "genindex.html", "404.html")]
 SOURCE = [p for p in PAGES if p.startswith("_modules/setrade/")][:1]  # they are all alike
 WAYS = {"wide": (1280, 900, "light"), "phone": (390, 844, "light"), "dark": (1280, 900, "dark")}
-# The colours of code are the same everywhere, and most elements of a page are its words: they are
-# looked at once, in `CODE`, and plain text elsewhere (what is hidden axe would still walk through).
-PLAIN = """document.querySelectorAll(".highlight pre").forEach(e => e.textContent += "")"""
+# The colours of code are the same everywhere, formulas have that of their text, and most elements
+# of a page are their words and letters (axe walks through hidden ones too): all are looked at in
+# `CODE`; elsewhere code is plain text, and a formula a letter in a box of the formula's width.
+PLAIN = """() => {
+    document.querySelectorAll(".highlight pre").forEach(e => e.textContent += "");
+    for (const e of document.querySelectorAll("mjx-container")) {
+        const box = document.createElement("span");
+        box.textContent = "x";
+        box.style.cssText = `display: inline-block; width: ${e.getBoundingClientRect().width}px`;
+        e.replaceWith(box);
+    }
+}"""
 HIDDEN = "dt.sig { display: none !important }"
 CODE = [next(p for p in CONTENT if p.startswith(f"book/{n}")) for n in ("03_", "generated/api_c")]
 COLOURS = {"runOnly": ["color-contrast"]}
