@@ -19,6 +19,7 @@ beats the net without SE on its own: the two differ as the chapter says.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,14 @@ def planted_size(bars: pd.DataFrame, funding: pd.Series, figure: str, claimed: f
     return float(root)
 
 
-def markets(bars: pd.DataFrame, funding: pd.Series, folder: Path) -> tuple[dict, dict[str, Data]]:
+def markets(
+    bars: pd.DataFrame, funding: pd.Series, folder: Path, figures: Iterable[str] = tuple(CLAIMED)
+) -> tuple[dict, dict[str, Data]]:
     """Write the planted bars, one file a claimed number, and return their sizes and files."""
+    folder.mkdir(parents=True, exist_ok=True)
     sizes, where = {}, {}
-    for figure, pair in CLAIMED.items():
-        for net, claimed in zip(NETS, pair[:2], strict=True):
+    for figure in figures:
+        for net, claimed in zip(NETS, CLAIMED[figure][:2], strict=True):
             name, path = f"{figure}/{net}", folder / f"{figure}_{net}.parquet"
             sizes[name] = planted_size(bars, funding, figure, claimed)
             made = evidence.plant(bars, sizes[name], signal=signal(bars))
@@ -164,9 +168,7 @@ def main() -> None:
     """Plant, run what is missing, then store what was found."""
     args, start, setting = arguments(__doc__, seeds=SEEDS), time.perf_counter(), Setting().here()
     data, funding = Data.of(args.data / HOURS), Data.of(args.data / FUNDING)
-    folder = args.store / "se_seen"
-    folder.mkdir(parents=True, exist_ok=True)
-    sizes, planted = markets(data.read(), funding.rates(), folder)
+    sizes, planted = markets(data.read(), funding.rates(), args.store / "se_seen")
     hashes = {Path(file.path).name: file.sha256 for file in (data, funding)}
     store = Store(
         args.store / "se_seen.jsonl", "se_seen", hashes,
