@@ -302,6 +302,9 @@ def test_the_verdict_on_the_first_pages_is_the_measured_one(page):
     gap = load("se_real")["results"]["table"]["sharpe"]["mean"]["difference"]
     low, high = signed(gap["low"]), signed(gap["high"])
     assert f"by {signed(gap['estimate'])} (95 % interval {low} to {high})" in said
+    gap = load("se_moved")["results"]["real"]["sharpe"]["mean"]["difference"]
+    low, high = signed(gap["low"]), signed(gap["high"])
+    assert f"difference is {signed(gap['estimate'])} ({low} to {high})" in said
     assert f"Of {count.total()} claims {count['holds']} hold, {count['fails']} fail" in said
     assert f"{count['undecided']} are undecided and {count['not testable']} cannot be" in said
     assert f"{by_stand_in['holds']} of those that hold and {by_stand_in['fails']} of those" in said

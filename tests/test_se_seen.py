@@ -11,9 +11,14 @@ from setrade import candles, evidence
 
 
 @pytest.fixture
-def se_seen(monkeypatch):
+def study(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "studies"))
-    return importlib.import_module("se_seen")
+    return importlib.import_module
+
+
+@pytest.fixture
+def se_seen(study):
+    return study("se_seen")
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +90,43 @@ def test_what_counts_as_found(se_seen, figure, earned, found):
     assert {k: told[k] for k in ("none", "mean")} == {k: found[k] for k in ("none", "mean")}
     if figure == "sharpe":
         assert told == found
+
+
+def learning(row, moved):
+    """Add to a row what its net learned, and gates that kept their order or turned it round."""
+    gates = {
+        "gates_start": [0.4, 0.5, 0.6],
+        "gates_end": [0.6, 0.5, 0.4][:: -1 if not moved else 1],
+    }
+    costs = {f"daily_{name}": row["measures"]["daily"] for name in ("gross", "fees", "slippage")}
+    how = {"val_loss": [0.9], "constant_loss": 1.0, "best_epoch": 1}
+    squeezed = gates if row["config"]["model"] == "mean" else {}
+    return row | {"measures": row["measures"] | how | squeezed | costs}
+
+
+def test_at_another_rate_all_seeds_are_judged_together(study):
+    se_moved = study("se_moved")
+    rows = []
+    for seed in range(3):
+        for market, net in (("real", "none"), ("real", "mean"), *zip(
+            se_moved.MARKETS[1:], se_moved.NETS, strict=True,
+        )):  # fmt: skip
+            earned = 0.02 if market == "sharpe/mean" else 0.0
+            rows += [learning(r, moved=seed > 0) for r in runs(market, net, seed, earned)]
+    told = se_moved.judged(rows)
+    assert told["found"] is True
+    assert told["claimed"]["gain"] == pytest.approx(0.63)
+    gain = {name: told[name]["sharpe"]["mean"]["difference"] for name in ("real", "planted")}
+    assert gain["real"]["low"] == gain["real"]["high"] == 0.0 < gain["planted"]["low"]
+    assert told["learned"]["mean"]["gates"] == [1.0, 1.0, -1.0, -1.0, -1.0, -1.0]
+    assert len(told["after_each_cost"]["verdicts"]) == 12
+
+
+def test_the_runs_at_another_rate_are_both_nets_on_both_kinds_of_bars(study):
+    se_moved = study("se_moved")
+    configs = se_moved.everything(10, 8)
+    assert len(configs) == len({str(c) for c in configs}) == 320
+    asked = {(c["data"], c["model"]) for c in configs}
+    assert asked == {
+        ("real", "none"), ("real", "mean"), ("sharpe/none", "none"), ("sharpe/mean", "mean"),
+    }  # fmt: skip
