@@ -102,8 +102,9 @@ def markets(
             name, path = f"{figure}/{net}", folder / f"{figure}_{net}.parquet"
             sizes[name] = planted_size(bars, funding, figure, claimed)
             made = evidence.plant(bars, sizes[name], signal=signal(bars))
-            if not path.exists():
-                files.write_atomic(path, made.reset_index(names="ts").to_parquet())
+            planted = made.reset_index(names="ts").to_parquet()
+            if not path.exists() or path.read_bytes() != planted:
+                files.write_atomic(path, planted)
             where[name] = Data.of(path)
     return sizes, where
 

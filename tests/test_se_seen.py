@@ -120,6 +120,20 @@ def test_at_another_rate_all_seeds_are_judged_together(study):
     assert gain["real"]["low"] == gain["real"]["high"] == 0.0 < gain["planted"]["low"]
     assert told["learned"]["mean"]["gates"] == [1.0, 1.0, -1.0, -1.0, -1.0, -1.0]
     assert len(told["after_each_cost"]["verdicts"]) == 12
+    more = {net: told["planted_less_real"][net]["sharpe"]["difference"] for net in ("none", "mean")}
+    assert more["none"]["low"] == 0.0 < more["mean"]["low"]
+
+
+def test_planted_bars_that_are_no_longer_those_of_today_are_written_anew(
+    se_seen, bars, funding, tmp_path
+):
+    sizes, where = se_seen.markets(bars, funding, tmp_path, ["win_rate"])
+    stale = Path(where["win_rate/mean"].path)
+    today = stale.read_bytes()
+    stale.write_bytes(b"of another day")
+    again = se_seen.markets(bars, funding, tmp_path, ["win_rate"])
+    assert again[0] == sizes and stale.read_bytes() == today
+    assert again[1]["win_rate/mean"].sha256 == where["win_rate/mean"].sha256
 
 
 def test_the_runs_at_another_rate_are_both_nets_on_both_kinds_of_bars(study):
