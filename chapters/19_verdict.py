@@ -456,8 +456,8 @@ assert not clear
 # <!-- number: 16 from book/results/se_real.json -->
 # The last column suggests why. The **rank correlation** asks whether a higher score of the net goes
 # with a higher return over the next 16 hours, and money and costs play no part in it. It is 0.015
-# or so, with zero inside. If the channels hold no more than that, a block that reweights them
-# cannot bring it out.
+# or so at this rate, with zero inside. If the channels held no more than that, a block that
+# reweights them could not bring it out.
 #
 # ### Did the nets learn?
 #
@@ -504,14 +504,15 @@ for model, row in stored["learned"].items():
 # the gates stay near the random values that they began with. So the table compares a net without
 # the block with one whose block was hardly trained, and a referee would send it back.
 #
-# ### The same two nets, with gates that move
+# ### The same two nets, at ten times the rate
 #
 # <!-- number: 0.005 from book/results/gates_real.json -->
-# On bars before 2024 a rate of 0.005, ten times as large, lost less on validation and moved the
-# gates (section 5 shows it). So both nets were trained once more at that rate, with the folds,
-# seeds, costs and funding of the table (`se_moved.json`): on the real bars, and on those in which
-# somebody who follows the signal earns 1.21 and 1.84. There ten seeds are judged together, as the
-# table is, and not one by one. Did they learn, and did the gates move?
+# In section 5 a rate of 0.005, ten times as large, loses less on validation and moves the gates, in
+# nets of fourteen channels that are trained on bars before 2024. So we take that rate and train both
+# nets of the table again, with its folds, seeds, costs and funding (`se_moved.json`). They train on
+# the real bars; and then on planted bars, the net without SE where following the signal earns a
+# Sharpe ratio of 1.21, the net with SE where it earns 1.84. This time the ten seeds are judged
+# together, as in the table. Did they learn on the real bars, and did the gates move?
 
 # %%
 again = results.load("se_moved")["results"]
@@ -522,6 +523,11 @@ over = again["learned"]["mean"]["over_seeds"]
 print(f"gates {over['gates']}, order kept {over['order_kept']:.2f}")
 assert over["word"] == "learned" and over["gates"] == "moved"
 
+# %% [markdown]
+# <!-- number: 0.9 from setrade/evidence/power.py -->
+# «Moved» is a word with a threshold: of the order less than 0.9 was kept, as the median over seeds.
+# So the gates did move here, but not by much. Now the differences:
+
 # %%
 for name, (without, with_se) in claimed.items():
     gap = again["real"][name]["mean"]["difference"]
@@ -531,58 +537,85 @@ for name, (without, with_se) in claimed.items():
 
 # %%
 gap = again["real"]["sharpe"]["mean"]["difference"]
+for name in ("none", "mean"):
+    first = table["sharpe"][name]["estimate"]
+    now = again["real"]["sharpe"][name]["estimate"]
+    print(f"Sharpe ratio, {name:5} {first:+.2f}, at this rate {now:+.2f}")
+
+# %%
 assert gap["low"] < 1.84 - 1.21 < gap["high"]
+assert again["real"]["sharpe"]["none"]["estimate"] < (
+    table["sharpe"]["none"]["estimate"]
+)
 
 # %% [markdown]
-# Still no difference can be told from zero. But the interval of the Sharpe ratio now reaches beyond
-# 0.63, so that the one line that was called «fails» above would not be: with gates that move, the
-# bars allow both that SE gives nothing and that it gives what was claimed. What would these ten
-# seeds have seen, had it been there?
+# Still no difference can be told from zero. But the interval of the Sharpe ratio is wider than in
+# the first table, and its middle is higher, so that it reaches beyond 0.63: the one gain that was
+# called «fails» above is undecided at this rate. Not all of the shift is the block's, because the
+# net without it, which has no gates, earned less than before. What would these ten seeds have seen,
+# had the claimed gain been there? For each net, what it has on planted bars, and how much more that
+# is than the same net has on the real ones:
 
 # %%
-hidden = again["planted"]
 for m, digits in (("ic", 3), ("sharpe", 2)):
     for name in ("none", "mean"):
-        row = hidden[m][name]
-        print(f"{m:7} {name:5} {inside(row, digits, digits)}")
-    gap = hidden[m]["mean"]["difference"]
-    print(f"{m:7} gain  {inside(gap, digits, digits)}")
+        row = again["planted_less_real"][name][m]
+        more = inside(row["difference"], digits, digits)
+        print(f"{m:6} {name:5} {row['estimate']:+.3f}, more {more}")
+    gap = again["planted"][m]["mean"]["difference"]
+    print(f"{m:6} SE less none    {inside(gap, digits, digits)}")
 
 # %%
-assert hidden["ic"]["none"]["low"] > 0
-assert hidden["ic"]["mean"]["difference"]["low"] > 0
-assert hidden["sharpe"]["mean"]["low"] < 0
+for name in ("none", "mean"):
+    more = again["planted_less_real"][name]
+    assert more["ic"]["difference"]["low"] > 0
+    assert more["sharpe"]["difference"]["low"] < 0
+real_gap = again["real"]["sharpe"]["mean"]["difference"]
+assert gap["estimate"] < real_gap["estimate"]
 assert not again["found"] and gap["high"] > 1.84 - 1.21
 
 # %% [markdown]
-# <!-- number: 0.8 from setrade/study/experiment.py, of the scores that are not acted on -->
-# The nets do read the planted signal. Their rank correlation (`ic`) with what comes is well above
-# zero, and higher with SE, as it should be on the bars in which more was planted. Their *money*
-# does not show it: about a third of a gain of 0.63 in the Sharpe ratio arrives, and both zero and
-# the claim lie inside its interval. So neither gates that stand still nor too few seeds kept the
-# table from seeing. The rank correlation scores a forecast at every hour of three years, while the
-# Sharpe ratio sees one noisy number a day, of a net that acts on a fifth of its scores. That is why
-# the claimed gain stays **undecided** at either rate.
+# The nets do read the planted signal: their rank correlation (`ic`) with what comes is higher than
+# on the real bars, with an interval well above zero for either net. (The last line of `ic` says
+# nothing about the block, because more was planted for the net with SE.) Their *money* does not
+# show it. The gain in the Sharpe ratio is no larger than on the real bars, where nothing was
+# planted, and both zero and the claim lie inside its interval.
 #
-# Is there something in the real bars, then, if one asks for the rank? The net with SE and gates
-# that move is the first in this chapter whose interval leaves zero out. There are eight such nets,
-# six in the table and these two, so the p-values are corrected for eight looks, by Holm's rule:
+# So moving gates and ten seeds together are not enough to see such a gain in money. What ten seeds
+# would have seen at the first rate was not measured; there one seed of two found it. The claimed
+# gain stays **undecided**, at the first rate by the search above, at this one by its interval. Why
+# ranks show what money does not, we can only guess. A rank correlation counts the score of every
+# hour. An account follows the sign of the strong scores alone, keeps its position until one points
+# the other way, and carries the noise of the price all the while.
+#
+# Is there something in the *real* bars, then, if one asks for the rank? Of the six nets of the
+# table and these two, the net with SE at the higher rate is the only one whose interval leaves zero
+# out. Such an interval comes from eight folds and is too narrow, as we saw, so its standard error
+# is widened by $\sqrt{8/7}$, and the estimate held against $t_7$. And eight nets are eight looks,
+# for which Holm's rule corrects:
 
 # %%
 ranks = [*table["ic"].values(), *again["real"]["ic"].values()]
+errors = [(r["high"] - r["low"]) / 3.92 for r in ranks]
 p_values = [
-    2 * norm.sf(1.96 * 2 * row["estimate"] / (row["high"] - row["low"]))
-    for row in ranks
+    2 * student.sf(r["estimate"] / (e * np.sqrt(8 / 7)), 7)
+    for r, e in zip(ranks, errors, strict=True)
 ]
-corrected = evidence.holm(p_values)
+holms = evidence.holm(p_values)
 print("rank correlation with SE:", inside(ranks[-1], 3, 3))
-print(f"p {p_values[-1]:.3f}, corrected {corrected[-1]:.2f}")
-assert ranks[-1]["low"] > 0 and corrected[-1] > 0.05
+print(f"p {p_values[-1]:.3f}, corrected {holms[-1]:.2f}")
+
+# %%
+assert [r["low"] > 0 for r in ranks] == [False] * 7 + [True]
+assert p_values[-1] == min(p_values) and holms[-1] > 0.2
 
 # %% [markdown]
-# That is a hint and no finding, the more so because the rate was chosen on bars of 2023, which some
-# folds test. It says where to look again, and {ref}`registered` looks at bars that nobody has seen.
-# For the same reason the ledger's rows stay with the first table, whose rate no real bar has chosen.
+# That is no finding, and hardly a hint. Eight looks are too few besides, because other nets of this
+# chapter were run on these years as well. Moreover the rate was chosen on the last quarter of 2023.
+# Two of the eight folds test bars of that quarter, and four test bars before it, so that their rate
+# comes from their future; only the last two are clean. That is also why the ledger's rows stay with
+# the first table, whose rate no real bar has chosen. The registered test ({ref}`registered`) does
+# not settle this, because its questions on what SE earns keep the first rate.
 #
 # ### Against something strong
 #
@@ -611,7 +644,7 @@ for model in ("none", "mean", *beside["models"]):
 
 # %%
 assert beside["table"]["annual_return"]["shares"]["estimate"] == 0
-best_net = max(row["estimate"] for row in table["ic"].values())
+best_net = max(row["estimate"] for row in ranks)
 trees = strong["ic"]["boosted"]
 assert trees["high"] > best_net and trees["estimate"] > 0
 for model in ("ridge", "logistic", "boosted"):
@@ -623,8 +656,8 @@ for model in ("ridge", "logistic", "boosted"):
 # %% [markdown]
 # A linear model and trees are simpler than nets, and no net ranks the next hours better than the
 # trees' interval allows. So nothing shows that a net is needed to find what these nets found in the
-# channels. And none of the forecasts pays: the Sharpe ratio of each model is below zero, while that
-# of holding is above.
+# channels. And none of the forecasts is shown to pay: the Sharpe ratio of each model printed here is
+# below zero, while that of holding is above.
 #
 # Chapter {ref}`ch-transfer-learning` has a stronger row: on the bars of 2024, trees on plain
 # numbers ranked the next twelve hours with a correlation well above zero, and pictures with
@@ -753,7 +786,8 @@ assert scatter["pictures_real"] > scatter["se_real"]
 # skill.) The second is the lower one for two reasons: there are more tries, and the nets on
 # pictures scatter more widely than those on channels.
 #
-# The count is still too low, because chapters 13 to 16 looked at 2024 as well, and their nets are
+# The count is still too low, because the two nets at ten times the rate and the chapters' own
+# protocol (below) looked at these years as well, and chapters 13 to 16 at 2024, and their nets are
 # not in the pool.
 #
 # The run that is judged is a single one, as the tries are. An average over seeds must not be judged
@@ -1230,10 +1264,10 @@ assert wrong < 0.25 < min(fair, mended)
 # whose Sharpe ratio holds. The small nets on pictures had not learned, and their rows are not
 # testable.
 #
-# *Open.* At the rate of the main table the gates hardly moved from their random start; at ten times
-# the rate they did, and SE's lead has an interval that holds both zero and the claim. An edge of
-# the claimed size was mostly missed where it was planted, in money at either rate, so that these
-# years cannot rule it out. What larger nets, larger pictures and other markets would show is
+# *Open.* At the rate of the main table the gates hardly moved from their random start. At ten times
+# the rate their order changed a little more, and SE's lead in the Sharpe ratio has an interval that
+# holds both zero and the claim; only the mean squeeze was tried there. A Sharpe ratio of 1.84 that
+# was planted was not earned at either rate, so that these years cannot rule it out. What larger nets, larger pictures and other markets would show is
 # unknown. Ten questions are written down in {ref}`registered`, with what would change our mind, to
 # be asked once of bars from 2025 on that none of us has seen.
 # ```
@@ -1247,9 +1281,10 @@ assert wrong < 0.25 < min(fair, mended)
 # - «Undecided» is honest: three years of one market say little about a Sharpe ratio.
 # - Ask of every net whether it learned, and set linear models, trees and plain rules beside it.
 # - Charge fees, slippage and funding one by one, gross first.
-# - Between SE and no SE no difference was found that could be told from luck, neither with gates
-#   that hardly moved nor with gates that did.
-# - A forecast shows in its rank correlation long before it shows in money.
+# - Between SE and no SE no difference was found that could be told from luck, neither at a rate at
+#   which the gates hardly moved nor, for the mean squeeze, at ten times that rate.
+# - Where a signal was planted, the nets' ranks showed it and their Sharpe ratios did not: look at
+#   both before you say that nothing is there.
 # - An interval from few folds is too narrow; say so, and measure by how much.
 # - The best of many tries is not evidence until the tries are counted, like with like.
 # - A verdict on a stand-in is about the stand-in, and not yet about what was claimed.

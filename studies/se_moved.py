@@ -9,8 +9,8 @@ trained at that rate: folds, bars, costs and seeds are those of `se_real`, and n
 They train on the real bars and on two that `se_seen` plants so that whoever follows the signal
 earns the claimed Sharpe ratios, 1.21 and 1.84; there all seeds are judged together, as a table is,
 and each net on its planted bars is compared with the same net on the real ones. The rate was known
-before these runs. The quarter that chose it, the last of 2023, is tested by two folds and lies after
-the tests of four, so this is a second look, and the ledger's rows stay with `se_real`.
+before these runs. The quarter that chose it, the last of 2023, is tested by two folds and lies
+after the tests of four, so this is a second look, and the ledger's rows stay with `se_real`.
 320 trainings, about 20 minutes on two cores. Every run is a line of
 ``_build/studies/se_moved.jsonl``; a study that was cut short goes on.
 """

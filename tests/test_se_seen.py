@@ -132,7 +132,8 @@ def test_planted_bars_that_are_no_longer_those_of_today_are_written_anew(
     today = stale.read_bytes()
     stale.write_bytes(b"of another day")
     again = se_seen.markets(bars, funding, tmp_path, ["win_rate"])
-    assert again[0] == sizes and stale.read_bytes() == today
+    assert again[0] == sizes
+    assert stale.read_bytes() == today
     assert again[1]["win_rate/mean"].sha256 == where["win_rate/mean"].sha256
 
 
