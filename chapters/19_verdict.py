@@ -540,7 +540,7 @@ gap = again["real"]["sharpe"]["mean"]["difference"]
 for name in ("none", "mean"):
     first = table["sharpe"][name]["estimate"]
     now = again["real"]["sharpe"][name]["estimate"]
-    print(f"Sharpe ratio, {name:5} {first:+.2f}, at this rate {now:+.2f}")
+    print(f"Sharpe ratio, {name:5} {first:+.2f}, now {now:+.2f}")
 
 # %%
 assert gap["low"] < 1.84 - 1.21 < gap["high"]

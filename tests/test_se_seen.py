@@ -121,7 +121,8 @@ def test_at_another_rate_all_seeds_are_judged_together(study):
     assert told["learned"]["mean"]["gates"] == [1.0, 1.0, -1.0, -1.0, -1.0, -1.0]
     assert len(told["after_each_cost"]["verdicts"]) == 12
     more = {net: told["planted_less_real"][net]["sharpe"]["difference"] for net in ("none", "mean")}
-    assert more["none"]["low"] == 0.0 < more["mean"]["low"]
+    assert more["none"]["low"] < 0 < more["none"]["high"]
+    assert more["mean"]["low"] > 0
 
 
 def test_planted_bars_that_are_no_longer_those_of_today_are_written_anew(
