@@ -120,9 +120,12 @@ def test_at_another_rate_all_seeds_are_judged_together(study):
     assert gain["real"]["low"] == gain["real"]["high"] == 0.0 < gain["planted"]["low"]
     assert told["learned"]["mean"]["gates"] == [1.0, 1.0, -1.0, -1.0, -1.0, -1.0]
     assert len(told["after_each_cost"]["verdicts"]) == 12
-    more = {net: told["planted_less_real"][net]["sharpe"]["difference"] for net in ("none", "mean")}
-    assert more["none"]["low"] < 0 < more["none"]["high"]
-    assert more["mean"]["low"] > 0
+    for net in se_moved.NETS:
+        planted, real = (told[kind]["sharpe"][net]["estimate"] for kind in ("planted", "real"))
+        more = told["planted_less_real"][net]["sharpe"]
+        assert more["estimate"] == planted
+        assert more["difference"]["estimate"] == pytest.approx(planted - real)
+    assert more["difference"]["low"] > 0
 
 
 def test_planted_bars_that_are_no_longer_those_of_today_are_written_anew(
