@@ -305,6 +305,10 @@ def test_the_verdict_on_the_first_pages_is_the_measured_one(page):
     gap = load("se_moved")["results"]["real"]["sharpe"]["mean"]["difference"]
     low, high = signed(gap["low"]), signed(gap["high"])
     assert f"difference is {signed(gap['estimate'])} ({low} to {high})" in said
+    seen = load("se_seen")["results"]["detectable"]["sharpe"]["mean"]
+    earned = [one["estimate"] for one in seen["tries"]]
+    earned.append(load("se_moved")["results"]["planted"]["sharpe"]["mean"]["estimate"])
+    assert max(earned) < 1.84 / 2  # «At neither rate did the nets earn ...»
     assert f"Of {count.total()} claims {count['holds']} hold, {count['fails']} fail" in said
     assert f"{count['undecided']} are undecided and {count['not testable']} cannot be" in said
     assert f"{by_stand_in['holds']} of those that hold and {by_stand_in['fails']} of those" in said
