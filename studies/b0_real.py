@@ -9,15 +9,15 @@ that of 24: a net that cannot learn this was trained wrongly), ``split`` (the se
 before), ``quarter`` (70/15/15 of 15-minute Binance bars, a stand-in for the venue) and, as an
 extra that no other waits for, ``planted`` (sides planted in the same bars at the seed's 54.2 %,
 two seeds: would it have seen them?). Training windows at a stride of 4 (16 at 15 minutes); 12
-epochs, or four without gain on validation. The state is saved after every epoch: a run that was
-killed goes on. The result is stored when all parts but the extra are whole. ``--variant b3``
-trains B3 at 300 pixels and stores ``b3_real``. Nothing was tuned on these bars.
+epochs, or four without gain on validation. One net a core and one thread a net, which on two cores
+is a third faster than one net on both. The state is saved after every epoch: a run that was killed
+goes on. The result is stored as soon as ``rule`` and ``split`` are whole, and grows by each further
+part that is; parts that were stored before stay. ``--variant b3`` trains B3 at 300 pixels from
+one seed and stores ``b3_real``. Nothing was tuned on these bars.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -28,13 +28,17 @@ import numpy as np
 import torch
 from frozen_real import QUARTERS, RULES, Answer, linear, row, rule, trees
 from frozen_real import Plan as Frozen
+from joblib import Parallel, delayed
 from picture_folds import (
     FUNDING,
     Bars,
+    bounds,
     claim,
     drawn,
+    funding,
     kept,
     load,
+    money,
     numbers,
     split,
     target,
@@ -42,14 +46,16 @@ from picture_folds import (
     usable,
     zone,
 )
+from sklearn.metrics import f1_score, precision_score, recall_score
 from tqdm import tqdm
 
-from setrade import labels, results, training
+from setrade import labels, metrics, results, training
 from setrade.efficientnet import VARIANTS, EfficientNet
+from setrade.study.command import parsed, parser
 from setrade.study.store import HOURS, REQUESTS
 
 PARTS = ("rule", "split", "folds", "quarter", "planted")
-WHOLE = PARTS[:4]  # what the stored result must hold
+NEEDED = PARTS[:2]  # what the stored result must hold
 YEARS = ("2022", "2023", "2024")
 SEED_SPLIT = "70/15/15"
 
@@ -108,6 +114,11 @@ RUNS = (
     Run("quarter", "next_12", QUARTERS),
     *(Run("planted", f"planted_542_{seed}", seed=seed) for seed in range(2)),
 )
+
+
+def runs_of(setting: Setting) -> list[Run]:
+    """Return all runs; of nets that want more than 224 pixels one seed each, for want of hours."""
+    return [run for run in RUNS if run.seed == 0 or setting.size <= 224]
 
 
 def bars_of(run: Run, data: Path, setting: Setting) -> Bars:
@@ -176,6 +187,35 @@ def positions(name: str, check: np.ndarray, test: np.ndarray) -> np.ndarray:
     return zone(test, check)
 
 
+def claimed(one: Answer, bars: Bars, data: Path, block: float) -> dict[str, dict[str, float]]:
+    """Return the eight figures that the seed has of its nets, with block-bootstrap intervals.
+
+    Macro precision, recall and F1 over two classes. All are means over seeds, and money is after
+    fees and funding. A net without a trade has no share of trades that won.
+    """
+    told = np.column_stack([one.y, *(one.p > 0.5)]).astype(np.int64)
+    held, rates = one.position, funding(data)
+    traded = [money(bars, one.ends, row, rates) for row in held]
+    days = np.column_stack([row["net"] for row in traded])
+    won = np.concatenate([row["pnl"] for row in traded]) > 0
+
+    def macro(score: Any) -> dict[str, float]:
+        how = {"average": "macro", "labels": [0, 1], "zero_division": 0}
+        return bounds(lambda x: np.mean([score(x[:, 0], k, **how) for k in x.T[1:]]), told, block)
+
+    def yearly(figure: Any) -> dict[str, float]:
+        return bounds(lambda x: np.nan_to_num(figure(x.T)).mean(), days, 10.0)
+
+    return {
+        "accuracy": bounds(np.mean, one.told(), block),
+        "precision": macro(precision_score), "recall": macro(recall_score), "f1": macro(f1_score),
+        "annual_return": yearly(lambda x: metrics.annual_return(x, 365.0)),
+        "sharpe": yearly(lambda x: metrics.sharpe(x, 365.0)),
+        "max_drawdown": yearly(metrics.max_drawdown),
+        **({"win_rate": bounds(np.mean, 1.0 * won, 10.0)} if len(won) else {}),
+    }  # fmt: skip
+
+
 def answers(runs: list[Run], data: Path, setting: Setting, folder: Path) -> dict[str, Answer]:
     """Return the rows of one part: seeds stacked, folds joined."""
     cells: dict[str, dict[int, list[tuple]]] = {}
@@ -199,7 +239,7 @@ def answers(runs: list[Run], data: Path, setting: Setting, folder: Path) -> dict
 
 def table(part: str, data: Path, setting: Setting, folder: Path) -> dict[str, Any]:
     """Return one part's rows, with the learning curves of its nets."""
-    runs = [run for run in RUNS if run.part == part]
+    runs = [run for run in runs_of(setting) if run.part == part]
     block = 48.0 if runs[0].file == QUARTERS else 96.0  # windows: half a day, four days
     bars, plan = bars_of(runs[0], data, setting), Frozen(block=block)
     trades = runs[0].file == HOURS and runs[0].target.startswith("next")
@@ -209,6 +249,10 @@ def table(part: str, data: Path, setting: Setting, folder: Path) -> dict[str, An
         found = answers(group, data, setting, folder)
         key = group[0].target
         rows[key] = {name: row(one, bars, plan, data, trades) for name, one in found.items()}
+        if trades:
+            rows[key][setting.variant]["claimed"] = claimed(
+                found[setting.variant], bars, data, block
+            )
     nets = {run.name: train(run, data, setting, folder) for run in runs}
     curves = {name: net["history"] | {"sizes": net["sizes"]} for name, net in nets.items()}
     return {"rows": rows, "curves": curves}
@@ -252,10 +296,13 @@ def left(
             yield run, len(found.train) // steps[0], len(found.validation) // steps[1]
 
 
-def estimate(runs: list[Run], data: Path, setting: Setting, folder: Path) -> list[Run]:
+def estimate(
+    runs: list[Run], data: Path, setting: Setting, folder: Path, jobs: int = 1
+) -> list[Run]:
     """Say what is left, run by run, before it starts; return it."""
     todo = list(left(runs, data, setting, folder))
     if todo:
+        torch.set_num_threads(1)
         train_s, ask_s = speed(setting)
         total = 0.0
         for run, train_n, check_n in todo:
@@ -263,56 +310,76 @@ def estimate(runs: list[Run], data: Path, setting: Setting, folder: Path) -> lis
             total += hours
             tqdm.write(f"{run.name}: {setting.num_epochs} epochs of {train_n} pictures x "
                        f"{1e3 * train_s:.0f} ms, at most {hours:.1f} hours")  # fmt: skip
-        tqdm.write(f"{len(todo)} runs left, at most {total:.1f} hours; killed, they go on")
+        tqdm.write(f"{len(todo)} runs left, {jobs} at a time: at most {total / jobs:.1f} hours; "
+                   "killed, they go on")  # fmt: skip
     return [run for run, _, _ in todo]
 
 
-def store(data: Path, setting: Setting, folder: Path, start: float) -> None:
-    """Store the result if all parts but the extra are whole; else say which are not."""
-    missing = {run.part for run, _, _ in left(list(RUNS), data, setting, folder)}
-    if lacks := [part for part in WHOLE if part in missing]:
-        print(f"{setting.variant}_real: nothing stored yet, {', '.join(lacks)} not whole")
+def work(run: Run, data: Path, setting: Setting, folder: Path) -> str:
+    """Train one net on one thread; return a line about it."""
+    torch.set_num_threads(1)
+    history = train(run, data, setting, folder)["history"]
+    least, best = min(history["val_loss"]), history["best_epoch"]
+    return f"{run.name}: validation loss {least:.4f} after epoch {best}"
+
+
+def before(name: str, same: dict[str, Any], sha256: dict[str, str]) -> dict[str, Any]:
+    """Return the parts stored before, if they are of the same setting and data; else none."""
+    try:
+        record = results.load(name)
+    except results.ResultError:
+        return {}
+    kept_as = record["results"].get("setting") == results.plain(same)
+    return record["results"]["parts"] if kept_as and record["data_sha256"] == sha256 else {}
+
+
+def store(data: Path, setting: Setting, folder: Path) -> None:
+    """Store the parts that are whole, beside those stored before; say which are not."""
+    name, same = f"{setting.variant}_real", asdict(setting)
+    sha256 = {f: results.sha256(data / f) for f in (HOURS, QUARTERS, FUNDING)}
+    parts = before(name, same, sha256)
+    missing = {run.part for run, _, _ in left(runs_of(setting), data, setting, folder)}
+    parts |= {part: table(part, data, setting, folder) for part in PARTS if part not in missing}
+    lacks = [part for part in PARTS if part not in parts]
+    if set(NEEDED) & set(lacks):
+        print(f"{name}: nothing stored yet, {', '.join(lacks)} not whole")
         return
-    parts = [part for part in PARTS if part not in missing]
     stored = {
-        "setting": asdict(setting), "request": REQUESTS[HOURS],
+        "setting": same, "request": REQUESTS[HOURS], "lacks": lacks,
         "stand_in": f"{QUARTERS}: Binance for Bybit, whose 15-minute bars begin in 2023-11",
-        "parts": {part: table(part, data, setting, folder) for part in parts},
+        "parts": {part: parts[part] for part in PARTS if part in parts},
     }  # fmt: skip
+    curves = [curve for part in parts.values() for curve in part["curves"].values()]
+    command = f"SETRADE_DATA=<folder> make study STUDY=b0_real ARGS='--variant {setting.variant}'"
     results.save(
-        f"{setting.variant}_real", stored, seed=[0, 1], seconds=time.perf_counter() - start,
-        command="SETRADE_DATA=<folder> make study STUDY=b0_real", device=training.describe(),
-        data={f: results.sha256(data / f) for f in (HOURS, QUARTERS, FUNDING)},
+        name, stored, seed=[0, 1], seconds=sum(sum(curve["seconds"]) for curve in curves),
+        command=command, device=training.describe(), data=sha256,
     )  # fmt: skip
+    if lacks:
+        print(f"{name}: stored without {', '.join(lacks)}")
 
 
 def main() -> None:
     """Train what is missing of the parts asked for."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    add = parser.add_argument
-    add("--part", choices=PARTS, nargs="*", default=list(WHOLE))
+    made = parser(__doc__)
+    add = made.add_argument
+    add("--part", choices=PARTS, nargs="*", default=list(PARTS[:4]))
     add("--variant", choices=[name for name in VARIANTS if name.startswith("b")], default="b0")
     add("--stride", type=int, default=4, help="of hourly training windows (%(default)s)")
-    add("--epochs", type=int, default=12)
-    add("--threads", type=int, default=os.cpu_count() or 1)
-    add("--data", type=Path, default=os.environ.get("SETRADE_DATA"))
-    add("--store", type=Path, default=Path("_build/studies"))
-    args = parser.parse_args()
-    if args.data is None:
-        parser.error(f"SETRADE_DATA must name the folder with {HOURS}, {QUARTERS} and {FUNDING}")
-    torch.set_num_threads(args.threads)
+    add("--epochs", type=int, default=12, help="(%(default)s)")
+    args = parsed(made, needs=f"{HOURS}, {QUARTERS} and {FUNDING}")
     setting = Setting(
         variant=args.variant, size=VARIANTS[args.variant].resolution, num_epochs=args.epochs,
         stride=args.stride, quarter_stride=4 * args.stride,
     )  # fmt: skip
-    start, folder = time.perf_counter(), args.store / f"{args.variant}_real"
-    runs = [run for run in RUNS if run.part in args.part]
-    for run in tqdm(estimate(runs, args.data, setting, folder), unit="net"):
-        history = train(run, args.data, setting, folder)["history"]
-        tqdm.write(f"{run.name}: validation loss {min(history['val_loss']):.4f} "
-                   f"after epoch {history['best_epoch']}")  # fmt: skip
-    store(args.data, setting, folder, start)
+    folder = args.store / f"{args.variant}_real"
+    runs = [run for run in runs_of(setting) if run.part in args.part]
+    todo = estimate(runs, args.data, setting, folder, args.jobs)
+    pool: Any = Parallel(n_jobs=args.jobs, return_as="generator_unordered")
+    tasks = (delayed(work)(run, args.data, setting, folder) for run in todo)
+    for line in tqdm(pool(tasks), total=len(todo), unit="net"):
+        tqdm.write(line)
+    store(args.data, setting, folder)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import frozen_real
 import picture_folds as pf
 import rule_or_future
 
-from setrade import candles, labels, training
+from setrade import candles, labels, results, training
 from setrade.candles import CandleError
 from setrade.charts import candlesticks
 from setrade.efficientnet import EfficientNet
@@ -30,6 +30,7 @@ from setrade.study import StudyError
 from setrade.study.store import HOURS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+SIZES = {"b0": 224, "b3": 300}
 SPAN = ("", "2022-02-10", "2022-02-18", "2022-03-01")
 
 
@@ -309,6 +310,59 @@ def test_b0_study_from_bars_to_table(folder, tmp_path):
     assert all(len(c["val_loss"]) == 1 for c in made["curves"].values())
     assert rows["buy and hold"]["all"]["exposure"] == 1
     assert b0_real.estimate(runs, folder, setting, tmp_path) == []
+
+    got, judged = rows["nano"]["claimed"], rows["nano"]["all"]
+    assert all(row["low"] <= row["estimate"] <= row["high"] for row in got.values())
+    assert got["accuracy"] == judged["accuracy"]
+    for mine, theirs in (("precision", "precision"), ("recall", "balanced"), ("f1", "f1")):
+        assert got[mine]["estimate"] == pytest.approx(judged[theirs])
+    assert got["sharpe"] == judged["money"]["net"]["sharpe"]
+    for name in ("annual_return", "max_drawdown"):
+        assert got[name]["estimate"] == pytest.approx(judged["money"]["net"][name])
+    assert judged["money"]["win_rate"] == pytest.approx(got["win_rate"]["estimate"])
+
+
+def test_b0_result_grows_part_by_part(folder, tmp_path, monkeypatch, capsys):
+    """A run takes hours: what was stored on one machine is not asked of the next."""
+    (folder / b0_real.QUARTERS).write_bytes((folder / HOURS).read_bytes())
+    runs = tuple(
+        b0_real.Run(part, name)
+        for part, name in (("rule", "averages"), ("split", "next_12"), ("planted", "planted_542_0"))
+    )
+    monkeypatch.setattr(b0_real, "RUNS", runs)
+    monkeypatch.setattr(b0_real, "PARTS", tuple(run.part for run in runs))
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "stored")
+    setting = b0_real.Setting(
+        variant="nano", size=32, lookback=16, stride=64, num_epochs=1, batch_size=16, rounds=3
+    )
+
+    def stored() -> dict:
+        return results.load("nano_real")["results"]
+
+    b0_real.work(runs[1], folder, setting, tmp_path / "one")
+    b0_real.store(folder, setting, tmp_path / "one")
+    assert "nothing stored yet, rule, planted not whole" in capsys.readouterr().out
+    assert not results.FOLDER.exists()
+    b0_real.work(runs[0], folder, setting, tmp_path / "one")
+    b0_real.store(folder, setting, tmp_path / "one")
+    first = stored()
+    assert (first["lacks"], list(first["parts"])) == (["planted"], ["rule", "split"])
+    b0_real.work(runs[2], folder, setting, tmp_path / "two")  # another machine
+    b0_real.store(folder, setting, tmp_path / "two")
+    assert stored()["parts"]["split"] == first["parts"]["split"]
+    assert (stored()["lacks"], len(stored()["parts"])) == ([], 3)
+    other = replace(setting, stride=32)  # of which nothing is whole
+    b0_real.store(folder, other, tmp_path / "three")
+    assert "nothing stored yet" in capsys.readouterr().out
+    assert stored()["setting"]["stride"] == 64
+
+
+def test_larger_nets_are_trained_from_one_seed():
+    b0, b3 = (b0_real.runs_of(b0_real.Setting(variant=k, size=n)) for k, n in SIZES.items())
+    assert b0 == list(b0_real.RUNS)
+    assert {run.seed for run in b0} == {0, 1}
+    assert {run.seed for run in b3} == {0}
+    assert {run.part for run in b3} == set(b0_real.PARTS)
 
 
 def test_b0_folds_test_three_years_one_after_the_other(tmp_path):
