@@ -906,10 +906,11 @@ assert not any(tested[name]["learned"] for name in futures)
 assert all(tested[name]["accuracy"]["high"] < 0.542 for name in futures)
 
 # %% [markdown]
-# Both intervals end below it. This judges the small net of this page only, which stands in for B0
-# and had not learned; by the rule of {ref}`ch-verdict` the claim itself stays not testable. What
-# the page does show is that a net which recognises patterns, or copies the signals of an indicator,
-# says nothing yet about what comes after them, and a claim about that takes a test of its own.
+# Both intervals end below it. This judges the small net of this page only; B0 itself, from scratch
+# and at its own 224 pixels, is asked the same two kinds of question in {ref}`ch-verdict`, section 6.
+# What the page does show is that a net which recognises patterns, or copies the signals of an
+# indicator, says nothing yet about what comes after them, and a claim about that takes a test of
+# its own.
 
 # %% [markdown]
 # ## What goes wrong
