@@ -147,9 +147,8 @@ def strides(run: Run, setting: Setting) -> tuple[int, int, int]:
 
 def home(run: Run, bars: Bars, setting: Setting, folder: Path) -> Path:
     """Return a run's folder, which no other data or setting may use."""
-    mine = asdict(setting)
-    mine.pop("num_epochs")  # a run may be made longer
-    return claim(folder / run.name, mine | asdict(run) | {"data": bars.sha256})
+    mine = asdict(setting) | asdict(run) | {"data": bars.sha256}
+    return claim(folder / run.name, mine)
 
 
 def train(run: Run, data: Path, setting: Setting, folder: Path) -> dict[str, Any]:
@@ -190,14 +189,15 @@ def positions(name: str, check: np.ndarray, test: np.ndarray) -> np.ndarray:
 def claimed(one: Answer, bars: Bars, data: Path, block: float) -> dict[str, dict[str, float]]:
     """Return the eight figures that the seed has of its nets, with block-bootstrap intervals.
 
-    Macro precision, recall and F1 over two classes. All are means over seeds, and money is after
-    fees and funding. A net without a trade has no share of trades that won.
+    Macro precision, recall and F1 over two classes; money after fees and funding. All are means
+    over seeds. The intervals redraw windows, days or trades, and not the nets. The trades of two
+    nets have no common clock: the ends of the win rate's interval are the means of each net's own.
     """
     told = np.column_stack([one.y, *(one.p > 0.5)]).astype(np.int64)
-    held, rates = one.position, funding(data)
-    traded = [money(bars, one.ends, row, rates) for row in held]
+    rates = funding(data)
+    traded = [money(bars, one.ends, held, rates) for held in one.position]
     days = np.column_stack([row["net"] for row in traded])
-    won = np.concatenate([row["pnl"] for row in traded]) > 0
+    won = [bounds(np.mean, 1.0 * (row["pnl"] > 0), 10.0) for row in traded if len(row["pnl"])]
 
     def macro(score: Any) -> dict[str, float]:
         how = {"average": "macro", "labels": [0, 1], "zero_division": 0}
@@ -212,8 +212,20 @@ def claimed(one: Answer, bars: Bars, data: Path, block: float) -> dict[str, dict
         "annual_return": yearly(lambda x: metrics.annual_return(x, 365.0)),
         "sharpe": yearly(lambda x: metrics.sharpe(x, 365.0)),
         "max_drawdown": yearly(metrics.max_drawdown),
-        **({"win_rate": bounds(np.mean, 1.0 * won, 10.0)} if len(won) else {}),
+        **({"win_rate": {k: float(np.mean([x[k] for x in won])) for k in won[0]}} if won else {}),
     }  # fmt: skip
+
+
+def by_seed(one: Answer) -> dict[str, list[float]]:
+    """Return what each net said by itself: how often «up», and how often rightly."""
+    how: Any = {"average": "macro", "labels": [0, 1], "zero_division": 0}
+    said = (one.p > 0.5).astype(int)
+    return {
+        "up": said.mean(1).tolist(),
+        "accuracy": [float((k == one.y).mean()) for k in said],
+        "precision": [float(precision_score(one.y, k, **how)) for k in said],
+        "f1": [float(f1_score(one.y, k, **how)) for k in said],
+    }
 
 
 def answers(runs: list[Run], data: Path, setting: Setting, folder: Path) -> dict[str, Answer]:
@@ -238,9 +250,9 @@ def answers(runs: list[Run], data: Path, setting: Setting, folder: Path) -> dict
 
 
 def table(part: str, data: Path, setting: Setting, folder: Path) -> dict[str, Any]:
-    """Return one part's rows, with the learning curves of its nets."""
+    """Return one part's rows, with its nets' learning curves, and of what code and machine."""
     runs = [run for run in runs_of(setting) if run.part == part]
-    block = 48.0 if runs[0].file == QUARTERS else 96.0  # windows: half a day, four days
+    block = 48.0 if runs[0].file == QUARTERS else 96.0  # windows: two days, four days
     bars, plan = bars_of(runs[0], data, setting), Frozen(block=block)
     trades = runs[0].file == HOURS and runs[0].target.startswith("next")
     groups = [runs] if part != "planted" else [[run] for run in runs]  # another truth each
@@ -249,13 +261,14 @@ def table(part: str, data: Path, setting: Setting, folder: Path) -> dict[str, An
         found = answers(group, data, setting, folder)
         key = group[0].target
         rows[key] = {name: row(one, bars, plan, data, trades) for name, one in found.items()}
+        mine = found[setting.variant]
+        rows[key][setting.variant]["by_seed"] = by_seed(mine)
         if trades:
-            rows[key][setting.variant]["claimed"] = claimed(
-                found[setting.variant], bars, data, block
-            )
+            rows[key][setting.variant]["claimed"] = claimed(mine, bars, data, block)
     nets = {run.name: train(run, data, setting, folder) for run in runs}
     curves = {name: net["history"] | {"sizes": net["sizes"]} for name, net in nets.items()}
-    return {"rows": rows, "curves": curves}
+    made = {"runs": [asdict(run) for run in runs], "commit": results.commit()}
+    return {"rows": rows, "curves": curves} | made | {"machine": results.machine()}
 
 
 # ---- What it will take, and the command line.
@@ -304,14 +317,14 @@ def estimate(
     if todo:
         torch.set_num_threads(1)
         train_s, ask_s = speed(setting)
-        total = 0.0
+        every = []
         for run, train_n, check_n in todo:
-            hours = setting.num_epochs * (train_n * train_s + check_n * ask_s) / 3600
-            total += hours
+            every.append(setting.num_epochs * (train_n * train_s + check_n * ask_s) / 3600)
             tqdm.write(f"{run.name}: {setting.num_epochs} epochs of {train_n} pictures x "
-                       f"{1e3 * train_s:.0f} ms, at most {hours:.1f} hours")  # fmt: skip
-        tqdm.write(f"{len(todo)} runs left, {jobs} at a time: at most {total / jobs:.1f} hours; "
-                   "killed, they go on")  # fmt: skip
+                       f"{1e3 * train_s:.0f} ms, about {every[-1]:.1f} hours")  # fmt: skip
+        total = max(sum(every) / jobs, *every)
+        tqdm.write(f"{len(todo)} runs left, {jobs} at a time: about {total:.1f} hours if none "
+                   "stops early; killed, they go on")  # fmt: skip
     return [run for run, _, _ in todo]
 
 
@@ -323,21 +336,24 @@ def work(run: Run, data: Path, setting: Setting, folder: Path) -> str:
     return f"{run.name}: validation loss {least:.4f} after epoch {best}"
 
 
-def before(name: str, same: dict[str, Any], sha256: dict[str, str]) -> dict[str, Any]:
-    """Return the parts stored before, if they are of the same setting and data; else none."""
+def before(name: str, setting: Setting, sha256: dict[str, str]) -> dict[str, Any]:
+    """Return the parts stored before that are of the same setting, data and runs."""
     try:
         record = results.load(name)
     except results.ResultError:
         return {}
-    kept_as = record["results"].get("setting") == results.plain(same)
-    return record["results"]["parts"] if kept_as and record["data_sha256"] == sha256 else {}
+    same = record["results"].get("setting") == results.plain(asdict(setting))
+    if not same or record["data_sha256"] != sha256:
+        return {}
+    runs = {part: [asdict(k) for k in runs_of(setting) if k.part == part] for part in PARTS}
+    return {k: v for k, v in record["results"]["parts"].items() if v.get("runs") == runs.get(k)}
 
 
 def store(data: Path, setting: Setting, folder: Path) -> None:
     """Store the parts that are whole, beside those stored before; say which are not."""
-    name, same = f"{setting.variant}_real", asdict(setting)
+    name = f"{setting.variant}_real"
     sha256 = {f: results.sha256(data / f) for f in (HOURS, QUARTERS, FUNDING)}
-    parts = before(name, same, sha256)
+    parts = before(name, setting, sha256)
     missing = {run.part for run, _, _ in left(runs_of(setting), data, setting, folder)}
     parts |= {part: table(part, data, setting, folder) for part in PARTS if part not in missing}
     lacks = [part for part in PARTS if part not in parts]
@@ -345,15 +361,17 @@ def store(data: Path, setting: Setting, folder: Path) -> None:
         print(f"{name}: nothing stored yet, {', '.join(lacks)} not whole")
         return
     stored = {
-        "setting": same, "request": REQUESTS[HOURS], "lacks": lacks,
+        "setting": asdict(setting), "request": REQUESTS[HOURS], "lacks": lacks,
         "stand_in": f"{QUARTERS}: Binance for Bybit, whose 15-minute bars begin in 2023-11",
         "parts": {part: parts[part] for part in PARTS if part in parts},
     }  # fmt: skip
     curves = [curve for part in parts.values() for curve in part["curves"].values()]
-    command = f"SETRADE_DATA=<folder> make study STUDY=b0_real ARGS='--variant {setting.variant}'"
+    asked = f"--variant {setting.variant} --stride {setting.stride} --epochs {setting.num_epochs}"
+    seeds = sorted({run.seed for run in runs_of(setting)})
     results.save(
-        name, stored, seed=[0, 1], seconds=sum(sum(curve["seconds"]) for curve in curves),
-        command=command, device=training.describe(), data=sha256,
+        name, stored, seed=seeds, seconds=sum(sum(curve["seconds"]) for curve in curves),
+        command=f"SETRADE_DATA=<folder> make study STUDY=b0_real ARGS='{asked}'",
+        device=training.describe(), data=sha256,
     )  # fmt: skip
     if lacks:
         print(f"{name}: stored without {', '.join(lacks)}")

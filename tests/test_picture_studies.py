@@ -319,7 +319,11 @@ def test_b0_study_from_bars_to_table(folder, tmp_path):
     assert got["sharpe"] == judged["money"]["net"]["sharpe"]
     for name in ("annual_return", "max_drawdown"):
         assert got[name]["estimate"] == pytest.approx(judged["money"]["net"][name])
-    assert judged["money"]["win_rate"] == pytest.approx(got["win_rate"]["estimate"])
+    assert 0 < got["win_rate"]["estimate"] < 1
+    alone = rows["nano"]["by_seed"]
+    assert np.mean(alone["accuracy"]) == pytest.approx(got["accuracy"]["estimate"])
+    assert np.mean(alone["precision"]) == pytest.approx(got["precision"]["estimate"])
+    assert all(0 <= share <= 1 for share in alone["up"])
 
 
 def test_b0_result_grows_part_by_part(folder, tmp_path, monkeypatch, capsys):
@@ -350,6 +354,7 @@ def test_b0_result_grows_part_by_part(folder, tmp_path, monkeypatch, capsys):
     b0_real.work(runs[2], folder, setting, tmp_path / "two")  # another machine
     b0_real.store(folder, setting, tmp_path / "two")
     assert stored()["parts"]["split"] == first["parts"]["split"]
+    assert [run["target"] for run in first["parts"]["split"]["runs"]] == ["next_12"]
     assert (stored()["lacks"], len(stored()["parts"])) == ([], 3)
     other = replace(setting, stride=32)  # of which nothing is whole
     b0_real.store(folder, other, tmp_path / "three")
