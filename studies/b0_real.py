@@ -9,8 +9,8 @@ that of 24: a net that cannot learn this was trained wrongly), ``split`` (the se
 before), ``quarter`` (70/15/15 of 15-minute Binance bars, a stand-in for the venue) and, as an
 extra that no other waits for, ``planted`` (sides planted in the same bars at the seed's 54.2 %,
 two seeds: would it have seen them?). Training windows at a stride of 4 (16 at 15 minutes); 12
-epochs, or four without gain on validation. One net a core and one thread a net, which on two cores
-is a third faster than one net on both. The state is saved after every epoch: a run that was killed
+epochs, or four without gain on validation. One net a core and one thread a net, which is faster
+than one net on all cores after another. The state is saved after every epoch: a run that was killed
 goes on. The result is stored as soon as ``rule`` and ``split`` are whole, and grows by each further
 part that is; parts that were stored before stay. ``--variant b3`` trains B3 at 300 pixels from
 one seed and stores ``b3_real``. Nothing was tuned on these bars.
@@ -58,6 +58,7 @@ PARTS = ("rule", "split", "folds", "quarter", "planted")
 NEEDED = PARTS[:2]  # what the stored result must hold
 YEARS = ("2022", "2023", "2024")
 SEED_SPLIT = "70/15/15"
+MACRO: dict[str, Any] = {"average": "macro", "labels": [0, 1], "zero_division": 0}
 
 
 @dataclass(frozen=True)
@@ -200,8 +201,7 @@ def claimed(one: Answer, bars: Bars, data: Path, block: float) -> dict[str, dict
     won = [bounds(np.mean, 1.0 * (row["pnl"] > 0), 10.0) for row in traded if len(row["pnl"])]
 
     def macro(score: Any) -> dict[str, float]:
-        how = {"average": "macro", "labels": [0, 1], "zero_division": 0}
-        return bounds(lambda x: np.mean([score(x[:, 0], k, **how) for k in x.T[1:]]), told, block)
+        return bounds(lambda x: np.mean([score(x[:, 0], k, **MACRO) for k in x.T[1:]]), told, block)
 
     def yearly(figure: Any) -> dict[str, float]:
         return bounds(lambda x: np.nan_to_num(figure(x.T)).mean(), days, 10.0)
@@ -216,15 +216,14 @@ def claimed(one: Answer, bars: Bars, data: Path, block: float) -> dict[str, dict
     }  # fmt: skip
 
 
-def by_seed(one: Answer) -> dict[str, list[float]]:
-    """Return what each net said by itself: how often «up», and how often rightly."""
-    how: Any = {"average": "macro", "labels": [0, 1], "zero_division": 0}
+def each_seed(one: Answer) -> dict[str, list[float]]:
+    """Return what each net said by itself: how often class 1 («up»), and how often rightly."""
     said = (one.p > 0.5).astype(int)
     return {
         "up": said.mean(1).tolist(),
         "accuracy": [float((k == one.y).mean()) for k in said],
-        "precision": [float(precision_score(one.y, k, **how)) for k in said],
-        "f1": [float(f1_score(one.y, k, **how)) for k in said],
+        "precision": [float(precision_score(one.y, k, **MACRO)) for k in said],
+        "f1": [float(f1_score(one.y, k, **MACRO)) for k in said],
     }
 
 
@@ -262,13 +261,17 @@ def table(part: str, data: Path, setting: Setting, folder: Path) -> dict[str, An
         key = group[0].target
         rows[key] = {name: row(one, bars, plan, data, trades) for name, one in found.items()}
         mine = found[setting.variant]
-        rows[key][setting.variant]["by_seed"] = by_seed(mine)
+        rows[key][setting.variant]["by_seed"] = each_seed(mine)
         if trades:
             rows[key][setting.variant]["claimed"] = claimed(mine, bars, data, block)
+        ends = bars.frame.index[mine.ends]
     nets = {run.name: train(run, data, setting, folder) for run in runs}
     curves = {name: net["history"] | {"sizes": net["sizes"]} for name, net in nets.items()}
-    made = {"runs": [asdict(run) for run in runs], "commit": results.commit()}
-    return {"rows": rows, "curves": curves} | made | {"machine": results.machine()}
+    return {
+        "rows": rows, "curves": curves, "tested": [str(ends[0]), str(ends[-1])],
+        "runs": [asdict(run) for run in runs], "commit": results.commit(),
+        "machine": results.machine(),
+    }  # fmt: skip
 
 
 # ---- What it will take, and the command line.
@@ -367,6 +370,7 @@ def store(data: Path, setting: Setting, folder: Path) -> None:
     }  # fmt: skip
     curves = [curve for part in parts.values() for curve in part["curves"].values()]
     asked = f"--variant {setting.variant} --stride {setting.stride} --epochs {setting.num_epochs}"
+    asked += f" --part {' '.join(stored['parts'])}"
     seeds = sorted({run.seed for run in runs_of(setting)})
     results.save(
         name, stored, seed=seeds, seconds=sum(sum(curve["seconds"]) for curve in curves),

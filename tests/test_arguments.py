@@ -1149,7 +1149,7 @@ def test_no_kernel_leaves_its_arrays(tmp_path):
     folders = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     env = os.environ | {
         "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": folders,
-        "NUMBA_OPT": "0",  # most of the time is LLVM's, and what it optimises is not looked at
+        "NUMBA_OPT": "0",  # checks are written before LLVM optimises: it only takes time here
     }  # fmt: skip
     code = "import test_arguments as t; c, w = t.judged({}); print(c); assert c and not w, w"
     running = [

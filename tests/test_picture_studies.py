@@ -30,7 +30,6 @@ from setrade.study import StudyError
 from setrade.study.store import HOURS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SIZES = {"b0": 224, "b3": 300}
 SPAN = ("", "2022-02-10", "2022-02-18", "2022-03-01")
 
 
@@ -360,10 +359,22 @@ def test_b0_result_grows_part_by_part(folder, tmp_path, monkeypatch, capsys):
     b0_real.store(folder, other, tmp_path / "three")
     assert "nothing stored yet" in capsys.readouterr().out
     assert stored()["setting"]["stride"] == 64
+    with pytest.raises(StudyError, match="num_epochs"):  # whole after one epoch, and not after two
+        b0_real.store(folder, replace(setting, num_epochs=2), tmp_path / "one")
+
+    others = (runs[0], replace(runs[1], target="next_1"), runs[2])
+    monkeypatch.setattr(b0_real, "RUNS", others)
+    b0_real.store(folder, setting, tmp_path / "four")
+    assert "nothing stored yet, split not whole" in capsys.readouterr().out
+    monkeypatch.setattr(b0_real, "RUNS", runs)
+    bars = pd.read_parquet(folder / b0_real.QUARTERS)
+    bars.iloc[:-1].to_parquet(folder / b0_real.QUARTERS)  # other data
+    b0_real.store(folder, setting, tmp_path / "five")
+    assert "nothing stored yet, rule, split, planted not" in capsys.readouterr().out
 
 
 def test_larger_nets_are_trained_from_one_seed():
-    b0, b3 = (b0_real.runs_of(b0_real.Setting(variant=k, size=n)) for k, n in SIZES.items())
+    b0, b3 = (b0_real.runs_of(b0_real.Setting(size=pixels)) for pixels in (224, 300))
     assert b0 == list(b0_real.RUNS)
     assert {run.seed for run in b0} == {0, 1}
     assert {run.seed for run in b3} == {0}
