@@ -256,6 +256,7 @@ def table(part: str, data: Path, setting: Setting, folder: Path) -> dict[str, An
     trades = runs[0].file == HOURS and runs[0].target.startswith("next")
     groups = [runs] if part != "planted" else [[run] for run in runs]  # another truth each
     rows: dict[str, Any] = {}
+    ends = np.array([], dtype=np.int64)
     for group in groups:
         found = answers(group, data, setting, folder)
         key = group[0].target
