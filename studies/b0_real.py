@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -283,8 +285,7 @@ def speed(setting: Setting, n: int = 2) -> tuple[float, float]:
     """Return seconds a picture of a training step and of a forecast, measured here."""
     training.seed_everything(0)
     net: Any = setting.net().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    n_pictures = min(8, setting.batch_size)  # what a large batch took would stay with this process
-    x = torch.rand(n_pictures, 3, setting.size, setting.size)
+    x = torch.rand(setting.batch_size, 3, setting.size, setting.size)
     y = torch.zeros(len(x), dtype=torch.long)
 
     def step() -> None:
@@ -321,8 +322,11 @@ def estimate(
     """Say what is left, run by run, before it starts; return it."""
     todo = list(left(runs, data, setting, folder))
     if todo:
-        torch.set_num_threads(1)
-        train_s, ask_s = speed(setting)
+        # In a process of its own, that ends: the gigabytes that a batch takes would stay with this
+        # one while it waits for the nets.
+        apart: Any = {"mp_context": get_context("spawn"), "initializer": torch.set_num_threads}
+        with ProcessPoolExecutor(1, initargs=(1,), **apart) as pool:
+            train_s, ask_s = pool.submit(speed, setting).result()
         every = []
         for run, train_n, check_n in todo:
             every.append(setting.num_epochs * (train_n * train_s + check_n * ask_s) / 3600)
