@@ -101,13 +101,23 @@ def _parallel(function: Callable[..., Any], options: dict[str, Any]) -> Callable
             return serial()(*args)
         if _Pool.free:
             return threaded(*args)
-        with _Pool.lock:
+        with _Pool.lock, _torch_threads():
             result = threaded(*args)
             _Pool.free = _layer() in THREAD_SAFE
             return result
 
     vars(call).update(py_func=function, threaded=threaded, serial=serial)
     return call
+
+
+@contextmanager
+def _torch_threads() -> Iterator[None]:
+    """Keep torch's number of threads: numba sets it too where it starts its own (OpenMP)."""
+    torch: Any = sys.modules.get("torch")
+    before = torch.get_num_threads() if hasattr(torch, "set_num_threads") else 0
+    yield
+    if before and torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 def _layer() -> str:
@@ -124,7 +134,8 @@ def at_most(threads: int) -> Iterator[None]:
     if _Pool.forked:
         yield
         return
-    before = numba.get_num_threads()
+    with _torch_threads():
+        before = numba.get_num_threads()  # starts them, if none run yet
     numba.set_num_threads(max(1, min(before, threads)))
     try:
         yield

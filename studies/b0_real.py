@@ -13,8 +13,8 @@ epochs, or four without gain on validation. One net a core and one thread a net,
 than one net on all cores after another. The state is saved after every epoch: a run that was killed
 goes on. The result is stored as soon as ``rule`` and ``split`` are whole, and grows by each further
 part that is; parts that were stored before stay. ``--variant b3`` trains B3 at 300 pixels from
-one seed and stores ``b3_real``; ``--batch-size 16 --stride 8`` keeps two such nets below 16 GB and
-takes as many steps an epoch as B0. Nothing was tuned on these bars.
+one seed and stores ``b3_real``; with ``--batch-size 16`` two such nets at once take 18 GB. Nothing
+was tuned on these bars.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from frozen_real import QUARTERS, RULES, Answer, linear, row, rule, trees
 from frozen_real import Plan as Frozen
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from picture_folds import (
     FUNDING,
     Bars,
@@ -405,10 +405,12 @@ def main() -> None:
     folder = args.store / f"{args.variant}_real"
     runs = [run for run in runs_of(setting) if run.part in args.part]
     todo = estimate(runs, args.data, setting, folder, args.jobs)
-    pool: Any = Parallel(n_jobs=args.jobs, return_as="generator_unordered")
     tasks = (delayed(work)(run, args.data, setting, folder) for run in todo)
-    for line in tqdm(pool(tasks), total=len(todo), unit="net"):
-        tqdm.write(line)
+    # In the environment too, because the pictures are drawn by numba, with its own threads.
+    with parallel_config("loky", inner_max_num_threads=1):
+        pool: Any = Parallel(n_jobs=args.jobs, return_as="generator_unordered")
+        for line in tqdm(pool(tasks), total=len(todo), unit="net"):
+            tqdm.write(line)
     store(args.data, setting, folder)
 
 
