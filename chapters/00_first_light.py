@@ -127,7 +127,9 @@ def system(close, length, fee):
 
 # %% [markdown]
 # A **fee** has to be paid to the exchange for each purchase and each sale: on Bybit, for somebody
-# who takes the price that is there, 0.055 % of the amount. Let us first pretend that it is zero.
+# who takes the price that is there, 0.055 % of the amount with the contracts on which this book
+# trades (they move with the price of bitcoin; for bitcoin itself it is 0.1 %). Let us first pretend
+# that it is zero.
 
 # %%
 free, turned = system(close, LENGTH, fee=0.0)
@@ -178,8 +180,9 @@ assert int(turned.sum()) > 500
 #
 # <!-- number: 400 by the range of lengths -->
 # The last question is the hardest, and improving the rule shows why. The twelve hours were chosen
-# without a reason, so try every length from 10 to 400 bars, on the first half of the bars, and
-# keep the best. Then run it on the second half, which nobody has looked at.
+# without a reason, so try every length from 10 to 400 bars, on the first half of the bars, and keep
+# the best. Then run it on the second half, which had no part in the choice. (The average begins
+# anew there, so the rule stands aside for its first bars.)
 
 # %%
 half = len(close) // 2
@@ -258,7 +261,8 @@ print("the first", cut, "values do not depend on what came after")
 # ## Summary
 #
 # - A system is a chain: bars, a view of them, a decision, a position, costs, money.
-# - A decision is paid by the bar after it. If you forget that, almost any rule seems to earn.
+# - A decision is paid by the bar after it. If you forget that, any rule that follows the price
+#   seems to earn, and one that goes against it seems to be ruined.
 # - Costs are small each time and large together, because the rule changes its mind so often.
 # - The best of many tries looks good on the bars that chose it.
 # - Each link of the chain is a part of this book.

@@ -388,12 +388,12 @@ limit = next(k for k in range(101) if at_least(k, 100) < 0.05)
 print(f"below 5 % from {limit} heads on")
 
 # %% [markdown]
-# How large might the truth be? A **{term}`confidence interval`** says it: the values that go together
-# with what was seen. For a share $\hat p$ of $n$ tosses it is about
-# $\hat p \pm 1.96\sqrt{\hat p(1 - \hat p)/n}$, here 50 % to 70 %. It is called a 95 % interval
-# because of a hundred such intervals about 95 hold the truth. Where no formula fits, as for a Sharpe
-# ratio, one draws new histories from the old one and looks how the figure spreads: the
-# **{term}`bootstrap`**.
+# How large might the truth be? A **{term}`confidence interval`** says it: the values that go
+# together with what was seen. For a share $\hat p$ of $n$ tosses it is about $\hat p \pm
+# 1.96\sqrt{\hat p(1 - \hat p)/n}$, here 50 % to 70 %. It is called a 95 % interval because of a
+# hundred such intervals about 95 hold the truth. Where a formula would take too much for granted,
+# as for a Sharpe ratio, whose formulas ask that returns be independent of each other, one draws new
+# histories from the old one and looks how the figure spreads: the **{term}`bootstrap`**.
 
 # %%
 half = 1.96 * np.sqrt(0.6 * 0.4 / 100)
@@ -447,6 +447,8 @@ plt.show()
 # %%
 for n, share in power.items():
     print(f"{n:5,} tosses: {share:.0%}")
+luck = sum(comb(100, k) for k in range(limit, 101)) / 2**100
+print(f"a fair coin, {limit} heads or more of 100: {luck:.1%}")
 
 # %%
 assert limit == 59 and round(power[100], 2) == 0.24
@@ -454,9 +456,10 @@ assert round(power[1_000], 2) == 0.93
 assert around.low < -1 and around.high > 5
 
 # %% [markdown]
-# If you look often enough, you will find something. Of twenty fair coins at least one shows a p-value
-# below 5 % in $1 - 0.95^{20} = 64\,\%$ of the cases. So the number of tries belongs to the result,
-# and {ref}`ch-honest-evaluation` charges for it.
+# If you look often enough, you will find something. Ask twenty coins, all fair, and at least one
+# shows a p-value below 5 % in up to $1 - 0.95^{20} = 64\,\%$ of the cases (a little less often with
+# our hundred tosses, of which 59 heads or more have 4.4 %). So the number of tries belongs to the
+# result, and {ref}`ch-honest-evaluation` charges for it.
 #
 # Three words describe how a strategy is examined. A **{term}`backtest`** plays it over past bars,
 # with costs. **{term}`Walk-forward <walk-forward>`** means to train on the past, test on the stretch

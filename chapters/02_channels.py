@@ -8,7 +8,7 @@
 # :class: tip
 # - compute 32 channels in six groups, and one of them by hand
 # - see when each channel is first known
-# - turn raw units into ratios that no change of currency can move
+# - turn raw units into ratios that no change of unit can move
 # - standardise with the past only
 # - measure how many channels the 32 are really worth
 # ```
@@ -293,8 +293,9 @@ print(decades.round(1))
 assert decades["raw"] > 12 > 4 > decades["scale-free"]
 
 # %% [markdown]
-# The test of a scale-free channel is simple: quote the market in another currency, count the
-# volume in other lots, and nothing may change.
+# The test of a scale-free channel is simple: multiply all prices by one factor, count the volume in
+# other lots, and nothing may change. (The rate of a real second currency moves, and its moves would
+# then be in the channels.)
 
 # %%
 other = bars * 0.86  # prices in another currency
@@ -364,9 +365,10 @@ fig.colorbar(image, label="correlation", shrink=0.8)
 plt.show()
 
 # %% [markdown]
-# Dark blocks are copies, or mirror images. ROC and momentum, for example, are one number in two
-# units. The averages lie together, whatever their name or period, because every one of them is a
-# distance from the close, so when the close jumps, all of them do.
+# Dark blocks are copies, or mirror images. ROC and momentum, for example, are one move of ten bars,
+# once over the price and once over the ATR. The averages lie together, whatever their name or
+# period, because every one of them is a distance from the close, so when the close jumps, all of
+# them do.
 
 # %%
 c = free.corr()
@@ -500,7 +502,7 @@ assert abs(np.corrcoef(honest, future)[0, 1]) < 3 / np.sqrt(N_WALKS)
 # table or only the bars up to and including $t$.
 # ```
 #
-# ```{prf:proposition} What passes everywhere knows no future
+# ```{prf:proposition} What passes everywhere uses no later bar of its table
 # :label: prop-truncation-test
 #
 # If a computation passes the truncation test at every bar of every table, then for two tables that
@@ -557,8 +559,9 @@ for scale_free in (False, True):
 #
 # *Proved.* The effective rank lies between one and the number of channels
 # ({prf:ref}`prop-effective-rank`), and a computation that always passes the truncation test uses no
-# later bar ({prf:ref}`prop-truncation-test`). Ratios of prices, or of volumes, do not change with
-# the unit, by construction.
+# later bar of the table that it is given ({prf:ref}`prop-truncation-test`; what its constants know
+# is another question, {ref}`ch-evening-1`). Ratios of prices, or of volumes, do not change with the
+# unit, by construction.
 #
 # *Measured here.* In one real sample the channels are worth a small part of their number. Later
 # bars varied more than those on which mean and deviation were taken. On random walks, where nothing
@@ -575,7 +578,7 @@ for scale_free in (False, True):
 # - A channel that is not known yet is NaN. The slowest needs 77 older bars in raw units, and
 #   99 in scale-free form.
 # - In raw units the largest channel drowns the rest. Scale-free forms are ratios, so no change of
-#   currency or lot moves them.
+#   unit, of price or of lot, moves them.
 # - Mean and deviation come from the training rows. Statistics of the whole history let a
 #   model predict a random walk.
 # - The 32 channels are worth about six independent ones, which matters when gates are read.

@@ -580,8 +580,8 @@ assert (se_by_hand(X_turned, W1, W2)[2] == s).all()
 #
 # ```{exercise} Weights of one sign ★★
 # :label: ex-se-2
-# The SE chapter draws its weights as `random() * scale`, with `random()`
-# between 0 and 1. Show that no gate can then be below one half, whatever the market does.
+# The SE chapter draws its weights as `random() * scale`, with `random()` between 0 and 1. Let
+# the biases be 0. Show that no gate can then be below one half, whatever the market does.
 # ```
 #
 # ```{solution-start} ex-se-2

@@ -302,11 +302,11 @@ assert best["now"] == ["last", "ewm"]
 
 # %% [markdown]
 # A squeeze counts as solving a task if the median score of its nets is above 0.85. None wins
-# everywhere, and where all nets of a squeeze miss a task, section 2 says what they cannot see. The
-# mean cannot see a spike that leaves the mean alone. Nothing but attention can find a marked bar,
-# because only attention looks at another channel to weigh the bar. The exponential squeeze solves
-# three tasks of five, because its half-life is *learned*: it became short where one bar mattered and
-# long where all did.
+# everywhere, and where all nets of a squeeze miss a task, what it asks is not in that summary, or
+# not plainly enough. The mean cannot see a spike that leaves the mean alone. Nothing but attention
+# can find a marked bar, because only attention looks at another channel to weigh the bar. The
+# exponential squeeze solves three tasks of five, because its half-life is *learned*: it became
+# short where one bar mattered and long where all did.
 
 # %%
 half = pd.DataFrame(stored["context_halflife"])[
@@ -474,9 +474,9 @@ except ValueError as error:
 # squeeze and excitation, sc for «spatial and channel», and CBAM for «convolutional block attention
 # module»; they were made for pictures, where a place is what a bar is here.
 #
-# **scSE** {cite:p}`roy2018` gates the window twice, side by side: by channel, with the gates
-# $s_c$ above, and by bar, with $q_t = \sigma(u^\top x_{\cdot t} + b)$, where the vector $u$ and the
-# number $b$ are learned. It adds the two, so the factor on a value is $s_c + q_t$.
+# **scSE** {cite:p}`roy2018` gates the window twice, side by side: by channel, with the gates $s_c$
+# above, and by bar, with $g_t = \sigma(u^\top x_{\cdot t} + b)$, where the vector $u$ and the
+# number $b$ are learned. It adds the two, so the factor on a value is $s_c + g_t$.
 #
 # **CBAM** {cite:p}`woo2018` gates one after the other, channels first. Its channel gates come from
 # the mean *and* the max through one shared net. Then, at each bar, the mean and the max of the gated
@@ -518,11 +518,12 @@ assert (
 )
 
 # %% [markdown]
-# Which bars does the gate of a bar know? In scSE it is that bar alone. In CBAM the convolution
-# decides, and here our block departs from the paper, where three zeros are padded to each end. In a
-# picture the border is a detail. In a market window the right border is *now*, so the newest bar
-# would be judged by four real bars and three zeros. `se.CBAM` therefore puts all padding on the old
-# side. `causal=False` is the paper's form, and the tests compare it with that of the library timm.
+# Which bars does the gate of a bar know? In scSE it is that bar alone. In CBAM, whose channel gates
+# know the whole window anyway, the convolution decides what the gate of a bar knows besides, and
+# here our block departs from the paper, where three zeros are padded to each end. In a picture the
+# border is a detail. In a market window the right border is *now*, so the newest bar would be
+# judged by four real bars and three zeros. `se.CBAM` therefore puts all padding on the old side.
+# `causal=False` is the paper's form, and the tests compare it with that of the library timm.
 
 # %%
 later = X.clone()
@@ -680,10 +681,10 @@ assert torch.equal(careful(other, 0, "ETHUSDT"), right)
 # at its scales and lies between them. A cache that counts nothing but steps can hand one market the
 # gates of another.
 #
-# *Measured here.* On synthetic windows with a planted switch each squeeze solved what it can see,
-# though max and attention not from every start. Half-life and scale came out as they were planted.
-# On real bars kept gates lagged, and in the stored race using them was several times faster than
-# computing them.
+# *Measured here.* On synthetic windows with a planted switch each task was solved by squeezes whose
+# summary holds the answer plainly, though by max and attention not from every start. Half-life and
+# scale came out as they were planted. On real bars kept gates lagged, and in the stored race using
+# them was several times faster than computing them.
 #
 # *Open.* Nobody knows in what a real market would show its switch, so that this chapter cannot say
 # which squeeze suits one. What a block adds to a net with layers before it was not asked.
@@ -695,8 +696,8 @@ assert torch.equal(careful(other, 0, "ETHUSDT"), right)
 #   the weights.
 # - What a squeeze cannot see, the gate cannot follow. Mean, max and attention do not know the
 #   order of bars; last knows one bar.
-# - On planted switches each squeeze solved what it can see. The exponential one found the
-#   planted half-life; max and attention failed from some starts.
+# - On planted switches each task was solved by squeezes whose summary holds the answer plainly. The
+#   exponential one found the planted half-life; max and attention failed from some starts.
 # - A multi-scale block listens to the scale that carries the switch, and its weights say so.
 # - Here the block stands alone. Whether it adds anything to an encoder, which is layers that look
 #   for shapes in a window, depends on how well a window shows the switch and on how strong the

@@ -55,7 +55,8 @@ WINDOW, HISTORY = 48, 480  # bars that a rule compares
 #
 # So we use rules that look at the market alone, and begin with the newest 48 bars. A **trend** is a
 # move that ended far from where it began, compared with the path that it took. Kaufman's efficiency
-# ratio measures this as the net move over the path walked.
+# ratio measures this as the net move over the path walked; ours keeps the sign of the move, which
+# his drops.
 #
 # ```{prf:definition} Efficiency ratio
 # :label: def-efficiency-ratio
@@ -682,12 +683,14 @@ print(pd.DataFrame(arms).T.to_string())
 
 # %% [markdown]
 # With mean gates our net keeps most of what it has learned, because its gates then still scale each
-# channel and have only stopped to follow the window. The table is the bar that Wiegreffe and Pinter
-# ask for: nets that were *trained* with gates frozen at their random start, or with none, which is
-# the same weight for each channel (*uniform*). Where an interval holds zero, learned gates are worth
-# nothing that can be seen here, and a report of them describes a part which the net can do without.
-# Where it lies above zero they are worth a few thousandths of a nat. A net may well use its gates, as
-# on the planted market, and they may still not tell what it uses.
+# channel and have only stopped to follow the window. The table is a bar such as Wiegreffe and
+# Pinter ask for: nets that were *trained* with the same weight for each channel (*uniform*), which
+# is theirs, or with gates frozen at their random start, which is ours (what they freeze are weights
+# that had been learned). Where an interval holds zero, learned gates are worth nothing that can be
+# seen here, and a report of them describes a part which the net can do without. Where it lies above
+# zero they are worth a few thousandths of a nat, if the net had learned at all (that of ETH had
+# not). A net may well use its gates, as on the planted market, and they may still not tell what it
+# uses.
 #
 # ### Is a gate report evidence?
 
@@ -791,11 +794,11 @@ assert (
 )
 
 # %% [markdown]
-# At the claimed strength the nets learn, and yet neither gates nor permutation rank volume above the
-# middle of the fourteen (permutation even ranks it clearly below, for a reason that was not looked
-# for), while at three times that both do. (So gates *can* show a channel, if it is
-# so strong that nobody needs a net to see it.) Its gate still stays far below 0.68, the smallest
-# weight that the SE chapter prints.
+# At the claimed strength the nets learn, and yet neither finds volume: the rank of its gate cannot
+# be told from the middle of the fourteen, and permutation ranks it even clearly below (for a reason
+# that was not looked for), while at three times that both find it. (So gates *can* show a channel,
+# if it is so strong that nobody needs a net to see it.) Its gate still stays far below 0.68, the
+# smallest weight that the SE chapter prints.
 # <!-- number: 0.68 from book/results/gates_seen.json -->
 # The table of claims thus cannot say «fails», because a reading that misses what was planted cannot
 # say that it is not there. Its rows on gates therefore read **undecided**.
@@ -845,10 +848,11 @@ assert drift["drift"].isna().sum() == 95
 assert drift["alert"].mean() < 0.5
 
 # %% [markdown]
-# On the test bars the alert is on more often than in one bar out of a hundred. It says that the
+# On the test bars the alert is on more often than in one bar out of a hundred. It hints that the
 # inputs are not those of the accepted bars. Why they moved, and whether the forecasts became worse
 # for it, it does not say. Each value is over the newest 96 bars, so that a stretch of alerts is one
-# observation and not many.
+# observation and not many. And one hundredth of the accepted bars is less than one such stretch, so
+# that now and then a stretch is alarming by chance.
 #
 # ## What goes wrong
 #

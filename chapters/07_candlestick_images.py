@@ -541,7 +541,9 @@ assert (trap[0] == trap[1]).all()
 # stays too, and with it the colour.
 # ```
 #
-# **Scaling each window by itself erases volatility**, and no net can bring it back.
+# **Scaling each window by itself erases the unit of volatility**, and no net can tell a window from
+# the same one twice as wild. What is left is what shape betrays, for in real markets calm and wild
+# windows differ in shape too.
 #
 # The fix is a scale that does not depend on how far the window moved. `reference_range` takes a
 # fixed share of the last close, say 5 % up and 5 % down, and so it uses nothing that came after the
@@ -730,7 +732,7 @@ print(
     f"{known:,.0f}"
 )
 rows = painted_rows(charts.candlesticks(early, price_range=whole)[0])
-print(f"rows that a typical window uses: {rows} of 179")
+print(f"rows that this window uses: {rows} of 179")
 
 # %%
 assert whole[1] > known

@@ -273,8 +273,8 @@ lost = np.abs(sine32 / sine - 1)
 
 # %%
 assert lost[0] < 1e-4
-# one part in ten million in the price: 5 % in the sine
-assert lost[-1] > 0.05
+# one part in ten million of the rescaled price: 9 % in the sine
+assert lost[-1] > 0.09
 assert np.abs(gasf(window) - gasf_by_hand(window)).max() < 3e-7
 
 # %% [markdown]
@@ -321,9 +321,10 @@ assert np.corrcoef(back[12], means)[0, 1] > 0.999
 assert back[12].max() - means.max() > 1
 
 # %% [markdown]
-# Three things do not come back: the window's own low and high (we gave them), the bars
-# inside a segment, and, with the range $[-1, 1]$, the sign of $\tilde x_i$. That lost sign
-# is the subject of the next section.
+# Three things do not come back: the window's own low and high (we gave them), the bars inside a
+# segment, and, with the range $[-1, 1]$, the sign of $\tilde x_i$. (The diagonal alone loses all
+# signs. From the whole picture they come back but for one that all share.) That lost sign is the
+# subject of the next section.
 #
 # ## 4 Up or down?
 #
@@ -646,8 +647,8 @@ assert shares[1] > 5 * shares[0]
 #
 # - Rescale a window to $[-1, 1]$, read each value as the cosine of an angle, and compare all
 #   pairs: sums of angles give the GASF, differences the GADF.
-# - The addition theorem shows that both matrices have a rank of at most 2, so making them costs
-#   about as much as writing them.
+# - The addition theorem shows that both matrices have a rank of at most 2, so making large ones
+#   costs about as much as writing them.
 # - The GASF of $p$ and of $-p$ is the same picture. A net fed GASF alone guessed direction in
 #   our trial; GADF, or a GASF of the range $[0, 1]$, brought it to what the rule reaches.
 # - Never clamp, because that hides a missing rescaling. Say what a constant window gives.

@@ -599,19 +599,22 @@ assert recurrence(x, 2, eps=1).tolist() == [
 # %%
 rng = np.random.default_rng(7)
 pure = np.sin(2 * np.pi * np.arange(LENGTH) / 24)
-levels = [0, 0.1, 0.3, 1, 3, 10]
+levels = [0, 0.1, 0.3, 1, 2, 3, 10]
 noise = rng.normal(size=(len(levels), 50, LENGTH))
 mixed = pure + np.array(levels)[:, None, None] * noise
+mixed = np.concatenate([mixed, noise[-1:]])  # and noise alone
 det = quantify(recurrence(mixed, 3, 2, quantile=0.1))["det"].mean(1)
 
 # %%
+shown = det.round(2).tolist()
+print(dict(zip([*levels, "noise"], shown, strict=True)))
 assert det[0] > 0.85
-assert det[-1] < 0.2
-assert det[-2] - det[-1] < 0.05
+assert det[3] > det[-1] + 0.01  # as high as the wave: seen
+assert abs(det[4:] - det[-1]).max() < 0.01  # twice: no more
 
 # %% [markdown]
-# It falls all the way and flattens where the noise is about three times the wave, and beyond that
-# the picture cannot tell the mixture from pure noise.
+# It falls until the noise is about twice as high as the wave, where it is that of pure noise, and
+# stays there: beyond, the picture cannot tell the mixture from noise alone.
 #
 # ```{solution-end}
 # ```
@@ -674,6 +677,6 @@ assert mean_lam(price) < min(others)
 #
 # ## Further reading
 #
-# - {cite:t}`eckmann1987`: two pages that started it, with pictures worth the look.
+# - {cite:t}`eckmann1987`: the five pages that started it, with pictures worth the look.
 # - {cite:t}`marwan2007`: the reference for every measure used here, and for its traps.
 # - {cite:t}`takens1981`: why a few delayed values can stand for a state.

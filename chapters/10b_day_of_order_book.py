@@ -141,8 +141,9 @@ assert (
 assert made.trades["size"].tolist() == [4.0 - 2.5]
 
 # %% [markdown]
-# `orderbook.rebuild` does it in compiled code for a day of orders. It also tells what traded, since
-# a resting order that gets smaller was hit, and it says at which times the book was not sound.
+# `orderbook.rebuild` does it in compiled code for a day of orders. It also infers what traded,
+# since in this feed a resting order that gets smaller was hit (where owners may shrink their
+# orders, this counts too much), and it says at which times the book was not sound.
 #
 # Messages overtake each other, so that now and then an order is deleted *before* it is created. A
 # reader who takes each message as it comes ignores the first, because nothing is there to delete,
@@ -231,12 +232,13 @@ assert sum(by_hand) == 7
 # it left wrong, learn from either, so that only the inputs differ.
 #
 # There are two measures, because there are two questions. The **rank correlation** of P(up) −
-# P(down) with the move asks for the side. **F1** is the harmonic mean of the precision and the recall
-# of a class, and its mean over the three classes («macro») asks whether flat and moving are told
-# apart too. `F1 commonest` is what a fixed answer gets, the commonest class. Calling
-# everything flat would be right in most seconds, so a decision is the class whose probability is
-# largest *against its share* in training. Accuracy is no third measure, because it would only tell
-# how often the market stands still.
+# P(down) with the move asks for the side. **F1** is the harmonic mean of the precision and the
+# recall of a class, and its mean over the three classes («macro») asks whether flat and moving are
+# told apart too. `F1 commonest` is what the commonest class of each fold's training part gets (at
+# 30 seconds that class is not the same in all folds). Calling everything flat would be right in
+# most seconds, so a decision is the class whose probability is largest *against its share* in
+# training. Accuracy is no third measure, because it would only tell how often the market stands
+# still.
 
 # %%
 def line(measure, name):
@@ -326,9 +328,11 @@ assert power["rank"]["smallest_gain"] < 0.1
 assert power["f1"]["smallest_gain"] > 0.08
 
 # %% [markdown]
-# A lead of six hundredths in rank correlation is visible in one day, whereas a gain of 8 % in F1 is
-# not. Therefore the day answers «does the book help to tell the side?» with yes, and cannot decide
-# about 8 %.
+# A lead of six hundredths in rank correlation is visible in one day, whereas a gain of 8 % in F1
+# would seldom be told from none, so that «no gain was seen» proves little. The intervals of the
+# table say more: at one, five and ten seconds they end below 8 %, at thirty and sixty they hold it.
+# Therefore the day answers «does the book help to tell the side?» with yes, and for these trees a
+# gain of 8 % is unlikely at ten seconds and open at a minute.
 #
 # ### Who pays for it
 #
@@ -423,12 +427,13 @@ assert low < 0 < 0.08 < high
 assert two["hits"] < len(two["tries"])
 
 # %% [markdown]
-# DeepLOB learned, and comes close to the trees without passing them. The EfficientNet on heat maps
-# did not: its probabilities are worse than the class shares, even if their order says something
-# about the side. Joined to past moves, as the EfficientNet chapter has it, its score adds what may
-# be nothing and may be 8 %, and of two planted effects the pipeline missed one. The claim stays
-# open, because a net that has not learned cannot decide it. To these learners twenty levels as plain
-# numbers said more than their pictures did.
+# DeepLOB learned. In rank correlation it comes close to the trees without passing them, and in F1
+# it stays below even the trees on past moves. The EfficientNet on heat maps did not: its
+# probabilities are worse than the class shares, even if their order says something about the side.
+# Joined to past moves, as the EfficientNet chapter has it, its score adds what may be nothing and
+# may be 8 %, and of two planted effects the pipeline missed one. The claim stays open, because a
+# net that has not learned cannot decide it. By rank twenty levels as plain numbers said more to
+# these learners than their pictures did; by F1 that depends on the horizon.
 #
 # ### Trained here, tested there
 #
@@ -565,11 +570,11 @@ assert told == {"bars": "not learned", "bars and flow": "learned"}
 assert flow["setting"]["bars"] < 1_440
 
 # %% [markdown]
-# Nothing is decided here, and that was to be expected: a day has fewer than 1,440 minutes, and the
-# smallest gain that this study finds in 16 of 20 tries is larger than any that it saw. The SE
-# trader learned nothing from bars alone, and something once order flow was among its channels; its
-# F1 did not rise. To settle the question one needs weeks of order book, because a day has too few
-# bars.
+# Nothing is decided here, and that was to be expected: this day has fewer than 1,440 bars of a
+# minute, and the smallest gain that this study finds in 16 of 20 tries is larger than any that it
+# saw. The SE trader learned nothing from bars alone, and something once order flow was among its
+# channels; its F1 did not rise. To settle the question one needs weeks of order book, because a day
+# has too few bars.
 
 # %% [markdown]
 # ## What goes wrong
@@ -677,8 +682,8 @@ assert max(facts["crossed_by_hour"]) < 0.01
 # - A day of real book ranks the moves of the next minute better than past moves do, and pays neither
 #   spread nor fees. Imbalance travels to other venues for some seconds. That walls hold beyond a
 #   minute was not seen.
-# - Nets that read the book came close to trees on its numbers, or did not learn, and a day of minutes
-#   is too short to say whether order flow helps as channels.
+# - Nets that read the book came close to trees on its numbers by rank, and not by F1, or did not
+#   learn, and a day of minutes is too short to say whether order flow helps as channels.
 #
 # ## Exercises
 #

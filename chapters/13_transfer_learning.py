@@ -574,9 +574,11 @@ assert smallest > 0.05
 # %% [markdown]
 # Read the widths before the estimates: an interval is several points wide, because a year has only
 # so many half days. The accuracy that the EfficientNet chapter gives for B0, 54.2 %, is no more
-# than that above a coin. One year therefore cannot settle it, in either direction, and a table
-# without intervals hides this. The fine-tuned net and the one from scratch are right less often than
-# the commoner class would be, with either picture, so neither counts as having learned.
+# than that above a coin. For the frozen features and for the numbers one year therefore cannot
+# settle it, in either direction, and a table without intervals hides this. The nets that were
+# trained whole, fine-tuned or from scratch, lie below it with their whole interval, with either
+# picture. They are right less often than the commoner class would be, and that they learned
+# anything was not shown.
 #
 # Then read the differences, where an interval that holds zero means that the year cannot tell the
 # two ways apart. Three do not hold it: with either picture trees on borrowed features are behind
@@ -945,10 +947,11 @@ assert best.loc["occlusion", "low"] > rest["high"].max()
 assert best.loc["occlusion", "low"] > 2 * area
 
 # %% [markdown]
-# Occlusion passes: it puts several times the box's area on the mark, and none of the controls
-# comes near. Grad-CAM is coarse at this size, $8 \times 8$ pixels for a mark of three, and in
-# {numref}`fig-transfer-maps` it sometimes lights up where nothing is. Only one of the two maps
-# was worth showing to anybody, and without the score we would not have known which.
+# Occlusion passes: it puts several times the box's area on the mark, and none of the controls comes
+# near. Grad-CAM is coarse at this size, with $8 \times 8$ cells for the whole picture, of which a
+# mark is one and a half wide, and in {numref}`fig-transfer-maps` it sometimes lights up where
+# nothing is. Only one of the two maps was worth showing to anybody, and without the score we would
+# not have known which.
 #
 # In the maps of occlusion even the controls lie a little above the area. A mark is a large move,
 # large moves are much ink, and any net reacts to ink, so that this part of a map says nothing
@@ -1359,8 +1362,9 @@ assert by_grid[2] > by_grid[1]
 # ```{solution-start} ex-transfer-3
 # :class: dropdown
 # ```
-# It beats the area, because marks lie more often in the middle rows. It does not beat elsewhere by
-# more than its own box's part in the mean, so that is the comparison which unmasks it.
+# It beats the area, because marks cover the middle columns more often than those at the edges (and
+# the middle rows a little). It does not beat elsewhere by more than its own box's part in the mean,
+# so that is the comparison which unmasks it.
 
 # %%
 inside = attention.boxes_mask(boxes[shown], SIZE, SIZE).astype(float)

@@ -710,9 +710,9 @@ assert report["n"].min() < 5  # some patterns hardly exist here
 # the picture itself loses part of that truth. Yet more of the doji are found than of the engulfing
 # patterns, which are large shapes. Hammer and hanging man, and the two doji with one long shadow,
 # are hardly ever named although each occurs more than a hundred times. A hammer and a hanging man
-# are one shape that stands after a fall or after a rise, and a shadow that is a pixel longer makes a
-# doji another one; that this is what the net cannot tell apart is a guess, which the study does not
-# test.
+# are one shape, near the low or near the high of the bar before, and a shadow that is a pixel
+# longer makes a doji another one; that this is what the net cannot tell apart is a guess, which the
+# study does not test.
 #
 # The training set was **balanced**: rare patterns were shown far more often than they occur. A net
 # trained so overstates them, and its curve lies below the diagonal. A line fitted to each output

@@ -533,11 +533,12 @@ for name, auc in found.items():
 # them, and found that one number, the imbalance of the best level, goes with the next half second.
 # Can a net see more in the whole picture?
 #
-# An EfficientNet ends with a mean over all pixels, and the mean forgets in which row a pixel stood.
-# But the first level matters more than the tenth *because* of where it is. For that reason
-# `BookNet` mixes snapshots along time only and keeps the rows apart until its last layer, in the
-# spirit of DeepLOB {cite:p}`zhang2019`. We test it where the signal is planted, at full strength,
-# near the touch.
+# An EfficientNet ends with a mean over all pixels, and the mean by itself does not say in which row
+# a pixel stood; the net can know that only from the zeros around its pictures
+# ({ref}`ch-evening-4`). But the first level matters more than the tenth *because* of where it is.
+# For that reason `BookNet` mixes snapshots along time only and keeps the rows apart until its last
+# layer, in the spirit of DeepLOB {cite:p}`zhang2019`. We test it where the signal is planted, at
+# full strength, near the touch.
 
 # %%
 book = orderbook.synthetic(
@@ -615,11 +616,11 @@ assert gain["high"] < 0
 assert books["real"]["class_shares_test"][1] > 0.5
 
 # %% [markdown]
-# {numref}`fig-book-net` shows three things. The EfficientNet, which forgets rows, reads nothing
-# that can be told from zero, while the net that keeps them reads the book. Yet one number, the
-# imbalance of the best level, is not beaten: on the real recording the whole picture is *worse*,
-# with an interval that leaves zero out. One reason may be that the net had only a few minutes to
-# learn from, while the number has nothing to learn.
+# {numref}`fig-book-net` shows three things. The EfficientNet reads nothing that can be told from
+# zero, while the net that keeps its rows apart reads the book. (That rows are the reason is likely,
+# and was not tested.) Yet one number, the imbalance of the best level, is not beaten: on the real
+# recording the whole picture is *worse*, with an interval that leaves zero out. One reason may be
+# that the net had only a few minutes to learn from, while the number has nothing to learn.
 #
 # <!-- number: 5.7 from chapters/10b_day_of_order_book.py -->
 # The EfficientNet chapter claims «+8 % improvement when adding LOB heat maps» (LOB is the limit

@@ -527,10 +527,11 @@ print(
 
 # %% [markdown]
 # **CPCV errs least** in the Sharpe ratio, in all six cases, and the interval of its advantage over
-# plain purged k-fold leaves zero out each time. Its averaging over many paths is the likely reason,
-# which the study does not test by itself. But look at the size of what is left: the error of even
-# the best way is 0.5 to 1.1 of a yearly Sharpe ratio, as large as what one hopes to find. No way to
-# split makes three years of bars say more than they know.
+# plain purged k-fold leaves zero out each time. (Over walk-forward in five of the six.) Its
+# averaging over many paths is the likely reason, which the study does not test by itself. But look
+# at the size of what is left: the error of even the best way is 0.5 to 1.1 of a yearly Sharpe
+# ratio, as large as what one hopes to find. No way to split makes three years of bars say more than
+# they know.
 
 # %%
 least = errors.loc["CPCV"]
@@ -550,13 +551,15 @@ for world, row in found.items():
 # come out above; a likely reason, which the study does not test, is that the slow drift makes
 # neighbouring stretches alike, while the test takes stretches for independent. The price is paid
 # where there is something: walk-forward trains on less and tests on less, so that with ridge it
-# finds it in a good third of the markets instead of more than half, and it is too pessimistic.
+# finds it in a good third of the markets instead of more than half. (Too pessimistic, where
+# something is planted, are all five that do not shuffle.)
 #
 # Two results may surprise you. Cutting time into *blocks* does nearly all of the work; the purge
 # takes away what is left (for neighbours 0.02 of correlation), and an **embargo** beyond it changes
 # nothing that can be seen here. And where the mixture *drifts*, every way is too optimistic about
 # the linear learner, since all test it on a time that is over: purged k-fold by 0.22 of Sharpe,
-# walk-forward by 0.12, and the two cannot be told apart.
+# walk-forward by 0.12, with intervals that overlap (their difference, market by market, was not
+# stored).
 
 # %%
 bias = pd.Series(column("null", "neighbours", "ic", "bias"), ways)
@@ -1203,9 +1206,9 @@ assert table.loc["sharpe", "low"] < 0 < table.loc["sharpe", "high"]
 #
 # ## What goes wrong
 #
-# The bootstrap itself has a trap. If bars are drawn one by one, dependence is destroyed, and the
-# interval comes out too narrow. Here is a strategy whose profits come in runs: each return
-# keeps eight tenths of the one before.
+# The bootstrap itself has a trap. If bars are drawn one by one, dependence is destroyed, and where
+# profits come in runs the interval comes out too narrow (where they alternate, too wide). Here is a
+# strategy with such runs: each return keeps eight tenths of the one before.
 
 # %%
 runs = lfilter(
@@ -1406,11 +1409,11 @@ assert verdicts["shuffled"] > 10
 assert verdicts["purged"] < 3
 
 # %% [markdown]
-# Where nothing can be foretold, a right validation gives zero on average. More than three standard
-# errors above it is a leak, in the split or in a feature that sees the future; the detector does
-# not have to know which. It needs markets like yours: with the labels' overlap, and features as slow.
-# Twelve markets find the shuffling and miss the small leak of blocks without a purge; the study's 400
-# find that too. The power of a leak detector counts like that of any test.
+# Where nothing can be foretold, a right validation gives zero on average, or a little less. More
+# than three standard errors above it is a leak, in the split or in a feature that sees the future;
+# the detector does not have to know which. It needs markets like yours: with the labels' overlap,
+# and features as slow. Twelve markets find the shuffling and miss the small leak of blocks without
+# a purge; the study's 400 find that too. The power of a leak detector counts like that of any test.
 #
 # ```{solution-end}
 # ```

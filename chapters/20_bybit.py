@@ -112,7 +112,7 @@ def closed_bars(page, now_ms, length_ms):
     rows = [
         row for row in page[::-1] if int(row[0]) + length_ms <= now_ms
     ]
-    table = np.array(rows, dtype=float)
+    table = np.array(rows, dtype=float).reshape(-1, 7)
     times = pd.to_datetime(table[:, 0], unit="ms", utc=True).as_unit(
         "us"
     )
@@ -360,7 +360,9 @@ assert tries == len(faults)
 # `bybit.Rest` has the same idea with three additions. The waits are scattered at random, so that a
 # thousand clients that failed together do not return together. The rate limit's own reset time is
 # obeyed, because it says when the server will answer again. And a failure that does not pass is not
-# tried again. An address that is refused (403) stays refused, and asking on makes the ban longer.
+# tried again. `patiently` knows one of them, the address that is refused (403, which lasts ten
+# minutes at least, and asking on makes it longer); a wrong request, or an order without the money
+# for it, it would send eight times. `Rest` gives up on whatever the exchange itself refuses.
 
 # %%
 with simulator.serve(bars, faults=faults, now=NOW) as exchange:
@@ -578,7 +580,7 @@ print([f"{k.time:%H:%M}" for k in closed])
 # - The newest bar of an answer is still forming. The server's clock, or the flag `confirm`, says
 #   when it has closed. No check of the frame can say it later.
 # - Failures that pass are tried again with growing, scattered pauses. A refusal is not, because it
-#   stays one.
+#   outlasts every retry.
 # - A failure that cannot be produced on request cannot be tested, which is why the exchange here is
 #   simulated.
 # - A download that may die at any moment writes each file beside its place and moves it there whole.

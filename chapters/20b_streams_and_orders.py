@@ -282,7 +282,8 @@ assert share > 0.5
 # all. Three strike the subscription: it is refused (`nack`), a delta arrives before the snapshot
 # (`delta_first`), or the acknowledgement comes at once (`instant_ack`). Four strike the book:
 # `gap`, `reorder` (two deltas swapped), `delete_absent` (a level is deleted that is not there) and
-# `reset_u1` (the exchange begins anew). Four strike the line: `silence`, `abort`, `close`, and
+# `reset_u1` (the exchange begins anew, with a message that calls itself a delta, which is our
+# guess: the documentation does not show one). Four strike the line: `silence`, `abort`, `close`, and
 # `down`, when the server takes no connection for a while.
 #
 # `instant_ack` needs an explanation. pybit sends its subscription first and notes down who asked
@@ -407,8 +408,10 @@ assert least >= 20 and acks["dead"] == 0
 
 # %% [markdown]
 # What a stream has missed need not be lost, because the exchange also publishes files, one a day,
-# which hold every change of the book in the format of the stream. `bybit.archives` reads them. Here
-# is what the study found in a raw sample of five seconds (`torture_rest.json`), replayed:
+# which hold the book's best levels as the slower stream sends them, some ten changes a second in
+# that stream's format; what came and went between two of these is not in them. `bybit.archives`
+# reads them. Here is what the study found in a raw sample of five seconds (`torture_rest.json`),
+# replayed:
 
 # %%
 sample = results.load("torture_rest")["results"]["archive"]
@@ -685,9 +688,10 @@ assert 0.3 // 0.1 * 0.1 < 0.21 and Decimal("0.3") // Decimal("0.1") == 3
 #
 # ```{exercise} The exchange begins anew ★★
 # :label: ex-bybit-2
-# After a restart the exchange sends a message with $u = 1$ that holds the whole book but calls
-# itself a delta. Change `apply` so that it ignores this rule, and build a case in which the
-# result is a crossed book: a bid above the lowest ask.
+# After a restart the exchange sends a message with $u = 1$ that holds the whole book. Its
+# documentation calls this snapshot data and shows no such message; our simulator takes it that the
+# message calls itself a delta. Change `apply` so that it ignores this rule, and build a case in
+# which the result is a crossed book: a bid above the lowest ask.
 # ```
 #
 # ```{solution-start} ex-bybit-2

@@ -419,7 +419,8 @@ print("four times:", ", ".join(target.index[target >= 4]) or "nowhere")
 
 # %% [markdown]
 # We had set ourselves a target, **four times at batch 32**, and the last line says where it is
-# reached. Where memory is kept, less is won than where it is fresh.
+# reached. For that batch less is won where memory is kept than where it is fresh; on a single
+# picture it can be the other way round.
 #
 # Both are the same engine, so the difference is eager's, and section 1 says where it comes from.
 # The layers of a large batch have large results, and where memory is fresh, a result costs a page
@@ -615,8 +616,10 @@ assert made["lite0"]["look"] / made["micro"]["look"] > (
 #
 # ## 7 Eight bits
 #
-# A float has 32 bits. With eight bits a net needs a quarter of the bytes, and processors are fast
-# at integer arithmetic. The price is that numbers have to lie on a grid.
+# A float has 32 bits. With eight bits the weights of a net need a quarter of the bytes, and
+# processors are fast at integer arithmetic. (A file also holds the steps, the order of the layers,
+# and what stays in float32, so that more than a quarter is left of it, and most of it where the net
+# is small.) The price is that numbers have to lie on a grid.
 #
 # ```{prf:definition} Rounding to eight bits
 # :label: def-eight-bits

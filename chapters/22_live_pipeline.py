@@ -182,6 +182,7 @@ def pipeline(
     source, model, path=":memory:", broker=None, rows=None, **more
 ):
     """A pipeline on paper whose rows are kept."""
+    # quick: outlives the program, not the power; leave it durable
     journal = Journal(path, durable=False)
     broker = broker or PaperBroker("BTCUSDT", equity=10_000.0)
     trader = Trader(
@@ -397,9 +398,11 @@ for i in (
     assert written[-1] == "Journal.commit"
 
 # %% [markdown]
-# Before each of the two orders the journal wrote the request and **committed** it, which puts
-# it on disk; the broker hears of it after that. The picture is drawn from the run itself, so
-# it cannot say anything that the code no longer does.
+# Before each of the two orders the journal wrote the request and **committed** it, and the broker
+# hears of it after that. (In a durable journal, which is the default, a commit waits until the disk
+# has it. Our replays are quicker without: they stay in memory, or in a file that outlives the
+# program and not the power.) The picture is drawn from the run itself, so it cannot say anything
+# that the code no longer does.
 #
 # A run in three pieces, each of which picks up the file that the last one left, is therefore
 # the same run.
@@ -489,7 +492,8 @@ assert float(lived["position"]) == 0 and lived["equity"] == 0
 # | gap | bar taken; nothing is decided until the window is whole again |
 # | price jump | bar taken; no new exposure, stops go on working |
 # | only faults, no good bar for too long, a live stream that ends | position closed, run ended |
-# | kill file, signal of the system (Ctrl-C) | position closed, run ended |
+# | kill file | position closed, run ended |
+# | signal of the system (Ctrl-C) | run ended, position closed or kept, as `on_exit` says |
 #
 # We take 80 bars and put four false ones among them: one with a NaN, one twice, one from an hour
 # ago, one with its high below its low.

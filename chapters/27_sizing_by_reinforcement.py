@@ -445,10 +445,11 @@ assert growth["half Kelly"] > 5 * growth["fixed"]
 assert planted["learned"]["word"] == "learned"
 
 # %% [markdown]
-# Growth is what these positions expect, worked out from the market's known means. Every agent found
-# the sign of both positions, and in the better state most of the size. All grow faster than half
-# Kelly, and far faster than the one position that ignores the state. None grows as fast as Kelly, who
-# knew the market.
+# Growth here is that of a bar *before* costs, worked out from the market's known means, so that
+# nothing can grow faster than Kelly; the agents were paid after costs. Every agent found the sign
+# of both positions, and in the better state most of the size. All grow faster than half Kelly, and
+# far faster than the one position that ignores the state. None comes up to Kelly, who knew the
+# market.
 #
 # These agents were trained for 393,216 steps. On the real bars of the next section they get a sixth
 # of that, because there are many of them to train. So the control was run once more with as few

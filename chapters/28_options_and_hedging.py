@@ -235,7 +235,7 @@ assert peaks[0] < peaks[1] < peaks[2]
 # Let $F$, $K$ and $T$ be positive. As $\sigma$ goes from 0 to infinity, Black's price of a call
 # rises strictly from the {term}`intrinsic value` $\max(F - K, 0)$ to $F$, and reaches neither. So
 # each price strictly between the two belongs to exactly one $\sigma$, its **implied volatility**,
-# and any other price to none.
+# and any other price to none. (To the intrinsic value itself belongs the limit, zero.)
 # ```
 #
 # ```{prf:proof}
@@ -275,7 +275,9 @@ print(f"{found:.4f}")
 # line, keeps the bracket, and halves where Newton leaves it. So it always ends, and tests hold it
 # to a hundred thousand volatilities in a fifth of a second.
 #
-# At the edges there is no answer, and inventing one would be worse than none:
+# At the edges there is no answer, and inventing one would be worse than none. For a price that *is*
+# the intrinsic value the package returns the limit, 0, and otherwise NaN; whoever sorts out what is
+# missing has to sort out both:
 
 # %%
 edges = {
@@ -884,7 +886,8 @@ assert (
 # ## Summary
 #
 # - An option's price is the cost of its hedge, and Black's formula sums that hedge up.
-# - Implied volatility is a price in other units, and where no volatility fits, the answer is NaN.
+# - Implied volatility is a price in other units, and where no volatility fits, the answer is NaN,
+#   or 0 for the intrinsic value itself.
 # - Parity, butterflies and calendars need no model, but rows of one moment and prices to trade at.
 # - Hedge errors shrink with the root of the steps, while costs grow with them, and a band lies
 #   between the two.

@@ -60,7 +60,7 @@ OHLCV = "time open high low close volume"
 # | CryptoDataDownload | `candles.read(path, time="unix", volume="Volume BTC", newest_first=True)` |
 # | Kraken | `candles.read(path, columns=OHLCV)` |
 # | Coinbase | `candles.read(path, newest_first=True)` |
-# | OKX | `candles.read(path, volume="vol", where={"confirm": 1}, newest_first=True)` |
+# | OKX, spot | `candles.read(path, volume="vol", where={"confirm": 1}, newest_first=True)` |
 # | OKX days, of 16:00 UTC | `candles.read(path, offset="16h")` |
 # | HTX | `candles.read(path, time="id", volume="amount", newest_first=True)` |
 # | KuCoin | `candles.read(path)` |
@@ -97,9 +97,12 @@ OHLCV = "time open high low close volume"
 # | `offset` | when days begin after midnight UTC | bars of days open at 16:00 |
 # | `until` | the moment of the download | the last bar has not closed yet |
 #
-# Two things no file can tell. A time column that is called `timestamp` may hold the end of each
+# Some things no file can tell. A time column that is called `timestamp` may hold the end of each
 # bar, as BitMEX writes it. And a zone is a claim of yours, because the times do not carry it:
 # MetaTrader's is that of your broker. To check both, compare one large move with another source.
+# Nor does the name of a column tell what it counts. OKX's `vol` is coins on its spot market and
+# contracts on the others, where the coins are `volCcy`; Yahoo's volume of a coin is in dollars; and
+# MetaTrader's `tickvol` counts changes of the price.
 #
 # Two kinds of bars are out of scope. The length of a bar must divide a day, and a week does not,
 # so bring days instead. Stock days have weekends and holidays, and every «per year» of this book
@@ -117,7 +120,7 @@ okx = Path(folder.name) / "okx.csv"
 lines = ["ts,o,h,l,c,vol,volCcy,volCcyQuote,confirm"]
 for k in range(3, -1, -1):
     time = 1_706_708_700_000 + 900_000 * k
-    lines.append(f"{time},100,101,99,100,4,4,400,{int(k < 3)}")
+    lines.append(f"{time},100,101,99,100,4,400,400,{int(k < 3)}")
 okx.write_text("\n".join(lines), encoding="utf-8")
 
 

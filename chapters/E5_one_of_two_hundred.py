@@ -541,10 +541,11 @@ assert 25 * HOLD == 400
 # %% [markdown]
 # ## What to conclude, and what not
 #
-# You may conclude that for *this* search, on bars like these, a test that redraws all tries together
-# is the one to believe, and that a deflation by the tries' own variance loses its power once many of
-# them share the effect. You may also conclude which of the two strategies to keep, because the
-# test that proved itself in step 4 accepts one and not the other.
+# You may conclude that for *this* search, on bars like these, a deflation by the tries' own
+# variance loses its power once many of them share the effect, and that a test that redraws all
+# tries together keeps it. Whether that test also beats the deflation by theory, or errs as seldom
+# as it promises, eight markets do not say: take more. You may also conclude which of the two
+# strategies to keep, because that test accepts one and not the other.
 #
 # You may not conclude that the south would earn money in a real market, because its effect was put
 # there. Nor is deflation useless in general: where tries are different bets, one of which has skill,

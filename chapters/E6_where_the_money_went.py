@@ -82,6 +82,7 @@ wanted = wanted.ffill().fillna(0.0)  # after each bar, of the money
 
 # %%
 SYMBOL, KEYS = "BTCUSDT", {"made-up-key": "made-up-secret"}
+WEEK = 7 * 86_400_000  # in ms
 os.environ["BYBIT_TESTNET_API_KEY"] = "made-up-key"
 os.environ["BYBIT_TESTNET_API_SECRET"] = "made-up-secret"
 
@@ -114,15 +115,29 @@ def follow(exchange, bars):
 
 
 # %%
+def pages(client, start, end):
+    """Return the executions of a span, in ms, the newest first."""
+    ask = {"category": "linear", "symbol": SYMBOL, "limit": 100}
+    ask |= {"startTime": start, "endTime": end - 1}
+    rows, cursor = [], None
+    while cursor != "":
+        page = client.get_executions(**ask, cursor=cursor or "")
+        rows += page["result"]["list"]
+        cursor = page["result"]["nextPageCursor"]
+    return rows
+
+
+# %%
 def statement(exchange):
     """Return all executions by REST, the oldest first."""
     client = HTTP(api_key="made-up-key", api_secret="made-up-secret")
-    client.endpoint, rows, cursor = exchange.http_url, [], ""
-    ask = {"category": "linear", "symbol": SYMBOL, "limit": 100}
-    while not rows or cursor:
-        page = client.get_executions(**ask, cursor=cursor)["result"]
-        rows, cursor = rows + page["list"], page["nextPageCursor"]
-    return pd.DataFrame(rows[::-1])
+    client.endpoint, rows = exchange.http_url, []
+    begin, end = BARS.index[0], END + MINUTE
+    first, last = (int(t.timestamp() * 1_000) for t in (begin, end))
+    for start in range(first, last, WEEK):  # Bybit gives no more
+        span = pages(client, start, min(start + WEEK, last))
+        rows += span[::-1]
+    return pd.DataFrame(rows)
 
 
 # %%

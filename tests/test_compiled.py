@@ -340,6 +340,18 @@ def layer_of(layer: str) -> dict[str, str]:
     return {"NUMBA_THREADING_LAYER": layer, "NUMBA_NUM_THREADS": "2"}
 
 
+@pytest.mark.parametrize("first", ["torch", "numba"])
+def test_kernels_leave_torchs_threads_as_they_were(first):
+    """Numba starts OpenMP threads of its own, and sets the number that torch goes by."""
+    asks = "with compiled.at_most(2): pass" if first == "numba" else ""
+    code = (
+        "import torch\nfrom setrade import compiled\n"
+        f"torch.set_num_threads(1)\nassert torch.get_num_threads() == 1\n{asks}\n{SAMPLE}"
+        "charts.candlesticks(windows, 64, 64)\nprint(torch.get_num_threads())\n"
+    )
+    assert answer(code, PACKAGE.parent, **layer_of("omp")) == "1"
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_several_threads_may_draw_at_once(layer):
     code = SAMPLE + (

@@ -133,8 +133,8 @@ SOURCES: dict[str, tuple[str, str | bytes, dict[str, Any], pd.DataFrame]] = {
     "Coinbase": (
         "coinbase.csv", lines(rows(BARS, S, "lhocv")[::-1], "time,low,high,open,close,volume"),
         {"newest_first": True}, BARS),
-    "OKX": (
-        "okx.csv", lines(rows(BARS, MS, "ohlcvvq", lambda k, t: int(k < N - 1))[::-1], OKX),
+    "OKX, spot": (
+        "okx.csv", lines(rows(BARS, MS, "ohlcvqq", lambda k, t: int(k < N - 1))[::-1], OKX),
         {"volume": "vol", "where": {"confirm": 1}, "newest_first": True}, BARS.iloc[:-1]),
     "OKX days, of 16:00 UTC": (
         "okx1D.csv", lines(rows(DAYS.set_axis(DAYS.index + pd.Timedelta("16h")), MS),
