@@ -385,6 +385,7 @@ assert watch.lines[1] > 0.25
 
 # %% [markdown]
 # <!-- number: 0.8 from setrade/live/drift.py -->
+# <!-- number: 47 by the span of an input, 48 bars with its own -->
 # First KS is sure that something moved: *watch*. Then PSI says that it moved far: *alarm*. Each is
 # told once, and not at every test. A state is left only at 0.8 of the line where it was entered,
 # which is hysteresis again. The alarm took about 300 bars, because the ring holds 60 samples, five
