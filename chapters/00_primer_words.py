@@ -392,8 +392,8 @@ print(f"below 5 % from {limit} heads on")
 # together with what was seen. For a share $\hat p$ of $n$ tosses it is about $\hat p \pm
 # 1.96\sqrt{\hat p(1 - \hat p)/n}$, here 50 % to 70 %. It is called a 95 % interval because of a
 # hundred such intervals about 95 hold the truth. Where a formula would take too much for granted,
-# as for a Sharpe ratio, whose formulas ask that returns be independent of each other, one draws new
-# histories from the old one and looks how the figure spreads: the **{term}`bootstrap`**.
+# as for a Sharpe ratio, whose usual formula asks that returns be independent of each other, one
+# draws new histories from the old one and looks how the figure spreads: the **{term}`bootstrap`**.
 
 # %%
 half = 1.96 * np.sqrt(0.6 * 0.4 / 100)

@@ -298,7 +298,7 @@ assert decades["raw"] > 12 > 4 > decades["scale-free"]
 # then be in the channels.)
 
 # %%
-other = bars * 0.86  # prices in another currency
+other = bars * 0.86  # all prices by one factor
 other["volume"] = bars["volume"] / 1_000
 moved = channels.compute(other, scale_free=True) - free
 print(

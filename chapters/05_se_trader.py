@@ -907,8 +907,8 @@ print("sell, hold, buy =", labels.SELL, labels.HOLD, labels.BUY)
 #   round trip costs 0.13 %.
 # - Overlapping windows are cut in time order and purged; no bar belongs to two sets.
 # - The SE trader is gate, encoder, pool and head. Its twin has the same weights and no gate.
-# - On 16 planted markets both found something, and not all that there was to find, and the paired
-#   difference between them was zero within 0.01 of IC. On a control both found nothing.
+# - On 16 planted markets both found something, and the paired difference between them was zero
+#   within 0.01 of IC. On a control both found nothing.
 # - The block helps where a window shows the regime and the encoder is too weak to use it: it is the
 #   product «this channel, if that one» that a linear head cannot form.
 # - On the real sample the table of the SE chapter can be measured, but not decided:

@@ -322,9 +322,9 @@ assert back[12].max() - means.max() > 1
 
 # %% [markdown]
 # Three things do not come back: the window's own low and high (we gave them), the bars inside a
-# segment, and, with the range $[-1, 1]$, the sign of $\tilde x_i$. (The diagonal alone loses all
-# signs. From the whole picture they come back but for one that all share.) That lost sign is the
-# subject of the next section.
+# segment, and, with the range $[-1, 1]$, signs: the diagonal alone loses that of every $\tilde
+# x_i$, the whole picture only one, which all values share. This shared sign is the subject of the
+# next section.
 #
 # ## 4 Up or down?
 #

@@ -497,9 +497,10 @@ assert not (flagged.kind == "filled").any()
 # spoof is planted there. For a real market nobody gives us that guarantee.
 #
 # One book is only one draw, so `books_real.json` has the score alone, without such a filter, over
-# twenty planted books. They are a little easier than this one, because their sizes foretell
-# nothing: the score finds nearly every spoof, and two flags in three are one. That is what the
-# ledger of {ref}`claims` judges. What it asks for there, nine of ten flags right, is our choice.
+# twenty planted books. They differ from this one in that their sizes foretell nothing, which may
+# make them easier: the score finds nearly every spoof, and two flags in three are one. That is what
+# the ledger of {ref}`claims` judges. What it asks for there, nine of ten flags right, is our
+# choice.
 
 # %%
 score = results.load("books_real")["results"]["claims"]["spoofing"]
@@ -767,8 +768,8 @@ for levels in (1, 4):
 # - Centred on its own mid, a column shows shape; on a fixed price, the picture shows moves.
 # - Imbalance at the touch found the planted signal, while in deeper sums large orders outweighed
 #   it. In the real recording it went with the next half second, by far less than a fee.
-# - Walls are clusters in time and price. Spoofs can be told only by behaviour, and in the first
-#   planted book half of what looked like one was none.
+# - Walls are clusters in time and in distance from the mid. Spoofs can be told only by behaviour,
+#   and in the first planted book half of what looked like one was none.
 # - What a market order costs follows the shape of the book; a power law with a fixed 0.5 fits
 #   neither book.
 # - A local book that ignores a lost message may be wrong from there on, and does not say so.

@@ -826,7 +826,7 @@ assert 1 < draws.mean() < 1.2
 # %% [markdown]
 # On average the best of ten gains about one point although none is better. (All ten share the
 # published split that is subtracted, and so rise and fall together; ten independent ones would give
-# one and a half.) The best of section 5 gained about that much, with a standard error as large. The
+# one and a half.) The best of section 4 gained one and a half, with a standard error as large. The
 # winner of a search must therefore be measured again, on seeds that did not choose it.
 # {ref}`ch-honest-evaluation` makes a habit of that.
 #

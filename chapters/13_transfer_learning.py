@@ -576,9 +576,9 @@ assert smallest > 0.05
 # so many half days. The accuracy that the EfficientNet chapter gives for B0, 54.2 %, is no more
 # than that above a coin. For the frozen features and for the numbers one year therefore cannot
 # settle it, in either direction, and a table without intervals hides this. The nets that were
-# trained whole, fine-tuned or from scratch, lie below it with their whole interval, with either
-# picture. They are right less often than the commoner class would be, and that they learned
-# anything was not shown.
+# trained whole, fine-tuned or from scratch, lie below 54.2 % with their whole interval, with either
+# picture. They were right less often than the commoner class would have been, though not all of
+# them by more than luck explains, and that they learned anything was not shown.
 #
 # Then read the differences, where an interval that holds zero means that the year cannot tell the
 # two ways apart. Three do not hold it: with either picture trees on borrowed features are behind

@@ -551,8 +551,8 @@ for world, row in found.items():
 # come out above; a likely reason, which the study does not test, is that the slow drift makes
 # neighbouring stretches alike, while the test takes stretches for independent. The price is paid
 # where there is something: walk-forward trains on less and tests on less, so that with ridge it
-# finds it in a good third of the markets instead of more than half. (Too pessimistic, where
-# something is planted, are all five that do not shuffle.)
+# finds it in a good third of the markets instead of more than half. (In rank correlation, with
+# ridge on the planted markets, all five that do not shuffle are too pessimistic.)
 #
 # Two results may surprise you. Cutting time into *blocks* does nearly all of the work; the purge
 # takes away what is left (for neighbours 0.02 of correlation), and an **embargo** beyond it changes

@@ -362,7 +362,8 @@ assert tries == len(faults)
 # obeyed, because it says when the server will answer again. And a failure that does not pass is not
 # tried again. `patiently` knows one of them, the address that is refused (403, which lasts ten
 # minutes at least, and asking on makes it longer); a wrong request, or an order without the money
-# for it, it would send eight times. `Rest` gives up on whatever the exchange itself refuses.
+# for it, it would send eight times. `Rest` knows the exchange's codes, and gives up on those that
+# do not pass.
 
 # %%
 with simulator.serve(bars, faults=faults, now=NOW) as exchange:

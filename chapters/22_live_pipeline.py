@@ -182,7 +182,7 @@ def pipeline(
     source, model, path=":memory:", broker=None, rows=None, **more
 ):
     """A pipeline on paper whose rows are kept."""
-    # quick: outlives the program, not the power; leave it durable
+    # quick, for replays; live, leave it: it outlives a power cut
     journal = Journal(path, durable=False)
     broker = broker or PaperBroker("BTCUSDT", equity=10_000.0)
     trader = Trader(

@@ -593,6 +593,7 @@ StartLimitIntervalSec=0
 ExecStart=/opt/setrade/bin/python -m setrade.live \
     --source bybit --broker demo --minutes 0 --on-exit keep \
     --journal /var/lib/setrade/demo.sqlite \
+    --kill-file /var/lib/setrade/stop \
     --closing 600 --metrics-port 8000
 EnvironmentFile=/etc/setrade/keys
 User=setrade
@@ -608,13 +609,14 @@ RestartPreventExitStatus=2 5
 # <!-- number: 4 from setrade/live/__main__.py -->
 # Four settings of the unit matter most. `--minutes 0` has no end. `--on-exit keep` lets a restart
 # of the machine go on with the position, while a fault still closes it. (So does `systemctl stop`
-# keep it, with nobody there to watch its stop; to be flat, use the kill file.) `TimeoutStopSec` is
-# longer than `--closing`, or `systemd` would kill the run while it is still trying to close. And
-# after two exit statuses the run is not started again: 2, options that do not go together, and 5,
-# another run already holds this journal. Status 4 means that a position may be held, so the next
-# start goes on trying. Status 3, after a fault, holds nothing, and this unit starts the run again
-# ten seconds later, as often as it fails; if a fault is to be the end, add 3 to the line. The keys
-# stand in a file that only root reads, never in the unit.
+# keep it, with nobody there to watch its stop. To be flat, make the kill file, wait until the run
+# has ended, and stop the unit then.) `TimeoutStopSec` is longer than `--closing`, or `systemd`
+# would kill the run while it is still trying to close. And after two exit statuses the run is not
+# started again: 2, options that do not go together, and 5, another run already holds this journal.
+# Status 4 means that a position may be held, so the next start goes on trying. Status 3, after a
+# fault or the kill file, holds nothing, and this unit starts the run again ten seconds later, as
+# often as it ends so; if a fault is to be the end, add 3 to the line. The keys stand in a file that
+# only root reads, never in the unit.
 #
 # A container says the same in other words. It is built in the folder of the book, from which it
 # installs the package. The options are a list in brackets, so that the program itself gets the

@@ -759,8 +759,8 @@ assert pair["bounds"][0] > -0.03
 # differences do not even agree on the sign, and other seeds would have given other answers. The
 # interval that counts both ends at three per cent of the loss on the side of a gain, so a larger
 # gain is unlikely for these bars. SE inside beats repeating the last value. After the correction it
-# cannot be told from ridge, trees, DLinear or `SETrader` either, of which the last had the smaller
-# loss.
+# cannot be told from ridge, trees, DLinear or `SETrader` either; of these ridge and `SETrader` had
+# the smaller loss.
 #
 # For the return there is nothing to compare, since nothing was learned. But could the net have found
 # something there? The study planted effects of known size in redrawn histories of the same bars: the

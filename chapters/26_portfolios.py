@@ -787,8 +787,8 @@ assert low > 0 > late["traded before"]["mean"]
 #
 # *Measured here.* On a planted market SE over assets found the lead, and earned more than a net
 # that sees each asset alone. On real bars of many coins and of three perpetuals no way could be
-# told from dividing by N, or from cash. Most of these nets did not learn, and the word for gates
-# over assets is undecided.
+# told from dividing by N, or from cash. None of these nets counts as having learned in all its
+# folds, and the word for gates over assets is undecided.
 #
 # *Open.* Only an effect far above what anybody should expect could have been seen in a few months
 # of coins. Delisted coins are missing, and impact follows an assumed law.

@@ -115,9 +115,11 @@ def _torch_threads() -> Iterator[None]:
     """Keep torch's number of threads: numba sets it too where it starts its own (OpenMP)."""
     torch: Any = sys.modules.get("torch")
     before = torch.get_num_threads() if hasattr(torch, "set_num_threads") else 0
-    yield
-    if before and torch.get_num_threads() != before:
-        torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        if before and torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def _layer() -> str:

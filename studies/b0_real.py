@@ -13,8 +13,9 @@ epochs, or four without gain on validation. One net a core and one thread a net,
 than one net on all cores after another. The state is saved after every epoch: a run that was killed
 goes on. The result is stored as soon as ``rule`` and ``split`` are whole, and grows by each further
 part that is; parts that were stored before stay. ``--variant b3`` trains B3 at 300 pixels from
-one seed and stores ``b3_real``; with ``--batch-size 16`` two such nets at once take 18 GB. Nothing
-was tuned on these bars.
+one seed and stores ``b3_real``; with ``--batch-size 16`` two such nets at once take 18 GB. What is
+stored was made with that and ``--stride 16``, both chosen for memory and time after B0 had been
+tested. Nothing was tuned on these bars.
 """
 
 from __future__ import annotations

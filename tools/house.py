@@ -37,7 +37,7 @@ PACKAGE = ROOT / "setrade"
 # (evidence/forecasts), an account as an environment to learn a size in (sizing), and a market whose
 # best sizes are known (toys), with arguments that are refused by name. And torch's number of
 # threads, which numba's first parallel kernel used to set anew (compiled).
-BOUNDS = {"files": 127, "lines": 34_226, "lines of code": 21_187, "lines of the largest file": 600}
+BOUNDS = {"files": 127, "lines": 34_228, "lines of code": 21_189, "lines of the largest file": 600}
 FOLDERS = {"live": 15, "bybit": 15, "models": 10}
 FOLDER = 9  # files of any other folder
 
