@@ -1628,7 +1628,7 @@ assert wrong < 0.25 < min(fair, mended)
 # - Charge fees, slippage and funding one by one, gross first.
 # - B0 and B3 read a rule off their pictures; that either learned anything about the next twelve
 #   hours could not be shown. Two nets of B0 were right about as often as was claimed, and one of
-#   them said «up» in every window; one of B3 was right in 0.49, with an interval that holds one
+#   them said «up» in every window; one of B3 was right in 0.486, with an interval that holds one
 #   half.
 # - Between SE and no SE no difference was found that could be told from luck, neither at a rate at
 #   which the gates hardly moved nor, for the mean squeeze, at ten times that rate.
