@@ -101,7 +101,7 @@ test: lint ## everything that CI checks: code, notebooks, site
 	$(BIN)/python tools/calls.py
 	$(BIN)/python tools/book.py check
 	$(BIN)/python tools/book.py build
-	$(ALONE) $(BIN)/python -m pytest -n 3 --dist loadfile -q --durations=60
+	$(ALONE) $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations=60
 	$(OFFLINE) $(BIN)/python tools/book.py notebooks
 	$(OFFLINE) $(BIN)/python tools/book.py notebooks --environment other
 

@@ -14,7 +14,7 @@
 # - break the counts with a fixed threshold and a careless diagonal, and fix both
 # ```
 #
-# *You need* {ref}`ch-candles` and {ref}`ch-gramian-fields`. *Runs* in under 30 s on two cores.
+# *You need* {ref}`ch-candles` and {ref}`ch-gramian-fields`. *Runs* in under 45 s on two cores.
 
 # %%
 import matplotlib.pyplot as plt

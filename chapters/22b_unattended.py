@@ -593,8 +593,7 @@ StartLimitIntervalSec=0
 ExecStart=/opt/setrade/bin/python -m setrade.live \
     --source bybit --broker demo --minutes 0 --on-exit keep \
     --journal /var/lib/setrade/demo.sqlite \
-    --kill-file /var/lib/setrade/stop \
-    --closing 600 --metrics-port 8000
+    --kill-file /var/lib/setrade/stop --closing 600 --metrics-port 8000
 EnvironmentFile=/etc/setrade/keys
 User=setrade
 StateDirectory=setrade
