@@ -1327,6 +1327,7 @@ for part in ("rule", "split"):
         f"B3, {part:5} {curve['sizes'][0]} pictures, validation loss "
         f"on {curve['sizes'][1]}: {min(curve['val_loss']):.3f} nats "
         f"after epoch {curve['best_epoch']} of {len(curve['val_loss'])}"
+        f", {sum(curve['seconds']) / 3600:.1f} hours"
     )
 
 # %%
@@ -1371,7 +1372,8 @@ assert gross["low"] < 0 < 1.68 < gross["high"]
 # a nat below that of a coin, and whoever looks no further would say that it has learned. But that
 # was the best of nine epochs on 242 pictures, which luck may explain, and on the test it does worse
 # than the class shares, with its whole interval below zero. Whether more pictures would have helped
-# was not tested. It says «up» in a share of 0.37 of the windows, in months in which 0.53 of them
+# was not tested, and nothing was planted for B3, so that the smallest effect that it could have
+# seen is not known. It says «up» in a share of 0.37 of the windows, in months in which 0.53 of them
 # rose, and is right in 0.486, with an interval that holds one half and ends below 0.53.
 #
 # No interval of the eight holds its claim. The four figures of money are after fees; before them

@@ -142,7 +142,7 @@ def busy(frame):
 # %%
 check_1(busy)
 nothing = moved.assign(volume=0.0)
-assert (busy(nothing).dropna() == 0).all()
+assert (busy(nothing).iloc[24:] == 0).all()
 print(f"in the moved market {praise(busy(moved), moved):.2f}")
 
 # %%

@@ -113,8 +113,8 @@ def command_notebooks(names: list[str], environment: str, moved: Path | None) ->
     set_by = "the caller's" if ENVIRONMENTS[environment] is None else environment
     print(f"{len(books)} notebooks, environment: {set_by}", flush=True)
     command = [sys.executable, "-m", "pytest", *flags, *books]
-    # Two notebooks share the cores: threads that spin while they wait take them from each other
-    # (twice the seconds, measured on two cores). What a caller sets wins.
+    # Two notebooks share the cores: threads that spin while they wait take them from each
+    # other. What a caller sets wins.
     env = {"OMP_WAIT_POLICY": "passive"} | variables(environment)
     return subprocess.run(command, cwd=ROOT, env=env).returncode
 
