@@ -6,14 +6,15 @@ Pictures of 64 bars; the target is the side of the next 12 bars, up or down. Par
 ``rule`` (the same loop learns from the same pictures whether the mean close of 8 bars lies above
 that of 24: a net that cannot learn this was trained wrongly), ``split`` (the seed's 70/15/15 of
 2022 to 2024, hourly Bybit bars, two seeds), ``folds`` (2022, 2023 and 2024, each trained on all
-before), ``quarter`` (70/15/15 of 15-minute Binance bars, a stand-in for the venue) and, as an
-extra that no other waits for, ``planted`` (sides planted in the same bars at the seed's 54.2 %,
-two seeds: would it have seen them?). Training windows at a stride of 4 (16 at 15 minutes); 12
-epochs, or four without gain on validation. One net a core and one thread a net. The state is saved
-after every epoch: a run that was killed goes on. The result is stored as soon as ``rule`` and ``split`` are whole, and grows by each further
-part that is; parts that were stored before stay. ``--variant b3`` trains B3 at 300 pixels from
-one seed and stores ``b3_real``; what is stored was made with ``--batch-size 16`` and
-``--stride 16``, chosen for memory and time after B0 had been tested. Nothing was tuned on these bars.
+before), ``quarter`` (70/15/15 of 15-minute Binance bars, a stand-in for the venue) and, as an extra
+that no other waits for, ``planted`` (sides planted in the same bars at the seed's 54.2 %, two
+seeds: would it have seen them?). Training windows at a stride of 4 (16 at 15 minutes); 12 epochs,
+or four without gain on validation. One net a core and one thread a net. The state is saved after
+every epoch: a run that was killed goes on. The result is stored as soon as ``rule`` and ``split``
+are whole, and grows by each further part that is; parts that were stored before stay. ``--variant
+b3`` trains B3 at 300 pixels from one seed and stores ``b3_real``; what is stored was made with
+``--batch-size 16`` and ``--stride 16``, chosen for memory and time after B0 had been tested.
+Nothing was tuned on these bars.
 """
 
 from __future__ import annotations
