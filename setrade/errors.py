@@ -22,7 +22,21 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-class ArgumentError(ValueError):
+class Pickled:
+    """An error with fields that another process can send: pickle calls a class with its text."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how to make it again, without ``__init__``."""
+        return _again, (type(self), getattr(self, "args", ()), self.__dict__)
+
+
+def _again(kind: type, args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
+    made: Any = kind.__new__(kind, *args)
+    made.__dict__.update(fields)
+    return made
+
+
+class ArgumentError(Pickled, ValueError):
     """A public function was called with an argument it cannot take."""
 
     def __init__(self, name: str, value: Any, allowed: str) -> None:

@@ -14,15 +14,17 @@ every epoch: a run that was killed goes on. The result is stored as soon as ``ru
 are whole, and grows by each further part that is; parts that were stored before stay. ``--variant
 b3`` trains B3 at 300 pixels from one seed and stores ``b3_real``; what is stored was made with
 ``--batch-size 16`` and ``--stride 16``, chosen for memory and time after B0 had been tested.
-Nothing was tuned on these bars.
+On a GPU pictures are drawn once and kept on the card, and ``b0_gpu``, ``b3_gpu`` and ``b5_gpu`` are
+stored; ``--result b0_gpu`` makes their tables from kept runs on a machine without one. Nothing was
+tuned on these bars.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ from joblib import Parallel, delayed, parallel_config
 from picture_folds import (
     FUNDING,
     Bars,
+    Drawn,
     bounds,
     claim,
     drawn,
@@ -52,8 +55,10 @@ from picture_folds import (
 from sklearn.metrics import f1_score, precision_score, recall_score
 from tqdm import tqdm
 
-from setrade import labels, metrics, results, training
+from setrade import labels, metrics, pictures, results, training
 from setrade.efficientnet import VARIANTS, EfficientNet
+from setrade.files import write_atomic
+from setrade.inference import measure
 from setrade.study.command import parsed, parser
 from setrade.study.store import HOURS, REQUESTS
 
@@ -155,15 +160,49 @@ def home(run: Run, bars: Bars, setting: Setting, folder: Path) -> Path:
     return claim(folder / run.name, mine)
 
 
+class OnCard:
+    """Pictures drawn once and kept on a GPU as bytes: a batch takes no drawing and no copy.
+
+    B * 3 * H * W bytes: 4 GB for 26,000 pictures of 224 pixels.
+    """
+
+    def __init__(self, drawn: Drawn, device: torch.device) -> None:
+        self.drawn, self.device = drawn, device
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    @cached_property
+    def all(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """All pictures (uint8) and classes; drawn when a batch is first asked for."""
+        # Bytes at once: the next batch is drawn into the same buffer.
+        parts = (self.drawn.batch(rows) for rows in torch.arange(len(self)).split(256))
+        parts = [((255 * x).round().to(self.device, torch.uint8), y) for x, y in parts]
+        x, y = (torch.cat(part) for part in zip(*parts, strict=True))
+        return x, y.to(self.device)
+
+    def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return float32 (B, 3, size, size) in [0, 1] and classes (B,), on the GPU."""
+        (x, y), rows = self.all, rows.to(self.device)
+        return pictures.to_input(x[rows]), y[rows]
+
+
 def train(run: Run, data: Path, setting: Setting, folder: Path) -> dict[str, Any]:
     """Train what a run lacks; return its forecasts (validation, test) and history."""
     bars = bars_of(run, data, setting)
     found, y = split_of(run, bars, setting), target(bars, run.target)[0]
     look, steps = ("candles", setting.size, setting.lookback), strides(run, setting)
-    sets, where = drawn(bars, found, y, look, steps), home(run, bars, setting, folder)
+    sets: list[Any] = drawn(bars, found, y, look, steps)
+    where, device = home(run, bars, setting, folder), training.device()
+    if device.type == "cuda":
+        sets = [OnCard(part, device) for part in sets]
     p, history = taught(where, setting.net, sets, setting.plan(run.seed))
-    n = len(sets[1])
-    return {"validation": p[:n], "test": p[n:], "history": history, "sizes": list(map(len, sets))}
+    if not (note := where / "device.txt").is_file():
+        write_atomic(note, f"{training.describe()}, torch {torch.__version__}")
+    return {
+        "validation": p[: len(sets[1])], "test": p[len(sets[1]) :], "history": history,
+        "sizes": list(map(len, sets)), "device": note.read_text(encoding="utf-8"),
+    }  # fmt: skip
 
 
 def beside(run: Run, data: Path, setting: Setting, folder: Path) -> dict[str, np.ndarray]:
@@ -270,7 +309,8 @@ def table(part: str, data: Path, setting: Setting, folder: Path) -> dict[str, An
             rows[key][setting.variant]["claimed"] = claimed(mine, bars, data, block)
         ends = bars.frame.index[mine.ends]
     nets = {run.name: train(run, data, setting, folder) for run in runs}
-    curves = {name: net["history"] | {"sizes": net["sizes"]} for name, net in nets.items()}
+    told = {name: {k: net[k] for k in ("sizes", "device")} for name, net in nets.items()}
+    curves = {name: net["history"] | told[name] for name, net in nets.items()}
     return {
         "rows": rows, "curves": curves, "tested": [str(ends[0]), str(ends[-1])],
         "runs": [asdict(run) for run in runs], "commit": results.commit(),
@@ -284,23 +324,23 @@ def table(part: str, data: Path, setting: Setting, folder: Path) -> dict[str, An
 def speed(setting: Setting, n: int = 2) -> tuple[float, float]:
     """Return seconds a picture of a training step and of a forecast, measured here."""
     training.seed_everything(0)
-    net: Any = setting.net().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    x = torch.rand(setting.batch_size, 3, setting.size, setting.size)
-    y = torch.zeros(len(x), dtype=torch.long)
+    device = training.device()
+    half = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    net: Any = setting.net().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.rand(setting.batch_size, 3, setting.size, setting.size, device=device)
+    y = torch.zeros(len(x), dtype=torch.long, device=device)
 
     def step() -> None:
-        torch.nn.functional.cross_entropy(net(x), y).backward()
+        with half:
+            loss = torch.nn.functional.cross_entropy(net(x), y)
+        loss.backward()
 
     def forecast() -> None:
         with torch.inference_mode():
             net.eval()(x)
 
     def seconds(call: Any) -> float:
-        call()
-        start = time.perf_counter()
-        for _ in range(n):
-            call()
-        return (time.perf_counter() - start) / n / len(x)
+        return measure(call, seconds=1e-9, min_calls=n, device=device).p50 / 1e3 / len(x)
 
     return seconds(step), seconds(forecast)
 
@@ -361,7 +401,7 @@ def before(name: str, setting: Setting, sha256: dict[str, str]) -> dict[str, Any
 
 def store(data: Path, setting: Setting, folder: Path) -> None:
     """Store the parts that are whole, beside those stored before; say which are not."""
-    name = f"{setting.variant}_real"
+    name = folder.name
     sha256 = {f: results.sha256(data / f) for f in (HOURS, QUARTERS, FUNDING)}
     parts = before(name, setting, sha256)
     missing = {run.part for run, _, _ in left(runs_of(setting), data, setting, folder)}
@@ -382,7 +422,7 @@ def store(data: Path, setting: Setting, folder: Path) -> None:
     results.save(
         name, stored, seed=seeds, seconds=sum(sum(curve["seconds"]) for curve in curves),
         command=f"SETRADE_DATA=<folder> make study STUDY=b0_real ARGS='{asked}'",
-        device=training.describe(), data=sha256,
+        device="; ".join(sorted({curve["device"] for curve in curves})), data=sha256,
     )  # fmt: skip
     if lacks:
         print(f"{name}: stored without {', '.join(lacks)}")
@@ -397,12 +437,14 @@ def main() -> None:
     add("--stride", type=int, default=4, help="of hourly training windows (%(default)s)")
     add("--epochs", type=int, default=12, help="(%(default)s)")
     add("--batch-size", type=int, default=32, help="pictures a training step (%(default)s)")
+    add("--result", help="name of what is kept and stored (<variant>_real, on a GPU <variant>_gpu)")
     args = parsed(made, needs=f"{HOURS}, {QUARTERS} and {FUNDING}")
     setting = Setting(
         variant=args.variant, size=VARIANTS[args.variant].resolution, num_epochs=args.epochs,
         stride=args.stride, quarter_stride=4 * args.stride, batch_size=args.batch_size,
     )  # fmt: skip
-    folder = args.store / f"{args.variant}_real"
+    on = "real" if training.device().type == "cpu" else "gpu"
+    folder = args.store / (args.result or f"{args.variant}_{on}")
     runs = [run for run in runs_of(setting) if run.part in args.part]
     todo = estimate(runs, args.data, setting, folder, args.jobs)
     tasks = (delayed(work)(run, args.data, setting, folder) for run in todo)

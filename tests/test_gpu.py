@@ -12,6 +12,7 @@ import sys
 import urllib.request
 import warnings
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -653,6 +654,23 @@ def test_a_slice_of_a_card_costs_no_page(monkeypatch, memory):
     for path in ("", "panels", "metrics"):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
             assert answer.status == 200
+
+
+@pytest.mark.parametrize("engine", ["channels_last", "bf16"])
+def test_the_race_of_engines_runs(monkeypatch, engine):
+    """On a CPU, small: a race that only a GPU runs would be wrong for years."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "benchmarks")
+    import bench_gpu
+    from racing import Race
+
+    for name, value in (("PICTURES", 4), ("SIDES", {"b0": 32})):
+        monkeypatch.setattr(bench_gpu, name, value)
+    monkeypatch.setattr(bench_gpu, "STEADY", bench_gpu.STEADY | {"seconds": 1e-9, "min_calls": 2})
+    quick = Race.__call__.__kwdefaults__ | {"seconds": 1e-9}  # type: ignore[operator]
+    monkeypatch.setattr(Race.__call__, "__kwdefaults__", quick)
+    run = Race("engines")
+    bench_gpu.compare(run, "b0", engine, 2, "cpu")
+    assert {"eager", "p99_ms", "images_a_second", "decisions_alike"} <= run.row["ratios"].keys()
 
 
 # On a real GPU

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from standin import standin
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
 
@@ -296,6 +297,38 @@ def test_a_net_killed_in_an_epoch_ends_as_one_that_was_not(bars, tmp_path):
     assert len(p) == len(sets[1]) + len(sets[2])
 
 
+def test_pictures_kept_on_a_card_are_those_that_are_drawn(bars):
+    windows = bars.windows(16)
+    drawn = pf.Drawn(windows, np.arange(300), np.arange(len(windows)) % 2, "candles", 24)
+    rows = torch.tensor([299, 0, 257])
+    x, y = (part.clone() for part in drawn.batch(rows))
+    with standin() as device:
+        kept = b0_real.OnCard(drawn, device)
+        assert len(kept) == 300
+        mine = kept.batch(rows)
+        assert kept.all[0].dtype == torch.uint8
+        assert {part.device for part in mine} == {device}
+        torch.testing.assert_close([part.cpu() for part in mine], [x, y], rtol=0, atol=0)
+
+
+def test_what_was_trained_on_a_card_is_judged_without_one(folder, tmp_path, monkeypatch):
+    """Its answers travel, its state does not; the table names the card."""
+    monkeypatch.setattr(results, "FOLDER", tmp_path / "stored")
+    setting = b0_real.Setting(
+        variant="nano", size=32, lookback=16, stride=64, num_epochs=1, batch_size=8, rounds=3
+    )
+    assert setting.plan(0).batch_size == 8
+    runs = [run for run in b0_real.RUNS if run.part == "rule"]
+    home = tmp_path / "nano_gpu"
+    for run in runs:
+        b0_real.work(run, folder, setting, home)
+        (home / run.name / "state.pt").unlink()
+        (home / run.name / "device.txt").write_text("Card 0, torch 9", encoding="utf-8")
+    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
+    (curve,) = b0_real.table("rule", folder, setting, home)["curves"].values()
+    assert curve["device"] == "Card 0, torch 9"
+
+
 def test_b0_study_from_bars_to_table(folder, tmp_path):
     setting = b0_real.Setting(
         variant="nano", size=32, lookback=16, stride=16, num_epochs=1, batch_size=16, rounds=3
@@ -342,34 +375,34 @@ def test_b0_result_grows_part_by_part(folder, tmp_path, monkeypatch, capsys):
     def stored() -> dict:
         return results.load("nano_real")["results"]
 
-    b0_real.work(runs[1], folder, setting, tmp_path / "one")
-    b0_real.store(folder, setting, tmp_path / "one")
+    b0_real.work(runs[1], folder, setting, tmp_path / "one" / "nano_real")
+    b0_real.store(folder, setting, tmp_path / "one" / "nano_real")
     assert "nothing stored yet, rule, planted not whole" in capsys.readouterr().out
     assert not results.FOLDER.exists()
-    b0_real.work(runs[0], folder, setting, tmp_path / "one")
-    b0_real.store(folder, setting, tmp_path / "one")
+    b0_real.work(runs[0], folder, setting, tmp_path / "one" / "nano_real")
+    b0_real.store(folder, setting, tmp_path / "one" / "nano_real")
     first = stored()
     assert (first["lacks"], list(first["parts"])) == (["planted"], ["rule", "split"])
-    b0_real.work(runs[2], folder, setting, tmp_path / "two")  # another machine
-    b0_real.store(folder, setting, tmp_path / "two")
+    b0_real.work(runs[2], folder, setting, tmp_path / "two" / "nano_real")  # another machine
+    b0_real.store(folder, setting, tmp_path / "two" / "nano_real")
     assert stored()["parts"]["split"] == first["parts"]["split"]
     assert [run["target"] for run in first["parts"]["split"]["runs"]] == ["next_12"]
     assert (stored()["lacks"], len(stored()["parts"])) == ([], 3)
     other = replace(setting, stride=32)  # of which nothing is whole
-    b0_real.store(folder, other, tmp_path / "three")
+    b0_real.store(folder, other, tmp_path / "three" / "nano_real")
     assert "nothing stored yet" in capsys.readouterr().out
     assert stored()["setting"]["stride"] == 64
     with pytest.raises(StudyError, match="num_epochs"):  # whole after one epoch, and not after two
-        b0_real.store(folder, replace(setting, num_epochs=2), tmp_path / "one")
+        b0_real.store(folder, replace(setting, num_epochs=2), tmp_path / "one" / "nano_real")
 
     others = (runs[0], replace(runs[1], target="next_1"), runs[2])
     monkeypatch.setattr(b0_real, "RUNS", others)
-    b0_real.store(folder, setting, tmp_path / "four")
+    b0_real.store(folder, setting, tmp_path / "four" / "nano_real")
     assert "nothing stored yet, split not whole" in capsys.readouterr().out
     monkeypatch.setattr(b0_real, "RUNS", runs)
     bars = pd.read_parquet(folder / b0_real.QUARTERS)
     bars.iloc[:-1].to_parquet(folder / b0_real.QUARTERS)  # other data
-    b0_real.store(folder, setting, tmp_path / "five")
+    b0_real.store(folder, setting, tmp_path / "five" / "nano_real")
     assert "nothing stored yet, rule, split, planted not" in capsys.readouterr().out
 
 

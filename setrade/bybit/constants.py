@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from setrade.candles.checks import parse_interval
-from setrade.errors import ArgumentError
+from setrade.errors import ArgumentError, Pickled
 
 CODES = {
     "1min": "1", "3min": "3", "5min": "5", "15min": "15", "30min": "30", "1h": "60",
@@ -97,7 +97,7 @@ def span(start: str | datetime, end: str | datetime) -> tuple[int, int]:
     return first, last
 
 
-class ExchangeError(RuntimeError):
+class ExchangeError(Pickled, RuntimeError):
     """The exchange refused a request; ``code`` is its retCode or the HTTP status."""
 
     def __init__(self, path: str, code: int, message: str) -> None:
@@ -124,7 +124,7 @@ class DataError(ValueError):
     """The exchange's answer is not what was asked for: other symbol, repeats, no numbers."""
 
 
-class GapError(DataError):
+class GapError(Pickled, DataError):
     """Bars are missing; ``missing`` lists them, the message names the first."""
 
     def __init__(self, symbol: str, interval: str, missing: pd.DatetimeIndex) -> None:
@@ -135,7 +135,7 @@ class GapError(DataError):
         )
 
 
-class ArchiveError(ValueError):
+class ArchiveError(Pickled, ValueError):
     """A downloaded archive is damaged or not of the kind that was expected."""
 
     def __init__(self, path: str | Path, what: str) -> None:

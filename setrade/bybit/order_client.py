@@ -20,7 +20,7 @@ from setrade.bybit import codes, orders
 from setrade.bybit.constants import AccessError, DataError, ExchangeError
 from setrade.bybit.http import FORBIDDEN, Retry, Session, parsing, reset_wait
 from setrade.bybit.orders import Order, OrderRequest, OrderUnknownError, text
-from setrade.errors import ArgumentError, number
+from setrade.errors import ArgumentError, Pickled, number
 
 HIDDEN = "***"
 
@@ -222,7 +222,7 @@ REMEMBERED = 1_000  # orders whose symbol is known
 FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0  # seconds between looks
 
 
-class NotDoneError(Exception):
+class NotDoneError(Pickled, Exception):
     """A request has to be sent again, after ``wait`` seconds."""
 
     def __init__(self, message: str, wait: float = 0.0) -> None:

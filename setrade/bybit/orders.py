@@ -16,7 +16,7 @@ import pandas as pd
 
 from setrade.bybit import constants
 from setrade.costs import Rates, affordable, fee, fill_price
-from setrade.errors import ArgumentError, choice, integer, number
+from setrade.errors import ArgumentError, Pickled, choice, integer, number
 from setrade.risk import DUST
 
 # A float says 0.1 + 0.2 = 0.30000000000000004, and prints 0.00001 as "1e-05", which pybit sends
@@ -353,7 +353,7 @@ def target_names(symbol: str, decided: int) -> list[str]:
 OPEN = ("new", "partly_filled")  # the others: filled, cancelled, rejected
 
 
-class OrderError(RuntimeError):
+class OrderError(Pickled, RuntimeError):
     """Something about an order; ``client_order_id`` names it."""
 
     def __init__(self, client_order_id: str, message: str) -> None:

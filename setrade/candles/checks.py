@@ -11,7 +11,7 @@ from numba.extending import register_jitable
 from pandas.tseries.frequencies import to_offset
 
 from setrade.compiled import kernel
-from setrade.errors import UTC_NAMES, ArgumentError, timed
+from setrade.errors import UTC_NAMES, ArgumentError, Pickled, timed
 
 SECOND, HOUR, DAY = 1_000_000_000, 3_600_000_000_000, 86_400_000_000_000  # ns
 ALLOWED = 'a pandas offset of 1 s or more that divides a day: "1min", "15min", "1h", "1D" ...'
@@ -141,7 +141,7 @@ class CandleFault(NamedTuple):
     times: Any
 
 
-class CandleError(ValueError):
+class CandleError(Pickled, ValueError):
     """A frame of candles is not what it should be; ``faults`` lists everything found."""
 
     def __init__(self, faults: list[CandleFault], name: str = "candles") -> None:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from setrade.efficientnet.scaling import round_channels, round_repeats
-from setrade.errors import ArgumentError, choice, flag, integer, number
+from setrade.errors import ArgumentError, Pickled, choice, flag, integer, number
 from setrade.labels import CLASSES
 
 
@@ -317,7 +317,7 @@ GATE = {"se.conv_reduce": "se.reduce", "se.conv_expand": "se.expand"}
 BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.(.+)\.(\w+)")
 
 
-class WeightError(ValueError):
+class WeightError(Pickled, ValueError):
     """Weights do not fit; ``tensor`` is the first that does not."""
 
     def __init__(self, tensor: str, problem: str) -> None:

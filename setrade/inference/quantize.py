@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from setrade.errors import ArgumentError, array, choice, number
+from setrade.errors import ArgumentError, Pickled, array, choice, number
 from setrade.inference.runtimes import onnxruntime, open_session, to_numpy
 
 # As ONNX Runtime names them, which is imported only where something is rounded.
@@ -29,7 +29,7 @@ ACTIVATIONS = {8: "QUInt8", 16: "QUInt16"}
 WEIGHTS = {8: "QInt8", 16: "QInt16"}
 
 
-class QuantizationRefused(ValueError):
+class QuantizationRefused(Pickled, ValueError):
     """An INT8 model decides too often unlike the net that it was made from.
 
     Attributes:

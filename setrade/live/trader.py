@@ -25,7 +25,7 @@ from setrade.bybit import ExchangeError, orders
 from setrade.bybit.orders import Broker, Instrument, Order, OrderRequest
 from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs
-from setrade.errors import number
+from setrade.errors import Pickled, number
 from setrade.live.account import RESTING, TICK, Move, PaperPrices, RiskAccount
 from setrade.live.failover import Bounded
 from setrade.live.journal import FILLED, OPEN, UNREADABLE, Journal, JournalError
@@ -65,7 +65,7 @@ class UnattendedError(RuntimeError):
     """A position is held, or may be, that nobody cares for: a person has to look at it now."""
 
 
-class HeldError(UnattendedError):
+class HeldError(Pickled, UnattendedError):
     """The broker holds something that a new journal knows nothing of."""
 
     def __init__(self, symbol: str, units: float) -> None:

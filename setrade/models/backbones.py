@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from setrade.compat import import_timm
 from setrade.efficientnet import WeightError
-from setrade.errors import ArgumentError, choice, integer, number
+from setrade.errors import ArgumentError, Pickled, choice, integer, number
 from setrade.results import sha256
 
 __all__ = [
@@ -209,7 +209,7 @@ FILE = "model.safetensors"
 PATIENCE = 5.0  # seconds until the hub counts as unreachable
 
 
-class WeightsUnavailable(RuntimeError):
+class WeightsUnavailable(Pickled, RuntimeError):
     """Weights are neither on this machine nor to be had; the message says what to do."""
 
     def __init__(self, name: str, repo: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from setrade.compiled import kernel
-from setrade.errors import ArgumentError, array, flag, integer
+from setrade.errors import ArgumentError, Pickled, array, flag, integer
 
 INFINITY = float("inf")
 LAST_MS = 2**63 // 10**6 - 1  # of nanoseconds in 64 bits: the year 2262
@@ -62,7 +62,7 @@ class Side:
 FIELDS = ("bid_price", "bid_size", "ask_price", "ask_size")
 
 
-class BookError(ValueError):
+class BookError(Pickled, ValueError):
     """A book breaks a law of books; ``faults`` maps each law broken to its timestamps."""
 
     def __init__(self, faults: dict[str, np.ndarray]) -> None:
@@ -222,7 +222,7 @@ FAULTS = ("delta_before_snapshot", "gap", "stale", "absent_level", "crossed", "t
 BREAKING = ("delta_before_snapshot", "gap", "crossed", "too_deep")  # only a snapshot mends these
 
 
-class BookStateError(ValueError):
+class BookStateError(Pickled, ValueError):
     """The book cannot be trusted; ``kind`` is one of ``FAULTS``, or says what is missing."""
 
     def __init__(self, kind: str, text: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from setrade.errors import ArgumentError, choice, number
+from setrade.errors import ArgumentError, Pickled, choice, number
 
 CODES = {str(m): m * 60_000 for m in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)}  # to ms
 CODES["D"] = 1440 * 60_000
@@ -24,7 +24,7 @@ Default = TypeVar("Default", int, None)
 Now = Callable[[], int]  # the time in ms
 
 
-class Refused(Exception):
+class Refused(Pickled, Exception):
     """A request that the exchange answers with a ``retCode`` other than 0."""
 
     def __init__(self, code: int, message: str) -> None:

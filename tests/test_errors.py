@@ -1,0 +1,74 @@
+"""Errors tell the same in another process, where studies and workers raise them."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import pkgutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import setrade
+from setrade import candles, labels
+from setrade.bybit import constants, orders
+from setrade.candles import CandleError
+from setrade.efficientnet import WeightError
+from setrade.errors import ArgumentError, Pickled
+from setrade.inference import MissingRuntimeError
+from setrade.orderbook import BookError
+from setrade.training import CheckpointError
+
+MISSING = pd.date_range("2024-01-01", periods=3, freq="1h", tz="UTC")
+ERRORS = [
+    ArgumentError("lookback", 0, "an integer >= 1"),
+    MissingRuntimeError("runtime", "onnx", "installed"),
+    CheckpointError("checkpoint", "a.pt", "a whole file"),
+    WeightError("stem.weight", "missing"),
+    constants.ExchangeError("/v5/order", 10001, "wrong"),
+    constants.AccessError("/v5/order", 10003, "no such key"),
+    constants.UnreachableError("/v5/order", 10000, "timed out", 8),
+    constants.GapError("BTCUSDT", "60", MISSING),
+    constants.ArchiveError("a.zip", "is no archive"),
+    orders.OrderUnknownError("name", "no answer"),
+    orders.OrderRejectedError("name", 110007, "too little money"),
+    BookError({"crossed": np.arange(3).astype("datetime64[s]")}),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_is_the_same_after_a_journey(error):
+    found = pickle.loads(pickle.dumps(error))
+    assert (type(found), str(found)) == (type(error), str(error))
+    assert found.__dict__.keys() == error.__dict__.keys()
+
+
+def test_every_error_with_fields_can_travel():
+    modules = pkgutil.walk_packages(setrade.__path__, "setrade.")
+    names = [m.name for m in modules if not m.name.endswith("__main__")]
+    own = {
+        value
+        for module in map(importlib.import_module, names)
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Exception)
+        if value.__module__.startswith("setrade")
+    }
+    assert len(own) > 40
+    built = [kind for kind in own if "__init__" in vars(kind)]
+    assert [kind for kind in built if not issubclass(kind, Pickled)] == []
+
+
+def test_a_worker_says_what_was_wrong():
+    """A pool of processes used to break on an error that it could not read."""
+    bars = candles.synthetic(30, seed=0).candles
+    twice = pd.concat([bars, bars])
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with pytest.raises(ArgumentError, match="horizon") as caught:
+            pool.submit(labels.forward_return, bars, 0).result()
+        assert (caught.value.name, caught.value.value) == ("horizon", 0)
+        with pytest.raises(CandleError, match="candles") as told:
+            pool.submit(candles.check, twice, pd.Timedelta("1h")).result()
+    assert told.value.faults
