@@ -96,11 +96,16 @@ notebooks: $(READY) ## execute chapters, compare every printed number with the s
 robust: $(READY) ## the same under ten numeric environments: what moves, and how far (long)
 	@$(OFFLINE) $(BIN)/python studies/robust.py $(CHAPTERS)
 
-.PHONY: test
-test: lint ## everything that CI checks: code, notebooks, site
+.PHONY: site
+site: $(READY) # the site from the notebooks as they are, once they are known to be up to date
 	$(BIN)/python tools/calls.py
 	$(BIN)/python tools/book.py check
 	$(BIN)/python tools/book.py build
+
+.PHONY: test
+test: $(READY) ## everything that CI checks: code, notebooks, site
+	@# Types and pages take a minute each, of one core.
+	$(MAKE) --no-print-directory -j 2 lint site
 	$(ALONE) $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations=60
 	$(OFFLINE) $(BIN)/python tools/book.py notebooks
 	$(OFFLINE) $(BIN)/python tools/book.py notebooks --environment other

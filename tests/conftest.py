@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
 # A busy machine is slow, not wrong.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+# What holds to the last bit holds on a CPU: who tests a GPU names it (tests/test_gpu.py).
+os.environ.setdefault("SETRADE_DEVICE", "cpu")
 
 
 @pytest.fixture

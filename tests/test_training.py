@@ -279,7 +279,8 @@ def test_seed_everything_reaches_every_generator():
     assert draw()[3] == np.random.default_rng(7).random()
 
 
-def test_device():
+def test_device(monkeypatch):
+    monkeypatch.delenv("SETRADE_DEVICE", raising=False)
     assert training.device("cpu") == CPU
     assert training.device().type == ("cuda" if torch.cuda.is_available() else "cpu")
     if not torch.cuda.is_available():
