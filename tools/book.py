@@ -10,6 +10,7 @@ python tools/book.py build                _build/html, warnings are errors
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -152,6 +153,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run one command."""
     args = arguments()
+    os.environ["TQDM_DISABLE"] = "1"  # no stored output holds a progress bar
     if args.command == "execute":
         return command_execute(args.names, args.force)
     if args.command == "notebooks":
