@@ -605,14 +605,14 @@ assert made["lite0"]["look"] / made["micro"]["look"] > (
 )
 
 # %% [markdown]
-# <!-- number: 44, 91 from book/results/bench.json -->
+# <!-- number: 44, 52 from book/results/bench.json -->
 # Drawing takes a few hundredths of the time at most, and about one hundredth before the larger
 # nets, because from micro to Lite0 the time to look grows far more than the time to draw. So the
 # overhead is there, and it is small: below the tenth of the whole time from which on the ledger
 # would call it one, a threshold of our own. That holds for candles drawn by the compiled code of
-# this book. mplfinance took 44 to 91 ms for a chart of that size, in the stored benchmark of
-# {ref}`ch-candlestick-images`, which is more than B0 takes here to look at one. The two were timed
-# in different runs, however, and with the smaller figure the difference is slight.
+# this book. mplfinance took 44 to 52 ms for a chart of that size, in the stored benchmark of
+# {ref}`ch-candlestick-images`, which is more than B0 takes here to look at one, though the two were
+# timed in different runs.
 #
 # ## 7 Eight bits
 #
