@@ -104,7 +104,7 @@ site: $(READY) # the site from the notebooks as they are, once they are known to
 
 .PHONY: test
 test: $(READY) ## everything that CI checks: code, notebooks, site
-	@# Types and pages take a minute each, of one core.
+	@# Types and pages take a minute each, of one core; both are waited for where one fails.
 	$(MAKE) --no-print-directory -j 2 lint site
 	$(ALONE) $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations=60
 	$(OFFLINE) $(BIN)/python tools/book.py notebooks

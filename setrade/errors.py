@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Collection
 from typing import Any
 
@@ -23,15 +24,29 @@ def _short(value: Any) -> str:
 
 
 class Pickled:
-    """An error with fields that another process can send: pickle calls a class with its text."""
+    """An error with fields that another process can send: pickle calls a class with its text.
+
+    What cannot be pickled (a generator, a secret) arrives as the short text that stands for it.
+    Stands before the built-in base, which is none with fields in C, such as OSError.
+    """
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return how to make it again, without ``__init__``."""
-        return _again, (type(self), getattr(self, "args", ()), self.__dict__)
+        fields = {name: _sendable(value) for name, value in self.__dict__.items()}
+        return _again, (type(self), getattr(self, "args", ()), fields)
 
 
-def _again(kind: type, args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
-    made: Any = kind.__new__(kind, *args)
+def _sendable(value: Any) -> Any:
+    try:
+        pickle.dumps(value)
+    except Exception:  # of any kind: each object has its own reason
+        return _short(value)
+    return value
+
+
+def _again(kind: type[Exception], args: tuple[Any, ...], fields: dict[str, Any]) -> Any:
+    made = kind.__new__(kind)
+    made.args = args
     made.__dict__.update(fields)
     return made
 

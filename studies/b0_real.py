@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -64,6 +63,9 @@ from setrade.study.store import HOURS, REQUESTS
 
 PARTS = ("rule", "split", "folds", "quarter", "planted")
 NEEDED = PARTS[:2]  # what the stored result must hold
+MADE = (
+    "device.txt"  # in a run's folder: the device it was trained on, and by which torch and commit
+)
 YEARS = ("2022", "2023", "2024")
 SEED_SPLIT = "70/15/15"
 MACRO: dict[str, Any] = {"average": "macro", "labels": [0, 1], "zero_division": 0}
@@ -168,22 +170,29 @@ class OnCard:
 
     def __init__(self, drawn: Drawn, device: torch.device) -> None:
         self.drawn, self.device = drawn, device
+        self.kept: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.drawn)
 
-    @cached_property
     def all(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """All pictures (uint8) and classes; drawn when a batch is first asked for."""
-        # Bytes at once: the next batch is drawn into the same buffer.
-        parts = (self.drawn.batch(rows) for rows in torch.arange(len(self)).split(256))
-        parts = [((255 * x).round().to(self.device, torch.uint8), y) for x, y in parts]
-        x, y = (torch.cat(part) for part in zip(*parts, strict=True))
-        return x, y.to(self.device)
+        """Return all pictures (uint8) and classes; drawn when they are first asked for."""
+        if self.kept is None:
+            first, _ = self.drawn.batch(torch.arange(1))
+            shape = (len(self), *first.shape[1:])
+            x = torch.empty(shape, dtype=torch.uint8, device=self.device)
+            y = torch.empty(len(self), dtype=torch.int64, device=self.device)
+            for rows in torch.arange(len(self)).split(256):
+                part, classes = self.drawn.batch(rows)
+                span = slice(int(rows[0]), int(rows[-1]) + 1)
+                x[span] = (255 * part).round().to(self.device, torch.uint8)
+                y[span] = classes.to(self.device)
+            self.kept = x, y
+        return self.kept
 
     def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return float32 (B, 3, size, size) in [0, 1] and classes (B,), on the GPU."""
-        (x, y), rows = self.all, rows.to(self.device)
+        (x, y), rows = self.all(), rows.to(self.device)
         return pictures.to_input(x[rows]), y[rows]
 
 
@@ -194,14 +203,17 @@ def train(run: Run, data: Path, setting: Setting, folder: Path) -> dict[str, Any
     look, steps = ("candles", setting.size, setting.lookback), strides(run, setting)
     sets: list[Any] = drawn(bars, found, y, look, steps)
     where, device = home(run, bars, setting, folder), training.device()
-    if device.type == "cuda":
+    if device.type != "cpu":
         sets = [OnCard(part, device) for part in sets]
+    if not (where / "p.npy").is_file():
+        made = f"{training.describe(device)}, torch {torch.__version__}, commit {results.commit()}"
+        write_atomic(where / MADE, made)
     p, history = taught(where, setting.net, sets, setting.plan(run.seed))
-    if not (note := where / "device.txt").is_file():
-        write_atomic(note, f"{training.describe()}, torch {torch.__version__}")
+    note = where / MADE  # runs that were kept before have none
     return {
         "validation": p[: len(sets[1])], "test": p[len(sets[1]) :], "history": history,
-        "sizes": list(map(len, sets)), "device": note.read_text(encoding="utf-8"),
+        "sizes": list(map(len, sets)),
+        "made": note.read_text(encoding="utf-8") if note.is_file() else history["device"],
     }  # fmt: skip
 
 
@@ -291,7 +303,10 @@ def answers(runs: list[Run], data: Path, setting: Setting, folder: Path) -> dict
 
 
 def table(part: str, data: Path, setting: Setting, folder: Path) -> dict[str, Any]:
-    """Return one part's rows, with its nets' learning curves, and of what code and machine."""
+    """Return one part's rows, with its nets' learning curves, which say where each was trained.
+
+    Code and machine are those that made the table.
+    """
     runs = [run for run in runs_of(setting) if run.part == part]
     block = 48.0 if runs[0].file == QUARTERS else 96.0  # windows: two days, four days
     bars, plan = bars_of(runs[0], data, setting), Frozen(block=block)
@@ -309,7 +324,7 @@ def table(part: str, data: Path, setting: Setting, folder: Path) -> dict[str, An
             rows[key][setting.variant]["claimed"] = claimed(mine, bars, data, block)
         ends = bars.frame.index[mine.ends]
     nets = {run.name: train(run, data, setting, folder) for run in runs}
-    told = {name: {k: net[k] for k in ("sizes", "device")} for name, net in nets.items()}
+    told = {name: {k: net[k] for k in ("sizes", "made")} for name, net in nets.items()}
     curves = {name: net["history"] | told[name] for name, net in nets.items()}
     return {
         "rows": rows, "curves": curves, "tested": [str(ends[0]), str(ends[-1])],
@@ -422,7 +437,7 @@ def store(data: Path, setting: Setting, folder: Path) -> None:
     results.save(
         name, stored, seed=seeds, seconds=sum(sum(curve["seconds"]) for curve in curves),
         command=f"SETRADE_DATA=<folder> make study STUDY=b0_real ARGS='{asked}'",
-        device="; ".join(sorted({curve["device"] for curve in curves})), data=sha256,
+        device="; ".join(sorted({c.get("made", c["device"]) for c in curves})), data=sha256,
     )  # fmt: skip
     if lacks:
         print(f"{name}: stored without {', '.join(lacks)}")
@@ -437,7 +452,7 @@ def main() -> None:
     add("--stride", type=int, default=4, help="of hourly training windows (%(default)s)")
     add("--epochs", type=int, default=12, help="(%(default)s)")
     add("--batch-size", type=int, default=32, help="pictures a training step (%(default)s)")
-    add("--result", help="name of what is kept and stored (<variant>_real, on a GPU <variant>_gpu)")
+    add("--result", help="only make the table of runs kept under this name; trains nothing")
     args = parsed(made, needs=f"{HOURS}, {QUARTERS} and {FUNDING}")
     setting = Setting(
         variant=args.variant, size=VARIANTS[args.variant].resolution, num_epochs=args.epochs,
@@ -446,6 +461,9 @@ def main() -> None:
     on = "real" if training.device().type == "cpu" else "gpu"
     folder = args.store / (args.result or f"{args.variant}_{on}")
     runs = [run for run in runs_of(setting) if run.part in args.part]
+    if args.result:
+        store(args.data, setting, folder)
+        return
     todo = estimate(runs, args.data, setting, folder, args.jobs)
     tasks = (delayed(work)(run, args.data, setting, folder) for run in todo)
     # In the environment too, because the pictures are drawn by numba, with its own threads.

@@ -14,12 +14,18 @@ import pytest
 
 import setrade
 from setrade import candles, labels
-from setrade.bybit import constants, orders
+from setrade.bybit import constants, order_client, orders
+from setrade.bybit.order_client import Secret
 from setrade.candles import CandleError
 from setrade.efficientnet import WeightError
 from setrade.errors import ArgumentError, Pickled
 from setrade.inference import MissingRuntimeError
+from setrade.inference.quantize import QuantizationRefused
+from setrade.live.trader import HeldError
+from setrade.models.backbones import WeightsUnavailable
 from setrade.orderbook import BookError
+from setrade.orderbook.book import BookStateError
+from setrade.simulator.wire import Refused
 from setrade.training import CheckpointError
 
 MISSING = pd.date_range("2024-01-01", periods=3, freq="1h", tz="UTC")
@@ -35,6 +41,12 @@ ERRORS = [
     constants.ArchiveError("a.zip", "is no archive"),
     orders.OrderUnknownError("name", "no answer"),
     orders.OrderRejectedError("name", 110007, "too little money"),
+    order_client.NotDoneError("later", 2.0),
+    HeldError("BTCUSDT", 0.1),
+    QuantizationRefused(0.5, 0.99),
+    WeightsUnavailable("b0", "timm/b0"),
+    BookStateError("gap", "a number is missing"),
+    Refused(10001, "no such order"),
     BookError({"crossed": np.arange(3).astype("datetime64[s]")}),
 ]
 
@@ -42,8 +54,18 @@ ERRORS = [
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_an_error_is_the_same_after_a_journey(error):
     found = pickle.loads(pickle.dumps(error))
-    assert (type(found), str(found)) == (type(error), str(error))
+    assert (type(found), str(found), found.args) == (type(error), str(error), error.args)
     assert found.__dict__.keys() == error.__dict__.keys()
+    assert repr(found.__dict__) == repr(error.__dict__)
+
+
+def test_what_cannot_be_sent_arrives_as_text():
+    for value in ((k for k in "ab"), lambda: 0, Secret("word" * 8)):
+        error = ArgumentError("x", value, "a number")
+        found = pickle.loads(pickle.dumps(error))
+        assert str(found) == str(error)
+        assert type(found.value) is str
+        assert "word" not in found.value
 
 
 def test_every_error_with_fields_can_travel():
@@ -58,7 +80,11 @@ def test_every_error_with_fields_can_travel():
     }
     assert len(own) > 40
     built = [kind for kind in own if "__init__" in vars(kind)]
-    assert [kind for kind in built if not issubclass(kind, Pickled)] == []
+    assert [kind for kind in built if kind.__reduce__ is not Pickled.__reduce__] == []
+    fields_in_c = (OSError, ImportError, UnicodeError, SyntaxError, StopIteration)
+    assert [
+        kind for kind in own if issubclass(kind, Pickled) and issubclass(kind, fields_in_c)
+    ] == []
 
 
 def test_a_worker_says_what_was_wrong():

@@ -656,7 +656,7 @@ def test_a_slice_of_a_card_costs_no_page(monkeypatch, memory):
             assert answer.status == 200
 
 
-@pytest.mark.parametrize("engine", ["channels_last", "bf16"])
+@pytest.mark.parametrize("engine", ["channels_last", "bf16", "onnx"])
 def test_the_race_of_engines_runs(monkeypatch, engine):
     """On a CPU, small: a race that only a GPU runs would be wrong for years."""
     monkeypatch.syspath_prepend(Path(__file__).parent / "benchmarks")
@@ -693,6 +693,13 @@ def test_encoders_on_a_gpu(name):
 def test_inputs_on_a_gpu(dtype):
     x = torch.randint(0, 2, (2, 3, 8, 8)).to(dtype)
     torch.testing.assert_close(pictures.to_input(x.cuda()).cpu(), pictures.to_input(x))
+
+
+@real
+def test_the_card_is_taken_unasked(monkeypatch):
+    monkeypatch.delenv(devices.VARIABLE, raising=False)  # the other tests keep to the CPU
+    history = training.fit(trader(), [(windows(8), torch.arange(8) % 3)], num_epochs=1)
+    assert history.device == "cuda"
 
 
 @real

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +33,9 @@ from setrade.study import StudyError
 from setrade.study.store import HOURS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+SMALL = b0_real.Setting(
+    variant="nano", size=32, lookback=16, stride=64, num_epochs=1, batch_size=8, rounds=3
+)
 SPAN = ("", "2022-02-10", "2022-02-18", "2022-03-01")
 
 
@@ -306,27 +311,62 @@ def test_pictures_kept_on_a_card_are_those_that_are_drawn(bars):
         kept = b0_real.OnCard(drawn, device)
         assert len(kept) == 300
         mine = kept.batch(rows)
-        assert kept.all[0].dtype == torch.uint8
+        assert kept.all()[0].dtype == torch.uint8
         assert {part.device for part in mine} == {device}
         torch.testing.assert_close([part.cpu() for part in mine], [x, y], rtol=0, atol=0)
+
+
+def test_a_study_on_a_card_learns_what_a_cpu_does(folder, tmp_path, monkeypatch):
+    (run,) = (run for run in b0_real.RUNS if run.part == "rule")
+    homely = b0_real.train(run, folder, SMALL, tmp_path / "cpu")
+    assert homely["made"].startswith("cpu, torch")
+    with standin() as device:
+        monkeypatch.setattr(training, "device", lambda: device)
+        monkeypatch.setattr("setrade.training.loop.pick_device", lambda name: device)
+        found = b0_real.train(run, folder, SMALL, tmp_path / "gpu")
+    assert found["history"]["device"] == str(device)
+    assert found["made"].startswith(f"{device}, torch")
+    for part in ("validation", "test"):
+        np.testing.assert_allclose(found[part], homely[part], atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_study_on_a_real_card(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SETRADE_DEVICE", "cuda")
+    (run,) = (run for run in b0_real.RUNS if run.part == "rule")
+    b0_real.work(run, folder, SMALL, tmp_path)
+    (curve,) = b0_real.table("rule", folder, SMALL, tmp_path)["curves"].values()
+    assert (curve["device"], curve["precision"]) == ("cuda", "bfloat16")
+    assert torch.cuda.get_device_name() in curve["made"]
+
+
+def test_a_study_can_be_sent_to_its_workers(folder, tmp_path, monkeypatch):
+    """Run as a script, all of it travels by value, its classes too."""
+    code = Path(b0_real.__file__).read_text(encoding="utf-8").replace("    main()\n", "    pass\n")
+    module = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", module)
+    exec(compile(code, b0_real.__file__, "exec"), module.__dict__)
+    task = (module.work, module.RUNS[0], folder, module.Setting(), tmp_path)
+    assert cloudpickle.loads(cloudpickle.dumps(task))[2:] == task[2:]
+    assert b"OnCard" in cloudpickle.dumps(task)
 
 
 def test_what_was_trained_on_a_card_is_judged_without_one(folder, tmp_path, monkeypatch):
     """Its answers travel, its state does not; the table names the card."""
     monkeypatch.setattr(results, "FOLDER", tmp_path / "stored")
-    setting = b0_real.Setting(
-        variant="nano", size=32, lookback=16, stride=64, num_epochs=1, batch_size=8, rounds=3
-    )
-    assert setting.plan(0).batch_size == 8
+    assert SMALL.plan(0).batch_size == 8
     runs = [run for run in b0_real.RUNS if run.part == "rule"]
     home = tmp_path / "nano_gpu"
     for run in runs:
-        b0_real.work(run, folder, setting, home)
+        b0_real.work(run, folder, SMALL, home)
         (home / run.name / "state.pt").unlink()
-        (home / run.name / "device.txt").write_text("Card 0, torch 9", encoding="utf-8")
+        (home / run.name / b0_real.MADE).write_text("Card 0, torch 9", encoding="utf-8")
     monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained again"))
-    (curve,) = b0_real.table("rule", folder, setting, home)["curves"].values()
-    assert curve["device"] == "Card 0, torch 9"
+    (curve,) = b0_real.table("rule", folder, SMALL, home)["curves"].values()
+    assert curve["made"] == "Card 0, torch 9"
+    (home / runs[0].name / b0_real.MADE).unlink()  # kept by an older study: what its history says
+    (curve,) = b0_real.table("rule", folder, SMALL, home)["curves"].values()
+    assert curve["made"] == curve["device"] == "cpu"
 
 
 def test_b0_study_from_bars_to_table(folder, tmp_path):

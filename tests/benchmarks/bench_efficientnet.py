@@ -44,30 +44,3 @@ def test_v2_forward_and_backward_against_timm(race, name, size, batch):
 
     medians = race(lambda: step(ours), timm=lambda: step(theirs), seconds=6.0)
     race.bound("timm", medians["timm"] / medians["ours"], 1 / 1.05)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-@pytest.mark.parametrize(("size", "batch"), [(64, 256), (224, 64)])
-def test_b0_on_a_gpu_with_channels_last_and_bf16_against_timm(race, size, batch):
-    """Issue: on a GPU the same, with channels_last and bf16; pictures and weights alike."""
-    seed_everything(0)
-    theirs = compat.import_timm().create_model("efficientnet_b0", num_classes=3)
-    ours = en.EfficientNet("b0", 3, drop_connect=0.0)
-    ours.load_state_dict(en.from_timm(theirs.state_dict()))
-    last = torch.channels_last
-    nets = [net.train().cuda() for net in (ours, theirs)]
-    for net in nets:
-        net.to(memory_format=last)  # type: ignore[call-overload]
-    x = torch.rand(batch, 3, size, size, device="cuda").to(memory_format=last)
-    y = torch.arange(batch, device="cuda") % 3
-
-    def step(net):
-        net.zero_grad(set_to_none=True)
-        with torch.autocast("cuda", dtype=torch.bfloat16):
-            loss = torch.nn.functional.cross_entropy(net(x), y)
-        loss.backward()
-        torch.cuda.synchronize()
-
-    gpu = torch.cuda.get_device_name()
-    medians = race(lambda: step(nets[0]), timm=lambda: step(nets[1]), seconds=6.0, on=gpu)
-    race.bound("timm", medians["timm"] / medians["ours"], 0.95)

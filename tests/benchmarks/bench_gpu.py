@@ -1,7 +1,7 @@
-"""Inference on a GPU: what an engine gains on eager PyTorch, and whether it decides alike.
+"""All races of a GPU: pictures, a training step, and what an engine gains on eager PyTorch.
 
-GASF against the copy bandwidth is in `bench_gramian`, a training step against timm's in
-`bench_efficientnet`. ONNX Runtime and TensorRT take part where they are installed.
+An engine also has to decide as the net does. ONNX Runtime and TensorRT take part where they are
+installed.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from setrade import inference, training
+from setrade import compat, inference, training
+from setrade import efficientnet as en
 from setrade.efficientnet import EfficientNet
+from setrade.gramian import gasf
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
@@ -92,3 +94,41 @@ def test_a_batch_that_lies_on_the_gpu_against_one_that_is_copied(race):
         pytest.skip(str(error))
     there, here = x[:64].clone(), x[:64].cpu()
     race(lambda: call(there), copied=lambda: call(here), on=torch.cuda.get_device_name())
+
+
+def test_gasf_against_the_copy_bandwidth_of_a_gpu(race):
+    x = torch.randn(20_000, 224, device="cuda").cumsum(-1)
+    out = torch.empty(20_000, 224, 224, device="cuda")
+    source, wait = torch.rand_like(out), waits("cuda")
+    times = race(
+        lambda: wait(gasf(x, out=out)),
+        copy=lambda: wait(out.copy_(source)),
+        on=torch.cuda.get_device_name(),
+    )
+    # The copy moves two bytes for each one that a picture holds: it reads as well.
+    race.bound("copy", times["copy"] / 2 / times["ours"], 0.6)
+
+
+@pytest.mark.parametrize(("size", "batch"), [(64, 256), (224, 64)])
+def test_b0_on_a_gpu_with_channels_last_and_bf16_against_timm(race, size, batch):
+    """Issue: as fast as timm, with channels_last and bf16; pictures and weights alike."""
+    training.seed_everything(0)
+    theirs = compat.import_timm().create_model("efficientnet_b0", num_classes=3)
+    ours = EfficientNet("b0", 3, drop_connect=0.0)
+    ours.load_state_dict(en.from_timm(theirs.state_dict()))
+    last, wait = torch.channels_last, waits("cuda")
+    nets = [net.train().cuda() for net in (ours, theirs)]
+    for net in nets:
+        net.to(memory_format=last)  # type: ignore[call-overload]
+    x = torch.rand(batch, 3, size, size, device="cuda").to(memory_format=last)
+    y = torch.arange(batch, device="cuda") % 3
+
+    def step(net):
+        net.zero_grad(set_to_none=True)
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            loss = torch.nn.functional.cross_entropy(net(x), y)
+        wait(loss.backward())
+
+    gpu = torch.cuda.get_device_name()
+    medians = race(lambda: step(nets[0]), timm=lambda: step(nets[1]), seconds=6.0, on=gpu)
+    race.bound("timm", medians["timm"] / medians["ours"], 0.95)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from setrade.gramian import gasf, transition_field
 
@@ -49,22 +48,3 @@ def test_transition_field_against_pyts(race, size):
     times = race(lambda: transition_field(x, out=out), pyts=lambda: peer.transform(x))
     np.testing.assert_allclose(out, peer.transform(x), atol=1e-5)
     race.bound("pyts", times["pyts"] / times["ours"], 2.5)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_gasf_against_the_copy_bandwidth_of_a_gpu(race):
-    x = torch.randn(20_000, 224, device="cuda").cumsum(-1)
-    out = torch.empty(20_000, 224, 224, device="cuda")
-    source = torch.rand_like(out)
-
-    def timed(call):
-        call()
-        torch.cuda.synchronize()
-
-    times = race(
-        lambda: timed(lambda: gasf(x, out=out)),
-        copy=lambda: timed(lambda: out.copy_(source)),
-        on=torch.cuda.get_device_name(),
-    )
-    # The copy moves two bytes for each one that a picture holds: it reads as well.
-    race.bound("copy", times["copy"] / 2 / times["ours"], 0.6)
