@@ -315,3 +315,13 @@ def test_a_syntax_tree_reads_the_same_on_every_python():
         "format_spec=JoinedStr(values=[Constant(value='>'), FormattedValue("
         "value=Constant(value=2), conversion=-1)]))]))])])"
     )
+
+
+def test_long_notebooks_are_compared_first():
+    notebooks = [BOOK / f"{source.stem}.ipynb" for source in SOURCES]
+    took = [
+        json.loads(path.read_text(encoding="utf-8"))["metadata"]["setrade"]["seconds"]
+        for path in book.longest_first(notebooks)
+    ]
+    assert took == sorted(took, reverse=True)
+    assert len(took) == len(notebooks)
