@@ -42,8 +42,8 @@ export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 export MALLOC_TOP_PAD_ ?= 268435456
 export THP_MEM_ALLOC_ENABLE ?= 1
 endif
-# Chapters and notebook tests run without progress bars and never leave this machine.
-OFFLINE := TQDM_DISABLE=1 PYTHONPATH=tools/offline:tools
+# Chapters and notebook tests never leave this machine.
+OFFLINE := PYTHONPATH=tools/offline:tools
 
 .PHONY: help
 help: ## list the targets
@@ -104,7 +104,7 @@ site: $(READY) # the site from the notebooks as they are, once they are known to
 
 .PHONY: test
 test: $(READY) ## everything that CI checks: code, notebooks, site
-	@# Types and pages take a minute each, of one core; both are waited for where one fails.
+	@# Each keeps one core busy; both are waited for where one fails.
 	$(MAKE) --no-print-directory -j 2 lint site
 	$(ALONE) $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations=60
 	$(OFFLINE) $(BIN)/python tools/book.py notebooks

@@ -63,9 +63,7 @@ from setrade.study.store import HOURS, REQUESTS
 
 PARTS = ("rule", "split", "folds", "quarter", "planted")
 NEEDED = PARTS[:2]  # what the stored result must hold
-MADE = (
-    "device.txt"  # in a run's folder: the device it was trained on, and by which torch and commit
-)
+MADE = "device.txt"  # of a run: where it was trained, by which torch and commit
 YEARS = ("2022", "2023", "2024")
 SEED_SPLIT = "70/15/15"
 MACRO: dict[str, Any] = {"average": "macro", "labels": [0, 1], "zero_division": 0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -320,10 +321,15 @@ def test_a_study_on_a_card_learns_what_a_cpu_does(folder, tmp_path, monkeypatch)
     (run,) = (run for run in b0_real.RUNS if run.part == "rule")
     homely = b0_real.train(run, folder, SMALL, tmp_path / "cpu")
     assert homely["made"].startswith("cpu, torch")
+    asked, batch = [], b0_real.OnCard.batch
+    monkeypatch.setattr(
+        b0_real.OnCard, "batch", lambda kept, rows: asked.append(len(rows)) or batch(kept, rows)
+    )
     with standin() as device:
         monkeypatch.setattr(training, "device", lambda: device)
         monkeypatch.setattr("setrade.training.loop.pick_device", lambda name: device)
         found = b0_real.train(run, folder, SMALL, tmp_path / "gpu")
+    assert sum(asked) == found["sizes"][0] + 2 * found["sizes"][1] + found["sizes"][2]
     assert found["history"]["device"] == str(device)
     assert found["made"].startswith(f"{device}, torch")
     for part in ("validation", "test"):
@@ -367,6 +373,18 @@ def test_what_was_trained_on_a_card_is_judged_without_one(folder, tmp_path, monk
     (home / runs[0].name / b0_real.MADE).unlink()  # kept by an older study: what its history says
     (curve,) = b0_real.table("rule", folder, SMALL, home)["curves"].values()
     assert curve["made"] == curve["device"] == "cpu"
+
+
+def test_a_table_of_kept_runs_trains_nothing(folder, tmp_path, monkeypatch, capsys):
+    shutil.copy(folder / HOURS, folder / b0_real.QUARTERS)
+    monkeypatch.setattr(b0_real, "RUNS", b0_real.RUNS[:3])
+    monkeypatch.setattr(b0_real, "PARTS", b0_real.PARTS[:2])
+    monkeypatch.setattr(training, "fit", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(b0_real, "speed", lambda *a: pytest.fail("measured"))
+    words = ["--data", str(folder), "--store", str(tmp_path), "--variant", "b5"]
+    monkeypatch.setattr(sys, "argv", ["b0_real", *words, "--result", "b5_gpu"])
+    b0_real.main()
+    assert "b5_gpu: nothing stored yet, rule, split not whole" in capsys.readouterr().out
 
 
 def test_b0_study_from_bars_to_table(folder, tmp_path):
