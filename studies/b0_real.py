@@ -228,13 +228,14 @@ def beside(run: Run, data: Path, setting: Setting, folder: Path) -> dict[str, np
         "numbers/trees": kept(where / "trees.npy", lambda: trees(*known, setting.rounds, 0)),
         "numbers/linear": kept(where / "linear.npy", lambda: linear(*known)),
     }
+    out["one half"] = np.full(len(sets[1]) + len(sets[2]), 0.5)  # knows no share of any year
     plain = RULES if run.target.startswith("next") else ("class shares",)
     return out | {name: rule(name, bars, labels.Split(*sets), y, horizon) for name in plain}
 
 
 def positions(name: str, check: np.ndarray, test: np.ndarray) -> np.ndarray:
     """Return the positions of a row of the table; a constant forecast has no zone."""
-    if name in ("class shares", "buy and hold"):
+    if name in ("class shares", "one half", "buy and hold"):
         return np.full(len(test), float(name == "buy and hold"))
     return zone(test, check)
 
@@ -372,7 +373,10 @@ def left(
 def estimate(
     runs: list[Run], data: Path, setting: Setting, folder: Path, jobs: int = 1
 ) -> list[Run]:
-    """Say what is left, run by run, before it starts; return it."""
+    """Say what is left, run by run, before it starts; return it, the longest first.
+
+    So that no core waits at the end for a long one that began last.
+    """
     todo = list(left(runs, data, setting, folder))
     if todo:
         # In a process of its own, that ends: the gigabytes that a batch takes would stay with this
@@ -388,7 +392,7 @@ def estimate(
         total = max(sum(every) / jobs, *every)
         tqdm.write(f"{len(todo)} runs left, {jobs} at a time: about {total:.1f} hours if none "
                    "stops early; killed, they go on")  # fmt: skip
-    return [run for run, _, _ in todo]
+    return [run for run, _, _ in sorted(todo, key=lambda one: -one[1])]
 
 
 def work(run: Run, data: Path, setting: Setting, folder: Path) -> str:

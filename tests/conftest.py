@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 import pytest
@@ -24,3 +25,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def pyts_image(monkeypatch):
+    """Return ``pyts.image``; its loops are run and not compiled, which takes half a minute."""
+    with monkeypatch.context() as patch:
+        patch.setattr("numba.config.DISABLE_JIT", True)
+        return importlib.import_module("pyts.image")

@@ -1119,48 +1119,40 @@ def test_archives_in_another_unit_are_refused(tmp_path):
         archives.trades(tmp_path / "t.csv")
 
 
-# Whatever runs compiled code, in two halves that take about as long to compile.
-BOUNDED = tuple(
-    {name for name in BASE if name.split(".")[0] in modules}
-    for modules in (
-        {"backtest", "candles", "channels", "Standardizer", "costs", "evidence", "gramian",
-         "labels", "risk"},
-        {"charts", "options", "orderbook", "portfolio", "Snapshots", "patterns", "pictures",
-         "recurrence", "regimes", "signals", "sizing", "book_net", "multitask", "archives"},
-    )
-)  # fmt: skip
+# Whatever runs compiled code.
+COMPILED = {
+    "backtest", "candles", "channels", "Standardizer", "costs", "evidence", "gramian", "labels",
+    "risk", "charts", "options", "orderbook", "portfolio", "Snapshots", "patterns", "pictures",
+    "recurrence", "regimes", "signals", "sizing", "book_net", "multitask", "archives",
+}  # fmt: skip
 
 
-def test_the_halves_hold_whatever_runs_compiled_code():
-    """A module with kernels of its own whose callables stand in the table stands in a half."""
+def test_the_list_holds_whatever_runs_compiled_code():
+    """A module with kernels of its own whose callables stand in the table stands in the list."""
     made = {
         path.relative_to(ROOT / "setrade").parts[0].removesuffix(".py")
         for path in (ROOT / "setrade").rglob("*.py")
         if "import kernel" in path.read_text(encoding="utf-8")
     }
     tabled = {name.split(".")[0] for name in BASE}
-    assert made & tabled <= {name.split(".")[0] for half in BOUNDED for name in half}
+    assert made & tabled <= COMPILED <= tabled
     assert len(made & tabled) > 7
 
 
 @pytest.mark.slow
 def test_no_kernel_leaves_its_arrays(tmp_path):
-    """Numba checks every index, in processes of their own: beyond the end is an IndexError."""
+    """Numba checks every index, in a process of its own: beyond the end is an IndexError."""
     folders = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     env = os.environ | {
         "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": folders,
         "NUMBA_OPT": "0",  # checks are written before LLVM optimises: it only takes time here
     }  # fmt: skip
-    code = "import test_arguments as t; c, w = t.judged({}); print(c); assert c and not w, w"
-    running = [
-        subprocess.Popen([sys.executable, "-c", code.format(sorted(names))], env=env,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                         encoding="utf-8")
-        for names in BOUNDED
-    ]  # fmt: skip
-    for process in running:
-        said = process.communicate()
-        assert process.returncode == 0, said[1][-2000:]
+    names = sorted(name for name in BASE if name.split(".")[0] in COMPILED)
+    code = f"import test_arguments as t; c, w = t.judged({names}); print(c); assert c and not w, w"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, encoding="utf-8"
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
 
 
 def test_damaged_files_and_messages_end_typed():

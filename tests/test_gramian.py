@@ -112,19 +112,17 @@ def test_equal_to_the_definition():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_equal_to_pyts():
-    from pyts.image import GramianAngularField, MarkovTransitionField
-
+def test_equal_to_pyts(pyts_image):
     constant = np.full((1, 48), 7.25)
     x = np.concatenate([WALKS, rng.normal(size=(4, 48)), constant])
     for size in (48, 47, 31, 24, 16, 7, 2):
         for method, field in (("summation", gasf), ("difference", gadf)):
             for span, rescale in (((-1, 1), "signed"), ((0, 1), "unit")):
-                peer = GramianAngularField(size, sample_range=span, method=method)
+                peer = pyts_image.GramianAngularField(size, sample_range=span, method=method)
                 ours = field(x, size, rescale=rescale)
                 np.testing.assert_allclose(ours, peer.transform(x), atol=1e-5)
         for n_bins in (2, 5, 8, 12):
-            peer = MarkovTransitionField(size, n_bins=n_bins)
+            peer = pyts_image.MarkovTransitionField(size, n_bins=n_bins)
             ours = transition_field(x[:-1], size, n_bins)
             np.testing.assert_allclose(ours, peer.transform(x[:-1]), atol=1e-5)
 

@@ -77,15 +77,12 @@ def test_any_unit_is_exact_to_the_last_place_of_float32(dim, delay, scale):
     np.testing.assert_allclose(found, by_the_book(mixed, dim, delay), rtol=1.3e-7)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_equal_to_pyts():
-    from pyts.image import RecurrencePlot
-
+def test_equal_to_pyts(pyts_image):
     for dim, delay in EMBEDDINGS:
-        peer = RecurrencePlot(dim, delay).transform(WALKS)
+        peer = pyts_image.RecurrencePlot(dim, delay).transform(WALKS)
         np.testing.assert_allclose(recurrence(WALKS, dim, delay), peer, atol=1e-5)
-        peer = RecurrencePlot(dim, delay, threshold=0.7).transform(WALKS)
+        peer = pyts_image.RecurrencePlot(dim, delay, threshold=0.7).transform(WALKS)
         np.testing.assert_array_equal(recurrence(WALKS, dim, delay, 0.7), peer)
 
 

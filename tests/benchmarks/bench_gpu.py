@@ -18,6 +18,7 @@ from setrade import compat, inference, training
 from setrade import efficientnet as en
 from setrade.efficientnet import EfficientNet
 from setrade.gramian import gasf
+from setrade.inference.timing import waiting
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
@@ -74,8 +75,9 @@ def compare(race, variant: str, runtime: str, batch: int, device: str = "cuda") 
 
 
 def waits(device: str) -> Callable[[object], None]:
-    """Return what waits for the device after a call."""
-    return lambda made: torch.cuda.synchronize() if device == "cuda" else None
+    """Return what waits for the device after a call, as a race wants it."""
+    wait = waiting(torch.device(device))
+    return lambda made: wait()
 
 
 @pytest.mark.parametrize("batch", BATCHES)
