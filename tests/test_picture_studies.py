@@ -387,7 +387,7 @@ def test_a_table_of_kept_runs_trains_nothing(folder, tmp_path, monkeypatch, caps
     assert "b5_gpu: nothing stored yet, rule, split not whole" in capsys.readouterr().out
 
 
-def test_b0_study_from_bars_to_table(folder, tmp_path):
+def test_b0_study_from_bars_to_table(folder, tmp_path, monkeypatch):
     setting = b0_real.Setting(
         variant="nano", size=32, lookback=16, stride=16, num_epochs=1, batch_size=16, rounds=3
     )
@@ -395,11 +395,20 @@ def test_b0_study_from_bars_to_table(folder, tmp_path):
     assert b0_real.estimate(runs, folder, setting, tmp_path) == runs
     made = b0_real.table("split", folder, setting, tmp_path)
     rows = made["rows"]["next_12"]
-    assert set(rows) == {"nano", "numbers/trees", "numbers/linear", *b0_real.RULES}
+    fitted = {"nano", "numbers/trees", "numbers/linear"}
+    assert set(rows) == fitted | {"one half", *b0_real.RULES}
+    half, always = rows["one half"]["all"], rows["buy and hold"]["all"]
+    constant = always["gain"]["estimate"] - (1 - always["share"]) * np.log(1e-6)  # its loss
+    assert half["gain"]["estimate"] == pytest.approx(constant - np.log(2), abs=1e-5)
+    assert half["exposure"] == 0
     assert len(rows["nano"]["all"]["gain_by_seed"]) == 2
     assert all(len(c["val_loss"]) == 1 for c in made["curves"].values())
     assert rows["buy and hold"]["all"]["exposure"] == 1
     assert b0_real.estimate(runs, folder, setting, tmp_path) == []
+    folds = [b0_real.Run("folds", "averages"), b0_real.Run("folds", "averages", seed=1)]
+    todo = [(folds[0], 3, 1), (folds[1], 5, 1)]
+    monkeypatch.setattr(b0_real, "left", lambda *_: todo)
+    assert b0_real.estimate(folds, folder, setting, tmp_path) == folds[::-1]  # the longest first
 
     got, judged = rows["nano"]["claimed"], rows["nano"]["all"]
     assert all(row["low"] <= row["estimate"] <= row["high"] for row in got.values())
