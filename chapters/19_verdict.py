@@ -1366,6 +1366,7 @@ for costs in ("gross", "net"):
         f"{costs:5} Sharpe {sharpe['estimate']:+.1f} "
         f"[{sharpe['low']:+.1f}, {sharpe['high']:+.1f}]"
     )
+print(f"trades: {three['money']['trades']:.0f}")
 
 # %%
 of_2022 = walked["b0"]["2022"]
@@ -1388,8 +1389,10 @@ assert three["money"]["net"]["sharpe"]["high"] < 0
 # Over three years the share of windows that were right is 0.502, and now the interval, which ends at
 # 0.519, leaves the claimed 54.2 % out. The mean gain cannot be told from zero, but it can be told
 # from the 0.0035 nats that somebody would have who is right in 54.2 % and equally sure everywhere,
-# because its interval ends less than a tenth of that above zero. So this is more than «not shown»:
-# on these bars, trained in this way from one seed, B0 has no skill of the claimed size.
+# because its interval ends less than a tenth of that above zero. (Over the class shares, which lose
+# to one half by 0.0031 nats in these years, such skill would gain more still.) So for these three
+# nets it is more than «not shown»: they were not right in 54.2 %. That no net could be, trained in
+# this way, does not follow, since the smallest effect that the training can find is not known yet.
 #
 # Taken alone, one year looks different. In 2022 the whole interval of the gain lies above zero, and by
 # our rule that net has learned. Yet it is right in 0.493, less often than a coin, so what did it

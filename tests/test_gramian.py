@@ -110,7 +110,6 @@ def test_equal_to_the_definition():
         np.testing.assert_allclose(field(WALKS), by_the_book(WALKS, difference), atol=3e-7)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_equal_to_pyts(pyts_image):
     constant = np.full((1, 48), 7.25)
