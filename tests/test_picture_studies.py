@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -504,3 +504,27 @@ def test_rule_or_future_trains_and_tells(bars, folder, tmp_path, monkeypatch):
     assert row["above_majority"] == pytest.approx(row["accuracy"]["estimate"] - row["majority"])
     assert "money" in made["next_1"]["row"]["all"]
     assert "money" not in row
+    trees, n = made["averages"]["trees"]["all"], row["n"]
+    assert trees["n"] == n and trees["majority"] == row["majority"]  # the same windows
+    assert trees["learned"] and trees["accuracy"]["estimate"] > 0.8  # numbers hold the rule
+
+
+def test_trees_are_fitted_beside_stored_nets_and_no_net_is_trained(bars, folder, monkeypatch):
+    setting = rule_or_future.Setting(lookback=16, strides=(8, 8, 4), span=SPAN, rounds=5)
+    monkeypatch.setattr(rule_or_future, "train", None)
+    old = {
+        "commit": "c", "machine": "m", "device": "d", "seconds": 1, "command": "x", "seed": [0, 1],
+        "data_sha256": {"a": "b"},
+        "results": {
+            "setting": results.plain(asdict(setting) | {"rounds": 3}),
+            "targets": {"averages": {"what": "w", "row": {"all": 1}, "curves": [2]}},
+        },
+    }  # fmt: skip
+    told = rule_or_future.with_trees(old, {"a": "b"}, bars, setting, folder)
+    one = told["targets"]["averages"]
+    assert (one["row"], one["curves"], told["nets"]["commit"]) == ({"all": 1}, [2], "c")
+    assert one["trees"]["all"]["learned"]
+    with pytest.raises(ArgumentError, match="nets of these bars"):
+        rule_or_future.with_trees(old, {"a": "other"}, bars, setting, folder)
+    with pytest.raises(ArgumentError, match="nets of these bars"):
+        rule_or_future.with_trees(old, {"a": "b"}, bars, replace(setting, size=32), folder)
