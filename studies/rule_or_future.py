@@ -109,7 +109,7 @@ def beside(name: str, bars: Bars, setting: Setting) -> np.ndarray:
 
 
 def answer(name: str, p: np.ndarray, bars: Bars, setting: Setting) -> Answer:
-    """Return what forecasts (seeds, validation and test) said of the test windows, and what came."""
+    """Return what forecasts (seeds, validation and test) said of the test, and what came."""
     y, ahead, _ = target(bars, name)
     found = split_of(name, bars, setting)
     ends, n = found.test[:: setting.strides[2]], len(found.validation[:: setting.strides[1]])
@@ -193,15 +193,16 @@ def main() -> None:
     args = parsed(asked, needs=f"{HOURS} and {FUNDING}")
     start, setting, bars = time.perf_counter(), Setting(), load(args.data / HOURS)
     sha256 = {f: results.sha256(args.data / f) for f in (HOURS, FUNDING)}
+    command = "SETRADE_DATA=<folder> make study STUDY=rule_or_future"
     if args.trees:
+        command += " ARGS=--trees"
         record = results.load("rule_or_future")
         stored, seeds = with_trees(record, sha256, bars, setting, args.data), record["seed"]
     else:
         stored, seeds = whole(args, bars, setting), list(range(args.seeds))
     results.save(
         "rule_or_future", stored, seed=seeds, device=training.describe(),
-        command="SETRADE_DATA=<folder> make study STUDY=rule_or_future" + args.trees * " ARGS=--trees",
-        seconds=time.perf_counter() - start, data=sha256,
+        command=command, seconds=time.perf_counter() - start, data=sha256,
     )  # fmt: skip
 
 

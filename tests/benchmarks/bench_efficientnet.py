@@ -9,10 +9,12 @@ from setrade import compat
 from setrade import efficientnet as en
 from setrade.training import seed_everything
 
+ASKED = {64: 0.9, 224: 1 / 1.05}  # by pixels
+
 
 @pytest.mark.parametrize(("size", "batch"), [(64, 16), (224, 4)])
 def test_b0_forward_and_backward_against_timm(race, size, batch):
-    """Issue: within 1.10 of timm on a CPU."""
+    """Issue: within 1.10 of timm on a CPU, and within 1.05 at B0's own size."""
     seed_everything(0)
     timm = compat.import_timm()
     theirs = timm.create_model("efficientnet_b0", num_classes=3).train()
@@ -25,7 +27,7 @@ def test_b0_forward_and_backward_against_timm(race, size, batch):
         torch.nn.functional.cross_entropy(net(x), y).backward()
 
     medians = race(lambda: step(ours), timm=lambda: step(theirs), seconds=6.0)
-    race.bound("timm", medians["timm"] / medians["ours"], 0.9)
+    race.bound("timm", medians["timm"] / medians["ours"], ASKED[size])
 
 
 @pytest.mark.parametrize(("name", "size", "batch"), [("b0", 64, 16), ("s", 64, 8)])
