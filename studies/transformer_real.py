@@ -503,4 +503,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    # Workers find what is kept in a cache by its module's name, and `__main__` names another there.
+    from transformer_real import main
+
     main()

@@ -153,6 +153,31 @@ def test_the_same_seed_draws_the_same_numbers_on_every_processor():
     assert drawn_by_axes(ast.parse(default.replace("9", "9, method='cholesky'"))) == []
 
 
+def caches_lost_on_the_way(name: str, tree: ast.Module) -> list[str]:
+    """Return the cached functions of a script that its workers would look for in vain.
+
+    joblib sends a cached function by its module's name, which is ``__main__`` in a script; the
+    worker's ``__main__`` is another. Scripts that start under their own name are spared.
+    """
+    sends = any(call in ("Parallel", "ProcessPoolExecutor") for _, call, _ in calls(tree))
+    start = ast.walk(tree.body[-1])  # what runs where it is a script
+    again = any(isinstance(n, ast.ImportFrom) and n.module == Path(name).stem for n in start)
+    return [
+        node.name for node in tree.body
+        if sends and not again and isinstance(node, ast.FunctionDef)
+        and any("cache" in ast.unparse(mark) for mark in node.decorator_list)
+    ]  # fmt: skip
+
+
+def test_workers_find_what_a_script_sends_them():
+    found = {name: caches_lost_on_the_way(name, tree) for name, tree in trees("studies").items()}
+    assert {name: lost for name, lost in found.items() if lost} == {}
+    script = "@lru_cache(1)\ndef load(): ...\nParallel()\nif __name__ == '__main__':\n    "
+    assert caches_lost_on_the_way("studies/x.py", ast.parse(script + "main()")) == ["load"]
+    mended = ast.parse(script + "from x import main\n    main()")
+    assert caches_lost_on_the_way("studies/x.py", mended) == []
+
+
 def test_there_is_one_way_to_write_a_file():
     """Whole or not at all: `setrade.files`."""
     writes = {
