@@ -1190,19 +1190,27 @@ print(
 assert 4 * 5.5 == 22
 
 # %% [markdown]
-# <!-- number: 136, 5, 20, 1e-4 from studies/panel_real.py -->
-# **On coins.** The paper has the shares of the United States over decades. We have 136 coins
-# against the dollar, from January to the beginning of September 2024, and those are the coins that
-# Binance still listed at the end: survivors, since what had been taken off the list by then is
-# missing. The same net is trained on their daily bars with five seeds, and on their hourly bars, at
-# every eighth hour, with two. The question is whether the return of the next 5, or of the next 20
-# bars is above zero. Two folds walk forward, June to the middle of July and from there to the end.
-# Only labels that were known on a fold's first day are learned, and the last quarter of their dates
-# says when to stop. Beside the net stand four that see no picture: *reversal* buys what fell most
-# in the last five bars, *momentum* what rose most in the last twenty, and a logistic regression and
-# boosted trees get the 20 bars as numbers, scaled as the picture is. Where we have too few pictures
-# for the paper's way, ours differs: smaller batches, larger steps, a validation that lies later in
-# time and is not drawn at random, and fills at the next open (`panel_real.json`).
+# <!-- number: 136, 5, 20, 48, 16, 32, 128, 1e-4, 1e-5 from studies/panel_real.py -->
+# **On coins.** The paper has the shares of the United States over decades. We have 136 coins against
+# Tether's dollar (USDT) on Binance, from January to the beginning of September 2024, all of them
+# still listed at the end; what had been taken off the list by then is missing. Five came too late
+# to have a daily picture. The net is trained on daily bars, where each coin gives a picture every
+# fourth day, and on hourly bars, where each gives one every 48 hours; five nets share the daily
+# question and two the hourly one, from different seeds. They are asked whether the return of the
+# next 5, or of the next 20 bars is above zero. Portfolios follow the mean of what they say, and are
+# built every day, or every eighth hour. Two folds walk forward, June to the middle of July and from
+# there to the end. Nothing is learned that was not known when the fold's first order is filled, and
+# the last quarter of what is known says when to stop.
+#
+# Beside the net stand four that see no picture: *reversal* buys what fell most in the last five
+# bars, *momentum* what rose most in the last twenty, and a logistic regression and boosted trees get
+# the 20 bars as numbers, scaled as the picture is.
+#
+# Ours differs from the paper in six things. Four are for want of pictures and of a larger machine:
+# batches of 32 and not 128, a learning rate of 1e-4 and not 1e-5, at most four epochs, and numbers
+# of 16 bits inside the net. Two keep it from seeing what comes: the pictures that say when to stop
+# lie later in time and are not drawn at random, and orders are filled at the next open
+# (`panel_real.json`).
 
 # %%
 paper = results.load("panel_real")["results"]
@@ -1210,14 +1218,16 @@ horizons = {
     "daily-5": "5 days", "daily-20": "20 days",
     "hourly-5": "5 hours", "hourly-20": "20 hours",
 }
+lost = []
 for name, words in horizons.items():
     part = paper["parts"][name]
-    learned_from = [fold["sizes"][0] for fold in part["learned"]]
-    verdicts = [fold["word"] for fold in part["learned"]]
-    print(
-        f"{words:8} trained on {learned_from}, tested on "
-        f"{part['pictures']} pictures: {', '.join(verdicts)}"
-    )
+    print(f"{words}: {part['pictures']} pictures tested")
+    for fold in part["learned"]:
+        lost.append(fold["constant"] - fold["gain"])
+        print(
+            f"  trained on {fold['sizes'][0]}, gain on validation "
+            f"{fold['gain']:+.2f} nats: {fold['word']}"
+        )
 
 # %%
 rivals = ("net", "logistic", "trees", "reversal", "momentum")
@@ -1227,9 +1237,9 @@ def of_coins(name, row):
     """Return what a row earned in a holding period, in basis points."""
     one = paper["parts"][name]["rows"][row]
     return one["gross_bps"] | {
-        "p, corrected": one["p_corrected"],
+        "p": one["p"], "p of 21": one["p_corrected"],
         "break-even": one["break_even_bps"],
-        "less 5.5 a side": one["net_bps"]["5.5"],
+        **{f"at {fee}": one["net_bps"][fee] for fee in ("5.5", "10")},
     }
 
 
@@ -1242,7 +1252,12 @@ earned = pd.DataFrame(
 ).T
 earned.round({k: 2 if k.startswith("p") else 1 for k in earned})
 
-# %% mystnb={"figure": {"caption": "What the best tenth of the coins earned beyond the worst in a holding period, before costs, by who ranked them: means with 95 % intervals. The scales differ.", "name": "fig-transfer-coins"}, "image": {"alt": "Four panels, five rows each. All intervals hold zero but one: reversal over five hours lies to the right of it. The interval of the net over five days begins a little below zero and has its middle far to the right; over five hours the net lies slightly to the left."}}
+# %% [markdown]
+# All but the p-values and the break-even cost is in basis points of the capital in one holding
+# period; the last two columns are after costs of 5.5 and of 10 a side. «p of 21» is corrected for
+# the twenty rows of this table and the one on shuffled answers, which comes below.
+
+# %% mystnb={"figure": {"caption": "What the best tenth of the coins earned beyond the worst in a holding period, before costs, by who ranked them: means with 95 % intervals (Student's, which count only as many portfolios as do not overlap; each by itself, not corrected). The scales differ.", "name": "fig-transfer-coins"}, "image": {"alt": "Four panels, five rows each. All intervals hold zero but one: reversal over five hours lies to the right of it. The interval of the net over five days begins a little below zero and has its middle far to the right; over five hours the net lies slightly to the left."}}
 fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.6), sharey=True)
 for ax, words in zip(axes, horizons.values(), strict=True):
     rows = earned.loc[words].rename(columns={"estimate": "mean"})
@@ -1259,10 +1274,12 @@ print(
     f"{by_net['net_sharpe']['5.5']:.1f} after; "
     f"{by_net['periods']:.0f} periods"
 )
+longer = paper["parts"]["daily-20"]["rows"]["net"]
+print(f"net, 20 days: {longer['periods']:.1f} periods")
 other = paper["parts"]["shuffled"]["rows"]["net"]["gross_bps"]
 print(
-    f"trained on shuffled answers: {other['estimate']:.0f} "
-    f"[{other['low']:.0f}, {other['high']:.0f}] bp"
+    f"trained on shuffled answers, 5 days: {other['estimate']:.0f} "
+    f"[{other['low']:.0f}, {other['high']:.0f}]"
 )
 
 # %%
@@ -1271,73 +1288,92 @@ every = [
     for fold in paper["parts"][name]["learned"]
 ]
 assert every == 8 * ["not learned"]
+assert min(lost[:2]) > np.log(2)  # daily, 5: dearer than a coin
 outside = earned[(earned["low"] > 0) | (earned["high"] < 0)]
 assert list(outside.index) == [("5 hours", "reversal")]
-assert (earned["p, corrected"] < 0.05).sum() == 1
+assert (earned["p of 21"] < 0.05).sum() == 1
 assert by_net["gross_bps"]["low"] < 0 < 3 < by_net["sharpe"]
 
 # %% [markdown]
 # <!-- number: 18 by the periods printed above -->
 # Look at the first row, as somebody would who has a signal to sell. Over five days the tenth that
 # the net liked best earned 207 basis points more than the tenth it liked least, which is a Sharpe
-# ratio of 3.6, and fees take a tenth of it. But portfolios that are held for five days and begin every
-# day share their days, so that three months have only 18 of them, and the interval holds zero. The
-# net had not learned in either fold: on validation it lost more than a coin does. Over twenty days
-# the sign turns round. Whoever prints twenty rows out of few periods gets some large ratios by luck,
-# and the correction for all of them leaves nothing of this one.
+# ratio of 3.6, and fees take a tenth of it. But portfolios that are held for five days and begin
+# every day share their days, so that three months have only 18 of them, and the interval holds zero.
+# The row does not stand even by itself (p = 0.09); had it stood, it would have been one of many, and
+# the correction for all of them would have come on top. Nor had the net learned in either fold: on
+# validation it lost more than a coin does. (The constant to beat is here the better of the class
+# shares and a coin.) Over twenty days there are not even four periods, and the interval says
+# nothing. How far such means stray without any knowledge can be seen where the net was trained on
+# shuffled answers: its interval is four per cent of the capital wide.
 #
-# Would a net that knows something have been seen? Sides were {term}`planted` in the same bars: the
-# return of the next five days keeps its size, and its sign is that of the last five days as often
-# as it takes for whoever knows the rule to earn what the paper reports.
+# Two things can have gone wrong. The bars may be too few to show even full knowledge, or the net may
+# not have found what there is. So sides were {term}`planted` in the same bars: the return of the
+# next five days keeps its size, and its sign is that of the last five days in as many cases as it
+# takes for somebody who knows the rule to earn what the paper's net earned.
 
 # %%
 planted = paper["planted"]
-oracle = planted["oracle"]["sharpe"]
-print(f"planted in {planted['accuracy']:.1%}; who knows: {oracle:.1f}")
-for row in ("net", "logistic", "trees"):
-    one = planted["table"]["rows"][row]
-    bp = one["gross_bps"]
+found = {"who knows": planted["oracle"]} | {
+    row: planted["table"]["rows"][row]
+    for row in ("net", "logistic", "trees")
+}
+print(f"planted in {planted['accuracy']:.1%}")
+for row, one in found.items():
+    bp, gain = one["gross_bps"], one.get("gain")
     print(
-        f"{row:9} Sharpe {one['sharpe']:.1f}, {bp['estimate']:.0f} "
-        f"[{bp['low']:.0f}, {bp['high']:.0f}] bp"
+        f"{row:9} {bp['estimate']:.0f} [{bp['low']:.0f}, "
+        f"{bp['high']:.0f}], Sharpe {one['sharpe']:.1f}"
+        + ("" if gain is None else f", gain {gain:+.3f} nats")
     )
-print("the net saw it:", planted["detected"])
 
 # %%
-found = planted["table"]["rows"]
-assert not planted["detected"] and abs(oracle - 6.8) < 0.1
-assert found["net"]["gross_bps"]["low"] < 0
-assert all(
-    found[row]["gross_bps"]["low"] > 0 for row in ("logistic", "trees")
-)
-best = [fold["best_epochs"] for fold in planted["table"]["learned"]]
-assert best[0][0] == paper["setting"]["num_epochs"] == 4
+three = ["net", "logistic", "trees"]
+holms = evidence.holm([found[row]["p"] for row in three])
+print("p of three:", dict(zip(three, holms.round(3), strict=True)))
+best = sum((f["best_epochs"] for f in planted["table"]["learned"]), [])
+print("best epochs of the four nets:", best)
+
+# %%
+assert found["who knows"]["gross_bps"]["low"] > 0
+assert abs(found["who knows"]["sharpe"] - 6.8) < 0.1
+assert not planted["detected"] and best.count(4) == 1
+assert max(found["net"]["gain_by_seed"]) < 0
+assert min(found[row]["gain"] for row in three[1:]) > 0
+assert min(found[row]["gross_bps"]["low"] for row in three[1:]) > 0
+assert 0.05 < min(holms[1:])
+
+# %% [markdown]
+# <!-- number: 136 from studies/panel_real.py -->
+# Whoever knows the rule is seen, so the bars are not too few. The net did not find it: its forecasts
+# cost more than a coin's with both seeds, and what it earned cannot be told from zero. The forecasts
+# of the regression and of the trees, who get numbers, cost less than a coin's. What these two earned
+# leaves zero out, each taken by itself; corrected for three, their p-values lie between 0.05 and 0.1,
+# so that it is an indication and no proof. Whether the picture is to blame or the net, which had two
+# or three thousand pictures a fold and four epochs, was not tried. (One of its four planted nets was
+# best in the last epoch.) One draw of the sides was made, with two seeds a fold. As it stands, the
+# net trained like this misses an effect that pays whoever knows it as much as the paper reports, and
+# therefore these bars say nothing about the paper, neither for it nor against.
 
 # %%
 hours = earned.loc["5 hours", "reversal"]
-costs = hours["estimate"] - hours["less 5.5 a side"]
-print(
-    f"reversal, 5 hours: after costs of {costs:.0f} "
-    f"{hours['less 5.5 a side']:.1f} "
-    f"[{hours['low'] - costs:.0f}, {hours['high'] - costs:.0f}]"
-)
-assert hours["low"] < costs < hours["estimate"]
-assert 5.5 < hours["break-even"] < 10
+for fee in ("5.5", "10"):
+    costs = hours["estimate"] - hours[f"at {fee}"]
+    print(
+        f"reversal, 5 hours, at {fee} a side: {hours[f'at {fee}']:.0f} "
+        f"[{hours['low'] - costs:.0f}, {hours['high'] - costs:.0f}]"
+    )
+    assert hours["low"] < costs < hours["high"]
 
 # %% [markdown]
-# The regression and the trees find what was planted, and the net does not. Trained in this way, on
-# two or three thousand pictures a fold and for four epochs at most, it misses an effect of the
-# paper's own size, so that these bars say nothing about the paper, neither for it nor against. (One
-# of its four planted nets was still improving in the last epoch; whether more epochs or more
-# pictures would be enough was not tried.) What they do show is that the same signal was found in the
-# numbers and not in the picture of them.
-#
 # <!-- number: 22 by four times 5.5 -->
 # One row of twenty-one stays after the correction, and no net is needed for it: whoever buys the
 # coins that fell most in five hours and sells those that rose most earns 28 basis points in the
-# next five. That takes four times the capital in trades, or 22 at 5.5 a side, and what is left
-# holds zero in its interval. At 10 a side it loses. Spreads are not counted, which are wide for
-# small coins, and survivors flatter whoever buys what has fallen.
+# next five. Each such portfolio is closed before the next is built, which takes four times the
+# capital in trades, or 22 at 5.5 a side. After these costs, and after those of 10 a side, zero lies
+# inside the interval. Not counted are the spread, and what it costs to borrow the coins that are
+# sold. And coins that fell and were then taken off the list are missing, so that to buy what fell
+# may look better here than it was. How much any of this matters was not measured.
 
 # %% [markdown]
 # ## What goes wrong
@@ -1426,8 +1462,7 @@ assert right.shape == (1, kept.num_features)
 # twelve hours. That frozen features train faster holds, and occlusion holds where a mark was
 # planted. On the one rule that was tried, trees on frozen features do not show better than the net
 # from which bars an answer comes. On 136 coins the net of the reference paper did not learn, and
-# did not find an effect of the paper's size where that was planted, while trees and a regression on
-# the numbers did.
+# missed a planted effect that pays whoever knows it as much as the paper reports.
 #
 # *Open.* Why random features won is a guess. The accuracy that is claimed for a larger net is not
 # testable here, since its weights are not at hand. Nor is it known whether the paper's net would

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from setrade.training import seed_everything
 sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
 
 import checkpoints
+import latency
 
 NAMES = ("se_trader", "efficientnet_micro", "efficientnet_patterns")
 TINY = Variant(0.25, 0.1, 32, 0.0)
@@ -477,3 +479,19 @@ def test_kept_gates_are_used_and_recomputed():
 
 def test_classes_are_one_constant():
     assert inference.load("se_trader")[1].classes == labels.CLASSES == ("sell", "hold", "buy")
+
+
+def test_a_table_of_engines_compares_each_with_eager_float32():
+    took = {"1": {"p50": 4.0}}
+    lines: dict[str, Any] = {
+        "net/eager/kept": {"latency": took, "logits": [[0.0, 1.0], [1.0, 0.0]]},
+        "net/onnx/kept": {"latency": {"1": {"p50": 2.0}}, "logits": [[0.0, 1.1], [1.0, 2.0]]},
+        "net/eager/fresh": {"latency": took, "logits": []},
+    }
+    told = latency.compare(lines)
+    assert told["net/eager/kept"]["agreement"] == 1.0
+    assert told["net/onnx/kept"]["agreement"] == 0.5
+    assert told["net/onnx/kept"]["largest_difference"] == pytest.approx(2.0)
+    assert told["net/onnx/kept"]["times_faster"] == {"1": 2.0}
+    assert "agreement" not in told["net/eager/fresh"]
+    assert not any({"said", "logits"} & set(line) for line in told.values())
