@@ -111,7 +111,7 @@ def test_training_b0_at_its_own_size(race, elsewhere):
         lambda: timed(drawn),
         ready=lambda: timed(ready),
         naive=lambda: elsewhere.submit(naive_epoch).result(),
-        seconds=20.0,
+        seconds=40.0,  # in turns, or the scatter of the step hides the drawing
         clocked=True,
     )
     race.bound("ready", medians["ready"] / medians["ours"], 0.97)
