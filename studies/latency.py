@@ -229,8 +229,10 @@ def main() -> None:
         lines = {"/".join(j): start(j, args, folder) for j in tqdm(jobs(args), unit="process")}
     lines, stored = compare(lines), {}
     if args.keep:
-        stored = results.load("latency")["results"]
-        before = stored["lines"].items()
+        record = results.load("latency")
+        stored, before = record["results"], record["results"]["lines"].items()
+        made = {key: record[key] for key in ("commit", "machine", "seconds")}
+        stored.setdefault("kept", made)  # of the lines that were timed before
         lines = {k: v for k, v in before if k.split("/")[0] not in args.nets} | lines
     if folder := os.environ.get("SETRADE_DATA"):
         stored["bybit"] = bybit(folder, 1_000)
