@@ -179,7 +179,7 @@ def compare(lines: dict[str, Any]) -> dict[str, Any]:
     """Return the lines with agreement and speed against eager float32 in place of logits."""
     out = {}
     for key, line in lines.items():
-        name, runtime, memory = key.split("/")
+        name, _, memory = key.split("/")
         said, reference = np.array(line.pop("logits")), lines[f"{name}/eager/kept"]
         eager = lines[f"{name}/eager/{memory}"]["latency"]
         out[key] = line | {
