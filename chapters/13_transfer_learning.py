@@ -1272,7 +1272,7 @@ by_net = paper["parts"]["daily-5"]["rows"]["net"]
 print(
     f"net, 5 days: Sharpe ratio {by_net['sharpe']:.1f} before costs, "
     f"{by_net['net_sharpe']['5.5']:.1f} after; "
-    f"{by_net['periods']:.0f} periods"
+    f"{by_net['periods']:.0f} periods, p = {by_net['p']:.2f}"
 )
 longer = paper["parts"]["daily-20"]["rows"]["net"]
 print(f"net, 20 days: {longer['periods']:.1f} periods")
@@ -1330,7 +1330,8 @@ for row, one in found.items():
 # %%
 three = ["net", "logistic", "trees"]
 holms = evidence.holm([found[row]["p"] for row in three])
-print("p of three:", dict(zip(three, holms.round(3), strict=True)))
+for row, p in zip(three, holms, strict=True):
+    print(f"{row:9} p of three {p:.3f}")
 best = sum((f["best_epochs"] for f in planted["table"]["learned"]), [])
 print("best epochs of the four nets:", best)
 
@@ -1357,10 +1358,11 @@ assert 0.05 < min(holms[1:])
 
 # %%
 hours = earned.loc["5 hours", "reversal"]
+print(f"reversal, 5 hours: {hours['estimate']:.0f} basis points gross")
 for fee in ("5.5", "10"):
     costs = hours["estimate"] - hours[f"at {fee}"]
     print(
-        f"reversal, 5 hours, at {fee} a side: {hours[f'at {fee}']:.0f} "
+        f"less {fee} a side: {hours[f'at {fee}']:.0f} "
         f"[{hours['low'] - costs:.0f}, {hours['high'] - costs:.0f}]"
     )
     assert hours["low"] < costs < hours["high"]
