@@ -1250,7 +1250,16 @@ earned = pd.DataFrame(
         for row in rivals
     }
 ).T
-earned.round({k: 2 if k.startswith("p") else 1 for k in earned})
+
+
+# %%
+def readable(column):
+    """Return a column as text, p-values with two digits."""
+    least = 2 if column.name.startswith("p") else 1
+    return [f"{x:.{least if abs(x) < 100 else 0}f}" for x in column]
+
+
+earned.apply(readable)
 
 # %% [markdown]
 # All but the p-values and the break-even cost is in basis points of the capital in one holding
