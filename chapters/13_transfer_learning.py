@@ -1218,6 +1218,8 @@ horizons = {
     "daily-5": "5 days", "daily-20": "20 days",
     "hourly-5": "5 hours", "hourly-20": "20 hours",
 }
+
+# %%
 lost = []
 for name, words in horizons.items():
     part = paper["parts"][name]
@@ -1243,6 +1245,7 @@ def of_coins(name, row):
     }
 
 
+# %%
 earned = pd.DataFrame(
     {
         (words, row): of_coins(name, row)
@@ -1262,9 +1265,10 @@ def readable(column):
 earned.apply(readable)
 
 # %% [markdown]
-# All but the p-values and the break-even cost is in basis points of the capital in one holding
-# period; the last two columns are after costs of 5.5 and of 10 a side. «p of 21» is corrected for
-# the twenty rows of this table and the one on shuffled answers, which comes below.
+# All but the p-values is in basis points: the break-even cost of what was traded, the rest of the
+# capital, in one holding period; the last two columns are after costs of 5.5 and of 10 a side. «p
+# of 21» is corrected for the twenty rows of this table and the one on shuffled answers, which comes
+# below.
 
 # %% mystnb={"figure": {"caption": "What the best tenth of the coins earned beyond the worst in a holding period, before costs, by who ranked them: means with 95 % intervals (Student's, which count only as many portfolios as do not overlap; each by itself, not corrected). The scales differ.", "name": "fig-transfer-coins"}, "image": {"alt": "Four panels, five rows each. All intervals hold zero but one: reversal over five hours lies to the right of it. The interval of the net over five days begins a little below zero and has its middle far to the right; over five hours the net lies slightly to the left."}}
 fig, axes = plt.subplots(1, 4, figsize=(7.2, 2.6), sharey=True)
@@ -1277,14 +1281,10 @@ fig.supxlabel("basis points a holding period", fontsize="small")
 plt.show()
 
 # %%
-by_net = paper["parts"]["daily-5"]["rows"]["net"]
-print(
-    f"net, 5 days: Sharpe ratio {by_net['sharpe']:.1f} before costs, "
-    f"{by_net['net_sharpe']['5.5']:.1f} after; "
-    f"{by_net['periods']:.0f} periods, p = {by_net['p']:.2f}"
-)
 longer = paper["parts"]["daily-20"]["rows"]["net"]
 print(f"net, 20 days: {longer['periods']:.1f} periods")
+
+# %%
 other = paper["parts"]["shuffled"]["rows"]["net"]["gross_bps"]
 print(
     f"trained on shuffled answers, 5 days: {other['estimate']:.0f} "
@@ -1298,9 +1298,19 @@ every = [
 ]
 assert every == 8 * ["not learned"]
 assert min(lost[:2]) > np.log(2)  # daily, 5: dearer than a coin
+
+# %%
 outside = earned[(earned["low"] > 0) | (earned["high"] < 0)]
 assert list(outside.index) == [("5 hours", "reversal")]
 assert (earned["p of 21"] < 0.05).sum() == 1
+
+# %%
+by_net = paper["parts"]["daily-5"]["rows"]["net"]
+print(
+    f"net, 5 days: Sharpe ratio {by_net['sharpe']:.1f} before costs, "
+    f"{by_net['net_sharpe']['5.5']:.1f} after; "
+    f"{by_net['periods']:.0f} periods, p = {by_net['p']:.2f}"
+)
 assert by_net["gross_bps"]["low"] < 0 < 3 < by_net["sharpe"]
 
 # %% [markdown]
@@ -1327,6 +1337,8 @@ found = {"who knows": planted["oracle"]} | {
     row: planted["table"]["rows"][row]
     for row in ("net", "logistic", "trees")
 }
+
+# %%
 print(f"planted in {planted['accuracy']:.1%}")
 for row, one in found.items():
     bp, gain = one["gross_bps"], one.get("gain")
@@ -1341,6 +1353,8 @@ three = ["net", "logistic", "trees"]
 holms = evidence.holm([found[row]["p"] for row in three])
 for row, p in zip(three, holms, strict=True):
     print(f"{row:9} p of three {p:.3f}")
+
+# %%
 folds = planted["table"]["learned"]
 best = [epoch for fold in folds for epoch in fold["best_epochs"]]
 print("best epochs of the four nets:", best)
@@ -1349,6 +1363,8 @@ print("best epochs of the four nets:", best)
 assert found["who knows"]["gross_bps"]["low"] > 0
 assert abs(found["who knows"]["sharpe"] - 6.8) < 0.1
 assert not planted["detected"] and best.count(4) == 1
+
+# %%
 assert max(found["net"]["gain_by_seed"]) < 0
 assert min(found[row]["gain"] for row in three[1:]) > 0
 assert min(found[row]["gross_bps"]["low"] for row in three[1:]) > 0
