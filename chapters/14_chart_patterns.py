@@ -759,6 +759,7 @@ print(errors)
 rule = results.load("rule_or_future")["results"]
 settings = rule["setting"]
 assert settings["lookback"] == 48
+assert 0.03 < (13 / 14) ** 47 < 0.04  # the RSI's weight before them
 assert settings["span"][1:] == [
     "2022-10-01", "2023-01-01", "2025-01-01",
 ]

@@ -232,7 +232,8 @@ def main() -> None:
         record = results.load("latency")
         stored, before = record["results"], record["results"]["lines"].items()
         made = {key: record[key] for key in ("commit", "machine", "seconds")}
-        stored.setdefault("kept", made)  # of the lines that were timed before
+        earlier = {"before": stored["kept"]} if "kept" in stored else {}
+        stored["kept"] = made | earlier  # what timed the lines that stay, newest first
         lines = {k: v for k, v in before if k.split("/")[0] not in args.nets} | lines
     if folder := os.environ.get("SETRADE_DATA"):
         stored["bybit"] = bybit(folder, 1_000)

@@ -17,7 +17,8 @@ Where this differs from the paper, for want of 800,000 pictures: batches of 32 a
 in place of 128 and 1e-5, validation later in time and not drawn at random, fills at the next open.
 The coins are those that Binance still listed in September 2024: survivors. Nothing was tuned on
 their returns. Each net is saved after every epoch: a run that was killed goes on. ``--half`` trains
-in bfloat16, twice as fast where the processor has it (and far slower where it has not).
+in bfloat16, twice as fast where the processor has it (and far slower where it has not, or where
+the Makefile's pins hold torch to AVX2: hence not by ``make study``).
 """
 
 from __future__ import annotations

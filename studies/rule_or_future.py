@@ -83,6 +83,13 @@ def split_of(name: str, bars: Bars, setting: Setting) -> labels.Split:
     return split(bars, y, setting.span, lookback=setting.lookback, horizon=horizon)
 
 
+def ends_of(name: str, bars: Bars, setting: Setting) -> list[np.ndarray]:
+    """Return the ends of the windows that are used: training, validation, test."""
+    found = split_of(name, bars, setting)
+    sets = (found.train, found.validation, found.test)
+    return [rows[::k] for rows, k in zip(sets, setting.strides, strict=True)]
+
+
 def train(
     name: str, seed: int, bars: Bars, setting: Setting, folder: Path
 ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -99,9 +106,7 @@ def train(
 
 def beside(name: str, bars: Bars, setting: Setting) -> np.ndarray:
     """Return P(class 1) for validation and test of trees on the same windows as numbers."""
-    found, y = split_of(name, bars, setting), target(bars, name)[0]
-    sets = (found.train, found.validation, found.test)
-    ends = [rows[::k] for rows, k in zip(sets, setting.strides, strict=True)]
+    ends, y = ends_of(name, bars, setting), target(bars, name)[0]
     windows = bars.windows(setting.lookback)
     x, check, test = (numbers(windows[rows - setting.lookback + 1]) for rows in ends)
     known, truth = (y[rows].astype(np.int64) for rows in ends[:2])
@@ -111,9 +116,8 @@ def beside(name: str, bars: Bars, setting: Setting) -> np.ndarray:
 def answer(name: str, p: np.ndarray, bars: Bars, setting: Setting) -> Answer:
     """Return what forecasts (seeds, validation and test) said of the test, and what came."""
     y, ahead, _ = target(bars, name)
-    found = split_of(name, bars, setting)
-    ends, n = found.test[:: setting.strides[2]], len(found.validation[:: setting.strides[1]])
-    share = np.full(len(ends), y[found.train[:: setting.strides[0]]].mean())
+    train_ends, check_ends, ends = ends_of(name, bars, setting)
+    n, share = len(check_ends), np.full(len(ends), y[train_ends].mean())
     held = np.array([zone(one[n:], one[:n]) for one in p])
     return Answer(p[:, n:], held, y[ends], ahead[ends], ends, share)
 
@@ -185,6 +189,22 @@ def estimate(left: list[tuple[str, int]], bars: Bars, setting: Setting, jobs: in
     )
 
 
+def whole(args: Any, bars: Bars, setting: Setting) -> dict[str, Any]:
+    """Train what is missing; return what is stored."""
+    every = [(name, seed) for seed in range(args.seeds) for name in TARGETS]
+    left = [k for k in every if not (args.store / f"{k[0]}-{k[1]}" / "p.npy").is_file()]
+    if left:
+        tqdm.write(estimate(left, bars, setting, args.jobs))
+    pool: Any = Parallel(n_jobs=args.jobs, return_as="generator_unordered")
+    tasks = (delayed(train)(name, seed, bars, setting, args.store) for name, seed in left)
+    for _ in tqdm(pool(tasks), total=len(left), unit="net"):
+        pass
+    return {
+        "setting": asdict(setting), "request": REQUESTS[HOURS],
+        "targets": table(args.seeds, bars, setting, args.store, args.data),
+    }  # fmt: skip
+
+
 def main() -> None:
     """Train the nets that are missing, two at a time, then store the table."""
     asked = parser(__doc__, "_build/studies/rule_or_future")
@@ -204,22 +224,6 @@ def main() -> None:
         "rule_or_future", stored, seed=seeds, device=training.describe(),
         command=command, seconds=time.perf_counter() - start, data=sha256,
     )  # fmt: skip
-
-
-def whole(args: Any, bars: Bars, setting: Setting) -> dict[str, Any]:
-    """Train what is missing; return what is stored."""
-    every = [(name, seed) for seed in range(args.seeds) for name in TARGETS]
-    left = [k for k in every if not (args.store / f"{k[0]}-{k[1]}" / "p.npy").is_file()]
-    if left:
-        tqdm.write(estimate(left, bars, setting, args.jobs))
-    pool: Any = Parallel(n_jobs=args.jobs, return_as="generator_unordered")
-    tasks = (delayed(train)(name, seed, bars, setting, args.store) for name, seed in left)
-    for _ in tqdm(pool(tasks), total=len(left), unit="net"):
-        pass
-    return {
-        "setting": asdict(setting), "request": REQUESTS[HOURS],
-        "targets": table(args.seeds, bars, setting, args.store, args.data),
-    }  # fmt: skip
 
 
 if __name__ == "__main__":
