@@ -255,10 +255,10 @@ print(
 
 # %% [markdown]
 # No measured gate reaches its claim, and no claimed feature leads its regime reliably. Nor did
-# these nets learn anything to speak of (exercise 5), and by the rule of section 6 the gates of such
-# nets are not to be read. We read them here as the claimed table invites everybody to. (The fourth
-# regime, the uptrend, does not occur among the test bars of this short sample. {ref}`ch-verdict`
-# asks again on years of bars.)
+# these nets learn anything to speak of ({ref}`ex-attention-5`), and by the rule of section 6 the
+# gates of such nets are not to be read. We read them here as the claimed table invites everybody
+# to. (The fourth regime, the uptrend, does not occur among the test bars of this short sample.
+# {ref}`ch-verdict` asks again on years of bars.)
 #
 # That alone does not refute the idea, because these eight weeks may hold nothing to attend to. We
 # therefore need a market in which we *know* the answer.

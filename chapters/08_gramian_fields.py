@@ -170,7 +170,8 @@ assert not np.diag(gadf(window)).any()
 #   extreme, but the diagonal does not say at which of the two.
 # - The GADF is positive where bar $i$ is below bar $j$. Its top right corner compares the oldest
 #   with the newest bar, so its sign says whether the window rose. It is 0 if the two are the
-#   window's lowest and highest, for $\sin \pi = 0$ (exercise 1).
+#   window's lowest and highest, for $\sin \pi = 0$
+#   ({ref}`ex-gramian-1`).
 
 # %%
 change = windows[:, -1] - windows[:, 0]

@@ -14,8 +14,8 @@
 # ```
 #
 # *You need* {ref}`ch-mbconv`, {ref}`ch-candlestick-images` and {ref}`ch-order-book-images`; section
-# 7 also uses the frozen net of {ref}`ch-transfer-learning` and the regimes by rules of
-# {ref}`ch-attention-by-regime`. *Runs* in under 60 s on two cores.
+# 7 also uses the GADF of {ref}`ch-gramian-fields`, the frozen net of {ref}`ch-transfer-learning` and
+# the regimes by rules of {ref}`ch-attention-by-regime`. *Runs* in under 60 s on two cores.
 
 # %%
 import matplotlib.pyplot as plt
@@ -374,7 +374,8 @@ ratio = {
     k: push(k, "magnitude") / push(k, "direction")
     for k in (1.0, float(bps))
 }
-print({f"{k:.0f}": f"{v:.1g}" for k, v in ratio.items()})
+for k, v in ratio.items():
+    print(f"times {k:3.0f}: magnitude pulls {v:3.0f} times as hard")
 
 # %%
 assert ratio[float(bps)] > 30 * ratio[1.0]
@@ -643,7 +644,8 @@ assert books["real"]["class_shares_test"][1] > 0.5
 # are the same small EfficientNet, trained for a few epochs. Strategy 2 takes the frozen Lite0 of
 # {ref}`ch-transfer-learning` on candles of 64 pixels. Strategy 1 stands in the table twice: «1
 # candles» sees the plain chart, and «1 stack» sees the three pictures that strategies 3 and 4 see
-# too, namely candles on their own scale, candles on one common scale, and a GADF. So «1 stack» is
+# too, namely candles on their own scale, candles on one common scale, and a GADF
+# ({ref}`ch-gramian-fields`). So «1 stack» is
 # the twin of the three heads. Strategy 4 is taught with pairs of regimes by rules and has no output
 # for the direction, so it votes: it takes the 50 most similar states of the past, counts what
 # followed them, and mixes these shares half and half with those of all windows.
@@ -726,15 +728,14 @@ assert like["difference"]["high"] < -0.2
 
 # %% [markdown]
 # No strategy in this table saves log loss. {numref}`fig-four-measured` has every value left of the
-# line, which means that guessing the shares of the classes is as good or better. Three heads are
-# *worse* than one in log loss and better in rank correlation, both with intervals that just miss
-# zero: they order the windows a little better, and are too sure of it. Trees on frozen features
-# order them best of all, and save no log loss either. Thirteen of the intervals above ask whether
-# something differs from zero, and seven of them leave it out. Corrected for thirteen looks by
-# Holm's rule three of these stay: two say that a net of strategy 1 is worse than the shares, and
-# one, at the very limit, that the trees order the windows better than chance. The leads of the
-# three heads do not stay, neither over chance nor over one head. «Better generalization» is not
-# what we found.
+# line, which means that guessing the shares of the classes is as good or better. In these runs
+# three heads lost more nats than one and ranked better, both with intervals that just miss zero.
+# Trees on frozen features rank best of all, and save no log loss either. Thirteen of the intervals
+# above ask whether something differs from zero, and seven of them leave it out. Corrected for
+# thirteen looks by Holm's rule three of these stay: two say that a net of strategy 1 is worse than
+# the shares, and one, at the very limit, that the trees order the windows better than chance. The
+# leads of the three heads do not stay, neither over chance nor over one head. «Better
+# generalization» is not what we found.
 #
 # The volatility head shows how little the nets have read from their pictures. The volatility of the
 # window itself foretells the next one with a correlation of 0.35, and the nets, with a picture of
@@ -742,8 +743,8 @@ assert like["difference"]["high"] < -0.2
 # better than a coin, where two plain features are far ahead. The rules are made of such features,
 # so that race is not quite fair, but the size of the gap is.
 #
-# All but Lite0 are small nets that see 32 pixels and train for a few epochs. Larger ones belong on
-# a GPU, and the study takes them by its settings.
+# All but Lite0 are small nets that see 32 pixels and train for a few epochs. Larger ones take hours
+# of a core ({ref}`ch-verdict` trains two, on another question); the study takes them by its settings.
 #
 # ## What goes wrong
 #
@@ -831,7 +832,8 @@ print("closest pair:", gaps.min(), "bars apart")
 #   learned nothing leave the claim of better generalization where it was: the ledger says «not
 #   learned».
 # - A Siamese net learns states from pairs, and plain features do it better.
-# - On a recorded book, one imbalance beats the whole picture.
+# - On less than a minute and a half of one recorded book, looked at more than once, one imbalance
+#   ranked better than the whole picture; {ref}`ch-order-book-day` asks again on a day.
 # - Pairs must not share bars, or a random walk has states too.
 #
 # ## Exercises

@@ -762,7 +762,7 @@ assert (months < 0).sum().sum() == months.notna().sum().sum() == 3
 
 # %% [markdown]
 # Is buy-and-hold's Sharpe ratio of almost 3 a fact about bitcoin? The sample has only 58 days. (The
-# primer got a little more, from daily closes of the same days.) For returns without memory, the
+# primer got a little more, from daily closes of the same days.) For independent returns, the
 # standard error of a yearly Sharpe ratio is close to $\sqrt{1/\text{years}}$ {cite:p}`lo2002`.
 
 # %%

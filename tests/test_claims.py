@@ -174,6 +174,29 @@ def test_a_verdict_needs_a_net_that_learned_and_a_study_that_sees(change, word):
     assert judged(**change) == word
 
 
+@pytest.mark.parametrize(
+    ("rule", "intervals", "size"),
+    [
+        ("interval", [(0.1, 0.5), (0.2, 0.9)], 0.63),  # one try holds the 0.63 that was planted
+        ("interval", [(0.1, 0.5), (0.7, 0.9)], np.inf),  # none does
+        ("above", [(0.1, 0.5), (0.7, 0.9)], 0.63),  # held against 0, and above it
+        ("interval", [], 0.63),
+    ],
+)
+def test_a_study_that_misses_what_was_planted_cannot_say_that_it_is_not_there(
+    rule, intervals, size
+):
+    tries = [{"low": low, "high": high, "found": True} for low, high in intervals]
+    row = claims.Claim(**(GAIN | {"rule": rule}))
+    assert row._seen({"size": 0.63, "tries": tries}) == size
+
+
+def test_no_claimed_drawdown_is_refused_by_a_study_that_misses_it_where_it_is():
+    (row,) = (row for row in claims.ledger() if row.id == "se-max-drawdown")
+    assert not row.allows()
+    assert row.judge() == "undecided"
+
+
 @given(numbers, st.tuples(numbers, numbers, numbers).map(sorted), st.floats(0, 1e6))
 def test_what_cannot_be_seen_never_fails_and_learning_never_makes_a_verdict_bolder(c, b, size):
     found = Measured(b[1], b[0], b[2])
@@ -301,7 +324,12 @@ def test_the_verdict_on_the_first_pages_is_the_measured_one(page):
     by_stand_in = Counter(row.verdict for row in rows if row.stand_in)
     gap = load("se_real")["results"]["table"]["sharpe"]["mean"]["difference"]
     low, high = signed(gap["low"]), signed(gap["high"])
-    assert f"by {signed(gap['estimate'])} (95 % interval {low} to {high})" in said
+    assert f"it is {signed(gap['estimate'])} (95 % interval {low} to {high})" in said
+    runs = [load("se_real")["results"]["learned"][name]["gain"] for name in ("none", "mean")]
+    assert f"in {sum(map(len, runs))} trainings, half of them" in said
+    assert len(set(map(len, runs))) == 1
+    table = [row for row in rows if row.evidence.startswith("se_real#table")]
+    assert {row.verdict for row in table} == {"undecided"}  # «cannot decide the claimed table»
     gap = load("se_moved")["results"]["real"]["sharpe"]["mean"]["difference"]
     low, high = signed(gap["low"]), signed(gap["high"])
     assert f"difference is {signed(gap['estimate'])} ({low} to {high})" in said
@@ -319,7 +347,10 @@ def test_the_verdict_on_the_first_pages_is_the_measured_one(page):
         (f"{row['accuracy']['estimate']:.0%}"[:-1], f"{row['majority']:.0%}"[:-1])
         for row in (rule, future)
     )
-    assert f"in {hits} of 100 cases which of two averages is higher" in said
+    assert f"in {hits} of 100 cases whether the last 8 prices lie on average above" in said
+    left = count["undecided"] + count["not learned"] + count["not testable"]
+    assert 0.63 < left / count.total() < 0.7
+    assert "about two thirds are left open" in said
     assert f"one fixed answer would be right in {fixed};" in said
     assert f"two such nets are right in {hoped} of 100 on average" in said
     assert f"always says «up», which is right in {one_side}, a difference that luck" in said

@@ -17,19 +17,21 @@ from setrade.backtest.engine import (
     LEDGER_COLUMNS,
     FillOptions,
     MarketArrays,
+    decide,
     expand,
     new_accounts,
     scratch,
     simulate,
 )
-from setrade.candles.checks import even_steps, valid_bars
+from setrade.candles.checks import check_and_range
+from setrade.compiled import kernel
 from setrade.costs import Costs, funding_by_bar
 from setrade.errors import ArgumentError, array, flag, number
 from setrade.risk import LEFT_OPEN, REASONS, Risk, by_confidence
 
 Given = TypeVar("Given", Costs, Risk)
 COLUMNS = pd.Index(bars.COLUMNS)
-NS_PER_DAY = 86_400_000_000_000
+A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}  # by unit
 
 
 def plain(x: np.ndarray) -> np.ndarray:
@@ -42,6 +44,15 @@ def plain(x: np.ndarray) -> np.ndarray:
 EMPTY = plain(np.empty(0))
 
 
+@kernel
+def within(values, limit):
+    """Say whether all values (n,) lie in [−limit, limit]; NaN does not."""
+    bad = 0
+    for t in range(len(values)):
+        bad += not ((-limit <= values[t]) & (values[t] <= limit))
+    return bad == 0
+
+
 def instance(name: str, value: Given | None, kind: type[Given]) -> Given:
     """Return ``value``, or the default for None; raise if it is of another class."""
     if value is not None and not isinstance(value, kind):
@@ -49,11 +60,13 @@ def instance(name: str, value: Given | None, kind: type[Given]) -> Given:
     return kind() if value is None else value
 
 
-def frame_arrays(candles: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return stamps (n,) and open, high, low, close (n,) of candles that pass `candles.check`.
+def frame_arrays(
+    candles: pd.DataFrame,
+) -> tuple[np.ndarray, list[np.ndarray], tuple[float, float]]:
+    """Return stamps (n,), open, high, low, close (n,), and the lowest low and highest high.
 
     Raises:
-        CandleError: the frame has faults; all are named.
+        CandleError: the frame has faults (those of `candles.check`); all are named.
         ArgumentError: fewer than two bars: a decision needs a next open.
     """
     quick = (
@@ -68,25 +81,21 @@ def frame_arrays(candles: pd.DataFrame) -> tuple[np.ndarray, list[np.ndarray]]:
     # n = 400).
     if quick and (table := candles.to_numpy()).dtype == np.float64:
         time, columns = plain(candles.index.asi8), [plain(column) for column in table.T]  # type: ignore[union-attr]
-        if even_steps(time, time[1] - time[0]) and _on_grid(candles.index) and valid_bars(*columns):
-            return time, columns[:4]
+        good, *reach = check_and_range(time, *columns)
+        if good and _on_grid(time, A_DAY[candles.index.unit]):  # type: ignore[attr-defined]
+            return time, columns[:4], (reach[0], reach[1])
     bars.check(candles)
     if len(candles) < 2:
         raise ArgumentError("candles", candles, "at least two bars: a decision needs a next open")
     columns = [plain(candles[name].to_numpy(np.float64)) for name in bars.COLUMNS[:4]]
-    return plain(candles.index.asi8), columns  # type: ignore[union-attr]
+    reach = float(columns[2].min()), float(columns[1].max())
+    return plain(candles.index.asi8), columns, reach  # type: ignore[union-attr]
 
 
-def _on_grid(index: pd.Index) -> bool:
+def _on_grid(stamps: np.ndarray, day: int) -> bool:
     """Tell whether bars start on multiples of their own length, which divides a day."""
-    day = day_length(index)
-    first, step = index.asi8[0], index.asi8[1] - index.asi8[0]  # type: ignore[attr-defined]
+    first, step = int(stamps[0]), int(stamps[1]) - int(stamps[0])
     return step > 0 and day % step == 0 and first % step == 0
-
-
-def day_length(index: pd.Index) -> int:
-    """Return a day in the index's own unit of time."""
-    return NS_PER_DAY // pd.Timedelta(1, unit=index.unit).as_unit("ns")._value  # type: ignore[attr-defined]
 
 
 def position_array(
@@ -107,7 +116,7 @@ def position_array(
     if len(values) != len(index):
         raise ArgumentError(name, position, f"{len(index)} values, one a bar")
     values = plain(values.astype(np.float64, copy=False))
-    if not (-limit <= values.min() and values.max() <= limit):  # NaN fails both
+    if not within(values, limit):
         bad = int((np.abs(values) <= limit).argmin())
         allowed = f"numbers in [{-limit:g}, {limit:g}] (first fault at bar {bad}, {index[bad]})"
         raise ArgumentError(name, float(values[bad]), allowed)
@@ -128,12 +137,11 @@ def market(
         CandleError, ArgumentError: as `frame_arrays` and `costs.funding_by_bar`; or fewer bars
             than the average true range needs.
     """
-    time, (first, high, low, close) = frame_arrays(candles)
+    time, (first, high, low, close), reach = frame_arrays(candles)
     at_open, inside = (EMPTY, EMPTY) if funding is None else funding_by_bar(candles.index, funding)  # type: ignore[arg-type]
     atr = talib.ATR(high, low, close, risk.atr_bars) if needs_atr else EMPTY
-    days = time // day_length(candles.index) if needs_days else EMPTY.astype(np.int64)
+    days = time // A_DAY[candles.index.unit] if needs_days else EMPTY.astype(np.int64)  # type: ignore[attr-defined]
     atr, days, at_open, inside = map(plain, (atr, days, at_open, inside))
-    reach = float(low.min()), float(high.max())
     return MarketArrays(first, high, low, close, atr, days, at_open, inside, *reach)
 
 
@@ -338,9 +346,12 @@ def run(
     flags = flag("rebalance", rebalance), flag("close_at_end", close_at_end)
     options = FillOptions(-1.0, 1.0, *flags, False)
     accounts = new_accounts(1, number("equity", equity, 0.0, above=True))
-    ledger, statements = scratch.room(len(wanted))
+    ledger, statements, bars_, wants = scratch.room(len(wanted))
     rules, rates = limits.rules(), charged.rates(order)
-    count = simulate(accounts[0], wanted, m, rules, rates, options, ledger, statements, np.empty(0))
+    decide(wanted, options, bars_, wants)
+    count = simulate(
+        accounts[0], bars_, wants, m, rules, rates, options, ledger, statements, np.empty(0)
+    )
     rows = ledger.view((np.float64, len(LEDGER_COLUMNS)))[: int(accounts["trades"][0])].copy()
     ledger, statements = rows.view(LEDGER)[:, 0], statements[:count].copy()
     return Result(candles, charged, funding, limits, order, ledger, statements, accounts[0])

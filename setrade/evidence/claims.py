@@ -84,7 +84,8 @@ class Claim:
     - ``learned``: whether the net learned (`evidence.learned`, or an interval of nats won on the
       class shares, all of it above 0). False makes the verdict "not learned", whatever the number.
     - ``detectable``: the smallest effect that the study finds (`evidence.detectable`), in the
-      unit of ``claimed``. «Fails» needs as much, see `verdict`. Where nothing was planted,
+      unit of ``claimed``. «Fails» needs as much, see `verdict`; none is found where each planted
+      try leaves the claimed number outside its interval. Where nothing was planted,
       "width": what the interval that decides tells from 0 in four of five studies.
     - ``corrected``: the interval that decides in place of the evidence's own: [low, high] after a
       correction for the number of tests, or ``{folds: n}`` for Student's of n folds or seeds that
@@ -151,13 +152,24 @@ class Claim:
             word, low = value.get("word"), value.get("low")  # an `evidence.Learned`, or nats won
             value = word == "learned" if word else low > 0 if isinstance(low, float) else value
         if field == "detectable" and isinstance(value, Mapping):
-            value = value.get("size", math.nan)  # a stored `evidence.Detectable`
-            value = math.inf if value is None else value  # JSON knows no infinity
+            value = self._seen(value)
         if field == "corrected" and not isinstance(value, list):
             value = self._widened(value)
         if value is not None and not _fits(field, value):
             raise ClaimError(f"{self.id}: {field} is {value!r}")
         return value
+
+    def _seen(self, stored: Mapping[str, Any]) -> Any:
+        """Return the size of a stored `evidence.Detectable`; infinity, which JSON lacks, for null.
+
+        Infinity too under ``interval`` where all tries leave out the claimed number, though it
+        was planted: a study that misses what is there cannot say that it is not there.
+        """
+        size = stored.get("size", math.nan)
+        tries = [one for one in stored.get("tries", []) if isinstance(one, Mapping)]
+        ends = [(one["low"], one["high"]) for one in tries if {"low", "high"} <= set(one)]
+        missed = ends and not any(low <= self.claimed <= high for low, high in ends)
+        return math.inf if size is None or (self.rule == "interval" and missed) else size
 
     def _widened(self, asked: Any) -> Any:
         """Return the bounds for ``{folds: n}`` and for the family's tests; None: none are asked."""
