@@ -352,7 +352,9 @@ asked = [
     [k.split("/")[0], k.split("/")[1], v["windows"], v["agreement"]]
     for k, v in lines.items() if "agreement" in v and "/kept" in k
 ]
-asked = pd.DataFrame(asked, columns=["net", "engine", "windows", "alike"])
+asked = pd.DataFrame(
+    asked, columns=["net", "engine", "windows", "alike"]
+)
 by_net = asked.groupby("net", sort=False).agg(
     {"engine": "size", "windows": "min", "alike": "min"}
 )

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from setrade.efficientnet.scaling import evaluating
-from setrade.errors import ArgumentError, array, integer, number, tensor, timed
+from setrade.errors import ArgumentError, array, integer, number, paired, tensor, timed
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def report(
     """Join gates with the regime of the bar at which each window ended.
 
     Args:
-        gates: (n, C), in [0, 1].
+        gates: (n, C), in [0, 1]; a frame has the columns ``features`` and the stamps ``times``.
         features: C names.
         regime: labels by time, from the market alone; rows not in ``times`` are not used.
         times: (n,) the bars at which the windows end.
@@ -81,7 +81,8 @@ def report(
         An `AttentionReport`.
 
     Raises:
-        ArgumentError: shapes that do not fit, gates outside [0, 1], or a time without a regime.
+        ArgumentError: shapes, columns or stamps that do not fit, gates outside [0, 1], or a time
+            without a regime.
     """
     weights = array("gates", gates, ndim=2)
     if not isinstance(features, Sequence) or isinstance(features, str | bytes):
@@ -95,6 +96,10 @@ def report(
         raise ArgumentError("gates", gates, f"(n, {len(features)}) numbers in [0, 1]")
     if len(times) != len(weights):
         raise ArgumentError("times", times, f"{len(weights)} times, one a row of gates")
+    if isinstance(gates, pd.DataFrame):
+        paired("gates", timed("gates", gates, needed=False), pd.Series(0.0, times))
+        if list(gates.columns) != list(features):
+            raise ArgumentError("gates", gates, f"columns {list(features)}, in this order")
     there = regime.reindex(times)
     if there.isna().any():
         first = times[int(there.isna().to_numpy().argmax())]
@@ -219,19 +224,21 @@ def gate_drift(
         raise ArgumentError("reference", reference, f"a frame of 2 * window = {2 * window} rows")
     if not isinstance(gates, pd.DataFrame) or list(gates.columns) != list(reference.columns):
         raise ArgumentError("gates", gates, f"a frame with columns {list(reference.columns)}")
-    for name, frame in (("gates", gates), ("reference", reference)):
-        array(name, timed(name, frame, needed=False))
-    mean, spread = reference.mean(), reference.std(ddof=0)
-    if (reference.max() == reference.min()).any():
-        still = list(reference.columns[reference.max() == reference.min()])
+    recent, accepted = (  # plain numbers, whatever the columns are: their order is compared above
+        pd.DataFrame(array(name, timed(name, frame, needed=False)), frame.index)
+        for name, frame in (("gates", gates), ("reference", reference))
+    )
+    mean, spread = accepted.mean(), accepted.std(ddof=0)
+    if (fixed := (accepted.max() == accepted.min()).to_numpy()).any():
+        still = list(reference.columns[fixed])
         raise ArgumentError("reference", reference, f"gates that vary; these never do: {still}")
 
     def distance(frame: pd.DataFrame) -> pd.Series:
         away = (frame.rolling(window).mean() - mean).abs() / spread
         return away.mean(axis=1, skipna=False)
 
-    threshold = float(distance(reference).quantile(level))
-    drift = distance(gates)
+    threshold = float(distance(accepted).quantile(level))
+    drift = distance(recent)
     return pd.DataFrame({"drift": drift, "threshold": threshold, "alert": drift > threshold})
 
 

@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from setrade.errors import ArgumentError, array
 
@@ -41,10 +42,13 @@ def series(name: str, x: Any, min_length: int = 2) -> Any:
         The tensor as it is, or a NumPy array of any real type.
 
     Raises:
-        ArgumentError: Wrong type, too short, empty, NaN or infinite.
+        ArgumentError: Wrong type, too short, empty, NaN or infinite; stamps that do not rise; a
+            frame, whose time is not on the last axis.
     """
+    if isinstance(x, pd.DataFrame):
+        raise ArgumentError(name, x, "time on the last axis: frame.to_numpy().T, or one column")
     if not is_tensor(x):
-        return array(name, x, min_length=min_length)
+        return array(name, x, min_length=min_length, ordered=True)
     torch = sys.modules["torch"]
     plain = x.layout == torch.strided and not x.is_meta and str(x.dtype)[6:] in REAL
     if not plain or x.ndim == 0:

@@ -184,7 +184,7 @@ def funding_by_bar(index: pd.DatetimeIndex, funding: pd.Series) -> tuple[np.ndar
 
     Raises:
         ArgumentError: not a Series of finite rates on sorted, unique UTC stamps, or one that
-            shares no time with the bars.
+            shares no time with the bars; two rates within one second, which are one funding.
     """
     times = _funding_times(funding)
     opens = timed("index", index, even=True).as_unit("ns").asi8
@@ -211,4 +211,8 @@ def _funding_times(funding: pd.Series) -> np.ndarray:
     if np.abs(values).max(initial=0.0) >= 1.0:
         worst = float(values[np.abs(values).argmax()])
         raise ArgumentError("funding", worst, "decimal rates below 1 (0.0001 is 1 bp)")
-    return (index.as_unit("ns").asi8 + SECOND // 2) // SECOND * SECOND
+    times = (index.as_unit("ns").asi8 + SECOND // 2) // SECOND * SECOND
+    if (again := times[1:] == times[:-1]).any():  # two sources merged: it would be charged twice
+        row = int(again.argmax()) + 1
+        raise ArgumentError("funding", index[row], f"one rate a second: row {row} is a second one")
+    return times

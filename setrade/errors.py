@@ -66,7 +66,7 @@ def integer(name: str, value: Any, low: int, high: int | None = None) -> int:
     """Return ``value`` as an int within [low, high]; else raise `ArgumentError`."""
     high = max(low, MOST) if high is None else high
     allowed = f"an integer >= {low}" + ("" if high == MOST else f" and <= {high}")
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+    if not isinstance(value, int | np.integer) or isinstance(value, bool | np.timedelta64):
         raise ArgumentError(name, value, allowed)
     if value < low or value > high:
         raise ArgumentError(name, value, allowed)
@@ -83,7 +83,8 @@ def number(
 ) -> float:
     """Return ``value`` as a finite float within [low, high] (above low if ``above``)."""
     allowed = f"a finite number {'>' if above else '>='} {low:g} and <= {high:g}"
-    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+    plain = isinstance(value, int | float | np.integer | np.floating)
+    if not plain or isinstance(value, bool | np.timedelta64):  # NumPy counts spans as integers
         raise ArgumentError(name, value, allowed)
     try:
         x = float(value)
@@ -186,6 +187,7 @@ def tensor(name: str, value: Any, *, ndim: int | None = None, floats: bool = Tru
 
 
 UTC_NAMES = ("UTC", "Etc/UTC", "UTC+00:00", "tzutc()")
+FIRST, LAST = 1678, 2261  # years that nanoseconds reach
 
 
 def timed(name: str, value: Any, *, even: bool = False, needed: bool = True) -> Any:
@@ -199,8 +201,8 @@ def timed(name: str, value: Any, *, even: bool = False, needed: bool = True) -> 
             rises without repeats.
 
     Raises:
-        ArgumentError: no such object; stamps that are not in UTC, are missing, repeat or run
-            backwards; or a gap, where ``even``.
+        ArgumentError: no such object; stamps that are not in UTC, are missing, repeat, run
+            backwards or leave the years `FIRST` to `LAST`; or a gap, where ``even``.
     """
     index = value if isinstance(value, pd.Index) else getattr(value, "index", None)
     clock = isinstance(index, pd.DatetimeIndex)
@@ -211,6 +213,8 @@ def timed(name: str, value: Any, *, even: bool = False, needed: bool = True) -> 
     if clock and (str(index.tz) not in UTC_NAMES or index.hasnans):
         raise ArgumentError(name, index, f"stamps in UTC, each a time (zone here: {index.tz})")
     _rising(name, index)
+    if clock and len(index) and not FIRST <= index[0].year <= index[-1].year <= LAST:
+        raise ArgumentError(name, index, f"stamps in the years {FIRST} to {LAST}")
     if even and clock and len(index) > 2:
         steps = np.diff(index.asi8)
         if (uneven := steps != steps[0]).any():
@@ -225,12 +229,21 @@ def _rising(name: str, index: pd.Index) -> None:
         raise ArgumentError(name, index, "an index that rises, oldest first, without repeats")
 
 
+def same_index(one: pd.Index, other: pd.Index) -> bool:
+    """Say whether two indexes are equal, whatever unit their stamps have and spelling their UTC."""
+    if one.equals(other) or len(one) != len(other):
+        return len(one) == len(other)
+    pair = (one, other)
+    clocks = all(isinstance(x, pd.DatetimeIndex) and str(x.tz) in UTC_NAMES for x in pair)
+    return clocks and bool(np.all(one == other))
+
+
 def paired(name: str, value: Any, other: Any) -> None:
     """Refuse ``value`` where it and ``other`` carry stamps, and not the same ones."""
     here, there = (getattr(x, "index", None) for x in (value, other))
     if not isinstance(here, pd.DatetimeIndex) or not isinstance(there, pd.DatetimeIndex):
         return
-    if len(here) == len(there) and not here.equals(there):
+    if len(here) == len(there) and not same_index(here, there):
         row = int(np.argmax(np.asarray(here != there)))
         raise ArgumentError(name, here[row], f"the same stamps in both: row {row} is {there[row]}")
 

@@ -16,7 +16,7 @@ import talib
 
 from setrade.compiled import kernel
 from setrade.costs import Costs
-from setrade.errors import ArgumentError, array, flag, integer, number, places, timed
+from setrade.errors import ArgumentError, array, flag, integer, number, paired, places, timed
 
 SELL, HOLD, BUY = 0, 1, 2
 CLASSES = ("sell", "hold", "buy")  # the names of 0, 1, 2, in this order everywhere
@@ -160,7 +160,8 @@ def _widths(candles: pd.DataFrame, scale: str | np.ndarray, period: int) -> np.n
             moves = pd.Series(np.log(closes)).diff()
             return moves.rolling(period).std().to_numpy() * closes
         raise ArgumentError("scale", scale, "'atr', 'volatility' or an array of price distances")
-    width = array("scale", scale, ndim=1, finite=False).astype(np.float64)
+    width = array("scale", scale, ndim=1, finite=False, ordered=True).astype(np.float64)
+    paired("scale", scale, candles)
     if len(width) != len(opens) or (width <= 0).any() or np.isinf(width).any():
         raise ArgumentError("scale", scale, f"{len(opens)} finite distances > 0, or NaN")
     return width
@@ -188,7 +189,8 @@ def triple_barrier(
         lower: distance of the lower barrier, in units of ``scale``.
         horizon: bars until the time barrier.
         scale: "atr" (Wilder's), "volatility" (rolling standard deviation of log returns times
-            the close), or an array (n,) of distances in price known after bar t.
+            the close), or an array (n,) of distances in price known after bar t; a Series has
+            the stamps of the candles.
         period: bars of the ATR or of the volatility.
 
     Returns:
@@ -248,7 +250,7 @@ def last_bars(n_bars: int, horizon: int) -> np.ndarray:
 
 def bars_used(ends_at: np.ndarray, lookback: int, end: np.ndarray) -> np.ndarray:
     """Return a mask (n_bars,): bars read by windows ending at ``ends_at``, or by their labels."""
-    end = array("end", end, ndim=1, finite=False)
+    end = array("end", end, ndim=1, finite=False, ordered=True)
     lookback = integer("lookback", lookback, 1, len(end))
     ends_at = places("ends_at", ends_at, lookback - 1, len(end) - 1)
     last = end[ends_at]
@@ -265,7 +267,7 @@ def _end(n_bars: int, horizon: int, end: np.ndarray | None) -> np.ndarray:
     horizon = integer("horizon", horizon, 1)
     if end is None:
         return last_bars(n_bars, horizon)
-    end = array("end", end, ndim=1, finite=False).astype(np.float64)
+    end = array("end", end, ndim=1, finite=False, ordered=True).astype(np.float64)
     known = end[np.isfinite(end)]
     t = np.flatnonzero(np.isfinite(end))
     if len(end) != n_bars or (known <= t).any() or (known >= n_bars).any():

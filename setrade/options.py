@@ -17,11 +17,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.special import ndtr
 
 from setrade.compiled import kernel
 from setrade.costs import Costs
-from setrade.errors import ArgumentError, array, choice, number
+from setrade.errors import ArgumentError, array, choice, number, paired
 
 KINDS = ("call", "put")
 LOWEST, HIGHEST = 1e-30, 1e30  # of prices: between them no term overflows
@@ -62,6 +63,7 @@ class Hedge(NamedTuple):
 
 def _figure(name: str, value: Any, low: float, high: float, missing: bool = False) -> np.ndarray:
     """Return numbers within [low, high], scalar or array; NaN passes where ``missing``."""
+    _unframed(name, value)
     scalar = np.ndim(value) == 0 if isinstance(value, int | float | np.generic) else False
     if scalar and missing and isinstance(value, float) and math.isnan(value):
         return np.array(np.nan)
@@ -72,6 +74,12 @@ def _figure(name: str, value: Any, low: float, high: float, missing: bool = Fals
     if wrong.any():
         raise ArgumentError(name, float(x[wrong][0]), f"numbers from {low:g} to {high:g}")
     return x
+
+
+def _unframed(name: str, value: Any) -> None:
+    """Refuse a frame: arrays go together by place, and its columns are not compared."""
+    if isinstance(value, pd.DataFrame):
+        raise ArgumentError(name, value, "numbers, arrays or Series: frame.to_numpy()")
 
 
 def _signs(kind: Any) -> np.ndarray:
@@ -99,16 +107,23 @@ def _together(**figures: np.ndarray) -> list[np.ndarray]:
     return [np.broadcast_to(x, shape) for x in figures.values()]
 
 
-def _contract(kind: Any, forward: Any, strike: Any, years: Any, rate: Any, **other: np.ndarray):
+def _contract(
+    kind: Any, forward: Any, strike: Any, years: Any, rate: Any, missing: bool = False, **other: Any
+) -> list[np.ndarray]:
     """Return sign, forward, strike, years, rate and what else there is, checked, of one shape."""
-    return _together(
-        kind=_signs(kind),
-        forward=_figure("forward", forward, LOWEST, HIGHEST),
-        strike=_figure("strike", strike, LOWEST, HIGHEST),
-        years=_figure("years", years, 0.0, LONGEST),
-        rate=_figure("rate", rate, -1.0, 1.0),
-        **other,
-    )
+    checked = {name: _figure(name, x, 0.0, HIGHEST, missing) for name, x in other.items()}
+    checked = {
+        "kind": _signs(kind),
+        "forward": _figure("forward", forward, LOWEST, HIGHEST),
+        "strike": _figure("strike", strike, LOWEST, HIGHEST),
+        "years": _figure("years", years, 0.0, LONGEST),
+        "rate": _figure("rate", rate, -1.0, 1.0),
+    } | checked
+    given = {"kind": kind, "forward": forward, "strike": strike, "years": years, "rate": rate}
+    stamped = [(n, x) for n, x in (given | other).items() if isinstance(x, pd.Series)]
+    for name, x in stamped[1:]:
+        paired(name, x, stamped[0][1])
+    return _together(**checked)
 
 
 # ---- Compiled: the time value of an option out of the money, in units of √(forward · strike).
@@ -301,12 +316,11 @@ def price(
 
     Raises:
         ArgumentError: a figure is outside its range (an expired contract has years < 0), NaN,
-            or of a shape that does not go with the others.
+            a frame, or of a shape or of stamps that do not go with the others.
 
     Source: F. Black, The Pricing of Commodity Contracts, Journal of Financial Economics 3 (1976).
     """
-    sigma = _figure("volatility", volatility, 0.0, HIGHEST)
-    sign, f, k, t, r, v = _contract(kind, forward, strike, years, rate, volatility=sigma)
+    sign, f, k, t, r, v = _contract(kind, forward, strike, years, rate, volatility=volatility)
     return (np.exp(-r * t) * _flat(_prices, sign, f, k, v * np.sqrt(t)))[()]
 
 
@@ -318,8 +332,7 @@ def greeks(
     At expiry, or at volatility 0, a price has a kink at the strike: exactly there delta is the
     mean of its two sides, and gamma (and theta at expiry) do not exist and are NaN.
     """
-    sigma = _figure("volatility", volatility, 0.0, HIGHEST)
-    sign, f, k, t, r, v = _contract(kind, forward, strike, years, rate, volatility=sigma)
+    sign, f, k, t, r, v = _contract(kind, forward, strike, years, rate, volatility=volatility)
     discount, s = np.exp(-r * t), v * np.sqrt(t)
     x = np.where(f / k > 0.5, np.where(f / k < 2, np.log1p((f - k) / k), np.log(f / k)), 0.0)
     x = np.where(f / k > 0.5, x, np.log(f / k))
@@ -357,8 +370,7 @@ def implied_volatility(
     Source: the bounds and the turning point are those of P. Jäckel, By Implication, Wilmott
     (2006); the steps are Newton's, kept inside a bracket.
     """
-    paid = _figure("price", price, 0.0, HIGHEST, missing=True)
-    sign, f, k, t, r, p = _contract(kind, forward, strike, years, rate, price=paid)
+    sign, f, k, t, r, p = _contract(kind, forward, strike, years, rate, missing=True, price=price)
     total = _flat(_volatilities, sign, p * np.exp(r * t), f, k)
     root = np.sqrt(t)
     return np.divide(total, root, out=np.full(total.shape, np.nan), where=root > 0.0)[()]
@@ -373,9 +385,8 @@ def parity(call: Any, put: Any, forward: Any, strike: Any, years: Any, *, rate: 
     Call and put have one strike and one expiry, and all prices are of one moment. NaN where a
     quote is missing. Arguments and errors as `implied_volatility`.
     """
-    quotes = {"call": call, "put": put}
-    paid = {n: _figure(n, x, 0.0, HIGHEST, missing=True) for n, x in quotes.items()}
-    _, f, k, t, r, c, p = _contract("call", forward, strike, years, rate, **paid)
+    quotes = {"missing": True, "call": call, "put": put}
+    _, f, k, t, r, c, p = _contract("call", forward, strike, years, rate, **quotes)
     return (c - p - np.exp(-r * t) * (f - k))[()]
 
 
@@ -394,6 +405,7 @@ def butterflies(strike: Any, call: Any) -> np.ndarray:
     """
     k = array("strike", strike, ndim=1, min_length=3).astype(np.float64)
     c = array("call", call, ndim=1, min_length=3).astype(np.float64)
+    paired("call", call, strike)
     if (np.diff(k) <= 0).any() or k[0] <= 0:
         raise ArgumentError("strike", strike, "positive strikes that rise")
     if len(c) != len(k):
@@ -414,6 +426,7 @@ def calendars(years: Any, volatility: Any) -> np.ndarray:
     """
     t = array("years", years, ndim=1, min_length=2).astype(np.float64)
     v = array("volatility", volatility, ndim=2).astype(np.float64)
+    paired("volatility", volatility, years)
     if (np.diff(t) <= 0).any() or t[0] < 0 or t[-1] > LONGEST:
         raise ArgumentError("years", years, f"times to expiry from 0 to {LONGEST:g} that rise")
     if len(v) != len(t) or v.min() < 0:
@@ -428,7 +441,8 @@ def hedge(price: Any, units: Any, *, costs: Costs | None = None, funding: Any = 
     """Return what units of a perpetual, changed step by step, earned and paid on each path.
 
     Args:
-        price: (..., n + 1) at which step t's order fills; the last closes what is left.
+        price: (..., n + 1) at which step t's order fills; the last closes what is left. Series have
+            the stamps of the fills: ``units`` all but the last, ``funding`` all but the first.
         units: (..., n) held from fill t to fill t + 1, decided on what was known before fill t.
         costs: taker fee and slippage of each order; none: ``Costs()``.
         funding: rates (..., n) paid at fill t + 1 on what was held into it, or None.
@@ -437,18 +451,23 @@ def hedge(price: Any, units: Any, *, costs: Costs | None = None, funding: Any = 
         Gains, fees (slippage included), funding and net of both, each (...,).
 
     Raises:
-        ArgumentError: prices that are not positive, NaN, shapes that do not go together, or
-            rates of 1 and more.
+        ArgumentError: prices that are not positive, NaN, shapes that do not go together, rates of 1
+            and more, stamps that do not rise or are not those of the fills, or a frame.
     """
-    p = array("price", price, min_length=2).astype(np.float64)
-    u = array("units", units).astype(np.float64)
+    for name, x in (("price", price), ("units", units), ("funding", funding)):
+        _unframed(name, x)
+    p = array("price", price, min_length=2, ordered=True).astype(np.float64)
+    if isinstance(price, pd.Series):
+        paired("units", units, price.iloc[:-1])
+        paired("funding", funding, price.iloc[1:])
+    u = array("units", units, ordered=True).astype(np.float64)
     if p.min() <= 0 or p.max() > HIGHEST:
         raise ArgumentError("price", float(p.min()), f"prices above 0 and up to {HIGHEST:g}")
     if np.abs(u).max() > HIGHEST or u.shape[-1] != p.shape[-1] - 1:
         raise ArgumentError("units", units, f"{p.shape[-1] - 1} finite numbers for each path")
     if costs is not None and not isinstance(costs, Costs):
         raise ArgumentError("costs", costs, "a Costs, or None for the usual ones")
-    rates = np.zeros(1) if funding is None else array("funding", funding).astype(np.float64)
+    rates = array("funding", [0.0] if funding is None else funding, ordered=True).astype(np.float64)
     if np.abs(rates).max() >= 1 or (funding is not None and rates.shape[-1] != u.shape[-1]):
         raise ArgumentError("funding", funding, f"{u.shape[-1]} decimal rates below 1")
     parts = {"price": p[..., :1], "units": u[..., :1], "funding": rates[..., :1]}

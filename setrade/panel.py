@@ -237,7 +237,12 @@ def neighbours(query: Any, reference: Any, *, asked: Any, known: Any, k: int) ->
                for name, value in (("query", query), ("reference", reference)))  # fmt: skip
     if past.shape[1] != x.shape[1]:
         raise ArgumentError("reference", reference, f"{x.shape[1]} numbers a window")
+    frames = isinstance(query, pd.DataFrame) and isinstance(reference, pd.DataFrame)
+    if frames and list(query.columns) != list(reference.columns):
+        raise ArgumentError("reference", reference, "the columns of query, in their order")
     now, since = _bars("asked", asked, len(x)), _bars("known", known, len(past))
+    paired("asked", asked, query)
+    paired("known", known, reference)
     k = integer("k", k, 1, len(past))
     out = np.empty((len(x), k), np.int64)
     for i, row in enumerate(x):

@@ -24,7 +24,7 @@ from matplotlib.image import AxesImage
 
 from setrade.candles import COLUMNS
 from setrade.channels import GROUPS
-from setrade.errors import ArgumentError, array, flag, integer, number, timed
+from setrade.errors import ArgumentError, array, flag, integer, number, same_index, timed
 
 UP, DOWN, NEUTRAL = "#0072B2", "#D55E00", "#7F7F7F"
 
@@ -45,21 +45,35 @@ def _mapping(name: str, value: Any, most: int = 1000) -> Mapping[str, Any]:
     return value
 
 
+def _part(name: str, value: Any, columns: Sequence[str]) -> pd.DataFrame:
+    """Return these columns of a frame (all of them, where none are named)."""
+    if not isinstance(value, pd.DataFrame) or any(list(value).count(c) != 1 for c in columns):
+        each = f" with columns {' '.join(columns)}, each once" if columns else ""
+        raise ArgumentError(name, value, f"a DataFrame{each}")
+    return value[list(columns)] if columns else value
+
+
 def _table(
     name: str, value: Any, columns: Sequence[str] = (), *, rows: int = 1, finite: bool = True
 ) -> pd.DataFrame:
     """Return a frame of numbers with these columns, or say what is wrong."""
-    if not isinstance(value, pd.DataFrame) or not set(columns) <= set(value.columns):
-        raise ArgumentError(name, value, f"a DataFrame with columns {' '.join(columns)}".rstrip())
+    value = _part(name, value, columns)
     if len(value) < rows:
         raise ArgumentError(name, value, f"{rows} rows or more")
-    value = value[list(columns)] if columns else value
     return pd.DataFrame(array(name, value, finite=finite), value.index, value.columns)
 
 
-def _bars(candles: Any) -> pd.DataFrame:
-    """Return two candles or more in the order of time."""
-    return timed("candles", _table("candles", candles, COLUMNS, rows=2))
+def _bars(candles: Any) -> tuple[np.ndarray, pd.DataFrame]:
+    """Return where two candles or more stand on the axis of time, and their numbers."""
+    table = timed("candles", _table("candles", candles, COLUMNS, rows=2))
+    return _dates(table.index), table
+
+
+def _along(name: str, value: Any) -> np.ndarray:
+    """Return where rows stand on the axis: at their stamps, or at plain numbers."""
+    if (index := timed(name, value, needed=False).index).dtype.kind not in "iufM":
+        raise ArgumentError(name, index, "stamps in UTC (a DatetimeIndex), or row numbers")
+    return index.to_numpy()
 
 
 # ---- Candles.
@@ -75,8 +89,8 @@ def draw_bars(ax: Any, candles: pd.DataFrame) -> None:
 
     Hollow blue bodies rise, filled vermilion bodies fall.
     """
-    x = _dates(_bars(candles).index)  # type: ignore[arg-type]
-    _draw_candles(ax, x, candles[list(COLUMNS[:4])].to_numpy(float).T, 0.7 * (x[1] - x[0]), 0.9)
+    x, table = _bars(candles)
+    _draw_candles(ax, x, table[list(COLUMNS[:4])].to_numpy(float).T, 0.7 * (x[1] - x[0]), 0.9)
     _time_axis(ax)
     ax.set_ylabel("price in USD")
 
@@ -95,9 +109,9 @@ def _draw_candles(ax: Any, x: np.ndarray, prices: np.ndarray, width: float, line
 
 def draw_volume(ax: Any, candles: pd.DataFrame) -> None:
     """Draw the volume of each bar, hollow where the bar rose."""
-    x = _dates(_bars(candles).index)  # type: ignore[arg-type]
-    up = (candles["close"] >= candles["open"]).to_numpy()
-    ax.bar(x, candles["volume"] / 1e6, 0.7 * (x[1] - x[0]), color=np.where(up, "white", DOWN),
+    x, table = _bars(candles)
+    up = (table["close"] >= table["open"]).to_numpy()
+    ax.bar(x, table["volume"] / 1e6, 0.7 * (x[1] - x[0]), color=np.where(up, "white", DOWN),
            edgecolor=np.where(up, UP, DOWN), linewidth=0.9)  # fmt: skip
     _time_axis(ax)
     ax.set_ylabel("volume in millions")
@@ -132,12 +146,8 @@ def _time_axis(ax: Any) -> None:
 def correlations(table: pd.DataFrame, ax: Axes) -> AxesImage:
     """Draw the correlation of every pair of channels, with lines between the groups.
 
-    Args:
-        table: shape ``(bars, C)``, columns as `setrade.channels.compute` gives them; rows
-            with a NaN are left out.
-
-    Returns:
-        The image, for a colour bar; -1 is orange, 0 white, +1 violet.
+    ``table`` (bars, C) has the columns of `setrade.channels.compute`; rows with a NaN are left out.
+    The image is returned, for a colour bar; -1 is orange, 0 white, +1 violet.
     """
     timed("table", _table("table", table, finite=False), needed=False)
     if len(table.dropna()) < 2:
@@ -185,7 +195,7 @@ def gates_over_time(close: pd.Series, gates: pd.DataFrame, *, label: str = "gate
     """
     array("close", timed("close", close), ndim=1, finite=False)
     gates = _table("gates", gates)
-    if not gates.index.equals(close.index):
+    if not same_index(gates.index, close.index):
         raise ArgumentError("gates", gates, "one row for each row of close, same index")
     strip_height = 0.2 * gates.shape[1]
     fig, (top, strip) = plt.subplots(
@@ -408,8 +418,7 @@ def _columns(name: str, value: Any, columns: Sequence[str]) -> list[np.ndarray]:
 def forest(ax: Axes, cells: Mapping[str, Mapping[str, Any]], *, reference: float = 0.0) -> None:
     """Draw figures with their intervals, one a row, and a line where nothing is gained.
 
-    Args:
-        cells: by name, mappings with ``value``, ``low`` and ``high``.
+    ``cells`` are, by name, mappings with ``value``, ``low`` and ``high``.
     """
     names, keys = list(_mapping("cells", cells)), ("value", "low", "high")
     if not all(isinstance(c, Mapping) and set(keys) <= set(c) for c in cells.values()):
@@ -435,7 +444,7 @@ HATCHES = ("", "", "//", "..", "xx")
 def probability_bands(ax: Axes, probabilities: pd.DataFrame) -> None:
     """Draw probabilities (n, k) that sum to 1 as bands over time, the first state lowest."""
     table = _table("probabilities", probabilities, finite=False)
-    shares = timed("probabilities", table, needed=False).to_numpy(float)
+    x, shares = _along("probabilities", table), table.to_numpy(float)
     if np.nanmin(shares) < -1e-6 or np.nanmax(shares) > 1 + 1e-6:
         raise ArgumentError("probabilities", probabilities, "shares in [0, 1], or NaN")
     names = list(probabilities.columns)
@@ -443,11 +452,9 @@ def probability_bands(ax: Axes, probabilities: pd.DataFrame) -> None:
         raise ArgumentError("probabilities", probabilities, f"at most {len(STATE_COLOURS)} columns")
     floor = np.zeros(len(probabilities))
     for i, name in enumerate(names):
-        top = floor + probabilities[name].to_numpy()
-        ax.fill_between(
-            probabilities.index.to_numpy(), floor, top, step="post", lw=0,
-            color=STATE_COLOURS[i], hatch=HATCHES[i], label=str(name),
-        )  # fmt: skip
+        top = floor + shares[:, i]
+        ax.fill_between(x, floor, top, step="post", lw=0, color=STATE_COLOURS[i], hatch=HATCHES[i],
+                        label=str(name))  # fmt: skip
         floor = top
     ax.set_ylim(0, 1)
     ax.set_ylabel("probability")
@@ -463,11 +470,7 @@ def share_table(ax: Axes, table: pd.DataFrame, digits: int = 3) -> AxesImage:
 
 
 def interval_rows(ax: Axes, rows: pd.DataFrame, zero: float = 0.0) -> None:
-    """Draw one estimate with its interval a row.
-
-    Args:
-        rows: index the labels, columns ``mean low high``; the first row is drawn on top.
-    """
+    """Draw one estimate with its interval a row, the first on top: columns ``mean low high``."""
     rows = _table("rows", rows, ("mean", "low", "high"), finite=False)
     place = np.arange(len(rows))[::-1]
     number("zero", zero)
@@ -513,8 +516,7 @@ def trades_on_candles(ax: Axes, candles: pd.DataFrame, trades: pd.DataFrame) -> 
         trades: ledger of a backtest; trades that do not touch these bars are left out.
     """
     needed = ("entry_time", "exit_time", "side", "entry_price", "exit_price")
-    if not isinstance(trades, pd.DataFrame) or not set(needed) <= set(trades.columns):
-        raise ArgumentError("trades", trades, f"a ledger with {' '.join(needed)}")
+    trades = _part("trades", trades, needed)
     draw_bars(ax, candles)
     first, last = candles.index[0], candles.index[-1]
     end = trades["exit_time"].fillna(last)
@@ -579,10 +581,9 @@ def regime_strip(ax: Axes, regime: pd.Series) -> None:
     named = isinstance(getattr(regime, "dtype", None), pd.CategoricalDtype)
     if not isinstance(regime, pd.Series) or not named or regime.empty:
         raise ArgumentError("regime", regime, "a categorical Series, as regimes.by_rules gives")
-    names = list(map(str, timed("regime", regime, needed=False).cat.categories))
+    names, x = list(map(str, regime.cat.categories)), _along("regime", regime)
     if len(names) > len(REGIME_COLOURS):
         raise ArgumentError("regime", regime, f"at most {len(REGIME_COLOURS)} regimes")
-    x = regime.index.to_numpy()
     for row, (name, colour) in enumerate(zip(names, REGIME_COLOURS, strict=False)):
         on = (regime == name).to_numpy()
         ax.fill_between(x, row - 0.4, row + 0.4, where=on, color=colour, step="post", lw=0)

@@ -18,7 +18,7 @@ from scipy.spatial.distance import squareform
 from setrade import metrics
 from setrade.compiled import kernel
 from setrade.costs import Costs
-from setrade.errors import ArgumentError, array, flag, number, timed
+from setrade.errors import ArgumentError, array, flag, number, paired, same_index, timed
 
 ALLOWED = "prices above 0 by asset, NaN where an asset is not listed"
 
@@ -106,8 +106,8 @@ def _prices(name: str, value: Any, beside: pd.DataFrame | None = None) -> pd.Dat
 
 def _numbers(name: str, value: Any, beside: pd.DataFrame, finite: bool = False) -> np.ndarray:
     """Return numbers (n, m) of the bars and assets of other tables, or raise what is wrong."""
-    same = isinstance(value, pd.DataFrame) and value.columns.equals(beside.columns)
-    if not same or not timed(name, value).index.equals(beside.index):
+    same = isinstance(value, pd.DataFrame) and list(value.columns) == list(beside.columns)
+    if not same or not same_index(timed(name, value).index, beside.index):
         raise ArgumentError(name, value, "the bars and assets of the prices, in their order")
     return array(name, value, ndim=2, finite=finite).astype(np.float64)
 
@@ -166,7 +166,9 @@ def _listed(wanted: np.ndarray, opens: pd.DataFrame, closes: pd.DataFrame) -> No
 
 
 def _covariance(covariance: Any) -> np.ndarray:
-    """Return a symmetric matrix with positive variances."""
+    """Return a symmetric matrix with positive variances; a frame's rows are as its columns."""
+    if isinstance(covariance, pd.DataFrame) and list(covariance) != list(covariance.index):
+        raise ArgumentError("covariance", covariance, "the same assets in rows and columns")
     c = array("covariance", covariance, ndim=2).astype(np.float64)
     if c.shape[0] != c.shape[1] or not np.allclose(c, c.T, rtol=1e-8, atol=0):
         raise ArgumentError("covariance", covariance, "a symmetric matrix")
@@ -180,9 +182,15 @@ def from_gates(gates: Any, base: Any = None, *, short: bool = False) -> np.ndarr
 
     ``base`` (n, m) or (m,) is not negative, 1 in sum, 0 where an asset is absent; None: all alike.
     With ``short`` they are twice the base times what a gate lies above the mean gate: 0 in sum, at
-    most 1 in absolute sum, and nothing where gates are all alike. Other numbers: `ArgumentError`.
+    most 1 in absolute sum, and nothing where gates are all alike. Other numbers: `ArgumentError`,
+    and so are other assets or stamps where gates and base both have them.
     """
-    g = array("gates", gates, ndim=2).astype(np.float64)
+    g = array("gates", gates, ndim=2, ordered=True).astype(np.float64)
+    if isinstance(gates, pd.DataFrame) and isinstance(base, pd.DataFrame | pd.Series):
+        names = base.columns if isinstance(base, pd.DataFrame) else base.index
+        if list(names) != list(gates.columns):
+            raise ArgumentError("base", base, f"the assets of the gates: {list(gates.columns)}")
+    paired("base", base, gates)
     b = np.full(g.shape[1], 1 / g.shape[1]) if base is None else array("base", base)
     if b.shape not in (g.shape, g.shape[1:]) or b.min() < 0 or not np.allclose(b.sum(-1), 1):
         raise ArgumentError("base", base, f"{g.shape}, from 0 on, rows that sum to 1")

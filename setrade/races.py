@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from setrade import results
+from setrade.errors import ArgumentError, number
 
 NAME = "bench"
 MEMORIES = ("kept", "fresh")  # freed memory stays in the process, or is as the C library has it
@@ -70,8 +71,11 @@ def records() -> dict[str, dict[str, Any]]:
         ResultError: ``bench.json`` is missing, half written, or no record of processors.
     """
     found = results.load(NAME)["results"]
+    if not isinstance(found, dict):
+        raise results.ResultError(f"book/results/{NAME}.json is no record of processors")
     for name, record in found.items():
-        if not isinstance(record, Mapping) or not {*PROVENANCE, "rows"} <= record.keys():
+        whole = isinstance(record, Mapping) and {*PROVENANCE, "rows"} <= record.keys()
+        if not whole or not isinstance(record["rows"], Mapping):
             raise results.ResultError(f"book/results/{NAME}.json: {name} is not a whole record")
     return found
 
@@ -97,10 +101,14 @@ def ratios(row: str, name: str, memory: str = "kept") -> dict[str, float]:
     """Return one ratio of a race on each processor that ran it so.
 
     Raises:
-        ResultError: none did.
+        ResultError: none did, or what is noted is no ratio.
     """
-    noted = _noted(row, memory)
-    found = {on: x["ratios"][name]["seen"] for on, x in noted.items() if name in x["ratios"]}
+    try:
+        noted = {on: x["ratios"] for on, x in _noted(row, memory).items()}
+        seen = {on: x[name]["seen"] for on, x in noted.items() if name in x}
+        found = {on: number(f"{name} on {on}", x) for on, x in seen.items()}
+    except (ArgumentError, KeyError, TypeError) as error:
+        raise results.ResultError(f"book/results/{NAME}.json: {row} is damaged: {error}") from error
     if not found:
         said = f"book/results/{NAME}.json has no ratio {name!r} of {row}, memory {memory}"
         raise results.ResultError(f"{said}: run `make bench`")
@@ -108,8 +116,15 @@ def ratios(row: str, name: str, memory: str = "kept") -> dict[str, float]:
 
 
 def milliseconds(row: str, memory: str = "kept") -> dict[str, dict[str, float]]:
-    """Return each contender's median milliseconds on each processor that ran a race so."""
-    return {on: x["median_ms"] for on, x in _noted(row, memory).items()}
+    """Return each contender's median milliseconds on each processor that ran a race so.
+
+    Raises:
+        ResultError: a processor noted none.
+    """
+    try:
+        return {on: x["median_ms"] for on, x in _noted(row, memory).items()}
+    except (KeyError, TypeError) as error:
+        raise results.ResultError(f"book/results/{NAME}.json: {row} is damaged: {error}") from error
 
 
 def _noted(row: str, memory: str) -> dict[str, dict[str, Any]]:

@@ -13,13 +13,17 @@ import math
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
+from datetime import date, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from setrade.files import write_atomic
 
@@ -33,11 +37,12 @@ UNKNOWN = "unknown"  # the commit where git cannot tell: no git, no repository, 
 PACKAGES = ("numpy", "pandas", "numba", "TA-Lib", "torch", "timm", "scikit-learn", "xgboost-cpu",
             "xgboost", "captum", "onnxruntime", "onnxruntime-gpu")  # fmt: skip
 DIGITS = 7  # of stored floats: what lies beyond differs between processors
+EXACT = 17  # of a float that is read back as it was
 KEYS = ("command", "seed", "data_sha256", "commit", "versions", "machine", "device", "seconds")
 
 
 class ResultError(ValueError):
-    """A stored result is missing, cut short or lacks its provenance."""
+    """A result cannot be stored, or a stored one is missing, cut short or lacks its provenance."""
 
 
 def sha256(path: str | Path) -> str:
@@ -89,8 +94,8 @@ def same_code(record: dict[str, Any], *paths: str) -> bool:
     A result made between commits (``+``) or at an unknown one is never known to be; nor is any
     where git cannot tell.
     """
-    made = record["commit"]
-    if made.endswith("+") or made == UNKNOWN or _head() is None:
+    made = record.get("commit")
+    if not isinstance(made, str) or made.endswith("+") or made == UNKNOWN or _head() is None:
         return False
     return _git("diff", "--name-only", made, "--", *paths) == ""
 
@@ -130,46 +135,97 @@ def save(
     Arrays become lists; floats keep seven digits, and NaN and infinity become null.
     ``data`` maps each input's name to its sha256 (empty: computed from the seed alone);
     ``command`` is what a reader types to repeat it.
+
+    Raises:
+        ResultError: ``name`` is no file's, or a value cannot be stored (see `plain`).
     """
+    path = FOLDER / _file(name)
     record = {
         "command": command,
         "seed": seed,
-        "data_sha256": data or {},
+        "data_sha256": {} if data is None else data,
         "commit": commit(),
         "versions": versions(),
         "machine": machine(),
         "device": device,
-        "seconds": round(seconds, 1),
-        "results": plain(results),
+        "seconds": seconds,
     }
+    record = plain(record, EXACT, "record") | {"results": plain(results)}
+    if not isinstance(took := record["seconds"], int | float | None):
+        raise ResultError(f"record.seconds is {took!r:.60}, and no number")
+    record["seconds"] = took if took is None else round(took, 1)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    path = FOLDER / f"{name}.json"
     write_atomic(path, json.dumps(record, indent=1, allow_nan=False) + "\n")
     return path
 
 
-def plain(value: Any) -> Any:
-    """Return what JSON can hold, through dicts, lists and arrays."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [plain(item) for item in value]
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
+def _file(name: str) -> str:
+    """Return the name of a result's file; refuse what lies elsewhere or no disk can hold."""
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name.encode()) <= 200:
+        raise ResultError(f"{name!r:.60} is no name of a result: text of 1 to 200 bytes")
+    if PurePath(f"{name}.json").name != f"{name}.json":
+        raise ResultError(f"{name!r:.60} is no name of a result: it names another folder")
+    return f"{name}.json"
+
+
+def plain(value: Any, digits: int = DIGITS, at: str = "results") -> Any:
+    """Return what JSON can hold, through dicts, dataclasses, lists, arrays, tensors and frames.
+
+    Floats keep so many ``digits``; NaN, infinity and missing values become null. Labels of dicts,
+    Series and frames become text, and times, spans of time and paths too.
+
+    Raises:
+        ResultError: names the place, from ``at`` on, of what JSON cannot hold; or of two labels
+            that are one as text.
+    """
+    try:
+        return _plain(value, digits, at)
+    except (AttributeError, RuntimeError, TypeError) as error:  # too deep, or it gives no values
+        raise ResultError(f"{at} cannot be stored: {error}") from error
+
+
+def _plain(value: Any, digits: int, at: str) -> Any:
+    if is_dataclass(type(value)):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "mM":
+        value = np.where(np.isnat(value), np.array(None), value.astype(str))
+    if isinstance(value, Mapping | pd.Series | pd.DataFrame):
+        return _labelled(value, digits, at)
+    if hasattr(value, "tolist"):  # of arrays, their numbers, tensors, indices
+        value = value.tolist()
+    if isinstance(value, list | tuple | range):
+        return [_plain(item, digits, f"{at}[{k}]") for k, item in enumerate(value)]
     if isinstance(value, float | np.floating):
-        return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
+        return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+    if value is pd.NA or value is pd.NaT:
+        return None
+    if isinstance(value, date | timedelta | PurePath):
+        return str(value)
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError) as error:  # of no kind that JSON knows; too long an integer
+        raise ResultError(f"{at} cannot be stored: {error}") from error
+    return value
+
+
+def _labelled(value: Any, digits: int, at: str) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for label, item in value.items():
+        if (text := str(label)) in out:
+            raise ResultError(f"{at} cannot be stored: two of its labels are {text!r}")
+        out[text] = _plain(item, digits, f"{at}.{text}")
+    return out
 
 
 def load(name: str) -> dict[str, Any]:
     """Return a stored result with its provenance; raise `ResultError` if it is not whole."""
-    path = FOLDER / f"{name}.json"
+    path = FOLDER / _file(name)
     path = path if path.is_file() else STORED / path.name
     if not path.is_file():
         raise ResultError(f"book/results/{name}.json is missing: run `make study STUDY={name}`")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text
+    except (ValueError, RecursionError) as error:  # no JSON, or no text
         raise ResultError(f"book/results/{name}.json is not whole: {error}") from error
     if not isinstance(record, dict):
         raise ResultError(f"book/results/{name}.json holds no record but {str(record)[:40]}")

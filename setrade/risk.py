@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from setrade.costs import compiled
-from setrade.errors import ArgumentError, array, integer, number, timed
+from setrade.errors import ArgumentError, array, integer, number, paired, timed
 
 MOST_ATR_BARS = 100_000  # of TA-Lib
 
@@ -219,10 +219,11 @@ def _scaled(position: np.ndarray, confidence: np.ndarray, low: float, full: floa
     return out
 
 
-def _column(name: str, value: np.ndarray) -> np.ndarray:
+def _column(name: str, value: Any, beside: Any = None, *, even: bool = False) -> np.ndarray:
     """Return finite float64 numbers (n,); the index of a Series keeps the law of the index."""
     if isinstance(value, pd.Series):
-        timed(name, value, needed=False)
+        timed(name, value, needed=False, even=even)
+        paired(name, value, beside)
     return array(name, value, ndim=1).astype(np.float64)
 
 
@@ -238,12 +239,12 @@ def by_confidence(position: np.ndarray, confidence: np.ndarray, risk: Risk) -> n
         (n,) float64.
 
     Raises:
-        ArgumentError: NaN, another shape, or a confidence outside [0, 1].
+        ArgumentError: NaN, another shape, other stamps, or a confidence outside [0, 1].
     """
     if not isinstance(risk, Risk):
         raise ArgumentError("risk", risk, "a Risk")
-    position = _column("position", position)
-    confidence = _column("confidence", confidence)
+    given, position = position, _column("position", position)
+    confidence = _column("confidence", confidence, given)
     if len(confidence) != len(position):
         raise ArgumentError("confidence", confidence, f"shape ({len(position)},), as position")
     if confidence.min() < 0 or confidence.max() > 1:
@@ -273,12 +274,13 @@ def by_volatility(
         (n,) float64; 0 where no price has moved yet, and during the first two half-lives.
 
     Raises:
-        ArgumentError: NaN, another shape, or a price, target or half-life that is not above 0.
+        ArgumentError: NaN, another shape, other stamps, a gap in those of the closes, or a price,
+            target or half-life that is not above 0.
 
     Source: A. Moreira and T. Muir, Volatility-Managed Portfolios, Journal of Finance 72 (2017).
     """
-    position = _column("position", position)
-    close = _column("close", close)
+    given, position = position, _column("position", position)
+    close = _column("close", close, given, even=True)
     if len(close) != len(position) or close.min() <= 0:
         raise ArgumentError("close", close, f"{len(position)} prices > 0, one a position")
     target, periods = (

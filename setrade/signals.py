@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from setrade.candles import check
-from setrade.errors import ArgumentError, array, choice, integer, number, timed
+from setrade.errors import ArgumentError, array, choice, integer, number, same_index, timed
 from setrade.labels import CLASSES
 
 __all__ = [
@@ -139,9 +139,11 @@ def _series(name: str, value: object, index: pd.Index | None = None) -> pd.Serie
         raise ArgumentError(name, value, allowed)
     timed(name, value, needed=False)
     array(name, value, ndim=1)
-    if index is not None and not value.index.equals(index):
+    if index is None:
+        return value.astype(float)
+    if not same_index(value.index, index):
         raise ArgumentError(name, value, allowed)
-    return value.astype(float)
+    return pd.Series(value.to_numpy(float), index)  # one spelling of UTC: pandas aligns by it
 
 
 def _labels(regime: object) -> pd.Series:
@@ -223,7 +225,7 @@ def blend_by_regime(positions: Mapping[str, pd.Series], probabilities: pd.DataFr
         raise ArgumentError("probabilities", probabilities, "a DataFrame, a column a regime")
     timed("probabilities", probabilities, needed=False)
     shares, names = array("probabilities", probabilities, finite=False), list(probabilities.columns)
-    if (shares < 0).any() or (shares.sum(axis=1) > 1 + 1e-6).any():
+    if (shares < 0).any() or (np.abs(shares.sum(axis=1) - 1) > 1e-6).any():  # NaN: missing
         raise ArgumentError("probabilities", probabilities, "shares, rows of 1 in all or NaN")
     if not isinstance(positions, Mapping) or set(positions) != set(names):
         raise ArgumentError("positions", positions, f"one for each of {names}")

@@ -34,7 +34,7 @@ from setrade.backtest.engine import (
 from setrade.backtest.result import check_tick, instance, market, plain
 from setrade.compiled import kernel
 from setrade.costs import Costs
-from setrade.errors import ArgumentError, array, flag, integer, number, timed
+from setrade.errors import ArgumentError, array, flag, integer, number, paired, same_index, timed
 from setrade.risk import Risk
 
 __all__ = [
@@ -85,6 +85,10 @@ def kelly(mean: Any, variance: Any, *, cost: float = 0.0) -> np.ndarray:
     Handbook of Asset and Liability Management 1 (2006), section 7.
     """
     m, v = _returns("mean", mean), _returns("variance", variance)
+    paired("variance", variance, mean)
+    frames = isinstance(mean, pd.DataFrame) and isinstance(variance, pd.DataFrame)
+    if frames and list(mean.columns) != list(variance.columns):
+        raise ArgumentError("variance", variance, "the columns of mean, in their order")
     if v.min() <= 0 or (v.shape != m.shape and v.size > 1):
         raise ArgumentError("variance", variance, f"numbers above 0, one or of shape {m.shape}")
     kept = np.maximum(np.abs(m) - number("cost", cost, 0.0), 0.0)
@@ -101,7 +105,7 @@ def rolling_kelly(
     """Return positions (n,) by Kelly's rule, with mean and variance of the last returns.
 
     Args:
-        close: (n,) prices above 0; a Series keeps the law of the index.
+        close: (n,) prices above 0; a Series keeps the law of the index, without a gap.
         lookback: returns that mean and variance are taken from, at least 2.
         fraction: of Kelly's position that is held, in (0, 1]; 0.5 is «half Kelly».
         limit: largest position; what is above is cut to it.
@@ -110,7 +114,7 @@ def rolling_kelly(
         (n,) float64 after each bar; 0 while there is too little history, or on a flat price.
     """
     if isinstance(close, pd.Series):
-        timed("close", close, needed=False)
+        timed("close", close, needed=False, even=True)
     x = array("close", close, ndim=1, min_length=2).astype(np.float64)
     if x.min() <= 0:
         raise ArgumentError("close", float(x.min()), "prices above 0")
@@ -290,7 +294,7 @@ class _Desk:
 
 def _seen(features: Any, index: pd.Index) -> tuple[np.ndarray, int]:
     """Return features (n, k) as float32 within ±10, and the first bar that knows them all."""
-    if isinstance(features, pd.DataFrame | pd.Series) and not features.index.equals(index):
+    if isinstance(features, pd.DataFrame | pd.Series) and not same_index(features.index, index):
         raise ArgumentError("features", features, "rows on the candles' own index")
     x = array("features", features, finite=False)
     x = x[:, None] if x.ndim == 1 else x

@@ -10,6 +10,7 @@ from laws import assert_causal
 from torch import nn
 
 from setrade import attention
+from setrade.errors import ArgumentError
 from setrade.training import seed_everything
 
 TIMES = pd.date_range("2024-01-01", periods=4, freq="1h", tz="UTC", name="time")
@@ -199,3 +200,32 @@ def test_one_regime_has_nothing_to_contrast():
     got = attention.report(gates, ["a", "b"], pd.Series("calm", times), times)
     assert (got.contrast() == 0).all(axis=None)
     assert got.top(2) == {"calm": [("a", 0.5), ("b", 0.5)]}  # a tie keeps its order
+
+
+def test_a_frame_of_gates_keeps_its_columns_and_stamps():
+    stamps = pd.date_range("2024-01-01", periods=20, freq="1h", tz="UTC")
+    gates = pd.DataFrame(np.linspace(0, 1, 60).reshape(20, 3), stamps, list("abc"))
+    regime = pd.Series(np.where(np.arange(20) < 5, "up", "flat"), stamps)
+    table = attention.report(gates.to_numpy(), list("abc"), regime, stamps).table()
+    for index in (stamps, stamps.tz_convert("Etc/UTC"), stamps.as_unit("s")):
+        found = attention.report(gates.set_axis(index), list("abc"), regime, stamps).table()
+        pd.testing.assert_frame_equal(found, table)
+    for bad in (gates[::-1], gates.set_axis(stamps + pd.Timedelta("1D")), gates[["b", "a", "c"]]):
+        with pytest.raises(ArgumentError, match="^gates: "):
+            attention.report(bad, list("abc"), regime, stamps)
+
+
+@pytest.mark.parametrize("columns", [pd.CategoricalIndex(list("ab")), ["a", "a"]])
+def test_a_drift_does_not_depend_on_the_names_of_channels(columns):
+    gates = pd.DataFrame(np.random.default_rng(0).random((60, 2)), columns=["a", "b"])
+    plain = attention.gate_drift(gates, gates, window=10)
+    named = gates.set_axis(columns, axis=1)
+    pd.testing.assert_frame_equal(attention.gate_drift(named, named, window=10), plain)
+    texts = named.set_axis(list(columns), axis=1)
+    pd.testing.assert_frame_equal(attention.gate_drift(texts, named, window=10), plain)
+
+
+def test_a_drift_of_columns_that_pandas_calls_categories():
+    gates = pd.DataFrame(np.random.default_rng(0).random((60, 2)), columns=["a", "b"])
+    found = attention.gate_drift(gates, gates.astype({"a": "category"}), window=10)
+    pd.testing.assert_frame_equal(found, attention.gate_drift(gates, gates, window=10))

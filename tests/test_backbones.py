@@ -313,6 +313,8 @@ BAD = [
     (lambda: Boosted(lr=0), "lr"),
     (lambda: Boosted().probabilities(np.zeros((2, 2))), "self"),
     (lambda: Boosted().fit(np.zeros((2, 2)) * np.nan, np.array([0, 1])), "x"),
+    (lambda: Boosted().fit(np.full((2, 2), 1e39), np.array([0, 1])), "x"),
+    (lambda: FITTED.probabilities(np.full((2, 2), 1e39)), "x"),
     (lambda: Boosted().fit(np.zeros((2, 2)), np.array([0, 3])), "y"),
     (lambda: Boosted().fit(np.zeros((2, 2)), np.array([0.0, 1.0])), "y"),
     (lambda: Boosted().fit(np.zeros((2, 2)), np.array([0, 1, 2])), "y"),

@@ -650,6 +650,75 @@ def test_the_quick_check_agrees_with_candles_check(row, column, value):
         backtest.run(bars, np.zeros(50))
 
 
+def moved(bars: pd.DataFrame, unit: str, days: int, step: str) -> pd.DataFrame:
+    """Return the bars on stamps of a unit, so many days from 1970 on, a step apart."""
+    first = np.datetime64(days, "D").astype(f"M8[{unit}]")
+    ahead = np.arange(len(bars)) * pd.Timedelta(step).to_timedelta64().astype(f"m8[{unit}]")
+    return bars.set_axis(pd.DatetimeIndex(first + ahead, tz="UTC", name="time"))
+
+
+@QUICK
+@given(
+    unit=st.sampled_from(["s", "ms", "us", "ns"]),
+    days=st.sampled_from([-106_751, -106_651, -106_650, -1, 0, 19_723, 106_648, 106_650, 10**6]),
+    step=st.sampled_from(["1ms", "500ms", "1s", "7s", "15min", "1h", "7h", "1D", "2D"]),
+    offset=st.sampled_from([None, "0s", "16h", "30min", "99h"]),
+    kind=st.sampled_from(["float64", "float32", "int64", "Float64", "Sparse[float64]", "bool"]),
+    whole=st.booleans(),
+)
+def test_the_quick_check_agrees_on_stamps_and_types(unit, days, step, offset, kind, whole):
+    if (unit == "ns" and abs(days) > 106_700) or (unit == "s" and step.endswith("ms")):
+        return  # no such stamps
+    bars = GOOD.round() if kind == "int64" else GOOD
+    bars = bars.astype(kind) if whole else bars.assign(volume=bars["volume"].astype(kind))
+    bars = moved(bars, unit, days, step)
+    bars.attrs = {} if offset is None else {"offset": offset}
+    try:
+        candles.check(bars)
+    except (candles.CandleError, ArgumentError):  # of two faults either may be named first
+        with pytest.raises((candles.CandleError, ArgumentError)):
+            backtest.run(bars, np.zeros(50))
+    else:
+        assert len(backtest.run(bars, np.zeros(50)).metrics()) == len(METRICS)
+
+
+@pytest.mark.parametrize("change", [
+    lambda index: index.tz_convert("Etc/UTC"), lambda index: index.as_unit("ns"),
+    lambda index: index.tz_convert("Etc/UTC").as_unit("ms"),
+])  # fmt: skip
+def test_the_same_instants_spelled_otherwise_are_the_same_index(change):
+    position = random_positions(14, 50)
+    named = pd.Series(position, change(GOOD.index))
+    ours = backtest.run(GOOD, position).equity
+    pd.testing.assert_series_equal(backtest.run(GOOD, named).equity, ours)
+    one = backtest.run_many(GOOD, named, {"size": [1.0]})
+    assert one["final_equity"].tolist() == [ours.iloc[-1]]
+
+
+MADE = backtest.run(GOOD, np.sign(np.sin(np.arange(50))))
+
+
+@pytest.mark.parametrize(("column", "value"), [
+    *((name, value) for name in ("opened", "closed") for value in (-5, 0.5, 1e9, math.nan)),
+    ("opened", 49), ("reason", 99), ("reason", -1), ("reason", 0.5), ("side", 0.5),
+])  # fmt: skip
+def test_a_ledger_that_names_no_bar_or_reason_is_refused(column, value):
+    assert len(MADE.ledger) > 5
+    ledger = MADE.ledger.copy()
+    ledger[column][1] = value
+    with pytest.raises(ArgumentError, match="ledger"):
+        dataclasses.replace(MADE, ledger=ledger)
+
+
+@pytest.mark.parametrize("value", [0.5, math.nan, 1e9, -1.0])
+def test_statements_of_no_bar_are_refused(value):
+    said = MADE.statements.copy()
+    said[-1, 0] = value
+    for statements in (said, said.tolist()):
+        with pytest.raises(ArgumentError, match="statements"):
+            dataclasses.replace(MADE, statements=statements)
+
+
 @pytest.mark.parametrize(
     "bars",
     [
@@ -710,6 +779,9 @@ def test_one_bar_is_too_few():
     ("name", "sets"),
     [
         ("sets", {}), ("sets", {"stop": [1]}), ("sets", {"threshold": ["a"]}), ("sets", 3),
+        *(("sets", {"threshold": [x]}) for x in (True, np.True_, "0.1", b"1", 1j)),
+        ("sets", {"threshold": [0.1, True]}), ("sets", {"threshold": [None, "0.1"]}),
+        ("sets", {"threshold": pd.to_timedelta([1], "s")}),
         ("sets", {"threshold": [math.inf]}), ("threshold", {"threshold": [-1.0]}),
         ("size", {"size": [1.5]}), ("size", {"size": [math.nan]}), ("series", {"series": [1]}),
         ("series", {"series": [0.5]}), ("row 1: fee_bps", {"fee_bps": [1.0, -1.0]}),
@@ -726,6 +798,7 @@ def test_bad_sets_name_the_argument(name, sets):
     [
         ("scores", np.zeros(49)), ("scores", np.full(50, 2.0)), ("scores", np.full(50, math.nan)),
         ("scores", pd.Series(np.zeros(50))),
+        ("scores", pd.DataFrame(np.zeros((2, 50)), columns=GOOD.index[::-1])),
     ],
 )  # fmt: skip
 def test_bad_scores(name, scores):
@@ -738,6 +811,9 @@ def test_grid_refuses_what_it_does_not_know():
         backtest.grid(stop=[1])
     with pytest.raises(ArgumentError, match="threshold"):
         backtest.grid(threshold=[])
+    for values in ("12", b"12", {1: 2}):
+        with pytest.raises(ArgumentError, match="threshold"):
+            backtest.grid(threshold=values)
 
 
 def test_metrics_module_is_what_the_result_uses():

@@ -125,6 +125,36 @@ def test_a_record_that_is_not_whole_is_named(folder, text, said):
         races.store({"test_a": row()})
 
 
+def seen(value):
+    """Return a record of one race whose ratio is this."""
+    kept = {"kept": {"ratios": {"peer": {"seen": value}}}}
+    return {"machine": 1, "versions": 1, "rows": {"test_a": kept}}
+
+
+@pytest.mark.parametrize("lost", [float("nan"), None, "5", True])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_ratio_that_is_no_number_is_named_and_never_the_least(folder, lost, first):
+    both = {"one": seen(lost), "two": seen(3.0)}
+    record = dict.fromkeys(results.KEYS, 1)
+    found = both if first else dict(reversed(both.items()))
+    (folder / "bench.json").write_text(json.dumps(record | {"results": found}), encoding="utf-8")
+    with pytest.raises(results.ResultError, match="test_a is damaged: peer on one"):
+        races.least("test_a", "peer")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [5, [], {"a": 5}, {"a": seen(1.0) | {"rows": 5}}, {"a": seen(1.0) | {"rows": {"test_a": 5}}},
+     {"a": seen(1.0) | {"rows": {"test_a": {"kept": 5}}}}],
+)  # fmt: skip
+def test_a_record_of_another_shape_is_named(folder, found):
+    record = dict.fromkeys(results.KEYS, 1) | {"results": found}
+    (folder / "bench.json").write_text(json.dumps(record), encoding="utf-8")
+    for call in (lambda: races.least("test_a", "peer"), lambda: races.milliseconds("test_a")):
+        with pytest.raises(results.ResultError, match="bench.json"):
+            call()
+
+
 def test_a_ratio_that_nobody_raced_is_named(folder):
     races.store({"test_a": row()}, on="one")
     with pytest.raises(results.ResultError, match="'nobody' of test_a, memory kept"):

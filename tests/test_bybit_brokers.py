@@ -82,12 +82,34 @@ def test_numbers_leave_as_plain_text():
     assert decimal("qty", 0.1) + decimal("qty", 0.2) == Decimal("0.3")
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan"), "nan", "inf", True, None, "x", [1], b"1"])
+NO_NUMBERS = [0, -1, float("nan"), "nan", "inf", True, None, "x", [1], b"1", 10**5000, "1_000",
+              "\uff11", "1e999999", "1e400", Decimal("sNaN")]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=range(len(NO_NUMBERS)))
 @pytest.mark.parametrize("name", ["price", "quantity"])
 def test_what_is_no_positive_number_is_refused(name, value):
     with pytest.raises(ArgumentError) as error:
         getattr(BTC, name)(value)
     assert error.value.name in ("price", "qty")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), None, "x", True])
+def test_what_is_no_size_is_not_cut_down(value):
+    with pytest.raises(ArgumentError, match="value"):
+        BTC.floor(value)
+
+
+@pytest.mark.parametrize("value", [1e15, 1e17, 1e30, 1e300])
+def test_a_large_size_is_cut_down_as_any_other(value):
+    assert float(BTC.floor(value)) == value
+    assert BTC.floor(-value) == 0
+
+
+@pytest.mark.parametrize("record", [{}, 5, None, [], "x", {"symbol": "BTCUSDT"}])
+def test_what_is_no_record_of_an_order_is_named(record):
+    with pytest.raises(ArgumentError, match="record"):
+        OrderRequest.from_record(record)
 
 
 def test_rounding_by_hand():
@@ -518,6 +540,9 @@ def test_a_strict_account_pays_funding_every_eight_hours():
         ("bar", lambda b: b.on_bar(bar(1, 100, 99, 98, 100))),
         ("bar.high", lambda b: b.on_bar(bar(1, 100, float("nan"), 98, 100))),
         ("bar", lambda b: (b.on_bar(bar(1, 9, 9, 9, 9)), b.on_bar(bar(1, 9, 9, 9, 9)))),
+        ("bar", lambda b: b.on_bar(SimpleNamespace(**vars(bar(1, 9, 9, 9, 9)) | {"time": 10**30}))),
+        ("funding_open", lambda b: b.on_bar(bar(1, 9, 9, 9, 9), funding_open=1e9)),
+        ("funding_inside", lambda b: b.on_bar(bar(1, 9, 9, 9, 9), funding_inside=-1.5)),
         ("against", lambda b: b.on_book(small_book())),
         ("rate", lambda b: b.fund(NOW, float("inf"), 100.0)),
         ("symbol", lambda b: b.position("ETHUSDT")),
@@ -643,6 +668,33 @@ def test_orders_against_books_are_replayed_too():
     assert again.target("BTCUSDT", -0.1, decided=NOW) == broker.target("BTCUSDT", 1.0, decided=NOW)
     with pytest.raises(OrderRejectedError, match="no book seen yet"):
         again.submit(buy("0.5", leg=50))  # what it saw before may be long gone
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("account", [float("nan")] * 6), ("account", [10**400] * 6), ("account", ["1"] * 6),
+    ("newest", "x"), ("newest", None), ("newest", 1.5), ("newest", 10**30), ("decided", "x"),
+    ("price", "x"), ("price", float("nan")), ("price", 0.0), ("waiting", "ab"), ("waiting", [1]),
+    ("waiting", [float("nan"), 5]), ("waiting", [1.0, 2**62]), ("orders", "twice"),
+    *(("orders", {at: bad}) for at, bad in [
+        (1, "weird"), (1, []), (2, "x"), (2, float("nan")), (2, -1.0), (2, 9.0),
+        (3, float("inf")), (4, None)]),
+])  # fmt: skip
+def test_a_state_that_no_account_can_have_is_refused_whole(name, value):
+    broker = PaperBroker("BTCUSDT")
+    broker.on_bar(bar(1, 100, 101, 99, 100))
+    broker.submit(buy("0.5", price="90"))
+    state = json.loads(json.dumps(broker.state()))
+    again = PaperBroker("BTCUSDT")
+    if name == "orders":
+        (order,) = state["orders"]
+        changed = [value.get(k, x) for k, x in enumerate(order)] if value != "twice" else order
+        value = [order, changed] if value == "twice" else [changed]
+    before = again.state()
+    with pytest.raises(ArgumentError, match="state"):
+        again.restore(state | {name: value})
+    assert again.state() == before
+    again.restore(state)
+    assert again.state() == broker.state()
 
 
 def test_a_journal_says_what_is_wrong_with_it(tmp_path):

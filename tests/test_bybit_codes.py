@@ -240,7 +240,9 @@ def test_hedge_mode_is_refused_by_name(venue, index):
 
 @pytest.mark.parametrize("entry", [
     [], {}, None, "x", [None], [{}], [HELD | {"size": None, "side": None}], [HELD | {"size": "x"}],
-    [HELD | {"symbol": "ETHUSDT"}], [HELD | {"side": "Long"}],
+    [HELD | {"symbol": "ETHUSDT"}], [HELD | {"side": "Long"}], [HELD | {"size": "nan"}],
+    [HELD | {"size": "1e400"}], [HELD | {"size": "-1"}], [HELD | {"size": True}],
+    [HELD | {"size": ""}], [HELD | {"side": ""}], [HELD | {"side": "None"}],
 ])  # fmt: skip
 def test_a_position_that_was_not_told_is_not_flat(venue, entry):
     venue.answers[POSITION] = {"list": entry}
@@ -292,6 +294,10 @@ def test_a_listing_without_steps_is_typed(venue, entry):
 
 @pytest.mark.parametrize("change", [
     {"orderStatus": "Novel"}, {"orderStatus": None}, {"cumExecQty": "x"}, {"side": None},
+    {"side": "Hold"}, {"orderType": "Odd"}, {"orderType": None}, {"reduceOnly": "false"},
+    {"orderId": None}, {"symbol": 5}, {"qty": ""}, {"cumExecQty": []},
+    *({name: bad} for name in ("qty", "price", "cumExecQty", "avgPrice")
+      for bad in ("NaN", "sNaN", "Infinity", "1e400", "-1", "1_0", True)),
 ])  # fmt: skip
 def test_an_order_that_cannot_be_read_is_typed(venue, change):
     made = broker(venue)
@@ -299,6 +305,39 @@ def test_an_order_that_cannot_be_read_is_typed(venue, change):
     venue.orders[name] |= change
     with pytest.raises(DataError):
         made.order(name)
+
+
+@pytest.mark.parametrize("change", [{"qty": "NaN"}, {"orderLinkId": None}, {"orderType": "Odd"}])
+def test_an_order_that_cannot_be_read_is_not_taken_for_one_that_is_not_there(venue, change):
+    made = broker(venue)
+    name = made.submit(order(price="20000")).client_order_id
+    venue.answers[OPEN] = [venue.orders[name] | change]
+    venue.answers[CREATE] = 504, "the answer is lost"
+    with pytest.raises(OrderUnknownError, match="could not be looked up"):
+        made.submit(order(price="20000"))
+    assert venue.count(CREATE) == 2  # it was not sent again
+    with pytest.raises(DataError):
+        made.open_orders("BTCUSDT")
+
+
+@pytest.mark.parametrize("result", [
+    {"list": ""}, {"list": {}}, {"list": 5}, {"list": [], "nextPageCursor": [1]},
+])  # fmt: skip
+def test_open_orders_that_were_not_told_are_not_none(venue, result):
+    venue.answers[OPEN] = result
+    with pytest.raises(DataError, match="get_open_orders"):
+        broker(venue).open_orders("BTCUSDT")
+
+
+@pytest.mark.parametrize("entry", [
+    {"orderType": "Market", "price": "0", "qty": "0", "reduceOnly": True},  # closes all there is
+    {"orderType": "UNKNOWN", "price": "", "avgPrice": ""},
+])  # fmt: skip
+def test_orders_of_others_do_not_hide_ours(venue, entry):
+    made = broker(venue)
+    name = made.submit(order(price="20000")).client_order_id
+    venue.orders["other"] = venue.orders[name] | {"orderLinkId": ""} | entry
+    assert name in [one.client_order_id for one in made.open_orders("BTCUSDT")]
 
 
 @pytest.mark.parametrize(("state", "status"), [

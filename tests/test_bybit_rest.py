@@ -304,9 +304,50 @@ def test_spot_has_limits_and_names_of_its_own(source):
     assert torture.same_bytes(got, source)
 
 
+@pytest.mark.parametrize("change", [
+    {"price": "nan"}, {"price": "-1"}, {"price": "0"}, {"size": "inf"}, {"size": "0"}, {"side": ""},
+    {"time": "-5"}, {"time": "99999999999999999"}, {"time": True}, {"time": "nan"},
+])  # fmt: skip
+def test_what_is_no_trade_is_an_error(change):
+    row = {"time": "1704067200000", "price": "1", "size": "2", "side": "Buy", "execId": "a"}
+    assert len(http.trades([row])) == 1
+    with pytest.raises(bybit.DataError, match="trades"):
+        http.trades([row, row | change])
+
+
+@pytest.mark.parametrize("stamp", ["nan", "1e30", "inf", True, "1704067200000.5", "-900000", None])
+def test_a_bar_without_a_time_is_an_error(stamp):
+    rows = [[str(1704067200000), *"111111"], [stamp, *"111111"]]
+    with pytest.raises(bybit.DataError, match="klines"):
+        http.klines(rows, "trade")
+
+
+@pytest.mark.parametrize("stamp", [True, "-1", "1e12", "9" * 30])
+def test_a_rate_without_a_time_is_an_error(stamp):
+    rates = [{"fundingRateTimestamp": stamp, "fundingRate": "0.0001"}]
+    with pytest.raises(bybit.DataError, match="funding"):
+        http.funding_history(lambda **q: {"list": rates}, 0, 10**13)
+
+
+@pytest.mark.parametrize("result", [
+    {}, {"list": 5}, {"list": None}, {"list": "ab"}, {"list": {"a": 1}}, {"list": [5]},
+    {"list": [{"symbol": None}]}, {"list": [], "nextPageCursor": [1]},
+    {"list": [], "nextPageCursor": 5},
+])  # fmt: skip
+def test_what_is_no_listing_is_an_error(result):
+    with pytest.raises(bybit.DataError, match="instruments"):
+        all_instruments(lambda *_, **q: {"result": result}, "linear")
+
+
+@pytest.mark.parametrize("name", ["testnet", "retry"])
+def test_a_flag_is_not_text(name):
+    with pytest.raises(ArgumentError, match=name):
+        bybit.Rest(**{name: "False"})
+
+
 def test_a_cursor_that_comes_back_is_an_error():
     with pytest.raises(bybit.DataError, match="came twice"):
-        all_instruments(lambda method, **q: {"result": {"nextPageCursor": "x"}}, "linear")
+        all_instruments(lambda *_, **q: {"result": {"list": [], "nextPageCursor": "x"}}, "linear")
 
 
 def test_server_time_is_the_exchanges(rest, server):
@@ -678,6 +719,15 @@ def test_a_day_of_spot_trades(tmp_path):
     assert got["size"].tolist() == [0.003718, 0.0005]
     assert got.side.tolist() == [-1, 1]
     assert got.time[1] == pd.Timestamp(1747612800150, unit="ms", tz="UTC")
+
+
+@pytest.mark.parametrize("end", ["csv.gz", "csv.bz2", "csv.xz", "csv.zst", "tar", "csv.tar.gz",
+                                 "zip"])  # fmt: skip
+def test_what_is_not_packed_as_its_name_says_is_an_error(tmp_path, end):
+    path = tmp_path / f"t.{end}"
+    path.write_bytes(b"junk")
+    with pytest.raises(archives.ArchiveError, match="cannot be read"):
+        archives.trades(path)
 
 
 def test_trades_are_cast_as_python_casts_them(tmp_path):

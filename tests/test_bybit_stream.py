@@ -105,6 +105,7 @@ def test_bad_topics_are_named_before_anything_is_sent(topics, name):
         ("base_url", "http://127.0.0.1:1"),
         ("base_url", 7),
         ("category", "futures"),
+        ("testnet", "False"),
         ("queue", 0),
         ("queue", 1.5),
         ("silence", 0.0),
@@ -285,6 +286,46 @@ def test_nothing_that_json_can_say_makes_a_handler_raise(kind, stamp, data):
     levels["data"]["b"] = [[stamp, data]]
     book.take(MESSAGES[0])
     book.take(levels)
+
+
+FUTURE = pd.Timestamp("2199-01-01T00:00Z").value // 10**9 // 60  # a minute far ahead
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("sent", [9 * MINUTE, FUTURE * MINUTE, "x", None, float("nan")])
+def test_a_bar_of_the_far_future_does_not_make_the_true_ones_late(sent, first):
+    handler = KlineHandler(parse("kline.1min.BTCUSDT"))
+    assert first or handler.take(bar_message(9))
+    assert handler.take(bar_message(FUTURE) | {"ts": sent}) == []
+    assert [type(e) for e in handler.take(bar_message(10))] == [Kline]
+    assert handler.faults == {"malformed": 1, "revised": 0}
+
+
+def test_a_message_that_says_no_time_is_judged_by_our_clock():
+    handler = KlineHandler(parse("kline.1min.BTCUSDT"))
+    assert handler.take({"data": bar_message(FUTURE)["data"]}) == []
+    assert len(handler.take({"data": bar_message(9)["data"]})) == 1
+
+
+def test_a_year_that_is_missing_is_mended_without_a_list_of_its_bars():
+    handler = KlineHandler(parse("kline.1min.BTCUSDT"))
+    handler.take(bar_message(0))
+    gap, _ = handler.take(bar_message(25_000_000))  # 47 years
+    times = pd.DatetimeIndex([24_999_999 * 60 * 10**9, 0, 60 * 60 * 10**9], tz="UTC")
+    frame = pd.DataFrame(1.0, times, ["open", "high", "low", "close", "volume", "turnover"])
+    start = time.perf_counter()
+    found = list(handler.backfilled(gap, lambda *_: frame))
+    assert time.perf_counter() - start < 1.0
+    assert [getattr(e, "count", 1) for e in found] == [59, 1, 24_999_938, 1]
+    assert found[0].first == gap.first
+    assert found[3].time == gap.last
+
+
+def test_trades_of_another_symbol_are_malformed():
+    handler = TradeHandler(parse("publicTrade.BTCUSDT"))
+    row = {"T": 5, "s": "ETHUSDT", "S": "Sell", "v": "0.1", "p": "100.5", "i": "x1"}
+    assert handler.take({"data": [row]}) == []
+    assert handler.faults == {"malformed": 1}
 
 
 def test_trades_come_once():

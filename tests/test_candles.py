@@ -179,6 +179,15 @@ def test_the_fast_pass_and_the_long_search_agree(n, seed, column, value, row):
     assert spotless(frame) == (not list(find_faults(frame, None)))
 
 
+def test_years_are_seen_wherever_they_stand():
+    """The second stamp alone may leave the nanoseconds: a frame out of order."""
+    frame = market(5)
+    stamps = frame.index.as_unit("s").to_series().to_numpy().copy()
+    stamps[1] += np.timedelta64(365 * 7000, "D")
+    with pytest.raises(candles.CandleError, match="range"):
+        candles.check(frame.set_axis(pd.DatetimeIndex(stamps, tz="UTC", name="time")))
+
+
 FIGURE = st.sampled_from([np.nan, np.inf, -np.inf, -1.0, 0.0, 1.0, 2.0, 3.0])
 
 
@@ -288,6 +297,19 @@ def test_resample_laws_and_pandas(n, seed, skipped, interval):
     covered = frame.loc[joined.index[0] : joined.index[-1] + pd.Timedelta(interval)].iloc[:-1]
     if len(covered) == len(joined) * size:
         assert joined["volume"].sum() == pytest.approx(covered["volume"].sum())
+
+
+@pytest.mark.parametrize("volume", [np.int64(2**61), np.int64(2**62), np.uint64(2**63)])
+def test_resample_sums_large_integers_without_a_wrap(volume):
+    joined = candles.resample(market(8).assign(volume=volume), "1h")
+    candles.check(joined)
+    assert joined["volume"].tolist() == [4.0 * float(volume)] * len(joined)
+
+
+@pytest.mark.parametrize("volume", [1.7e308, np.float32(3e38)])
+def test_resample_refuses_a_sum_that_no_float_holds(volume):
+    with pytest.raises(ArgumentError, match="volume"):
+        candles.resample(market(8).assign(volume=volume), "1h")
 
 
 def test_resample_keeps_what_was_the_same_in_two_steps():

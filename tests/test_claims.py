@@ -133,6 +133,42 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path):
         claims.ledger(tmp_path / "claims.yml")
 
 
+@pytest.mark.parametrize("text", ["", "5", "- 5", "- a", "a: b", "- [a, b]"])
+def test_a_file_without_rows_is_refused(text):
+    with pytest.raises(ClaimError, match="no list of rows"):
+        claims.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("claimed", "5.3"), ("claimed", True), ("claimed", math.nan), ("tolerance", math.nan),
+     ("measured", [5]), ("rule", ["equals"]), ("id", [1]), ("family", 3)],
+)  # fmt: skip
+def test_a_field_of_another_kind_is_named(field, value):
+    with pytest.raises(ClaimError, match=f"{field} is "):
+        claims.parse(yaml.safe_dump([GOOD | {field: value}]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"found": Measured(5.0, 6.0, 4.0)}, "found"),
+        ({"found": Measured(5.0, 6.0)}, "found"),
+        ({"found": Measured("5")}, "found"),  # type: ignore[arg-type]
+        ({"tolerance": math.nan}, "found"),
+        ({"detectable": math.nan}, "detectable"),
+        ({"detectable": "1"}, "detectable"),
+        ({"learned": "False"}, "learned"),
+    ],
+)
+@pytest.mark.parametrize("rule", claims.RULES[:4])
+def test_what_decides_nothing_gets_no_verdict(rule, arguments, name):
+    good = {"rule": rule, "claimed": 1.0, "found": Measured(5.0, 4.0, 6.0)}
+    with pytest.raises(ArgumentError, match=f"^{name}: got"):
+        verdict(**(good | arguments))
+    assert verdict(**good, learned=np.False_) == "not learned"  # type: ignore[arg-type]
+
+
 def test_ids_are_unique(tmp_path):
     with pytest.raises(ClaimError, match="used twice: one"):
         claims.ledger(written(tmp_path, GOOD, GOOD))
@@ -392,6 +428,9 @@ def test_four_digits_are_written():
 def test_half_an_interval_is_no_interval():
     with pytest.raises(ClaimError, match="neither a number nor an interval"):
         claims._measured("one", {"estimate": 1.0, "low": 0.5, "high": None})
+    for low in ("a", [1], math.nan, 3.0):
+        with pytest.raises(ClaimError, match="neither a number nor an interval"):
+            claims._measured("one", {"estimate": 1.0, "low": low, "high": 2.0})
 
 
 def test_not_testable_may_show_what_a_stand_in_did(tmp_path):

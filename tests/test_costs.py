@@ -90,6 +90,8 @@ def test_unknown_order_kind():
         pd.Series([0.1, 0.2, 0.3], EIGHT.tz_convert("Asia/Tokyo")),
         pd.Series([0.1, 0.2, 0.3], EIGHT[::-1]),
         pd.Series([0.1, 0.2, 0.3], EIGHT[[0, 0, 1]]),
+        pd.Series([0.1, 0.1, 0.3], EIGHT[[0, 0, 1]] + pd.to_timedelta([0, 11, 0], "ms")),
+        pd.Series([0.1, 0.1, 0.3], EIGHT[[0, 0, 1]] + pd.to_timedelta([-400, 400, 0], "ms")),
         pd.Series([0.1, np.nan, 0.3], EIGHT),
         pd.Series([0.1, 2.0, 0.3], EIGHT),
         pd.Series(["a", "b", "c"], EIGHT),

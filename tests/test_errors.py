@@ -13,15 +13,16 @@ import pandas as pd
 import pytest
 
 import setrade
-from setrade import candles, labels
+from setrade import candles, costs, labels, metrics
 from setrade.bybit import constants, order_client, orders
 from setrade.bybit.order_client import Secret
 from setrade.candles import CandleError
 from setrade.efficientnet import WeightError
-from setrade.errors import ArgumentError, Pickled
+from setrade.errors import ArgumentError, Pickled, integer, number, paired
 from setrade.inference import MissingRuntimeError
 from setrade.inference.quantize import QuantizationRefused
 from setrade.live.trader import HeldError
+from setrade.models import timeframes
 from setrade.models.backbones import WeightsUnavailable
 from setrade.orderbook import BookError
 from setrade.orderbook.book import BookStateError
@@ -98,3 +99,45 @@ def test_a_worker_says_what_was_wrong():
         with pytest.raises(CandleError, match="candles") as told:
             pool.submit(candles.check, twice, pd.Timedelta("1h")).result()
     assert told.value.faults
+
+
+# --- what passes for a number, and for the same time --------------------------------------
+
+
+@pytest.mark.parametrize("check", [number, integer])
+@pytest.mark.parametrize("unit", ["h", "ns", "D"])
+def test_a_span_of_time_is_no_number(check, unit):
+    """NumPy makes its spans of time a kind of integer."""
+    with pytest.raises(ArgumentError, match="^x: "):
+        check("x", np.timedelta64(4, unit), 0)
+
+
+BARS = candles.synthetic(40, seed=1).candles
+FAR = BARS.set_axis(BARS.index.as_unit("s") + np.timedelta64(365 * 7000, "D"))
+RATES = pd.Series(1e-4, FAR.index)
+BEYOND = {
+    "periods_per_year": lambda: metrics.periods_per_year(FAR.index),
+    "monthly_returns": lambda: metrics.monthly_returns(FAR["close"]),
+    "bar_interval": lambda: candles.bar_interval(FAR),
+    "funding_by_bar, bars": lambda: costs.funding_by_bar(FAR.index, RATES.set_axis(BARS.index)),
+    "funding_by_bar, rates": lambda: costs.funding_by_bar(BARS.index, RATES),
+    "known_at, values": lambda: timeframes.known_at(FAR, "1h", BARS.index),
+    "known_at, index": lambda: timeframes.known_at(BARS, "1h", FAR.index),
+    "align": lambda: timeframes.align({"15min": BARS, "1h": FAR}, BARS.index),
+}
+
+
+@pytest.mark.parametrize("call", BEYOND.values(), ids=BEYOND)
+def test_stamps_that_nanoseconds_do_not_reach(call):
+    """Stamps in seconds reach the year 9019; what counts in nanoseconds says that it does not."""
+    with pytest.raises(ArgumentError, match="in the years 1678 to 2261"):
+        call()
+
+
+def test_stamps_are_the_same_in_any_spelling_of_utc_and_unit():
+    for index in (BARS.index.tz_convert("Etc/UTC"), BARS.index.as_unit("ns")):
+        assert paired("x", BARS.set_axis(index), BARS) is None
+        with pytest.raises(ArgumentError, match="row 0 is"):
+            paired("x", BARS.set_axis(index + pd.Timedelta("15min")), BARS)
+    with pytest.raises(ArgumentError, match="the same stamps"):
+        paired("x", BARS.tz_convert("Europe/Berlin"), BARS)

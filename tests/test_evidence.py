@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from setrade import backtest, candles, evidence, metrics
 from setrade.costs import Costs
@@ -411,6 +411,7 @@ BAD = [
     (evidence.clusters, (NOISE, 1.0), {}, "correlation"),
     (evidence.min_track_record, (X, 0.0, 1.0), {}, "level"),
     (evidence.widened, (0, -1, 1, 1), {}, "n_folds"),
+    (evidence.widened, (1, 0.5, 1.5, 4), {"students": "False"}, "students"),
     (evidence.t_interval, ([1.0, np.nan],), {}, "values"),
 ]
 
@@ -419,6 +420,17 @@ BAD = [
 def test_bad_input_is_named(function, args, kwargs, name):
     with pytest.raises(ValueError, match=rf"^{name}: got "):
         function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("n", [2, 10, 1000, 10**12, 2**53])
+def test_the_best_of_any_number_of_tries_is_finite(n):
+    assert np.isfinite(found := evidence.expected_best_sharpe(n, 1.0))
+    assert found < np.sqrt(2 * np.log(n))  # what it comes near
+    assert np.isfinite(evidence.widened(0, -1, 1, 8, tests=n)).all()
+    if n <= 1000:  # as the source writes it
+        share = float(np.euler_gamma)
+        first, second = norm.ppf(1 - 1 / n), norm.ppf(1 - 1 / (n * np.e))
+        assert found == pytest.approx((1 - share) * first + share * second, rel=1e-12)
 
 
 def test_returns_that_do_not_vary_have_no_sharpe():

@@ -394,6 +394,17 @@ def test_providers_end_with_the_cpu():
     assert inference.providers(gpu=True)[-1] == "CPUExecutionProvider"
 
 
+def test_a_flag_that_is_text_is_refused():
+    for call in (
+        lambda: inference.providers("False"),
+        lambda: inference.OnnxNet(b"x", 1, gpu="False"),
+        lambda: inference.Recipe(per_channel="False"),
+        lambda: inference.Recipe(reduce_range=0),
+    ):
+        with pytest.raises(ArgumentError, match="allowed: True or False"):
+            call()
+
+
 # Eight bits
 
 

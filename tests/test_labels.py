@@ -396,3 +396,28 @@ def test_an_empty_set_is_named():
 def test_good_arguments_pass():
     for function, arguments in GOOD.items():
         function(**arguments)
+
+
+STAMPS = pd.date_range("2024-01-01", periods=80, freq="1h", tz="UTC")
+
+
+@pytest.mark.parametrize(
+    "other", [STAMPS[::-1], STAMPS + pd.Timedelta("1D"), STAMPS.tz_localize(None)]
+)
+def test_a_scale_has_the_stamps_of_the_candles(other):
+    price = 100 + np.arange(80.0)
+    bars = pd.DataFrame(dict.fromkeys(("open", "high", "low", "close"), price), STAMPS)
+    scale = pd.Series(np.linspace(1, 2, 80), STAMPS)
+    expected = labels.triple_barrier(bars, scale=scale.to_numpy())
+    for index in (STAMPS, STAMPS.tz_convert("Etc/UTC"), STAMPS.as_unit("s")):
+        found = labels.triple_barrier(bars, scale=scale.set_axis(index))
+        pd.testing.assert_frame_equal(found, expected)
+    with pytest.raises(ArgumentError, match="^scale: "):
+        labels.triple_barrier(bars, scale=scale.set_axis(other))
+
+
+def test_ends_of_labels_keep_their_order():
+    end = pd.Series(labels.last_bars(80, 4), STAMPS)
+    assert len(labels.chronological(80, lookback=5, horizon=4, end=end).test)
+    with pytest.raises(ArgumentError, match="^end: .* index that rises"):
+        labels.chronological(80, lookback=5, horizon=4, end=end[::-1])

@@ -232,6 +232,28 @@ def test_before_the_first_close_there_is_no_price_and_it_closes_all_the_same(tmp
     journal.close()
 
 
+@pytest.mark.parametrize("answers", ["yn", "ny", "ynn"])
+def test_a_position_that_is_told_now_and_then_is_closed(tmp_path, answers):
+    """A second question, which fails, does not stand between what was told and its order."""
+
+    class Now(Failing):
+        asked = 0
+
+        def position(self, symbol) -> Any:
+            self.asked += 1
+            if answers[(self.asked - 1) % len(answers)] == "n":
+                raise TimeoutError("timed out")
+            return self.held
+
+    journal, broker = Journal(tmp_path / "j.sqlite"), Now()
+    broker.held = 0.5
+    executor = Executor(journal, cast("Any", broker), "BTCUSDT")
+    assert Closer(executor, journal, 5.0).close("test", 100.0, BARS[0].time, (0.5, 1e4))[1] == 1
+    assert broker.held == 0.0
+    assert len(broker.orders) == 1
+    journal.close()
+
+
 def test_an_opening_order_is_not_sent_on_what_was_known(tmp_path):
     """Only what closes may go out on old knowledge."""
     journal, broker = Journal(tmp_path / "j.sqlite"), Failing()

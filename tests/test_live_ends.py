@@ -172,6 +172,36 @@ def test_an_error_names_the_option_as_it_was_typed(tmp_path, monkeypatch, capsys
     assert option in told[0]
 
 
+FILE = "--model rules --source file --file bars.parquet --speed 0 --minutes 1"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [("--symbol btc", "--symbol"), ("--symbol ETHUSDT --history 9999", "--history"),
+     ("--interval 5min --model ensemble --frames 7min", "--frames"),
+     ("--model ensemble --frames 5min,", "--frames"), ("--kill-file ''", "--kill-file"),
+     ("--model se_trader --checkpoint ''", "--checkpoint"), ("--size nan", "--size"),
+     ("--model se_trader --checkpoint nowhere", "--checkpoint"), ("--file one.csv", "--file"),
+     ("--journal ''", "--journal"), ("--journal .", "journal .:"),
+     ("--journal no/r.sqlite", "journal no/r.sqlite:")],
+)  # fmt: skip
+def test_a_start_that_fails_names_the_option_and_binds_no_journal(
+    tmp_path, monkeypatch, capsys, words, told
+):
+    monkeypatch.chdir(tmp_path)
+    MARKET.to_parquet("bars.parquet")
+    MARKET.iloc[:1].to_csv("one.csv")
+    given = [*FILE.split(), "--journal", "r.sqlite"]
+    assert main([*given, *shlex.split(words)]) == 3
+    assert told in capsys.readouterr().err
+    settled = Journal("r.sqlite")
+    assert settled.kept("symbol") is None
+    settled.close()
+    assert main(given) == 0  # the corrected command goes on with it
+    if "ETH" not in words and "nowhere" not in words:  # it ended flat: nothing is held
+        assert main([*given, *shlex.split(words)]) == 3
+
+
 def test_a_market_without_a_clock_is_refused(capsys):
     assert main(["--speed", "0"]) == 2
     assert "--speed" in capsys.readouterr().err

@@ -154,6 +154,8 @@ def test_there_is_an_answer_as_long_as_the_rule_works(states):
 @pytest.mark.parametrize(
     ("settings", "name"),
     [({"levels": []}, "levels"), ({"levels": [("a", 1)]}, "levels"), ({"budget": 0.0}, "budget"),
+     ({"levels": "ab"}, "levels"), ({"levels": [("a", len, 3)]}, "levels"),
+     ({"levels": 5}, "levels"), ({"levels": [(1, len)]}, "levels"),
      ({"slow": 0}, "slow"), ({"within": 2}, "within"),
      ({"good": 0}, "good"), ({"pause": 0}, "pause")],
 )  # fmt: skip

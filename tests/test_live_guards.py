@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shlex
 import shutil
 import signal
@@ -81,6 +82,41 @@ def wants(position: float, window: pd.DataFrame) -> Signal:
 def long(window: pd.DataFrame) -> Signal:
     """Always want to be long."""
     return wants(0.5, window)
+
+
+def _trader(tmp_path, **wrong):
+    more = {"step": MINUTE, "equity": 1e4} | wrong
+    return Trader(Journal(tmp_path / "j.sqlite"), PaperBroker("BTCUSDT"), "BTCUSDT", **more)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"by_confidence": "False"}, {"risk": 5}, {"risk": 0}, {"costs": {}}, {"settle": math.nan},
+     {"step": 0}, {"step": True}],
+)  # fmt: skip
+def test_a_wrong_argument_of_a_trader_is_named(tmp_path, wrong):
+    with pytest.raises(ArgumentError) as caught:
+        _trader(tmp_path, **wrong)
+    assert caught.value.name == next(iter(wrong))
+
+
+@pytest.mark.parametrize("checked", [0, "False", None])
+def test_text_is_no_flag_of_a_recording(checked):
+    with pytest.raises(ArgumentError, match="checked: "):
+        Recorded(MARKET, 5, checked=checked)
+
+
+def test_a_recording_that_is_not_checked_names_what_cannot_be_bars():
+    far = MARKET.set_axis(MARKET.index.as_unit("s") + np.timedelta64(365 * 7000, "D"))
+    for wrong in (far, MARKET[["open"]], MARKET.assign(open="x")):
+        with pytest.raises(ArgumentError, match="candles: "):
+            Recorded(wrong, 5, checked=False)
+
+
+@pytest.mark.parametrize("file", [5, ""])
+def test_a_kill_switch_wants_a_path(file):
+    with pytest.raises(ArgumentError, match="file: "):
+        KillSwitch(file)
 
 
 class Run:

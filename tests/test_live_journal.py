@@ -20,6 +20,21 @@ from setrade.errors import ArgumentError
 from setrade.live import Bar, Executor, Journal, JournalError, JournalFullError, Move
 from setrade.signals import Signal
 
+
+@pytest.mark.parametrize(
+    ("path", "options", "name"),
+    [("", {}, "path"), (5, {}, "path"), ("a.s", {"durable": "False"}, "durable"),
+     ("a.s", {"busy_timeout": "x"}, "busy_timeout"),
+     ("a.s", {"busy_timeout": math.nan}, "busy_timeout")],
+)  # fmt: skip
+def test_a_wrong_argument_is_named(tmp_path, monkeypatch, path, options, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError) as caught:
+        Journal(path, **options)
+    assert caught.value.name == name
+    assert not list(tmp_path.iterdir())
+
+
 NOW = pd.Timestamp("2024-01-01T12:00Z")
 BAR = Bar(NOW.value, 1.0, 2.0, 0.5, 1.5, 10.0)
 

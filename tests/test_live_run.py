@@ -269,7 +269,7 @@ def test_a_model_file_cut_short_between_two_runs(tmp_path, capsys):
     assert sources == ["efficientnet"] * 30 + ["se_trader"] * 30
     assert kinds.count("failover") == 1
     assert main([*options[:-1], str(tmp_path / "new.sqlite")]) == 3
-    assert capsys.readouterr().err.startswith("CheckpointError: path")
+    assert capsys.readouterr().err.startswith("CheckpointError: --checkpoint")
 
 
 def test_the_whole_default_on_an_exchange_in_this_process(tmp_path, monkeypatch, capsys):

@@ -222,6 +222,12 @@ def test_targets_by_hand():
     assert y[3:].isna().all(axis=None)
 
 
+def test_targets_of_a_categorical_column_are_those_of_its_numbers():
+    bars = synthetic(30, seed=0).candles
+    same = task_targets(bars.assign(open=bars["open"].astype("category")), 3)
+    pd.testing.assert_frame_equal(same, task_targets(bars, 3))
+
+
 def test_targets_look_exactly_horizon_ahead():
     """Altering what comes after open t+1+horizon changes nothing; the bar itself does."""
     bars, horizon, t = synthetic(300, seed=0).candles, 5, 200
@@ -322,6 +328,8 @@ BARS = synthetic(50, seed=0).candles
         (lambda: TaskSet(FOUR, {}), "targets"),
         (lambda: TaskSet(FOUR, {"magnitude": np.zeros(3)}), "targets"),
         (lambda: TaskSet(FOUR, {"magnitude": np.full(4, np.nan)}), "targets"),
+        (lambda: TaskSet(FOUR, {"magnitude": np.full(4, 1e39)}), "targets"),
+        (lambda: TaskSet(FOUR, {"direction": np.full(4, 2**64 - 1, np.uint64)}), "targets"),
         (lambda: planted(0, seed=0), "n"),
         (lambda: planted(5, seed=-1), "seed"),
         (lambda: planted(5, seed=0, calm=0.02, wild=0.01), "wild"),

@@ -381,3 +381,55 @@ def test_the_study_decides_on_the_close_before_each_fill():
     other = hedge_real.weeks(later, rates)
     assert other["sigma"][1] == week["sigma"][1]
     assert other["signal"][1] == week["signal"][1]
+
+
+STAMPS = pd.date_range("2024-01-01", periods=11, freq="1h", tz="UTC")
+FORWARD = pd.Series(np.linspace(100, 110, 11), STAMPS)
+UNLIKE = pd.Series(np.linspace(0.5, 0.6, 11), STAMPS[::-1])
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda x: options.price("call", FORWARD, 100, 0.5, x),
+        lambda x: options.price("call", FORWARD, 100, x, 0.5),
+        lambda x: options.price("call", FORWARD, 100, 0.5, 0.5, rate=x),
+        lambda x: options.greeks("put", FORWARD, 100 * x, 0.5, 0.5).delta,
+        lambda x: options.implied_volatility("call", 20 * x, FORWARD, 100, 0.5),
+        lambda x: options.parity(20 * x, 5, FORWARD, 100, 0.5),
+        lambda x: options.parity(20 * FORWARD / 100, x, 100, 100, 0.5),
+    ],
+)
+def test_figures_of_one_moment_have_one_stamp(ask):
+    x = pd.Series(UNLIKE.to_numpy(), STAMPS)
+    for index in (STAMPS.tz_convert("Etc/UTC"), STAMPS.as_unit("s")):
+        np.testing.assert_array_equal(ask(x.set_axis(index)), ask(x))
+    with pytest.raises(ArgumentError, match="same stamps"):
+        ask(UNLIKE)
+    with pytest.raises(ArgumentError, match="frame"):
+        ask(x.to_frame())
+
+
+def test_kinds_have_the_stamps_of_the_prices():
+    with pytest.raises(ArgumentError, match="same stamps"):
+        options.price(pd.Series("call", STAMPS[::-1]), FORWARD, 100, 0.5, 0.5)
+
+
+def test_a_hedge_runs_with_its_stamps():
+    units, rates = pd.Series(1.0, STAMPS[:-1]), pd.Series(0.001, STAMPS[1:])
+    done = options.hedge(FORWARD, units, funding=rates)
+    assert done.gross == pytest.approx(10)
+    plain = options.hedge(FORWARD.to_numpy(), np.ones(10), funding=np.full(10, 0.001))
+    assert done.net == plain.net
+    for name, bad in (
+        ("price", {"price": FORWARD[::-1]}),
+        ("units", {"units": units.set_axis(STAMPS[1:])}),
+        ("funding", {"funding": rates.set_axis(STAMPS[:-1])}),
+    ):
+        with pytest.raises(ArgumentError, match=f"^{name}: "):
+            options.hedge(**{"price": FORWARD, "units": units, "funding": rates} | bad)
+    for name in ("units", "funding"):
+        with pytest.raises(ArgumentError, match=f"^{name}: .* index that rises"):
+            options.hedge(
+                np.ones(11), **({"units": np.ones(10)} | {name: pd.Series(0.1, STAMPS[9::-1])})
+            )

@@ -737,3 +737,18 @@ def test_bad_input_is_named(call, name, market):
     with pytest.raises(ArgumentError) as error:
         call(market)
     assert error.value.name == name
+
+
+def test_a_series_is_joined_at_its_own_stamps():
+    time = np.datetime64("2024-01-01T00:00:00", "ms") + np.array([0, 100, 100, 250])
+    side = np.ones((4, 1))
+    books = ob.Snapshots(time, 99 * side, side, 101 * side, side)
+    stamps = pd.DatetimeIndex(time, tz="UTC")
+    values = pd.Series(np.arange(4.0), stamps)
+    for index in (stamps, stamps.tz_convert("Etc/UTC"), stamps.as_unit("us")):
+        assert books.join(values.set_axis(index), stamps).tolist() == [0, 2, 2, 3]
+    for bad in (values[::-1], values.set_axis(stamps + pd.Timedelta("1ms"))):
+        with pytest.raises(ArgumentError, match="^values: .* stamps of the snapshots"):
+            books.join(bad, stamps)
+    with pytest.raises(ArgumentError, match="^values: .* naive"):
+        books.join(values.tz_localize(None), stamps)

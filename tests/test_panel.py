@@ -284,3 +284,24 @@ def test_clusters_of_other_stamps_are_named():
     values = pd.Series([1.0, 0, 1, 0], stamps)
     with pytest.raises(ArgumentError, match="clusters"):
         panel.clustered_mean(values, pd.Series([0, 0, 1, 1], stamps[::-1]))
+
+
+def test_neighbours_compare_the_same_columns_at_their_own_bars():
+    stamps = pd.date_range("2024-01-01", periods=9, freq="1h", tz="UTC")
+    windows = pd.DataFrame(np.random.default_rng(0).random((9, 3)), stamps, list("abc"))
+    bar = pd.Series(np.arange(9), stamps)
+    right = panel.neighbours(windows, windows, asked=bar + 9, known=bar, k=2)
+    np.testing.assert_array_equal(
+        panel.neighbours(
+            windows, windows, asked=bar.set_axis(stamps.as_unit("s")) + 9, known=bar, k=2
+        ),
+        right,
+    )
+    for name, bad in (
+        ("reference", {"reference": windows[["c", "b", "a"]]}),
+        ("asked", {"asked": bar[::-1] + 9}),
+        ("known", {"known": bar.set_axis(stamps + pd.Timedelta("1h"))}),
+    ):
+        given = {"reference": windows, "asked": bar + 9, "known": bar} | bad
+        with pytest.raises(ArgumentError, match=f"^{name}: "):
+            panel.neighbours(windows, k=2, **given)

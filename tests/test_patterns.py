@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeClassifier
 
 from setrade import candles, patterns
+from setrade.errors import ArgumentError
 from setrade.patterns.detect import extrema
 
 DRAWN = patterns.synthetic(3_000, seed=0)
@@ -369,3 +370,23 @@ def test_calibration_of_forecasts_without_doubt():
     assert np.exp(-3) <= patterns.temperature(logits, np.array([0, 1, 2, 0])) < 0.2
     assert 15 < patterns.temperature(logits, np.array([1, 2, 0, 1])) <= np.exp(3)
     assert patterns.temperature(np.ones((4, 3)), np.array([1, 2, 0, 1])) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "ask"),
+    [
+        ("hit", lambda p, hit: patterns.calibration_error(p, hit)),
+        ("hit", lambda p, hit: patterns.reliability(p, hit)["share"]),
+        ("hits", lambda p, hit: patterns.wilson(hit, 1 + (p > 0.5).astype(int))),
+        ("kind", lambda p, hit: patterns.temperature(pd.DataFrame({0: 1 - p, 1: p}), hit)),
+    ],
+)
+def test_forecasts_are_held_against_what_happened_then(name, ask):
+    stamps = pd.date_range("2024-01-01", periods=6, freq="1h", tz="UTC")
+    p = pd.Series([0.1, 0.2, 0.4, 0.6, 0.8, 0.9], stamps)
+    hit = pd.Series([0, 0, 1, 0, 1, 1], stamps)
+    for index in (stamps.tz_convert("Etc/UTC"), stamps.as_unit("s")):
+        np.testing.assert_array_equal(ask(p, hit.set_axis(index)), ask(p, hit))
+    for bad in (hit[::-1], hit.set_axis(stamps + pd.Timedelta("1h"))):
+        with pytest.raises(ArgumentError, match=f"^{name}: .* same stamps"):
+            ask(p, bad)

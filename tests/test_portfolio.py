@@ -229,3 +229,43 @@ def test_a_singular_covariance_is_named():
     for bad in (np.cov(few.T), np.ones((2, 2)), np.array([[1.0, 2], [0, 1]]), np.zeros((2, 2))):
         with pytest.raises(ArgumentError, match="covariance"):
             portfolio.minimum_variance(bad)
+
+
+def test_gates_meet_a_base_of_the_same_assets_and_stamps():
+    stamps = pd.date_range("2024-01-01", periods=2, freq="1h", tz="UTC")
+    gates = pd.DataFrame([[0.2, 0.8], [0.5, 0.5]], stamps, ["A", "B"])
+    shares = pd.DataFrame([[0.7, 0.3], [0.6, 0.4]], stamps, ["A", "B"])
+    right = portfolio.from_gates(gates.to_numpy(), shares.to_numpy())
+    for index in (stamps, stamps.tz_convert("Etc/UTC"), stamps.as_unit("s")):
+        np.testing.assert_array_equal(portfolio.from_gates(gates, shares.set_axis(index)), right)
+    other = shares.set_axis(stamps + pd.Timedelta("1h"))
+    for bad in (shares[["B", "A"]], shares.iloc[0][::-1], shares[::-1], other):
+        with pytest.raises(ArgumentError, match="^base: "):
+            portfolio.from_gates(gates, bad)
+
+
+@pytest.mark.parametrize(
+    "weigh",
+    [
+        portfolio.inverse_volatility,
+        portfolio.minimum_variance,
+        portfolio.hierarchical_risk_parity,
+    ],
+)
+def test_a_covariance_names_its_assets_once(weigh):
+    square = np.array([[1.0, 0.2], [0.2, 2.0]])
+    frame = pd.DataFrame(square, ["A", "B"], ["A", "B"])
+    np.testing.assert_array_equal(weigh(frame), weigh(square))
+    with pytest.raises(ArgumentError, match="^covariance: "):
+        weigh(frame.set_axis(["B", "A"], axis=1))
+
+
+def test_tables_of_an_account_may_spell_utc_in_their_own_way():
+    stamps = pd.date_range("2024-01-01", periods=5, freq="1h", tz="UTC")
+    prices, weights = pd.DataFrame({"A": 1.0}, stamps), pd.DataFrame({"A": 0.5}, stamps)
+    plain = portfolio.run(weights, prices, prices)
+    for index in (stamps.tz_convert("Etc/UTC"), stamps.as_unit("s")):
+        found = portfolio.run(weights.set_axis(index), prices, prices.set_axis(index))
+        pd.testing.assert_series_equal(found.equity, plain.equity)
+    with pytest.raises(ArgumentError, match="^weights: "):
+        portfolio.run(weights.set_axis(stamps + pd.Timedelta("1h")), prices, prices)

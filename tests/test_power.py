@@ -181,3 +181,17 @@ def test_bad_input_is_named(call, name):
 def test_arguments_of_another_kind_are_named(call, name):
     with pytest.raises(ArgumentError, match=name):
         call()
+
+
+def test_a_signal_is_planted_at_its_own_stamps():
+    bars = candles.synthetic(300, seed=1).candles
+    signal = pd.Series(np.sign(np.sin(np.arange(300) / 3)), bars.index)
+    planted = evidence.plant(bars, 0.5, signal=signal.to_numpy())
+    for index in (bars.index, bars.index.tz_convert("Etc/UTC"), bars.index.as_unit("s")):
+        found = evidence.plant(bars, 0.5, signal=signal.set_axis(index))
+        pd.testing.assert_frame_equal(found, planted)
+    for bad in (signal[::-1], signal.set_axis(bars.index + pd.Timedelta("1D"))):
+        with pytest.raises(ArgumentError, match="^signal: .* same stamps"):
+            evidence.plant(bars, 0.5, signal=bad)
+    with pytest.raises(ArgumentError, match="^candles: .* index that rises"):
+        volume_signal(bars[::-1])

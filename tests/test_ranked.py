@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +113,20 @@ def test_bad_input_is_named():
         ranked.spread(scores, np.zeros((2, 9)))
     with pytest.raises(ArgumentError, match="capital"):
         ranked.spread(scores, np.tile(np.r_[2.0, np.zeros(9)], (2, 1)))
+
+
+def test_scores_meet_returns_of_the_same_coins_and_dates():
+    rng = np.random.default_rng(0)
+    dates = pd.date_range("2024-01-01", periods=8, tz="UTC")
+    scores = pd.DataFrame(rng.random((8, 4)), dates, list("abcd"))
+    returns = pd.DataFrame(rng.normal(0, 0.01, (8, 4)), dates, list("abcd"))
+    right = ranked.spread(scores.to_numpy(), returns.to_numpy(), parts=2)
+    for index in (dates, dates.tz_convert("Etc/UTC"), dates.as_unit("s")):
+        found = ranked.spread(scores, returns.set_axis(index), parts=2)
+        np.testing.assert_array_equal(found.gross, right.gross)
+    other = returns.set_axis(dates + pd.Timedelta("1D"))
+    for bad in (returns[returns.columns[::-1]], returns[::-1], other):
+        with pytest.raises(ArgumentError, match="^returns: "):
+            ranked.spread(scores, bad, parts=2)
+    with pytest.raises(ArgumentError, match="^scores: .* index that rises"):
+        ranked.spread(scores[::-1], returns[::-1], parts=2)

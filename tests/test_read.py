@@ -588,6 +588,37 @@ def test_blocks_of_texts_under_any_name_are_several_series(tmp_path, name):
     pd.testing.assert_frame_equal(both, BARS)
 
 
+@pytest.mark.parametrize("name", ["status", "state", "x", "barStatus", "bar_state"])
+@pytest.mark.parametrize(("closed", "last"), [
+    ("closed", "updating"), ("closed", "building"), ("CLOSED", "NEW"), ("final", "in_progress"),
+    ("finalized", "intrabar"), ("ok", "partial"), ("closed", ""),
+])  # fmt: skip
+@pytest.mark.parametrize("n", [1, N - 1])
+def test_a_state_in_any_words_that_the_newest_bar_alone_has(tmp_path, name, closed, last, n):
+    """What a bar's status calls the bar that forms is not known; that it is another word is."""
+    table = BARS.iloc[: n + 1].set_axis(MS(BARS.index[0]) + 3_600_000 * np.arange(n + 1))
+    table = table.reset_index(names="time").assign(**{name: [closed] * n + [last]})
+    assert "where={" in str(refused(tmp_path, table.to_csv(index=False)))
+    got = candles.read(tmp_path / "a.csv", "1h", where={name: closed})
+    pd.testing.assert_frame_equal(got, BARS.iloc[:n])
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("preliminary", [0, 0, 0, 0, 0, 1]), ("real_time", [0, 0, 0, 0, 0, 1]),
+    ("status", [1, 1, 1, 1, 1, 2]), ("conId", [5, 5, 5, 6, 6, 6]), ("permno", [5, 6] * 3),
+])  # fmt: skip
+def test_numbers_that_tell_bars_or_series_apart_by_name(tmp_path, name, values):
+    assert "where={" in str(refused(tmp_path, with_column(name, values)))
+    candles.read(put(tmp_path, "b.csv", with_column(name, values[:1] * N)))
+
+
+def test_a_price_beyond_any_float_is_named_in_short(tmp_path):
+    content = lines(rows(BARS, MS), HEAD).replace(f",{BARS['open'].iloc[2]},", f",1{'0' * 400},", 1)
+    error = refused(tmp_path, content)
+    assert isinstance(error, candles.CandleError)
+    assert len(str(error)) < 300
+
+
 @pytest.mark.parametrize(("name", "values"), [
     ("colour", ["red", "green", "red", "red", "green", "red"]),
     ("weekday", ["Mon"] * 4 + ["Tue"] * 2), ("month", ["Jan"] * 4 + ["Feb"] * 2),
@@ -912,6 +943,7 @@ OPTIONS = [
     ({"time": "nix"}, "time"), ({"time": 7}, "time"), ({"time": ("a", "b", "c")}, "time"),
     ({"time": ()}, "time"), ({"stamp": "end"}, "stamp"), ({"stamp": None}, "stamp"),
     ({"volume": "nix"}, "volume"), ({"volume": 7}, "volume"), ({"where": "a"}, "where"),
+    ({"where": []}, "where"), ({"where": 0}, "where"),
     ({"where": {"nix": 1}}, "where"), ({"newest_first": "no"}, "newest_first"),
     ({"newest_first": 0}, "newest_first"), ({"interval": "1W"}, "interval"),
 ]  # fmt: skip

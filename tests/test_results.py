@@ -11,9 +11,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 from setrade import results
+from setrade.evidence import ConfidenceInterval
 
 
 @pytest.fixture
@@ -28,6 +31,77 @@ def test_plain_holds_only_what_json_can():
     })  # fmt: skip
     assert found == {"1": [1.234568, None], "a": [3, True, None, "x", False]}
     assert json.dumps(found, allow_nan=False)
+
+
+STAMPS = pd.to_datetime(["2024-01-01", None])
+DEEP: list = []
+DEEP.append(DEEP)
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (np.array(3.0), 3.0),
+        (pd.Series([1.0, np.nan], STAMPS), {"2024-01-01 00:00:00": 1.0, "NaT": None}),
+        (pd.DataFrame({"a": [1, 2]}, ["x", "y"]), {"a": {"x": 1, "y": 2}}),
+        (STAMPS, ["2024-01-01 00:00:00", None]),
+        (STAMPS.to_numpy("datetime64[s]"), ["2024-01-01T00:00:00", None]),
+        (ConfidenceInterval(1.0, 0.5, np.inf, 0.9),
+         {"estimate": 1.0, "low": 0.5, "high": None, "level": 0.9}),
+        (torch.tensor([[1, 2]]), [[1, 2]]),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), [1.0, None]),
+        ((Path("a") / "b").parent, "a"),
+        (pd.NA, None),
+        (range(2), [0, 1]),
+    ],
+    ids=lambda x: type(x).__name__,
+)  # fmt: skip
+def test_what_can_be_stored_is(folder, value, stored):
+    results.save(
+        "x", {"a": [value]}, command="c", seed=np.int64(3), seconds=np.float32(3.25),
+        data={"file": Path("sha")},  # type: ignore[dict-item]
+    )  # fmt: skip
+    record = results.load("x")
+    assert record["results"] == {"a": [stored]}
+    assert (record["seed"], record["seconds"], record["data_sha256"]) == (3, 3.2, {"file": "sha"})
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"a": [0, {1, 2}]}, r"^results\.a\[1\] cannot be stored: .*set"),
+        ({"a": {1: "a", "1": "b"}}, r"^results\.a cannot be stored: two of its labels are '1'"),
+        (pd.Series([1, 2], ["x", "x"]), "two of its labels are 'x'"),
+        ({"a": 1j}, r"^results\.a .*complex"),
+        ([10**5000], r"^results\[0\] .*limit"),
+        (DEEP, "^results cannot be stored: maximum recursion"),
+    ],
+)
+def test_what_cannot_be_stored_is_named(folder, value, said):
+    with pytest.raises(results.ResultError, match=said):
+        results.save("x", value, command="c", seed=0, seconds=0)
+
+
+def test_the_rest_of_a_record_is_looked_at_too(folder):
+    results.save("x", 1, command="c", seed=0, seconds=float("nan"))
+    assert results.load("x")["seconds"] is None
+    for odd in ({"seed": {1}}, {"seconds": "3"}, {"data": {"a": b"x"}}, {"device": object()}):
+        with pytest.raises(results.ResultError, match=rf"^record\.{next(iter(odd))}"):
+            results.save("x", 1, **({"command": "c", "seed": 0, "seconds": 0} | odd))
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "", "x" * 300, "a\0b", 5, None])
+def test_a_name_of_no_file_is_refused(folder, name):
+    with pytest.raises(results.ResultError, match="no name of a result"):
+        results.save(name, 1, command="c", seed=0, seconds=0)
+    with pytest.raises(results.ResultError, match="no name of a result"):
+        results.load(name)
+    assert not list(folder.parent.glob("*.json"))
+
+
+@pytest.mark.parametrize("record", [{}, {"commit": None}, {"commit": 5}])
+def test_a_record_without_a_commit_is_of_no_known_code(record):
+    assert not results.same_code(record, "setrade")
 
 
 def test_what_is_saved_is_loaded_with_its_provenance(folder, monkeypatch):
@@ -53,7 +127,7 @@ def test_a_result_that_is_not_whole_is_refused(folder, text, said):
         results.load("cut")
 
 
-@pytest.mark.parametrize("raw", [b"\xff\xfe{}", b"", b"[1", b"caf\xe9"])
+@pytest.mark.parametrize("raw", [b"\xff\xfe{}", b"", b"[1", b"caf\xe9", b"[" * 100_000])
 def test_a_result_of_other_bytes_is_refused(folder, raw):
     (folder / "cut.json").write_bytes(raw)
     with pytest.raises(results.ResultError, match="not whole"):

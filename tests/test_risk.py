@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -218,3 +219,23 @@ def test_volatility_target_refuses(change, name):
     good = {"position": np.ones(4), "close": np.ones(4), "target": 0.2, "periods": 365.0}
     with pytest.raises(ArgumentError, match=name):
         risk.by_volatility(**(good | {"halflife": 2.0} | change))
+
+
+def test_positions_meet_prices_and_confidences_of_their_own_stamps():
+    stamps = pd.date_range("2024-01-01", periods=60, freq="1h", tz="UTC")
+    held, sure = pd.Series(np.tile([1.0, -0.5], 30), stamps), pd.Series(0.6, stamps)
+    close = pd.Series(100 * 1.01 ** np.sin(np.arange(60)), stamps)
+    size = {"target": 0.2, "periods": 8760, "halflife": 5}
+    sized = risk.by_volatility(held.to_numpy(), close.to_numpy(), **size)
+    for index in (stamps, stamps.tz_convert("Etc/UTC"), stamps.as_unit("ms")):
+        np.testing.assert_array_equal(
+            risk.by_volatility(held, close.set_axis(index), **size), sized
+        )
+        assert risk.by_confidence(held, sure.set_axis(index), Risk())[0] == pytest.approx(0.6)
+    later = stamps + pd.Timedelta("1h")
+    with pytest.raises(ArgumentError, match="^close: .* same stamps"):
+        risk.by_volatility(held, close.set_axis(later), **size)
+    with pytest.raises(ArgumentError, match="^confidence: .* same stamps"):
+        risk.by_confidence(held, sure.set_axis(later), Risk())
+    with pytest.raises(ArgumentError, match="^close: .* evenly spaced"):
+        risk.by_volatility(held.drop(stamps[9]), close.drop(stamps[9]), **size)

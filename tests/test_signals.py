@@ -171,3 +171,31 @@ def test_shares_that_sum_to_more_than_one_do_not_blend(shares):
         signals.blend_by_regime({"a": long, "b": long}, probabilities)
     whole = signals.blend_by_regime({"a": long, "b": long}, probabilities / sum(shares))
     assert whole.tolist() == pytest.approx([1.0] * 3)
+
+
+def test_rules_by_regime_may_spell_utc_in_their_own_way():
+    stamps = pd.date_range("2024-01-01", periods=6, freq="1h", tz="UTC")
+    position = pd.Series([1, -1, 1, 1, -1, 0.5], stamps)
+    regime = pd.Series(pd.Categorical(list("uudduu")), stamps)
+    shares = pd.DataFrame({"u": 0.4, "d": 0.6}, stamps)
+    asks = (
+        lambda p: signals.choose_regimes(p, regime, min_bars=1),
+        lambda p: signals.gate_by_regime(p, regime, {"u": 1, "d": 0}).tolist(),
+        lambda p: signals.blend_by_regime({"u": p, "d": -position}, shares).tolist(),
+    )
+    for ask in asks:
+        for index in (stamps.tz_convert("Etc/UTC"), stamps.as_unit("s")):
+            assert ask(position.set_axis(index)) == ask(position)
+        with pytest.raises(ArgumentError, match="index"):
+            ask(position.set_axis(stamps + pd.Timedelta("1h")))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.49, 0.51])
+def test_shares_of_regimes_are_whole(share):
+    stamps = pd.date_range("2024-01-01", periods=3, freq="1h", tz="UTC")
+    rule, shares = pd.Series(1.0, stamps), pd.DataFrame({"u": [0.5, share, np.nan]}, stamps)
+    shares["d"] = [0.5, share, np.nan]
+    with pytest.raises(ArgumentError, match="^probabilities: .* rows of 1"):
+        signals.blend_by_regime({"u": rule, "d": rule}, shares)
+    sound = shares.assign(u=[0.5, 0.25, np.nan], d=[0.5, 0.75, np.nan])
+    assert signals.blend_by_regime({"u": rule, "d": rule}, sound).tolist() == [1, 1, 0]

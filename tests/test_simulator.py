@@ -1393,8 +1393,12 @@ def test_the_command_serves_a_file_until_it_is_interrupted(tmp_path):
     [
         (["--fault", "http_404"], "kind: got 'http_404'"),
         (["--key", "x"], "NAME:SECRET"),
-        (["--bars", "0"], "n_bars"),
-        (["--candles", "nowhere.csv"], "nowhere.csv"),
+        (["--bars", "0"], "--bars"),
+        (["--books", "-1"], "--books"),
+        (["--start", "garbage"], "--start"),
+        (["--start", "2024-01-05T00:00"], "--start"),
+        (["--start", "NaT"], "--start"),
+        (["--candles", "nowhere.csv"], "--candles: got 'nowhere.csv'"),
     ],
 )
 def test_the_command_refuses_nonsense(capsys, arguments, error):

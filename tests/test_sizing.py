@@ -356,3 +356,38 @@ def test_observations_that_cannot_be_are_named(bars, scales, name):
 def test_two_states_stay_within_what_numbers_hold(given):
     with pytest.raises(ArgumentError, match="^n: got"):
         two_states(seed=0, **given)
+
+
+def test_figures_of_kelly_have_the_same_stamps_and_columns():
+    stamps = pd.date_range("2024-01-01", periods=30, freq="1h", tz="UTC")
+    mean, variance = pd.Series(0.01, stamps), pd.Series(np.linspace(1, 2, 30), stamps)
+    right = sizing.kelly(mean.to_numpy(), variance.to_numpy())
+    for index in (stamps, stamps.tz_convert("Etc/UTC"), stamps.as_unit("s")):
+        np.testing.assert_array_equal(sizing.kelly(mean, variance.set_axis(index)), right)
+    table = pd.DataFrame({"a": mean, "b": 2 * mean})
+    for m, v in (
+        (mean, variance[::-1]),
+        (mean, variance.set_axis(stamps + pd.Timedelta("1h"))),
+        (table, table[["b", "a"]]),
+    ):
+        with pytest.raises(ArgumentError, match="^variance: "):
+            sizing.kelly(m, v)
+
+
+def test_kelly_bridges_no_gap():
+    stamps = pd.date_range("2024-01-01", periods=30, freq="1h", tz="UTC")
+    close = pd.Series(100 + np.sin(np.arange(30)), stamps)
+    assert len(sizing.rolling_kelly(close, 5)) == 30
+    with pytest.raises(ArgumentError, match="^close: .* evenly spaced"):
+        sizing.rolling_kelly(close.drop(stamps[9]), 5)
+
+
+def test_features_may_spell_utc_in_their_own_way():
+    bars = candles.synthetic(100, seed=1).candles
+    known = pd.DataFrame({"a": np.arange(100.0) / 100}, bars.index)
+    for index in (bars.index.tz_convert("Etc/UTC"), bars.index.as_unit("s")):
+        env = sizing.SizingEnv(bars, features=known.set_axis(index))
+        assert env.reset()[0][0] == 0.0
+    far = bars.set_axis(pd.date_range("2500", periods=100, freq="1h", tz="UTC", unit="s"))
+    with pytest.raises(CandleError):
+        sizing.SizingEnv(far)

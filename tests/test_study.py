@@ -54,7 +54,7 @@ def test_grid_by_hand():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("axis", [[], [1, 1], [float("nan")], [object()]])
+@pytest.mark.parametrize("axis", [[], [1, 1], [float("nan")], [object()], 5, "ab"])
 def test_grid_refuses(axis):
     with pytest.raises(ArgumentError):
         grid(seed=axis)
@@ -138,7 +138,62 @@ def test_a_measure_that_json_cannot_hold_is_a_failed_run_and_stops_no_other(stor
     report = run(study_work.lost, grid(x=range(5)), store, n_jobs=2, say=quiet)
     assert (report.ran, report.failed) == (5, 1)
     (failed,) = [row for row in store.rows() if row["status"] == "failed"]
-    assert "measure 'square' cannot be stored" in failed["error"]
+    assert "measures.square cannot be stored" in failed["error"]
+
+
+def test_a_result_that_was_computed_is_never_lost(store):
+    """Each of these raised after the work, and was computed again at every call."""
+    third, calls = 1 / 3, []
+    found = {
+        "f": np.float32(0.1), "n": np.int64(3), "b": np.bool_(True), "nan": np.nan,
+        "array": np.array([third, -np.inf]), "pair": (1, third), "year": {2024: third},
+    }  # fmt: skip
+
+    def work(config: dict) -> dict:
+        calls.append(config)
+        return found
+
+    for _ in range(3):
+        run(work, grid(x=[1]), store, say=quiet)
+    (row,) = store.rows()
+    assert (len(calls), row["status"]) == (1, "ok")
+    assert row["measures"] == {
+        "f": float(np.float32(0.1)), "n": 3, "b": True, "nan": None,
+        "array": [third, None], "pair": [1, third], "year": {"2024": third},
+    }  # fmt: skip
+    run(lambda config: 5, grid(x=[2]), store, say=quiet)  # type: ignore[arg-type, return-value]
+    assert "no dict of measures" in store.rows()[-1]["error"]
+
+
+def test_a_year_without_a_correlation_is_not_defined():
+    by_year = {"2023": [0.5, 4], "2024": [None, 2]}
+    rows = [{"config": {"model": "a"}, "measures": {"by_year": by_year}}]
+    found = summary.by_year(rows, "model")["a"]
+    assert found["2023"] == 0.5
+    assert np.isnan(found["2024"])
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"setting": {"lr": np.float32(1)}}, "setting"),
+        ({"setting": {"lr": np.nan}}, "setting"),
+        ({"setting": [1]}, "setting"),
+        ({"data": None}, "data"),
+        ({"study": 5}, "study"),
+        ({"repair": "False"}, "repair"),
+    ],
+)
+def test_a_store_refuses(tmp_path, change, name):
+    with pytest.raises(ArgumentError, match=f"^{name}: got"):
+        Store(tmp_path / "s.jsonl", **({"study": "x", "data": {}} | change))
+    assert not (tmp_path / "s.jsonl").exists()
+
+
+def test_a_failed_row_without_its_error_is_told(store):
+    store.add({"key": key({"x": 1}), "config": {"x": 1}, "status": "failed", "seconds": 1})
+    with pytest.raises(StudyError, match="names no error"):
+        store.of(grid(x=[1]))
 
 
 def test_worker_killed_mid_run_loses_nothing(store, tmp_path):
@@ -229,6 +284,8 @@ def test_another_setting_is_refused(tmp_path):
         (b"null", "lacks config"),
         (b"\xff", "utf-8"),
         (b"{'x'", "Expect"),
+        (b"[" * 100_000, "recursion"),
+        (b'{"key": ["a"], "config": 2, "status": "ok", "seconds": 1}', "lacks config, key"),
     ],
 )
 def test_a_damaged_line_is_named(store, line, fault):

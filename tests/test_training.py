@@ -6,6 +6,7 @@ import math
 import random
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -171,6 +172,31 @@ def test_a_checkpoint_of_another_run_or_cut_short_is_refused(tmp_path):
         training.fit(small_net(), train, plan=PLAN, device="cpu", checkpoint=path)
 
 
+NAN_LOSS = {"train_loss": [1.0], "val_loss": [math.nan], "best_epoch": 1}
+DAMAGE = [
+    *({"whole": odd} for odd in ([1, 2], torch.zeros(3), 5, None)),
+    {"identity": 5}, {"identity": {"plan": 5}},
+    *({part: {}} for part in ("net", "best", "optimizer", "random", "history")),
+    {"history": {"bad": 1}}, {"history": NAN_LOSS},
+    {"history": NAN_LOSS | {"train_loss": [math.nan], "val_loss": []}},
+    {"history": NAN_LOSS | {"val_loss": [1.0, 2.0]}},
+    {"history": NAN_LOSS | {"val_loss": [1.0], "best_epoch": 5}},
+    {"history": NAN_LOSS | {"val_loss": [1.0], "stopped_early": "no"}},
+]  # fmt: skip
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    train, val = problem(60)
+    path, how = tmp_path / "run.pt", {"plan": PLAN, "device": "cpu"}
+    training.fit(small_net(), train, val, **how, num_epochs=1, checkpoint=path)
+    whole = torch.load(path)
+    gone = [{k: v for k, v in whole.items() if k != part} for part in whole]
+    for state in (*gone, *(odd.get("whole", whole | odd) for odd in DAMAGE)):
+        torch.save(state, path)
+        with pytest.raises(training.CheckpointError, match="^checkpoint: got"):
+            training.fit(small_net(), train, val, **how, num_epochs=3, checkpoint=path)
+
+
 def test_a_failed_write_leaves_the_old_checkpoint(tmp_path):
     from setrade.training import loop
 
@@ -328,6 +354,9 @@ BAD_WINDOWS = [
     ("targets", Y + 0.5),
     ("targets", Y - 1),
     ("targets", np.full(20, np.nan)),
+    ("targets", np.full(20, 1e19)),
+    ("targets", np.full(20, 2**64 - 1, np.uint64)),
+    ("channels", X + 1e39),
     ("ends", np.arange(0, 20)),
     ("ends", np.array([20])),
     ("ends", np.array([5.0])),
@@ -346,8 +375,26 @@ def test_bad_windows_are_named(argument, value):
     assert error.value.name == argument
 
 
+def test_a_value_that_float32_cannot_hold_is_refused():
+    with pytest.raises(ArgumentError, match="^targets: got .*finite value"):
+        training.WindowSet(X, Y + 1e39, np.array([4]), 3, kind="value")
+
+
 def test_a_nan_no_window_reads_is_allowed():
     training.WindowSet(HOLED, Y, np.array([4, 8, 9]), 3)
+
+
+class Two(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+def test_targets_may_be_a_named_tuple():
+    def loss(out, y):
+        return nn.functional.cross_entropy(out, y.first)
+
+    x, y = torch.randn(6, 4), torch.arange(6) % 3
+    training.fit(small_net(), [(x, Two(y, y))], loss=loss, num_epochs=1, device="cpu")
 
 
 DATA = problem(40)
@@ -360,6 +407,9 @@ BAD_CALLS = [
     (lambda: training.fit(small_net(), DATA[0], patience=0), "patience"),
     (lambda: training.fit(small_net(), DATA[0], clip=0), "clip"),
     (lambda: training.fit(small_net(), DATA[0], seed=-1), "seed"),
+    (lambda: training.fit(small_net(), DATA[0], progress="False"), "progress"),
+    (lambda: training.fit(small_net(), DATA[0], checkpoint="no/such/folder.pt"), "checkpoint"),
+    (lambda: training.fit(small_net(), DATA[0], checkpoint=5), "checkpoint"),
     (lambda: training.fit(small_net(), []), "train"),
     (lambda: training.fit(small_net(), DATA[0], []), "val"),
     (lambda: training.fit(small_net(), DATA[0], device="tpu"), "name"),

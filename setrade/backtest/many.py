@@ -23,13 +23,14 @@ from setrade.backtest.result import (
     run,
 )
 from setrade.costs import FREE, Costs
-from setrade.errors import ArgumentError, array, flag, number
+from setrade.errors import ArgumentError, array, flag, number, same_index
 from setrade.risk import Risk
 
 OPTIONS = ("series", "threshold", "size")
 COSTS = ("fee_bps", "maker_fee_bps", "slippage_bps")
 RISK = ("stop_atr", "take_profit", "max_leverage", "daily_loss", "max_jump", "max_stale")
 MAX_SCORE = 1e300
+NUMBERS = {"integer", "floating", "mixed-integer-float", "empty"}  # empty: None alone, rule off
 
 
 def grid(**values: Any) -> pd.DataFrame:
@@ -42,7 +43,7 @@ def grid(**values: Any) -> pd.DataFrame:
     for name, options in values.items():
         _known(name)
         lists[name] = list(options) if np.iterable(options) else []  # an iterator gives once
-        if isinstance(options, str) or not lists[name]:
+        if isinstance(options, str | bytes | Mapping) or not lists[name]:
             raise ArgumentError(name, options, "a list of at least one value")
     return pd.DataFrame(list(product(*lists.values())), columns=list(lists))
 
@@ -100,6 +101,9 @@ def run_many(
     check_tick(costs, m)
     rebalance, curves = flag("rebalance", rebalance), flag("curves", curves)
     rows = np.atleast_2d(array("scores", scores, finite=False))
+    stamps = getattr(scores, "columns", None)
+    if isinstance(stamps, pd.DatetimeIndex) and not same_index(stamps, candles.index):
+        raise ArgumentError("scores", scores, "columns that are the candles' own index")
     if rows.ndim != 2:
         raise ArgumentError("scores", scores, "(n,), or (k, n): one row a series")
     rows = np.stack([
@@ -122,8 +126,9 @@ def _sets(sets: Any) -> pd.DataFrame:
     """Return the sets as a frame of numbers with known columns and at least one row."""
     try:
         table = pd.DataFrame(sets).reset_index(drop=True)
-        if any(getattr(t, "kind", "O") == "c" for t in table.dtypes):
-            raise TypeError("complex numbers")
+        kinds = {pd.api.types.infer_dtype(column, skipna=True) for _, column in table.items()}
+        if not kinds <= NUMBERS:  # text, truth or spans of time would pass for numbers
+            raise TypeError(f"not numbers: {kinds - NUMBERS}")
         table = table.astype(np.float64)
     except (ValueError, TypeError, AttributeError) as error:
         raise ArgumentError("sets", sets, "a table of numbers, one row a set") from error

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from setrade.errors import ArgumentError, array, flag, integer, number
+from setrade.errors import ArgumentError, array, flag, integer, number, paired
 
 
 def weights(scores: np.ndarray, parts: int = 10) -> np.ndarray:
@@ -23,9 +24,10 @@ def weights(scores: np.ndarray, parts: int = 10) -> np.ndarray:
         float64 ``(dates, assets)``, each row 0 in sum and at most 2 in absolute sum.
 
     Raises:
-        ArgumentError: a score is infinite, or a date has fewer than ``parts`` assets.
+        ArgumentError: a score is infinite, stamps do not rise, or a date has fewer than ``parts``
+            assets.
     """
-    x = array("scores", scores, ndim=2, finite=False).astype(float)
+    x = array("scores", scores, ndim=2, finite=False, ordered=True).astype(float)
     parts = integer("parts", parts, 2)
     if np.isinf(x).any():
         raise ArgumentError("scores", np.inf, "finite scores, NaN for an asset that is not there")
@@ -88,7 +90,7 @@ def spread(
     Args:
         scores: ``(dates, assets)``, known at each date; NaN for an asset that is not there.
         returns: ``(dates, assets)``, what an asset earns over the ``every`` dates that follow;
-            finite where there is a score.
+            finite where there is a score. Two frames have the same stamps and columns.
         every: dates that a portfolio is held.
         parts: 10 are deciles.
         rolled: False: a portfolio is closed at its end, and the next one is built from nothing,
@@ -98,10 +100,15 @@ def spread(
         A `Spread`; its first ``every`` dates build positions, and pay for both legs.
 
     Raises:
-        ArgumentError: shapes differ, a return is missing where there is a score, or as `weights`.
+        ArgumentError: shapes, stamps or columns differ, a return is missing where there is a score,
+            or as `weights`.
     """
+    assets = [list(x.columns) for x in (scores, returns) if isinstance(x, pd.DataFrame)]
+    if len(assets) == 2 and assets[0] != assets[1]:
+        raise ArgumentError("returns", returns, "the columns of scores, in their order")
+    paired("returns", returns, scores)
     held, every = weights(scores, parts), integer("every", every, 1)
-    r = array("returns", returns, ndim=2, finite=False).astype(float)
+    r = array("returns", returns, ndim=2, finite=False, ordered=True).astype(float)
     if r.shape != held.shape or not np.isfinite(r[~np.isnan(np.asarray(scores, float))]).all():
         raise ArgumentError("returns", returns, f"{held.shape}, finite where there is a score")
     r = np.where(held == 0, 0.0, r)

@@ -23,15 +23,14 @@ from setrade.backtest.engine import (
     scratch,
     simulate,
 )
-from setrade.candles.checks import check_and_range
+from setrade.candles.checks import A_DAY, begin_of_days, check_and_range, on_grid
 from setrade.compiled import kernel
 from setrade.costs import Costs, funding_by_bar
-from setrade.errors import ArgumentError, array, flag, number
+from setrade.errors import ArgumentError, array, flag, number, same_index
 from setrade.risk import LEFT_OPEN, REASONS, Risk, by_confidence
 
 Given = TypeVar("Given", Costs, Risk)
 COLUMNS = pd.Index(bars.COLUMNS)
-A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}  # by unit
 
 
 def plain(x: np.ndarray) -> np.ndarray:
@@ -51,6 +50,27 @@ def within(values, limit):
     for t in range(len(values)):
         bad += not ((-limit <= values[t]) & (values[t] <= limit))
     return bad == 0
+
+
+@kernel
+def sound_statements(said, n):
+    """Say whether bars, the first column of (k, 4), are whole, and rise from 0 to below n."""
+    bad = said[0, 0] != 0
+    for t in range(len(said)):
+        bad |= not ((0 <= said[t, 0] < n) & (said[t, 0] == np.floor(said[t, 0])))
+        bad |= t > 0 and not (said[t, 0] > said[t - 1, 0])
+    return not bad
+
+
+@kernel
+def sound_ledger(rows, n, reasons):
+    """Say whether rows (k, 9) have whole bars below n in order, a side and a known reason."""
+    bad = False
+    for t in range(len(rows)):
+        first, last, side, reason = rows[t, 0], rows[t, 1], rows[t, 2], rows[t, 8]
+        bad |= not ((0 <= first <= last < n) & (0 <= reason < reasons) & (abs(side) == 1))
+        bad |= (first != np.floor(first)) | (last != np.floor(last)) | (reason != np.floor(reason))
+    return not bad
 
 
 def instance(name: str, value: Given | None, kind: type[Given]) -> Given:
@@ -82,7 +102,9 @@ def frame_arrays(
     if quick and (table := candles.to_numpy()).dtype == np.float64:
         time, columns = plain(candles.index.asi8), [plain(column) for column in table.T]  # type: ignore[union-attr]
         good, *reach = check_and_range(time, *columns)
-        if good and _on_grid(time, A_DAY[candles.index.unit]):  # type: ignore[attr-defined]
+        good &= on_grid(time, A_DAY[candles.index.unit], begin_of_days(candles))  # type: ignore[attr-defined]
+        copied = table.flags.writeable  # else one block of floats; of several, some may be sparse
+        if good and not (copied and any(not isinstance(t, np.dtype) for t in candles.dtypes)):
             return time, columns[:4], (reach[0], reach[1])
     bars.check(candles)
     if len(candles) < 2:
@@ -90,12 +112,6 @@ def frame_arrays(
     columns = [plain(candles[name].to_numpy(np.float64)) for name in bars.COLUMNS[:4]]
     reach = float(columns[2].min()), float(columns[1].max())
     return plain(candles.index.asi8), columns, reach  # type: ignore[union-attr]
-
-
-def _on_grid(stamps: np.ndarray, day: int) -> bool:
-    """Tell whether bars start on multiples of their own length, which divides a day."""
-    first, step = int(stamps[0]), int(stamps[1]) - int(stamps[0])
-    return step > 0 and day % step == 0 and first % step == 0
 
 
 def position_array(
@@ -110,7 +126,7 @@ def position_array(
     Raises:
         ArgumentError: another length or index, NaN, or a position outside [−limit, limit].
     """
-    if isinstance(position, pd.Series) and not position.index.equals(index):
+    if isinstance(position, pd.Series) and not same_index(position.index, index):
         raise ArgumentError(name, position, "a Series on the candles' own index")
     values = array(name, position, ndim=1, finite=False)
     if len(values) != len(index):
@@ -187,13 +203,17 @@ class Result:
     def __post_init__(self) -> None:
         """Refuse what `expand` and `trades` would read, or write, out of bounds."""
         n, said, rows = len(self.candles), self.statements, self.ledger
-        if said.ndim != 2 or said.shape[1] != 4 or said.dtype != np.float64 or not len(said):
+        floats = isinstance(said, np.ndarray) and said.dtype == np.float64
+        if not floats or said.ndim != 2 or said.shape[1] != 4 or not len(said):
             raise ArgumentError("statements", said, "floats (k, 4): bar, cash, units, entry")
-        bars_ = said[:, 0]
-        if bars_[0] != 0 or not (bars_[-1] < n and (bars_[1:] > bars_[:-1]).all()):
+        if not sound_statements(plain(said), n):
             raise ArgumentError("statements", said, f"rising bar numbers from 0 on, below {n}")
-        if rows.ndim != 1 or rows.dtype != LEDGER or not (rows["closed"] < n).all():
-            raise ArgumentError("ledger", rows, f"rows of {LEDGER.names}, bars below {n}")
+        if not isinstance(rows, np.ndarray) or rows.ndim != 1 or rows.dtype != LEDGER:
+            raise ArgumentError("ledger", rows, f"rows of {LEDGER.names}")
+        table = rows.view((np.float64, len(LEDGER_COLUMNS)))
+        if not sound_ledger(plain(table), n, len(REASONS)):
+            allowed = f"whole bars from 0 to {n - 1}, opened first; sides 1 or -1; known reasons"
+            raise ArgumentError("ledger", rows, allowed)
 
     @cached_property
     def curves(self) -> np.ndarray:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import lzma
+import tarfile
 import zipfile
 import zlib
 from collections import Counter
@@ -31,7 +33,9 @@ CONTRACTS = ({"timestamp", "side", "size", "price", "trdMatchID"}, "size", "trdM
 SPOT = ({"id", "timestamp", "price", "volume", "side"}, "volume", "id", 1e3)
 SIDES = {"buy": 1, "sell": -1}
 # A zip that wants a password, or is packed in a way unknown here, is a RuntimeError.
-BROKEN = (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError)
+# One that is packed in a way for which a package is missing, an ImportError.
+BROKEN = (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, UnicodeDecodeError,
+          lzma.LZMAError, tarfile.TarError, ImportError)  # fmt: skip
 FIRST, LAST = 1.2e15, 4.1e15  # us since 1970: the years 2008 to 2099
 
 

@@ -5,8 +5,8 @@ https://bybit-exchange.github.io/docs/v5/ws/connect and the pages of the public 
 
 from __future__ import annotations
 
-import itertools
 import math
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ ARGS_A_REQUEST = 10  # spot takes no more; the others' limit is 21,000 character
 COLUMNS = ("open", "high", "low", "close", "volume", "turnover")
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, ArithmeticError)
 LAST_MS = 2**43  # in the year 2248; what lies beyond is no time
+DAY_MS, REACH = 86_400_000, 30  # a bar may lie a day and 30 bars ahead of our clock
 RECENT_TRADES = 10_000  # ids remembered to recognise a trade that is sent twice
 
 
@@ -259,8 +260,9 @@ class KlineHandler(Handler):
     """Turns kline messages of one topic into closed bars, in order, each once.
 
     ``faults`` counts bars left out: ``duplicate`` (sent again, the same), ``late`` (older than
-    the newest, never seen) and ``malformed`` (off the grid, prices that make no bar); and
-    ``revised`` ones, which are handed on with that mark.
+    the newest, never seen) and ``malformed`` (off the grid, prices that make no bar, an open
+    after the message was sent, or far ahead of both our clock and the newest bar: a false stamp
+    would make all the others late); and ``revised`` ones, which are handed on with that mark.
     """
 
     def __init__(self, topic: Topic) -> None:
@@ -271,17 +273,20 @@ class KlineHandler(Handler):
     def take(self, message: Mapping[str, Any]) -> list[Kline | Gap]:
         """Return what a message brings: nothing, a bar, or a gap and the bar after it."""
         try:
-            bars = [(b["start"], self._read(b)) for b in message["data"] if b["confirm"] is True]
+            ahead = max(self.newest, int(time.time() * 1000)) + DAY_MS + REACH * self.topic.step_ms
+            last, data = min(message.get("ts", ahead), ahead), message["data"]
+            bars = [(b["start"], self._read(b, last)) for b in data if b["confirm"] is True]
         except MALFORMED:
             self.faults["malformed"] += 1
             return []
         return [event for start, figures in sorted(bars) for event in self._place(start, figures)]
 
-    def _read(self, bar: Mapping[str, Any]) -> tuple[float, ...]:
+    def _read(self, bar: Mapping[str, Any], last: int) -> tuple[float, ...]:
         start, step = bar["start"], self.topic.step_ms
         figures = tuple(float(bar[name]) for name in COLUMNS)
-        timely = is_time(start) and start % step == 0 and bar["end"] == start + step - 1
-        if not timely or not valid_bar(*figures[:5]) or not 0 <= figures[5] < math.inf:
+        timely = is_time(start) and start <= last and start % step == 0
+        whole = timely and bar["end"] == start + step - 1 and valid_bar(*figures[:5])
+        if not whole or not 0 <= figures[5] < math.inf:
             raise ValueError("no bar of this topic")
         return figures
 
@@ -302,7 +307,7 @@ class KlineHandler(Handler):
         t = self.topic
         return Kline(t.name, t.symbol, t.interval, stamp(start), *figures, **marks)
 
-    def missing(self, opens: range | list[int]) -> Gap:
+    def missing(self, opens: range) -> Gap:
         """Return the gap of the bars that open at ``opens`` (ms)."""
         return self.gap("missing", len(opens), stamp(opens[0]), stamp(opens[-1]))
 
@@ -318,11 +323,13 @@ class KlineHandler(Handler):
         rows = frame.reindex(columns=list(COLUMNS)).to_numpy(np.float64).tolist()
         times = pd.DatetimeIndex(frame.index).tz_convert("UTC").as_unit("ms").asi8.tolist()
         found = {t: row for t, row in zip(times, rows, strict=True) if valid_bar(*row[:5])}
-        for here, run in itertools.groupby(opens, found.__contains__):
-            if here:
-                yield from (self.bar(t, found[t], backfilled=True) for t in run)
-            else:
-                yield self.missing(list(run))
+        for t in sorted(filter(opens.__contains__, found)):
+            if t > first:
+                yield self.missing(range(first, t, step))
+            yield self.bar(t, found[t], backfilled=True)
+            first = t + step
+        if first < opens.stop:
+            yield self.missing(range(first, opens.stop, step))
 
 
 class TradeHandler(Handler):
@@ -346,8 +353,8 @@ class TradeHandler(Handler):
         price, size, side = float(row["p"]), float(row["v"]), {"Buy": 1, "Sell": -1}[row["S"]]
         if not (is_time(row["T"]) and 0 < price < math.inf and 0 < size < math.inf):
             raise ValueError("time, price or size out of range")
-        symbol = self.topic.symbol
-        return Trade(self.topic.name, symbol, stamp(row["T"]), price, size, side, str(row["i"]))
+        symbol, name = choice("s", row["s"], [self.topic.symbol]), self.topic.name
+        return Trade(name, symbol, stamp(row["T"]), price, size, side, str(row["i"]))
 
     def _is_new(self, trade: Trade) -> bool:
         if trade.id in self._seen:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -27,7 +27,7 @@ from pybit.unified_trading import HTTP
 from setrade.bybit import codes, constants
 from setrade.bybit.constants import AccessError, DataError, ExchangeError, UnreachableError
 from setrade.candles.checks import LAYOUTS
-from setrade.errors import ArgumentError, integer, number
+from setrade.errors import ArgumentError, flag, instance, integer, number
 
 RATE_LIMIT, RESET_HEADER, WRONG_PARAMETER = 10006, "X-Bapi-Limit-Reset-Timestamp", 10001
 FORBIDDEN = (
@@ -133,10 +133,8 @@ class Session:
         timeout: float = 10.0, retry: Retry | None = None,
     ) -> None:  # fmt: skip
         timeout = number("timeout", timeout, 0, above=True)
-        for name, value in (("testnet", testnet), ("demo", demo)):
-            if not isinstance(value, bool):
-                raise ArgumentError(name, value, "True or False")
-        self.retry = retry or Retry()
+        testnet, demo = flag("testnet", testnet), flag("demo", demo)
+        self.retry = instance("retry", retry or Retry(), Retry, "a Retry or None")
         log = logging.getLogger("pybit._http_manager")
         log.addFilter(_hide_signature)
         handlers = list(log.handlers)
@@ -259,14 +257,22 @@ def klines(rows: list[list[str]], price: str) -> Bars:
     with parsing("klines"):
         if not set(map(len, rows)) <= {width}:
             raise ValueError(f"rows of {sorted(set(map(len, rows)))} fields, not {width}")
+        stamps = moments(row[0] for row in rows)
         flat = list(map(float, chain.from_iterable(rows)))
-    table = np.array(flat, np.float64).reshape(-1, width)
-    table = table[np.argsort(table[:, 0], kind="stable")]
-    stamps = table[:, 0].astype(np.int64)
+    order = np.argsort(stamps, kind="stable")
+    table, stamps = np.array(flat, np.float64).reshape(-1, width)[order], stamps[order]
     twice = np.flatnonzero(np.diff(stamps) == 0)
     if len(twice):
         raise DataError(f"klines: the bar of {times(stamps[twice])[0]} was sent twice")
     return Bars(stamps, table[:, 1:])
+
+
+def moments(stamps: Iterable[Any]) -> np.ndarray:
+    """Return stamps as sent (ms) as int64 (n,); ValueError for one that is no time by 2200."""
+    found = [int(str(stamp)) for stamp in stamps]
+    if found and not 0 <= min(found) <= max(found) <= constants.LAST_NS // 1_000_000:
+        raise ValueError(f"stamps from {min(found)} to {max(found)}")
+    return np.array(found, np.int64)
 
 
 def times(stamps: np.ndarray) -> pd.DatetimeIndex:
@@ -286,15 +292,20 @@ def trades(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
     Its columns are ``time`` (UTC), ``price``, ``size`` (base coin, contracts on inverse), ``side``
     (+1 the taker bought, -1 sold) and ``id``, as `orderbook.spoofing` wants them.
+
+    Raises:
+        DataError: a field is missing, or is no time, side, or finite number above zero.
     """
     with parsing("trades"):
         columns = {
-            "time": times(np.array([int(r["time"]) for r in rows], np.int64)),
+            "time": times(moments(r["time"] for r in rows)),
             "price": np.array([float(r["price"]) for r in rows]),
             "size": np.array([float(r["size"]) for r in rows]),
             "side": np.array([{"Buy": 1, "Sell": -1}[r["side"]] for r in rows], np.int8),
             "id": [str(r["execId"]) for r in rows],
         }
+        if not all(0 < x < np.inf for name in ("price", "size") for x in columns[name]):
+            raise ValueError("a price or size that is no finite number above zero")
     return pd.DataFrame(columns).iloc[::-1].sort_values("time", kind="stable", ignore_index=True)
 
 
@@ -308,26 +319,31 @@ FIELDS = {
 SPOT = {"qty_step": "basePrecision", "min_notional": "minOrderAmt"}
 
 
-def all_instruments(get: Ask, category: str) -> pd.DataFrame:
-    """Follow ``nextPageCursor`` to the end; a cursor that comes back is an error."""
-    rows: list[dict[str, Any]] = []
-    cursor, seen = "", set[str]()
-    while True:
-        query = {"category": category, "limit": constants.MOST_INSTRUMENTS}
-        result = get("get_instruments_info", **query, cursor=cursor or None)["result"]
-        rows += result.get("list") or []
-        cursor = result.get("nextPageCursor") or ""
-        if not cursor:
-            return _instruments(rows, category)
-        if cursor in seen:
-            raise DataError(f"instruments: page {cursor!r} came twice")
+def all_pages(get: Ask, method: str, **query: Any) -> list[dict[str, Any]]:
+    """Return the rows of all pages, following ``nextPageCursor`` to the end.
+
+    Raises:
+        DataError: a page without a list, or a cursor that is no text or comes back.
+    """
+    rows, cursor, seen = list[dict[str, Any]](), "", set[str]()
+    while cursor not in seen:
         seen.add(cursor)
+        result = get(method, **query, cursor=cursor or None)["result"]
+        with parsing(method):
+            rows += instance("list", result["list"], list, "a list")
+            cursor = instance("nextPageCursor", result.get("nextPageCursor") or "", str, "text")
+        if not cursor:
+            return rows
+    raise DataError(f"{method}: page {cursor!r} came twice")
 
 
-def _instruments(rows: list[dict[str, Any]], category: str) -> pd.DataFrame:
-    """Return one row a symbol."""
+def all_instruments(get: Ask, category: str) -> pd.DataFrame:
+    """Return one row a symbol; `DataError` where the answer is no listing."""
+    query = {"category": category, "limit": constants.MOST_INSTRUMENTS}
+    rows = all_pages(get, "get_instruments_info", **query)
     with parsing("instruments"):
-        names = pd.Index([str(row.get("symbol")) for row in rows], name="symbol")
+        listed = [instance("symbol", row["symbol"], str, "text") for row in rows]
+        names = pd.Index(listed, name="symbol")
         flat = [r | (r.get("priceFilter") or {}) | (r.get("lotSizeFilter") or {}) for r in rows]
     if names.has_duplicates:
         raise DataError("instruments: a symbol came twice")
@@ -348,7 +364,8 @@ def funding_history(ask: Ask, first: int, last: int) -> tuple[np.ndarray, np.nda
     while end >= first:
         rows = ask(startTime=first, endTime=end, limit=most).get("list") or []
         with parsing("funding"):
-            page = [(int(r["fundingRateTimestamp"]), float(r["fundingRate"])) for r in rows]
+            stamps = moments(r["fundingRateTimestamp"] for r in rows).tolist()
+            page = [*zip(stamps, (float(r["fundingRate"]) for r in rows), strict=True)]
         found += [(when, rate) for when, rate in page if first <= when <= end]
         if len(rows) < most:
             break

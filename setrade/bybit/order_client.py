@@ -18,9 +18,9 @@ from pybit.exceptions import FailedRequestError, InvalidRequestError
 
 from setrade.bybit import codes, orders
 from setrade.bybit.constants import AccessError, DataError, ExchangeError
-from setrade.bybit.http import FORBIDDEN, Retry, Session, parsing, reset_wait
+from setrade.bybit.http import FORBIDDEN, Retry, Session, all_pages, parsing, reset_wait
 from setrade.bybit.orders import Order, OrderRequest, OrderUnknownError, text
-from setrade.errors import ArgumentError, Pickled, number
+from setrade.errors import ArgumentError, Pickled, choice, flag, instance, number
 
 HIDDEN = "***"
 
@@ -172,16 +172,27 @@ def encode(request: OrderRequest, category: str) -> dict[str, Any]:
     return body | {"reduceOnly": request.reduce_only, "positionIdx": 0}
 
 
+def _amount(value: Any, empty: str = "none") -> Decimal:
+    """Return a figure of an answer, exact, finite and not negative; ``empty`` stands for none."""
+    written = empty if value in ("", None) else str(value)
+    return orders.decimal("amount", written) if Decimal(written) else Decimal(0)
+
+
 def decode(entry: Mapping[str, Any]) -> Order:
     """Return an order from an entry of ``/v5/order/realtime`` or ``history``; else `DataError`."""
     with parsing(f"order {entry}"):
-        price = Decimal(entry["price"]) if entry["orderType"] == "Limit" else None
-        average = float(entry.get("avgPrice") or 0) or None
+        kind = choice("orderType", entry["orderType"], ("Limit", "Market", "UNKNOWN"))
+        price = _amount(entry["price"]) if kind == "Limit" else None
+        average = float(_amount(entry.get("avgPrice"), "0")) or None
         state, reason = STATES[entry["orderStatus"]], entry.get("rejectReason", "")
+        names = ("orderLinkId", "orderId", "symbol")
+        link, number, symbol = (instance(k, entry[k], str, "text") for k in names)
+        side = choice("side", entry["side"], ("Buy", "Sell")).lower()
         return Order(
-            entry["orderLinkId"], entry["orderId"], entry["symbol"], entry["side"].lower(),
-            Decimal(entry["qty"]), price, state, Decimal(entry["cumExecQty"] or "0"), average,
-            bool(entry.get("reduceOnly")), "" if reason == "EC_NoError" else reason,
+            link, number, symbol, side, _amount(entry["qty"]), price,
+            state, _amount(entry["cumExecQty"], "0"), average,
+            flag("reduceOnly", entry.get("reduceOnly", False)),
+            "" if reason == "EC_NoError" else reason,
         )  # fmt: skip
 
 
@@ -194,9 +205,8 @@ def read_position(entries: list[dict[str, Any]], symbol: str) -> float:
 
     Raises:
         HedgeModeError: an entry of one side of hedge mode.
-        DataError: no entry of the symbol: whether it is held was not said.
+        DataError: no entry of the symbol, or none that says whether it is held, and how much.
     """
-    sign = {"Buy": 1, "Sell": -1, "": 0, "None": 0}
     with parsing(f"position of {symbol}"):
         rows = [e for e in entries if e.get("symbol", symbol) == symbol]
         hedged = any(int(e.get("positionIdx") or 0) for e in rows)
@@ -205,7 +215,16 @@ def read_position(entries: list[dict[str, Any]], symbol: str) -> float:
     with parsing(f"position of {symbol}"):
         if not rows:
             raise ValueError("the answer has no entry of it")
-        return float(sum(sign[e["side"]] * Decimal(e["size"] or "0") for e in rows))
+        return float(sum(map(_held, rows)))
+
+
+def _held(entry: Mapping[str, Any]) -> Decimal:
+    """Return the signed size of an entry; ValueError where only its side or its size is told."""
+    sign = {"Buy": 1, "Sell": -1, "": 0, "None": 0}[entry["side"]]
+    size = _amount(entry["size"], "none" if sign else "0")
+    if size and not sign:
+        raise ValueError(f"a size of {size} without a side")
+    return sign * size
 
 
 def read_equity(result: Mapping[str, Any]) -> float:
@@ -332,17 +351,8 @@ class OrderClient:
 
     def pages(self, method: str, **query: Any) -> list[dict[str, Any]]:
         """Return all pages of the list of a GET of this category."""
-        rows, cursor, seen = list[dict[str, Any]](), "", set[str]()
-        while cursor not in seen:
-            seen.add(cursor)
-            query |= {"cursor": cursor or None, "limit": MOST_ORDERS, "category": self.category}
-            result = self.session.get(method, **query)["result"]
-            with parsing(method):
-                rows += result["list"]
-            cursor = result.get("nextPageCursor") or ""
-            if not cursor:
-                return rows
-        raise DataError(f"{method}: page {cursor!r} came twice")
+        query |= {"limit": MOST_ORDERS, "category": self.category}
+        return all_pages(self.session.get, method, **query)
 
     def cancel(self, name: str) -> Order:
         """Cancel an order and return it as it ended; to cancel twice does no harm.

@@ -16,7 +16,7 @@ import pandas as pd
 
 from setrade.bybit import constants
 from setrade.costs import Rates, affordable, fee, fill_price
-from setrade.errors import ArgumentError, Pickled, choice, integer, number
+from setrade.errors import ArgumentError, Pickled, choice, flag, integer, number
 from setrade.risk import DUST
 
 # A float says 0.1 + 0.2 = 0.30000000000000004, and prints 0.00001 as "1e-05", which pybit sends
@@ -39,13 +39,16 @@ def decimal(name: str, value: Any) -> Decimal:
     """Return ``value`` as an exact Decimal above zero; a float counts as what it prints.
 
     Raises:
-        ArgumentError: not a number, NaN, infinite, zero or negative.
+        ArgumentError: not a number, NaN, zero or negative, more than a float holds, or text with
+            underscores or with digits other than 0 to 9, which Python would read.
     """
     try:
         exact = value if isinstance(value, Decimal) else Decimal(str(value))
-    except NoNumber as error:
+        held = 0 < float(exact) < np.inf
+    except (NoNumber, ValueError) as error:  # the latter: thousands of digits, a signalling NaN
         raise ArgumentError(name, value, POSITIVE) from error
-    if not isinstance(value, NUMBERS) or not exact.is_finite() or exact <= 0:
+    plain = not isinstance(value, str) or (value.isascii() and "_" not in value)
+    if not (isinstance(value, NUMBERS) and held and plain):
         raise ArgumentError(name, value, POSITIVE)
     return exact
 
@@ -170,9 +173,12 @@ class Instrument:
     def floor(self, value: float) -> Decimal:
         """Return a quantity cut down to the step, 0 where less than the minimum is left.
 
-        A sum of floats that lies a rounding below a step is on it.
+        A sum of floats that lies a rounding below a step is on it. `ArgumentError` where the
+        value is no finite number.
         """
-        qty = Decimal(repr(float(value))).quantize(Decimal("1e-12"), ROUND_HALF_EVEN)
+        qty = Decimal(repr(number("value", value)))
+        if abs(qty) < 10**15:  # a larger float has no digit that small
+            qty = qty.quantize(Decimal("1e-12"), ROUND_HALF_EVEN)
         qty = (qty / self.qty_step).to_integral_value(ROUND_DOWN) * self.qty_step
         return qty if qty >= self.min_qty else Decimal(0)
 
@@ -237,8 +243,7 @@ class OrderRequest:
             object.__setattr__(self, "price", decimal("price", self.price))
         ns = constants.moment("decided", self.decided)
         object.__setattr__(self, "decided", pd.Timestamp(ns, tz="UTC"))
-        if not isinstance(self.reduce_only, bool):
-            raise ArgumentError("reduce_only", self.reduce_only, "True or False")
+        object.__setattr__(self, "reduce_only", flag("reduce_only", self.reduce_only))
         if not isinstance(self.strategy, str) or not STRATEGY.fullmatch(self.strategy):
             raise ArgumentError("strategy", self.strategy, "1 to 8 letters, digits, underscores")
         integer("leg", self.leg, 0, 99)
@@ -261,8 +266,12 @@ class OrderRequest:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> OrderRequest:
-        """Return the request that `record` wrote."""
-        return cls(**{name: record[name] for name in cls.__dataclass_fields__})
+        """Return the request that `record` wrote; `ArgumentError` for anything else."""
+        try:
+            fields = {name: record[name] for name in cls.__dataclass_fields__}
+        except (LookupError, TypeError) as error:
+            raise ArgumentError("record", record, "what `record` wrote") from error
+        return cls(**fields)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from setrade.bybit import constants, orders
 from setrade.bybit.orders import Instrument, Order, OrderRejectedError, OrderRequest
 from setrade.candles.checks import valid_bar
 from setrade.costs import Costs, fill_price
-from setrade.errors import ArgumentError, choice, integer, number
+from setrade.errors import ArgumentError, choice, instance, integer, number
 from setrade.orderbook import Snapshots
 from setrade.risk import Risk
 
@@ -29,6 +29,7 @@ OHLC = ("open", "high", "low", "close")
 FIGURES = ("cash", "units", "entry", "bought_value", "fees", "funding")  # of an account, in a state
 NOTHING_TO_REDUCE, NO_PRICE, NO_MARGIN = 110017, 110094, 110007  # the exchange's, for the like
 LEVERAGE, FUNDING = 10.0, 0.0001
+STATUSES = (*orders.OPEN, "filled", "cancelled", "rejected")
 REMEMBERED, STORED = 1_000, 4  # ended orders: in memory, and in a state
 
 
@@ -41,6 +42,14 @@ class PaperOrder:
     filled: float = 0.0
     value: float = 0.0
     reason: str = ""
+
+    @classmethod
+    def read(cls, record: Any, status: Any, filled: Any, value: Any, reason: Any) -> PaperOrder:
+        """Return an order from a state; ArgumentError where a part of it cannot be."""
+        request = OrderRequest.from_record(record)
+        done = number("filled", filled, 0.0, float(request.qty) * (1 + 1e-9))
+        paid, why = number("value", value, 0.0), instance("reason", reason, str, "text")
+        return cls(request, choice("status", status, STATUSES), done, paid, why)
 
     @property
     def is_open(self) -> bool:
@@ -210,15 +219,24 @@ class PaperBroker:
         if not isinstance(state, Mapping) or state.get("kind") != self.kind:
             raise ArgumentError("state", state, f"the state of an account {self.kind}")
         try:
-            made = [PaperOrder(OrderRequest.from_record(r), *more) for r, *more in state["orders"]]
-            account = {n: float(v) for n, v in zip(FIGURES, state["account"], strict=True)}
-            newest, price = state["newest"], state["price"]
-            decided, waiting = state["decided"], state["waiting"]
+            made = [PaperOrder.read(*parts) for parts in state["orders"]]
+            account = {n: number(n, v) for n, v in zip(FIGURES, state["account"], strict=True)}
+            last, times = constants.LAST_NS, ("newest", "decided")
+            newest, decided = (integer(name, state[name], -1, last) for name in times)
+            if (price := state["price"]) is not None:
+                number("price", price, 0.0, above=True)
+            if (waiting := state["waiting"]) is not None:
+                want, at = waiting
+                number("waiting", want, -100.0, 100.0)
+                integer("waiting", at, 0, decided)
+            named = {o.request.client_order_id: o for o in made}
+            if len(named) < len(made):
+                raise ValueError("an order twice")
         except (LookupError, TypeError, ValueError) as error:
             raise ArgumentError("state", state, "what `PaperBroker.state` returned") from error
         for name, value in account.items():  # nothing is changed before all has been read
             self._a[name] = value
-        self._orders, self._active = {o.request.client_order_id: o for o in made}, made
+        self._orders, self._active = named, made
         self.newest, self._price, self._decided, self._waiting = newest, price, decided, waiting
         self._set_bounds()
 
@@ -395,18 +413,18 @@ class PaperBroker:
             funding_inside: sum of the rates inside, charged at the open on what is then held.
 
         Raises:
-            ArgumentError: book mode, prices that make no bar, or a bar that is not newer than
-                the last.
+            ArgumentError: book mode, prices that make no bar, a bar that is not newer than the
+                last, or a rate beyond -1 to 1.
         """
         if self.against != "bar":
             raise ArgumentError("against", self.against, '"bar"')
-        time = bar.time if isinstance(bar.time, int) else constants.moment("bar.time", bar.time)
-        if time <= self.newest:
-            raise ArgumentError("bar", bar.time, f"a bar after {pd.Timestamp(self.newest)}")
+        time = bar.time if type(bar.time) is int else constants.moment("bar.time", bar.time)
+        if not self.newest < time <= constants.LAST_NS:
+            raise ArgumentError("bar", bar.time, f"after {pd.Timestamp(self.newest)}, by 2200")
         first, high, low, last = ohlc(bar)
         for name, rate in (("funding_open", funding_open), ("funding_inside", funding_inside)):
             if rate != 0.0:  # nearly every bar pays none
-                number(name, rate)
+                number(name, rate, -1.0, 1.0)
         if self._funding and not funding_open and self.newest >= 0:
             funding_open = self._funding * (time // self._every - self.newest // self._every)
         self.newest = time

@@ -20,7 +20,7 @@ from setrade.bybit.connection import Backoff, Lost, Message, Note, StreamError
 from setrade.bybit.constants import STREAMS
 from setrade.bybit.events import Backfill, BookHandler, Event, Gap, Handler, KlineHandler, Topic
 from setrade.bybit.http import checked_url
-from setrade.errors import ArgumentError, choice, integer, number
+from setrade.errors import ArgumentError, choice, flag, integer, number
 from setrade.orderbook import BookStateError, OrderBook, Snapshots
 
 LOG = logging.getLogger(__name__)
@@ -139,7 +139,8 @@ class Stream:
         if backoff is not None and not isinstance(backoff, Backoff):
             raise ArgumentError("backoff", backoff, "a Backoff or None")
         self.topics = events.parse_all(topics, category)
-        base = STREAMS[bool(testnet)] if base_url is None else base_url
+        host = STREAMS[flag("testnet", testnet)]
+        base = host if base_url is None else base_url
         parts = checked_url(base, ("ws", "wss"))
         public = f"{parts.scheme}://{parts.netloc}/v5/public/{category}"
         self._queue = connection.MessageQueue(integer("queue", queue, 1))

@@ -11,9 +11,11 @@ from numba.extending import register_jitable
 from pandas.tseries.frequencies import to_offset
 
 from setrade.compiled import kernel
-from setrade.errors import UTC_NAMES, ArgumentError, Pickled, timed
+from setrade.errors import FIRST, LAST, UTC_NAMES, ArgumentError, Pickled, timed
 
 SECOND, HOUR, DAY = 1_000_000_000, 3_600_000_000_000, 86_400_000_000_000  # ns
+A_DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": DAY}  # by unit of stamps
+SPAN = [int(np.datetime64(f"{y}-01-01").astype(int)) for y in (FIRST, LAST + 1)]  # days from 1970
 ALLOWED = 'a pandas offset of 1 s or more that divides a day: "1min", "15min", "1h", "1D" ...'
 
 
@@ -71,8 +73,9 @@ def bar_interval(candles: pd.DataFrame) -> pd.Timedelta:
         ArgumentError: fewer than two bars, so that there is no step to read.
     """
     index = candles.index if isinstance(candles, pd.DataFrame) else None
-    step = common_step(index) if isinstance(index, pd.DatetimeIndex) else None
-    if step is None or timed("candles", candles) is None:
+    clock = isinstance(index, pd.DatetimeIndex) and len(index) > 1
+    step = common_step(timed("candles", index)) if clock else None
+    if step is None:
         raise ArgumentError("candles", candles, "a frame of at least two candles")
     return cast(pd.Timedelta, pd.Timedelta(step, unit="ns"))
 
@@ -149,7 +152,6 @@ def valid_amounts(x):
 PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume")
 LAYOUTS = (COLUMNS, (*COLUMNS, "turnover"))
-FIRST, LAST = 1678, 2261  # years that nanoseconds reach
 SHOWN = 3
 
 
@@ -329,21 +331,28 @@ def spotless(candles: pd.DataFrame, length: int | None = None) -> bool:
         return False
     if str(index.tz) not in UTC_NAMES or not kinds <= set("iuf"):
         return False
-    if index[0].year < FIRST or index[-1].year > LAST:
+    stamps, day, begin = index.asi8, A_DAY[index.unit], begin_of_days(candles)
+    if not on_grid(stamps, day, begin):
         return False
-    first, second = (int(t) for t in index[:2].as_unit("ns").asi8)
-    step = second - first
-    if step < SECOND or DAY % step or (length is not None and step != length):
+    if length is not None and int(stamps[1] - stamps[0]) * (DAY // day) != length:
         return False
-    noted = candles.attrs.get("offset")
-    if (first - (0 if noted is None else begin_of_days(candles))) % step:
-        return False
-    stamps, rows = index.asi8, as_rows(candles)
+    rows = as_rows(candles)
     return (
         even_steps(stamps, stamps[1] - stamps[0])
         and valid_bars(*rows[:5])
         and all(valid_amounts(row) for row in rows[5:])
     )
+
+
+def on_grid(stamps: np.ndarray, day: int, begin: int) -> bool:
+    """Tell whether even stamps, ``day`` long a day, are on the grid and in years to be shown.
+
+    Bars last a second or more, divide a day and start ``begin`` ns after multiples of their length.
+    """
+    first, last, step = int(stamps[0]), int(stamps[-1]), int(stamps[1]) - int(stamps[0])
+    seen = SPAN[0] * day <= first and last < SPAN[1] * day
+    whole = step * A_DAY["s"] >= day and day % step == 0
+    return seen and whole and (first - begin * day // DAY) % step == 0
 
 
 def as_rows(candles: pd.DataFrame) -> np.ndarray:

@@ -17,7 +17,7 @@ from setrade.candles.checks import (
     parse_interval,
     stamps,
 )
-from setrade.errors import ArgumentError, integer
+from setrade.errors import ArgumentError, array, integer
 
 
 def resample(candles: pd.DataFrame, interval: str | pd.Timedelta) -> pd.DataFrame:
@@ -36,7 +36,7 @@ def resample(candles: pd.DataFrame, interval: str | pd.Timedelta) -> pd.DataFram
 
     Raises:
         CandleError: the frame has faults (gaps among them: a sum over a gap would be false).
-        ArgumentError: not a multiple, or not one complete bar.
+        ArgumentError: not a multiple, not one complete bar, or volumes of an infinite sum.
     """
     check(candles)
     length, step = parse_interval("interval", interval).value, bar_interval(candles).value
@@ -53,10 +53,17 @@ def resample(candles: pd.DataFrame, interval: str | pd.Timedelta) -> pd.DataFram
     for name in map(str, body.columns):
         x = body[name].to_numpy().reshape(count, ratio)
         picks = {"open": x[:, 0], "high": x.max(1), "low": x.min(1), "close": x[:, -1]}
-        joined[name] = picks[name] if name in picks else x.sum(1)
+        joined[name] = picks[name] if name in picks else _summed(name, x)
     long = pd.DataFrame(joined, index=pd.DatetimeIndex(body.index[::ratio].array, name="time"))
     long.attrs |= {k: v for k, v in candles.attrs.items() if k == "offset"}
     return long
+
+
+def _summed(name: str, x: np.ndarray) -> np.ndarray:
+    """Return the sums of the rows (m, k); integers are summed as floats, which do not wrap."""
+    with np.errstate(over="ignore"):
+        sums = x.sum(1, dtype=x.dtype if x.dtype.kind == "f" else np.float64)
+    return array(f"candles[{name!r}]", sums)
 
 
 class _SharedMemory:

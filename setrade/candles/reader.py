@@ -43,7 +43,7 @@ TIMES = re.compile(r"t|ts|(utc|gmt|local|unix|epoch|trade|trading|bar|candle|kli
                    )  # fmt: skip
 SERIES = (r"(symbol|sym|ticker|pair|instrument|inst|market|coin|asset|contract|product|security|ric"
           r"|crypto|currency|ccy|exchange|venue|platform|token|stock|isin|figi|cusip|sedol|series"
-          r"|underlying|strike|expiry|expiration|maturity)")  # fmt: skip
+          r"|conid|secid|permno|gvkey|underlying|strike|expiry|expiration|maturity)")  # fmt: skip
 LABELS = re.compile(rf"(trading|base|quote|{SERIES})*{SERIES}(id|name|code|type|key|month|date)?"
                     r"|interval|period|per|timeframe|tf|resolution|granularity|barsize"
                     )  # fmt: skip
@@ -54,13 +54,14 @@ CLOSED = re.compile(WHAT + r"(confirm(ed)?|closed|final(i[sz]ed)?|finish(ed)?|co
                     r"|done|ended|settled)(bar|candle|kline|flag)?|is(bar|candle|kline)?close"
                     )  # fmt: skip
 FORMING = re.compile(WHAT + r"(forming|partial|unfinished|incomplete|unclosed|unconfirmed|notclosed"
-                     r"|live|pending|provisional|inprogress|current|nonfinal)(bar|candle|kline"
-                     r"|flag)?|is(bar|candle|kline)?open")  # fmt: skip
+                     r"|live|pending|provisional|preliminary|inprogress|realtime|current|nonfinal)"
+                     r"(bar|candle|kline|flag)?|is(bar|candle|kline)?open")  # fmt: skip
 STATES = ("x", "status", "state", "barstatus", "barstate", "candlestatus", "candlestate")
 YES = {"1", "true", "t", "yes", "y", "closed", "close", "confirmed", "final", "finished", "done",
        "complete", "completed", "ended"}  # fmt: skip
 NO = {"0", "false", "f", "no", "n", "open", "unconfirmed", "forming", "partial", "unfinished",
-      "incomplete", "live", "pending", "current", "provisional", "unclosed"}  # fmt: skip
+      "incomplete", "live", "pending", "current", "provisional", "unclosed", "updating", "building",
+      "in_progress", "inprogress", "in progress", "intrabar", "preliminary"}  # fmt: skip
 
 
 def read(
@@ -111,15 +112,16 @@ def read(
     choice("stamp", stamp, ("open", "close"))
     flag("newest_first", newest_first)
     length = None if interval is None else parse_interval("interval", interval)
+    where = {} if where is None else where
     names, chosen = _names(columns)
     pair = time if isinstance(time, list | tuple) else ()
     table = load(path, names, {key(str(name)) for name in pair})
-    table = _kept(table, where or {})
+    table = _kept(table, where)
     clock = _clock(table, time, stamp, path)
     at = {**_prices(table, chosen), **_volume(table, volume)}
-    _refuse_mixtures(table, {*at.values(), *clock}, where or {})
+    _refuse_mixtures(table, {*at.values(), *clock}, where)
     moments = _moments(table, clock, path, tz)
-    _refuse_last(table, {*at.values(), *clock}, where or {}, moments)
+    _refuse_last(table, {*at.values(), *clock}, where, moments)
     offset = table.attrs.get("offset") if offset is None else offset
     frame = _frame(table, at, moments)
     if volume is None and columns is not None:
@@ -282,20 +284,24 @@ def _refuse_mixtures(table: pd.DataFrame, used: set[int], where: Mapping[str, An
         tag = k in TAGS and column.dtype.kind in "OT"
         if LABELS.fullmatch(k) or (tag and pd.to_numeric(column, errors="coerce").isna().all()):
             _refuse_labels(table, name, column)
-        if CLOSED.fullmatch(k) or FORMING.fullmatch(k) or k in STATES:
-            _refuse_flags(table, name, _text(column), bool(FORMING.fullmatch(k)), k in STATES)
-        elif not CALENDARS.fullmatch(k):
+        said = CLOSED.fullmatch(k) or FORMING.fullmatch(k) or k in STATES
+        if said and _refuse_flags(
+            table, name, _text(column), bool(FORMING.fullmatch(k)), k in STATES
+        ):
+            continue
+        if not CALENDARS.fullmatch(k):
             _refuse_blocks(table, name, column, k)
 
 
 def _refuse_blocks(table: pd.DataFrame, name: str, column: pd.Series, k: str) -> None:
     """Refuse texts under any name that stand in blocks, as where series follow each other."""
-    texts = column.dtype.kind in "OT"
-    if not texts and k not in ("id", "uid"):
+    texts, state = column.dtype.kind in "OT", k in STATES
+    if not texts and k not in ("id", "uid", *STATES[1:]):
         return
     cells = column.astype("str").str.strip()
+    cells = cells.fillna("") if state else cells  # the bar that forms may have none
     runs, held = int((cells != cells.shift()).sum()), cells.unique()
-    if not 1 < len(held) == runs < len(cells):
+    if not 1 < len(held) == runs < len(cells) + state:
         return
     if texts and any(NUMBER.fullmatch(cell) or MOMENT.search(cell) for cell in map(str, held)):
         return
@@ -333,16 +339,14 @@ def _refuse_labels(table: pd.DataFrame, name: str, column: pd.Series) -> None:
 
 def _refuse_flags(
     table: pd.DataFrame, name: str, text: pd.Series, turned: bool, weak: bool
-) -> None:
-    """Refuse rows that a flag calls unfinished, and a flag that cannot be understood."""
+) -> bool:
+    """Refuse rows that a flag calls unfinished, and one not understood; False: it is no flag."""
     value = pd.to_numeric(text, errors="coerce")
     part = value.between(0, 1, inclusive="neither")  # a share of a bar
     yes, no = text.isin(YES), text.isin(NO) | part
-    if weak and (not no.any() or not (yes | no).all()):
-        return
     if not (yes | no).all():
-        if (value > 1e8).all():  # a time, not a flag
-            return
+        if weak or (value > 1e8).all():  # a word of another kind; a time, not a flag
+            return False
         held = ", ".join(map(repr, text[~(yes | no)].unique()[:4]))
         ask = f"where={{{name!r}: ...}} with the value that says that a bar has closed"
         raise ArgumentError("where", None, f"{ask}; it has {held}; {_seen(table)}")
@@ -353,6 +357,7 @@ def _refuse_flags(
                    f"{' ...' * (len(rows) > 3)}; drop them by where={{{name!r}: {good!r}}}; "
                    f"{_seen(table)}")  # fmt: skip
         raise CandleError([CandleFault("forming", message, ())], "path")
+    return True
 
 
 # ---- Times.
@@ -401,7 +406,7 @@ def _localize(stamps: pd.Series, tz: str | None) -> pd.Series:
         raise ArgumentError("tz", tz, 'a zone such as "UTC": the file\'s stamps carry none')
     try:
         return stamps.dt.tz_localize(tz)
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError) as error:
         allowed = f"a zone in which every stamp exists once ({error})"
         raise ArgumentError("tz", tz, allowed) from error
 
@@ -514,10 +519,11 @@ def _numbers(name: str, column: pd.Series, moments: pd.DatetimeIndex) -> np.ndar
         if column.dtype.kind in "bmMc" or (odd is not None and odd.any()):
             raise ValueError
         return column.astype(np.float64).to_numpy()
-    except (ValueError, TypeError):
-        bad = pd.to_numeric(column.astype("str"), errors="coerce").isna() & column.notna()
+    except (ValueError, TypeError, OverflowError):  # an integer beyond 1e308
+        found = pd.to_numeric(column.astype("str"), errors="coerce").astype(np.float64)
+        bad = pd.Series(~np.isfinite(found), column.index) & column.notna()
         cell = column[bad].iloc[0] if bad.any() else column.iloc[0]
-        message = (f"{name} holds {cell!r}, which is no number (thousands separators and units "
+        message = (f"{name} holds {cell!r:.60}, which is no number (thousands separators and units "
                    "are not read: write plain numbers)")  # fmt: skip
         fault = CandleFault("dtype", message, moments[bad.to_numpy()])
         raise CandleError([fault], "path") from None

@@ -18,7 +18,7 @@ import yaml
 from scipy.stats import norm
 
 from setrade import races, results
-from setrade.errors import ArgumentError
+from setrade.errors import ArgumentError, array, flag
 from setrade.evidence.statistics import widened
 
 FILE = results.BOOK / "claims.yml"
@@ -32,6 +32,8 @@ OPTIONAL = {
     "measured", "interval", "tolerance", "unit", "note", "stand_in",
     "learned", "detectable", "corrected", "family",
 }  # fmt: skip
+TEXTS = ("id", "source", "claim", "rule", "evidence", "verdict", "chapter", "unit", "note",
+         "stand_in", "family")  # fmt: skip
 COUNTED = ({"folds"}, {"seeds"})
 SEEN = 1 + float(norm.ppf(0.8) / norm.ppf(0.975))  # half-widths: four of five tell it from 0
 UPDATE = "run `python tools/claims_page.py --update`"
@@ -261,13 +263,12 @@ def _stored(name: str, path: str) -> Any:
 
 def _measured(name: str, value: Any) -> Measured:
     """Return a number, or a dict with ``measured`` (``estimate``, ``value``), ``low``, ``high``."""
-    if isinstance(value, int | float):
-        return Measured(float(value))
+    number, bounds = value, [None, None]
     if isinstance(value, Mapping):
         number = value.get("measured", value.get("estimate", value.get("value")))
-        low, high = value.get("low"), value.get("high")
-        if isinstance(number, int | float) and (low is None) == (high is None):
-            return Measured(float(number), *(x if x is None else float(x) for x in (low, high)))
+        bounds = [value.get("low"), value.get("high")]
+    if _fits("detectable", number) and (bounds == [None, None] or _fits("corrected", bounds)):
+        return Measured(float(number), *(x if x is None else float(x) for x in bounds))
     raise ClaimError(f"{name}: the evidence is {value!r}, neither a number nor an interval")
 
 
@@ -294,7 +295,13 @@ def verdict(
         "holds", "fails", "undecided" or "not learned". With ``detectable``, «fails» becomes
         «undecided» where the effect is below it: under ``interval`` the claimed effect itself,
         under ``above`` and ``below`` the distance between claimed and found.
+
+    Raises:
+        ArgumentError: an unknown rule, bounds that cross, or what is no number, NaN included.
     """
+    if detectable is not None and np.isnan(array("detectable", [detectable], finite=False)).any():
+        raise ArgumentError("detectable", detectable, "a number; NaN decides nothing")
+    learned = None if learned is None else flag("learned", learned)
     word = _word(rule, claimed, found, tolerance)
     if learned is False:
         return "not learned"
@@ -308,8 +315,10 @@ def _word(rule: str, claimed: float, found: Measured, tolerance: float) -> str:
     """Return "holds", "fails" or "undecided" by the rule alone."""
     low = found.value if found.low is None else found.low
     high = found.value if found.high is None else found.high
-    if np.isnan([claimed, found.value, low, high]).any():
-        raise ArgumentError("found", (claimed, found), "numbers; NaN decides nothing")
+    if np.isnan(array("found", [claimed, tolerance, found.value, low, high], finite=False)).any():
+        raise ArgumentError("found", (claimed, tolerance, found), "numbers; NaN decides nothing")
+    if low > high:
+        raise ArgumentError("found", found, "a lower bound that is not above the upper one")
     if rule == "equals":
         return "holds" if abs(found.value - claimed) <= tolerance else "fails"
     if rule == "interval":
@@ -350,9 +359,12 @@ def parse(text: str) -> list[Claim]:
         ClaimError: names the row and what it lacks.
     """
     try:
-        claims = [_claim(row) for row in yaml.safe_load(text)]
-    except yaml.YAMLError as error:
+        rows = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
         raise ClaimError(f"not a YAML file: {error}") from error
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise ClaimError(f"no list of rows, each with its fields: {rows!r:.60}")
+    claims = [_claim(row) for row in rows]
     names = [claim.id for claim in claims]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ClaimError(f"ids used twice: {', '.join(sorted(twice))}")
@@ -365,7 +377,12 @@ def _claim(row: Mapping[str, Any]) -> Claim:
     if missing := FIELDS - set(row):
         raise ClaimError(f"{name}: lacks {', '.join(sorted(missing))}")
     if unknown := set(row) - FIELDS - OPTIONAL:
-        raise ClaimError(f"{name}: unknown {', '.join(sorted(unknown))}")
+        raise ClaimError(f"{name}: unknown {', '.join(sorted(map(str, unknown)))}")
+    odd = [field for field in TEXTS if not isinstance(row.get(field, ""), str)]
+    values = {field: row.get(field) for field in ("claimed", "tolerance", "measured")}
+    odd += [f for f, x in values.items() if x is not None and not _fits("detectable", x)]
+    if odd:
+        raise ClaimError(f"{name}: {odd[0]} is {row[odd[0]]!r}")
     claim = Claim(**row)
     if claim.family and claim.corrected is not None and not isinstance(claim.corrected, Mapping):
         raise ClaimError(f"{name}: an interval corrected already, and a family to correct it for")

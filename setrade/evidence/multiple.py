@@ -110,7 +110,7 @@ def expected_best_sharpe(n_trials: int, variance: float) -> float:
     """
     n = integer("n_trials", n_trials, 2)
     scale = np.sqrt(number("variance", variance, 0.0))
-    return float(scale * ((1 - EULER) * norm.ppf(1 - 1 / n) + EULER * norm.ppf(1 - 1 / (n * np.e))))
+    return float(scale * ((1 - EULER) * norm.isf(1 / n) + EULER * norm.isf(1 / (n * np.e))))
 
 
 def deflated_sharpe(returns: np.ndarray, n_trials: int, variance: float) -> float:

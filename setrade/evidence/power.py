@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from setrade.candles import check
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, integer, number, paired, timed
 from setrade.evidence.multiple import histories
 
 FLAT = 1e-6  # nats: what training a net to say nothing leaves of rounding
@@ -130,7 +130,7 @@ def volume_signal(candles: pd.DataFrame, hold: int = 1) -> np.ndarray:
     as it is, so the planted signal stays readable. A tie counts as low, so volume that never
     changes gives -1 throughout; 0 at the start, where there is no history.
     """
-    hold = integer("hold", hold, 1, max(1, len(candles) // 50))
+    hold = integer("hold", hold, 1, max(1, len(timed("candles", candles)) // 50))
     total = candles["volume"].rolling(hold).sum().iloc[hold - 1 :: hold]
     usual = total.shift(1).rolling(24).median()
     sign = pd.Series(np.where(total > usual, 1.0, -1.0), total.index).where(usual.notna())
@@ -184,6 +184,7 @@ def plant(
         rows = histories(len(close), number("block", block, 1.0), 1, rng)[0]
         shape, volume = _mirrored(shape[rows], rows, rng), volume[rows]
     frame = candles[["open", "high", "low", "close", "volume"]].assign(volume=volume)
+    paired("signal", signal, candles)
     s = volume_signal(frame, hold) if signal is None else array("signal", signal, ndim=1)
     if len(s) != len(close) or np.abs(s).max() > 1:
         raise ArgumentError("signal", signal, f"{len(close)} numbers in [-1, 1], one a bar")

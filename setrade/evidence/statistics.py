@@ -17,7 +17,7 @@ from scipy.stats import t as student
 from setrade import backtest, metrics
 from setrade.backtest.result import instance
 from setrade.costs import Costs
-from setrade.errors import ArgumentError, array, integer, number, paired
+from setrade.errors import ArgumentError, array, flag, integer, number, paired
 
 Statistic = Callable[[np.ndarray], "float | np.ndarray"]
 
@@ -179,16 +179,18 @@ def widened(
     that are ``students`` already, of so many values, are moved for the tests alone.
     """
     level, tests = number("level", level, 0.5, 0.999), integer("tests", tests, 1)
+    students = flag("students", students)
     for name, value in (("estimate", estimate), ("low", low), ("high", high)):
         array(name, [value], ndim=1, finite=False)
     if low > high:
         raise ArgumentError("low", low, f"at most ``high``, {high}")
-    q = 1 - (1 - level) / (2 * tests)
-    alone, wanted = norm.ppf([0.5 + level / 2, q])
+    tails = [(1 - level) / 2, (1 - level) / 2 / tests]
+    alone, wanted = norm.isf(tails)
     if n_folds is not None:
         n = integer("n_folds", n_folds, 2)
-        wanted = student.ppf(q, n - 1)
-        alone = student.ppf(0.5 + level / 2, n - 1) if students else alone * np.sqrt((n - 1) / n)
+        of_student = student.isf(tails, n - 1)
+        wanted = of_student[1]
+        alone = of_student[0] if students else alone * np.sqrt((n - 1) / n)
     factor = float(wanted / alone)
     return estimate - factor * (estimate - low), estimate + factor * (high - estimate)
 
@@ -287,8 +289,9 @@ def cost_sensitivity(
     Returns:
         One row a fee (index ``fee_bps``), the columns of ``backtest.METRICS``.
     """
-    base, fees = instance("costs", costs, Costs), list(fees_bps) if np.iterable(fees_bps) else []
-    fees = [number("fees_bps", fee, 0) for fee in fees]
+    base = instance("costs", costs, Costs)
+    listed = np.iterable(fees_bps) and not isinstance(fees_bps, str | bytes | dict)
+    fees = [number("fees_bps", fee, 0) for fee in (fees_bps if listed else [])]
     if not fees:
         raise ArgumentError("fees_bps", fees, "at least one fee")
     rows = [

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from setrade.errors import ArgumentError, Pickled, array, choice, number
+from setrade.errors import ArgumentError, Pickled, array, choice, flag, number
 from setrade.inference.runtimes import onnxruntime, open_session, to_numpy
 
 # As ONNX Runtime names them, which is imported only where something is rounded.
@@ -62,7 +62,7 @@ class Recipe:
         but: pattern of those that stay in float32; None: none.
 
     Raises:
-        ArgumentError: an unknown method or number of bits, or no regular expression.
+        ArgumentError: an unknown method or number of bits, no flag, or no regular expression.
     """
 
     per_channel: bool = True
@@ -74,6 +74,8 @@ class Recipe:
     but: str | None = None
 
     def __post_init__(self) -> None:
+        flag("per_channel", self.per_channel)
+        flag("reduce_range", self.reduce_range)
         choice("calibration", self.calibration, METHODS)
         for name, value, bits in (
             ("activations", self.activations, (0, *ACTIVATIONS)),

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn, strided
 
-from setrade.errors import ArgumentError, choice, integer
+from setrade.errors import ArgumentError, choice, flag, integer
 from setrade.models import SETrader
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def providers(gpu: bool = False) -> list[str]:
     TensorRT is not among them: it builds an engine for minutes, so it has to be asked for by name.
     """
     here = onnxruntime().get_available_providers()
-    wanted = ("cuda", "cpu") if gpu else ("cpu",)
+    wanted = ("cuda", "cpu") if flag("gpu", gpu) else ("cpu",)
     return [PROVIDERS[name] for name in wanted if name == "cpu" or PROVIDERS[name] in here]
 
 
@@ -320,7 +320,7 @@ class OnnxNet:
     ``provider`` is the one in use, ``gpu`` whether that is a GPU.
 
     Raises:
-        ArgumentError: bytes that are no ONNX model, or a number of threads below 1.
+        ArgumentError: bytes that are no ONNX model, a number of threads below 1, or no flag.
         MissingRuntimeError: no ONNX Runtime, or a provider that was named and cannot be used.
     """
 
@@ -330,7 +330,7 @@ class OnnxNet:
     ) -> None:  # fmt: skip
         threads = torch.get_num_threads() if threads is None else threads
         self.threads, self.card = integer("threads", threads, 1), integer("card", card, 0)
-        self.batches = batches
+        self.batches, gpu = batches, flag("gpu", gpu)
         if provider is not None:
             gpu = choice("provider", provider, ("cpu", "cuda", "tensorrt")) != "cpu"
         if gpu:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -23,7 +24,7 @@ from setrade.costs import Costs
 from setrade.errors import ArgumentError, integer, number
 from setrade.live import shadow
 from setrade.live.account import rehearse
-from setrade.live.config import Config, UsageError, typed
+from setrade.live.config import Config, UsageError, named, typed
 from setrade.live.failover import Failover
 from setrade.live.journal import Journal, JournalBusyError, JournalError
 from setrade.live.monitor import Monitor
@@ -104,17 +105,6 @@ def tell(text: str, out: TextIO | None) -> bool:
 
 
 @contextmanager
-def named(**options: str) -> Iterator[None]:
-    """Name arguments in errors as the options that they came from, as those are typed."""
-    try:
-        yield
-    except ArgumentError as error:
-        if type(error) is not ArgumentError or error.name not in options:
-            raise
-        raise ArgumentError(options[error.name], error.value, error.allowed) from error
-
-
-@contextmanager
 def source(
     config: Config, journal: Journal, file: pd.DataFrame | None, needs: int
 ) -> Iterator[Source]:
@@ -156,9 +146,9 @@ def with_file(config: Config) -> tuple[Config, pd.DataFrame | None]:
         return config, None
     if not config.file:
         raise ArgumentError("file", config.file, "a file of candles, with --source file")
-    with named(path="--file"):
+    with named(path="--file", candles="--file"):
         bars = candles.read(config.file)
-    return replace(config, interval=f"{candles.bar_interval(bars).value // 10**9}s"), bars
+        return replace(config, interval=f"{candles.bar_interval(bars).value // 10**9}s"), bars
 
 
 def risk(config: Config) -> Risk:
@@ -280,7 +270,7 @@ def monitor(config: Config, *, held: bool) -> Monitor | None:
 @contextmanager
 def caring(journal: Journal | None, path: str) -> Iterator[None]:
     """Say of whatever hinders a start that a position may wait for it, if one may."""
-    known = Path(path).exists()
+    known = Path(path).is_file()
     try:
         yield
     except JournalBusyError:
@@ -292,6 +282,14 @@ def caring(journal: Journal | None, path: str) -> Iterator[None]:
         raise
 
 
+def leave(journal: Journal, kind: type[BaseException] | None, *_: object) -> None:
+    """Close the journal; what failed before it began to trade binds no later start to it."""
+    with suppress(JournalError):
+        if kind is not None and journal.state() is None:
+            journal.release()
+    journal.close()
+
+
 def interrupt(reason: str) -> None:
     """Leave a start that has not begun to trade; `caring` and `main` say what that means."""
     raise KeyboardInterrupt(reason)
@@ -299,17 +297,20 @@ def interrupt(reason: str) -> None:
 
 def run(config: Config) -> RunReport:
     """Run to the end; signals press the switch."""
-    switch = KillSwitch(config.kill_file)
+    switch = KillSwitch(config.kill_file or None)  # an empty name is refused by `Config.check`
     switch.listeners.append(interrupt)
     undo = switch.listen({int(number): reason for number, reason in SIGNALS.items()})
     with ExitStack() as stack:
         stack.callback(undo)
         stack.enter_context(named(**{f.name: typed(f.name) for f in fields(Config)}))
-        with caring(None, config.journal):
+        path = ":memory:" if config.dry_run else config.journal
+        with caring(None, path), named(path="--journal"):
+            if not Path(path).is_file():  # none is made for options that are wrong
+                config.check()
+            journal = Journal(path)
+        stack.push(partial(leave, journal))
+        with caring(journal, path):
             config.check()
-            journal = Journal(":memory:" if config.dry_run else config.journal)
-        stack.callback(journal.close)
-        with caring(journal, config.journal):
             config, file = with_file(config)
             journal.settings(**config.belongs())
             table = Table(lost=lambda: switch.press("output_lost"), about=config.about())

@@ -15,7 +15,7 @@ import numpy as np
 from setrade.backtest import engine
 from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs
-from setrade.errors import number
+from setrade.errors import instance, number
 from setrade.live.journal import Journal
 from setrade.live.types import Bar
 from setrade.risk import REASONS, REFUSALS, SIGNAL, TARGET, Risk, exit_price, levels, refusal
@@ -50,7 +50,9 @@ class RiskAccount:
     def __init__(self, equity: float, costs: Costs, risk: Risk) -> None:
         self.begin(equity)
         self._row = np.zeros(1, engine.LEDGER)[0]
-        self.risk, self.rules, self.rates = risk, risk.rules(), costs.rates()
+        self.risk = instance("risk", risk, Risk, "a risk.Risk")
+        self.rates = instance("costs", costs, Costs, "a costs.Costs").rates()
+        self.rules = risk.rules()
         self.atr, self._seen, self._sum = math.nan, 0, 0.0
         self.previous, self.number, self.pending_exit, self.refused = math.nan, 0, "", ""
         self._levels = math.nan, math.nan  # stop and target before the last moves

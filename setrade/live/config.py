@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from setrade.bybit.constants import symbol
 from setrade.candles.checks import parse_interval
 from setrade.costs import MAX_BPS
-from setrade.errors import ArgumentError, integer, number
+from setrade.errors import ArgumentError, flag, integer, number
 
 EPILOG = """The position is closed after a fault (no bars, bad bars, a failing model or journal),
 by the kill file and by SIGUSR1; at the end of the run, at Ctrl-C, Ctrl-Z, SIGTERM, SIGHUP (a closed
@@ -50,6 +52,18 @@ def _option(
 def typed(name: str) -> str:
     """Return the option of a field as it is typed."""
     return f"--{name.replace('_', '-')}"
+
+
+@contextmanager
+def named(**names: str) -> Iterator[None]:
+    """Give arguments in errors another name: of the caller's own argument, or as it is typed."""
+    try:
+        yield
+    except ArgumentError as error:
+        if name := names.get(error.name):
+            error.args = (str(error).replace(error.name, name, 1),)
+            error.name = name
+        raise
 
 
 # fmt: off
@@ -148,13 +162,19 @@ class Config:
         return cls(**vars(parser().parse_args(argv)))
 
     def check(self) -> None:
-        """Raise `ArgumentError` for a number out of its bounds, named as it was typed.
+        """Raise `ArgumentError` for an option out of its bounds, named as it was typed.
 
         Raises:
             UsageError: options that do not go together.
         """
+        with named(symbol="--symbol"):
+            symbol(self.symbol)
         for option in fields(self):
             name, value = typed(option.name), getattr(self, option.name)
+            if value == "":  # a variable of a shell that is not set: no file, no default
+                raise ArgumentError(name, value, "a text that is not empty")
+            if isinstance(option.default, bool):
+                flag(name, value)
             if option.metadata["bounds"] is None or value is None:
                 continue
             low, high, above = option.metadata["bounds"]

@@ -101,7 +101,10 @@ class Failover:
         changed: Callable[[str, str, str], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:  # fmt: skip
-        if not levels or not all(callable(model) for _, model in levels):
+        pairs = levels if isinstance(levels, Sequence) else ()
+        two = [x for x in pairs if isinstance(x, tuple | list) and len(x) == 2]
+        fit = [name for name, model in two if isinstance(name, str) and callable(model)]
+        if not fit or len(fit) < len(pairs):
             raise ArgumentError("levels", levels, "names and models, at least one")
         self.levels, self.level = list(levels), 0
         self.budget = number("budget", budget, 0.0, above=True)

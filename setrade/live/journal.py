@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from setrade.bybit.orders import Order, OrderRequest, text
-from setrade.errors import ArgumentError
+from setrade.errors import ArgumentError, flag, number
 from setrade.live.types import Bar, OrderLine
 from setrade.signals import SOURCES, Signal
 
@@ -70,11 +70,11 @@ class JournalError(RuntimeError):
         return cls(f"journal: cannot be read: {type(error).__name__}: {error}")
 
     @classmethod
-    def unwritten(cls, error: Exception) -> JournalError:
+    def unwritten(cls, error: Exception, path: str = "") -> JournalError:
         """Return what SQLite or the file system raised as an error of the journal."""
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         full = code == sqlite3.SQLITE_FULL or getattr(error, "errno", 0) == ENOSPC
-        return (JournalFullError if full else JournalError)(f"journal: {error}")
+        return (JournalFullError if full else JournalError)(f"journal{path}: {error}")
 
 
 class JournalFullError(JournalError):
@@ -102,14 +102,15 @@ class Journal:
     def __init__(
         self, path: str | os.PathLike[str], *, durable: bool = True, busy_timeout: float = 5.0
     ) -> None:
-        if not isinstance(path, str | os.PathLike):
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path):  # SQLite forgets ""
             raise ArgumentError("path", path, "the path of a file")
+        durable, wait = flag("durable", durable), number("busy_timeout", busy_timeout, 0.0)
         self.path, self._lock, self._closed = os.fspath(path), threading.RLock(), False
         self.lost: JournalError | None = None
         self._reserve = Path(f"{self.path}.reserve")
         try:
             # autocommit off by hand: transactions begin with a line and end with `commit`
-            self.db = sqlite3.connect(path, timeout=busy_timeout, check_same_thread=False)
+            self.db = sqlite3.connect(path, timeout=wait, check_same_thread=False)
             self.db.isolation_level = None
             self.db.execute("PRAGMA locking_mode=EXCLUSIVE")  # one run, one writer
             self.db.execute("PRAGMA journal_mode=WAL")
@@ -122,7 +123,7 @@ class Journal:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 told = f"journal {self.path}: another run holds it ({self._owner()})"
                 raise JournalBusyError(told) from error
-            raise JournalError.unwritten(error) from error
+            raise JournalError.unwritten(error, f" {self.path}") from error
 
     def _owner(self) -> str:
         """Return who holds the journal, as that run has written into its reserve."""

@@ -19,7 +19,7 @@ from setrade.candles.checks import bar_interval, parse_interval
 from setrade.channels import WARM_UP
 from setrade.errors import ArgumentError, integer, number
 from setrade.inference import CheckpointError, Predictor, Spec, from_candles, plain
-from setrade.live.config import Config
+from setrade.live.config import Config, named
 from setrade.live.failover import Failover, TimeoutModel
 from setrade.live.types import Model
 from setrade.models import TimeframeEnsemble
@@ -160,7 +160,7 @@ class Rule:
     ) -> None:
         self.lookback = integer("lookback", lookback, 2)
         self.threshold = number("threshold", threshold, 0.0)
-        self.frame = Timeframe(interval or step, step, lookback + 1)
+        self.frame = Timeframe(step if interval is None else interval, step, lookback + 1)
         self.needs = self.frame.needs
 
     def __call__(self, window: pd.DataFrame) -> Signal:
@@ -305,18 +305,22 @@ def _make(name: str, config: Config, *, first: bool) -> Any:
         return Rule(config.interval, **rule)
     if name != "ensemble":
         file = config.checkpoint if first and config.checkpoint else CHECKPOINTS[name]
-        return load_net(file, config.interval, *where)
+        with named(file="checkpoint"):
+            return load_net(file, config.interval, *where)
     own = parse_interval("interval", config.interval).value
     fit = [f for f in FRAMES if not parse_interval("frames", f).value % own]
     frames = config.frames.split(",") if config.frames else fit or [config.interval]
+    with named(interval="frames"):
+        rules = [Rule(config.interval, interval=f, **rule) for f in frames]
     nets = [load_net(file, config.interval, *where) for file in CHECKPOINTS.values()]
-    return Ensemble([*nets, *(Rule(config.interval, interval=f, **rule) for f in frames)])
+    return Ensemble([*nets, *rules])
 
 
 def load_net(file: str, interval: str, device: str | None, runtime: str | None) -> Net:
     """Return a net on bars of the length that it was trained on."""
-    on = pick_device(device)
-    predictor = Predictor.load(file, on, runtime=runtime or plain(on), batch_size=1)
+    with named(name="device", path="file", provider="runtime"):
+        on = pick_device(device)
+        predictor = Predictor.load(file, on, runtime=runtime or plain(on), batch_size=1)
     try:
         return Net(predictor, interval)
     except ArgumentError as error:

@@ -106,6 +106,8 @@ class KillSwitch:
     """
 
     def __init__(self, file: str | os.PathLike[str] | None = None) -> None:
+        if file is not None and (not isinstance(file, str | os.PathLike) or not os.fspath(file)):
+            raise ArgumentError("file", file, "the path of a file, or None")
         self.file = None if file is None else Path(file)
         self.reason = ""
         self.listeners: list[Callable[[str], None]] = []

@@ -12,7 +12,7 @@ from setrade import candles as frames
 from setrade.bybit import Rest, Stream
 from setrade.bybit.events import Kline
 from setrade.candles.checks import parse_interval
-from setrade.errors import ArgumentError, integer, number
+from setrade.errors import ArgumentError, flag, integer, number
 from setrade.live.types import Bar, bars_of
 
 COLUMNS = Bar._fields[1:]
@@ -57,7 +57,7 @@ class Recorded:
         self, candles: pd.DataFrame, history: int, *, speed: float | None = None,
         checked: bool = True,
     ) -> None:  # fmt: skip
-        if checked:
+        if flag("checked", checked):
             frames.check(candles)
         self._bars = bars_of(candles)
         self._history = integer("history", history, 0, len(self._bars))

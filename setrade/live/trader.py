@@ -25,7 +25,7 @@ from setrade.bybit import ExchangeError, orders
 from setrade.bybit.orders import Broker, Instrument, Order, OrderRequest
 from setrade.bybit.paper import PaperBroker
 from setrade.costs import Costs
-from setrade.errors import Pickled, number
+from setrade.errors import Pickled, flag, integer, number
 from setrade.live.account import RESTING, TICK, Move, PaperPrices, RiskAccount
 from setrade.live.failover import Bounded
 from setrade.live.journal import FILLED, OPEN, UNREADABLE, Journal, JournalError
@@ -85,7 +85,7 @@ class Executor:
         settle: seconds in which a market order is expected to end.
 
     ``missed`` is the move of the last `send` that was refused or not filled; None for none.
-    ``sure`` is a closing move's size that has to go out though the broker says no position.
+    ``sure`` is a closing move's size that goes out without asking the broker for the position.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Executor:
         self.journal, self.symbol, self.strategy = journal, symbol, strategy
         self.prices = PaperPrices(broker, journal) if isinstance(broker, PaperBroker) else None
         self.broker: Any = broker if self.prices else Bounded(broker, HANG)
+        settle = number("settle", settle, 0.0)
         self.settle = settle if self.prices is None else 0.0  # on paper there is no waiting
         self.name = partial(orders.client_order_id, strategy, symbol)
         self.missed: Move | None = None
@@ -330,13 +331,12 @@ class Closer:
 
     def _asked(self) -> float:
         """Return what is held: the broker's word, or the last one while it gives none."""
-        self.executor.sure = math.nan
         try:
             self._held = self.executor.position()
         except Exception:
             if not self._held:
                 raise
-            self.executor.sure = -self._held  # the last known: sent without asking once more
+        self.executor.sure = -self._held  # sent without asking once more, which may fail
         return self._held
 
     def _worth(self, last: float) -> float:
@@ -398,9 +398,8 @@ class Closer:
         self._stuck += 1
         sent = self.executor.send([move], at, FLATTEN)
         self._stuck = 0
-        if self.executor.sure == move.units:  # nobody says what is left: count it
-            filled = sum(float(order.filled) for order in sent)
-            self._held -= math.copysign(min(filled, abs(self._held)), self._held)
+        filled = sum(float(order.filled) for order in sent)  # counted, in case nobody says it
+        self._held -= math.copysign(min(filled, abs(self._held)), self._held)
         return len(sent)
 
 
@@ -426,9 +425,11 @@ class Trader:
         costs: Costs | None = None, risk: Risk | None = None, size: float = 1.0,
         by_confidence: bool = False, settle: float = 5.0, close_timeout: float = 600.0,
     ) -> None:  # fmt: skip
-        self.journal, self.step, self.risk = journal, step, risk or Risk()
-        self.size, self.by_confidence = number("size", size, 0.0, above=True), by_confidence
-        self.account = RiskAccount(equity, costs or Costs(), self.risk)
+        self.journal, self.step = journal, integer("step", step, 1)
+        self.risk = Risk() if risk is None else risk
+        self.size = number("size", size, 0.0, above=True)
+        self.by_confidence = flag("by_confidence", by_confidence)
+        self.account = RiskAccount(equity, Costs() if costs is None else costs, self.risk)
         self.executor = Executor(journal, broker, symbol, settle=settle)
         self.closer = Closer(self.executor, journal, close_timeout)
         self.prices = self.executor.prices

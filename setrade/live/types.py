@@ -118,6 +118,10 @@ def bars_of(candles: pd.DataFrame) -> list[Bar]:
     """Return the rows of candles as bars."""
     if not isinstance(candles, pd.DataFrame) or not isinstance(candles.index, pd.DatetimeIndex):
         raise ArgumentError("candles", candles, "a DataFrame of candles")
-    times = candles.index.as_unit("ns").asi8.tolist()
-    rows = candles[list(Bar._fields[1:])].to_numpy(np.float64).tolist()
-    return [Bar(time, *row) for time, row in zip(times, rows, strict=True)]
+    try:
+        times = candles.index.as_unit("ns").asi8.tolist()
+        rows = candles[list(Bar._fields[1:])].to_numpy(np.float64).tolist()
+        return [Bar(time, *row) for time, row in zip(times, rows, strict=True)]
+    except (ValueError, TypeError, KeyError) as error:
+        allowed = f"one column of numbers each, stamps of the years 1678 to 2261 ({error})"
+        raise ArgumentError("candles", candles, allowed) from error

@@ -126,7 +126,8 @@ class Boosted:
 
     def _features(self, name: str, x: np.ndarray) -> np.ndarray:
         """Return features as float32 (n, F); refuse another width than was fitted."""
-        checked = array(name, x, ndim=2).astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
+            checked = array(name, array(name, x, ndim=2).astype(np.float32))
         if self.num_features and checked.shape[1] != self.num_features:
             raise ArgumentError(name, x, f"{self.num_features} columns, as fitted")
         return checked

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from setrade.costs import Costs
 from setrade.efficientnet import EfficientNet, Variant
-from setrade.errors import ArgumentError, choice, integer, number, tensor
+from setrade.errors import MOST, ArgumentError, array, choice, integer, number, tensor
 from setrade.labels import forward_return, sell_hold_buy
 from setrade.training import Examples
 
@@ -43,7 +43,8 @@ def task_targets(
     horizon = integer("horizon", horizon, 2)
     magnitude = forward_return(candles, horizon)
     # From the open of t+1 to that of t+2, put at t.
-    steps = candles["open"].apply(np.log).diff().shift(-2)
+    opens = array("candles", candles["open"], ndim=1)
+    steps = pd.Series(np.log(opens), candles.index).diff().shift(-2)
     square = (steps**2).rolling(horizon).mean().shift(-(horizon - 1))
     flat = square.index[square.to_numpy() == 0]
     if len(flat):
@@ -72,10 +73,13 @@ class TaskSet:
         self.source, self.targets = source, {}
         for task, values in targets.items():
             y = np.asarray(values)
-            if y.shape != (len(source),) or y.dtype.kind not in "iuf" or not np.isfinite(y).all():
-                raise ArgumentError("targets", values, f"{len(source)} finite numbers for {task}")
             kind = np.float32 if y.dtype.kind == "f" else np.int64
-            self.targets[task] = torch.from_numpy(y.astype(kind))
+            fits = y.shape == (len(source),) and y.dtype.kind in "iuf" and not (y > MOST).any()
+            with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
+                if not fits or not np.isfinite(y := y.astype(kind)).all():
+                    allowed = f"{len(source)} finite numbers for {task}"
+                    raise ArgumentError("targets", values, allowed)
+            self.targets[task] = torch.from_numpy(y)
 
     def __len__(self) -> int:
         return len(self.source)

@@ -180,7 +180,14 @@ class Snapshots:
         return np.searchsorted(self.time, utc_times("times", times), side="right") - 1
 
     def join(self, values: np.ndarray, times: Any) -> np.ndarray:
-        """Return ``values`` (shape ``(N,)``) as known at ``times``: NaN before the first."""
+        """Return ``values`` (shape ``(N,)``) as known at ``times``: NaN before the first.
+
+        A Series with stamps has those of the snapshots, in their order: else `ArgumentError`.
+        """
+        stamps = getattr(values, "index", None)
+        clock = isinstance(stamps, pd.DatetimeIndex)
+        if clock and not np.array_equal(utc_times("values", stamps), self.time):
+            raise ArgumentError("values", values, "the stamps of the snapshots, in their order")
         values = array("values", values, ndim=1, finite=False).astype(float)
         if values.shape != (len(self),):
             raise ArgumentError("values", values, f"shape {(len(self),)}, one a snapshot")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from setrade.errors import ArgumentError, array, integer, number
+from setrade.errors import ArgumentError, array, integer, number, paired
 from setrade.patterns.detect import CANDLESTICKS, WARM_UP, prices
 
 PERIOD = 10
@@ -191,6 +191,7 @@ def _forecast(probability: np.ndarray, hit: np.ndarray) -> tuple[np.ndarray, np.
     y = np.asarray(hit) if flags else array("hit", hit, ndim=1)
     if y.shape != p.shape or not np.isin(y, (0, 1)).all():
         raise ArgumentError("hit", hit, f"{len(p)} values, each 0 or 1 (or False, True)")
+    paired("hit", hit, probability)
     return p, y.astype(np.float64)
 
 
@@ -206,6 +207,7 @@ def wilson(hits: np.ndarray, counts: np.ndarray, level: float = 0.95) -> np.ndar
     k, n = array("hits", hits).astype(np.float64), array("counts", counts).astype(np.float64)
     if k.shape != n.shape or (k < 0).any() or (k > n).any():
         raise ArgumentError("hits", hits, "as many as counts, each from 0 to its count")
+    paired("hits", hits, counts)
     z = ndtri(0.5 + number("level", level, 0.5, 0.9999) / 2)
     safe = np.where(n > 0, n, np.nan)
     middle = (k + z**2 / 2) / (safe + z**2)
@@ -272,6 +274,7 @@ def temperature(logits: np.ndarray, kind: np.ndarray) -> float:
 
     x = array("logits", logits, ndim=2, min_length=2).astype(np.float64)
     y = array("kind", kind, ndim=1)
+    paired("kind", kind, logits)
     if len(y) != len(x) or y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= x.shape[1]:
         raise ArgumentError("kind", kind, f"{len(x)} class numbers from 0 to {x.shape[1] - 1}")
 

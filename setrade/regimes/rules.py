@@ -15,7 +15,7 @@ import pandas as pd
 from setrade.candles import Market, check
 from setrade.candles.checks import parse_interval
 from setrade.candles.market import draw_candles
-from setrade.errors import ArgumentError, array, flag, integer, number, timed
+from setrade.errors import ArgumentError, array, flag, integer, number, same_index, timed
 
 REGIMES = ("trending_up", "trending_down", "ranging", "high_volatility", "low_liquidity")
 
@@ -122,7 +122,7 @@ def _paired(first: pd.Series, second: pd.Series) -> tuple[pd.Series, pd.Series]:
         if not isinstance(value, pd.Series) or value.empty:
             raise ArgumentError(name, value, "a Series of labels")
         timed(name, value, needed=False)
-    if not first.index.equals(second.index):
+    if not same_index(first.index, second.index):
         raise ArgumentError("second", second, "labels on the index of the first")
     both = (first.notna() & second.notna()).to_numpy()
     if both.sum() < 2:

@@ -14,6 +14,9 @@ import pandas as pd
 
 from setrade import candles, orderbook
 from setrade.simulator import KINDS, Clock, Fault, Server, SimulatorError, serve
+from setrade.simulator.wire import to_ms
+
+OPTIONS = {"n": "--books", "n_bars": "--bars", "path": "--candles"}  # arguments under other names
 
 
 def fault(text: str) -> Fault:
@@ -66,7 +69,9 @@ def server(options: argparse.Namespace) -> Server:
     else:
         market = candles.synthetic(options.bars, seed=options.seed, interval=options.interval)
         bars = market.candles
-    start = pd.Timestamp(options.start) if options.start else bars.index[len(bars) // 2]
+    start = bars.index[len(bars) // 2]
+    if options.start is not None:
+        start = pd.Timestamp(to_ms("--start", options.start), unit="ms", tz="UTC")
     return serve(
         bars, _books(options, start, float(bars["close"].iloc[len(bars) // 2])), options.fault,
         symbol=options.symbol, port=options.port, keys=dict(options.key),
@@ -100,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for path, count in sorted(exchange.requests.items()):
                 print(f"{count:8,d} {path}")
     except (ValueError, OSError, SimulatorError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        name, colon, told = str(error).partition(":")
+        print(f"error: {OPTIONS.get(name, name)}{colon}{told}", file=sys.stderr)
         return 2
     return 0
 

@@ -26,14 +26,14 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from setrade import candles, results
-from setrade.errors import ArgumentError
+from setrade.errors import ArgumentError, flag, instance
 from setrade.files import write_atomic
 
 RunConfig = dict[str, Any]  # of one run: names and values that JSON can hold
 Row = dict[str, Any]  # a run in the store: configuration, provenance, measures or error
-Work = Callable[[RunConfig], dict[str, Any]]  # returns measures that JSON can hold
-HEADER = {"study", "data_sha256", "setting"}
-ROW = {"key", "config", "status", "seconds"}
+Work = Callable[[RunConfig], dict[str, Any]]  # returns measures that `results.plain` can store
+HEADER = {"study": str, "data_sha256": dict, "setting": dict}
+ROW = {"key": str, "config": dict, "status": str, "seconds": int | float}
 
 
 class StudyError(RuntimeError):
@@ -48,6 +48,9 @@ def grid(**axes: Iterable[Any]) -> list[RunConfig]:
     Raises:
         ArgumentError: an axis without values, with a value twice, or with one JSON cannot hold.
     """
+    for name, axis in axes.items():
+        if isinstance(axis, str) or not isinstance(axis, Iterable):
+            raise ArgumentError(name, axis, "several values, such as a list")
     values = {name: list(axis) for name, axis in axes.items()}
     for name, axis in values.items():
         if not axis:
@@ -63,11 +66,14 @@ def key(config: Mapping[str, Any]) -> str:
     Raises:
         ArgumentError: a value that JSON cannot hold (NaN is one).
     """
+    return hashlib.sha256(_text("config", config, True).encode()).hexdigest()[:16]
+
+
+def _text(name: str, value: Mapping[str, Any], in_order: bool = False) -> str:
     try:
-        text = json.dumps(dict(config), sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ArgumentError("config", config, "names with values that JSON can hold") from error
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return json.dumps(dict(value), sort_keys=in_order, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentError(name, value, "names with values that JSON can hold") from error
 
 
 class Store:
@@ -81,6 +87,7 @@ class Store:
         repair: move a last line that is cut short to ``<path>.torn`` instead of refusing it.
 
     Raises:
+        ArgumentError: an argument is of another kind than it says, or JSON cannot hold it.
         StudyError: the file belongs to another study, other data or another setting, a line is
             not whole, or another process is writing where a header or a repair is wanted.
     """
@@ -95,8 +102,11 @@ class Store:
         repair: bool = False,
     ) -> None:
         self.path = Path(path)
-        header = {"study": study, "data_sha256": dict(data), "setting": dict(setting or {})}
-        self.header = json.loads(json.dumps(header))  # a tuple comes back as a list
+        held = {"data": data, "setting": {} if setting is None else setting}
+        # a tuple comes back as a list
+        given, shared = (json.loads(_text(name, value)) for name, value in held.items())
+        study, repair = instance("study", study, str, "text"), flag("repair", repair)
+        self.header = {"study": study, "data_sha256": given, "setting": shared}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if not self.path.exists():  # a store that is whole may be read-only
             self.path.touch()
@@ -135,7 +145,8 @@ class Store:
         """
         done = self.done()
         if lost := [config for config in configs if key(config) not in done]:
-            errors = [row["error"] for row in self.rows() if row["key"] == key(lost[0])]
+            failed = [row for row in self.rows() if row["key"] == key(lost[0])]
+            errors = [row.get("error", "it failed, and its row names no error") for row in failed]
             why = errors[-1] if errors else "it was never run"
             raise StudyError(f"{len(lost)} runs are missing; the first is {lost[0]}: {why}")
         return [done[key(config)] for config in configs]
@@ -179,13 +190,14 @@ class Store:
         remedy = "start a new store" if number == 1 else "delete the line to repeat its run"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StudyError(f"{where}, is damaged ({error}): {remedy}") from error
         row = row if isinstance(row, dict) else {}
         if "cell" in row:  # its name in stores of 2026 and before
             row["config"] = row.pop("cell")
-        if lacks := (HEADER if number == 1 else ROW) - row.keys():
-            fault = "it lacks " + ", ".join(sorted(lacks))
+        wanted = HEADER if number == 1 else ROW
+        if lacks := [name for name, kind in wanted.items() if not isinstance(row.get(name), kind)]:
+            fault = "it lacks " + ", ".join(sorted(lacks)) + " as the store writes them"
             raise StudyError(f"{where}, is damaged ({fault}): {remedy}")
         return row
 
@@ -206,13 +218,14 @@ def begin(config: RunConfig, commit: str) -> Row:
 def attempt(work: Work, config: RunConfig, commit: str, device: str = "cpu") -> Row:
     """Return the row of one run, done or failed, with what is needed to repeat it.
 
-    ``device`` is the kind that the study's header names.
+    ``device`` is the kind that the study's header names. Measures are stored as `results.plain`
+    makes them, with all their digits; NaN and infinity become null.
     """
     row, start = begin(config, commit), time.perf_counter()
     try:
-        measures = work(config)
-        for name, value in measures.items():
-            _storable(name, value)
+        measures = results.plain(work(config), results.EXACT, "measures")
+        if not isinstance(measures, dict):
+            raise StudyError(f"the run gave {measures!r:.60}, and no dict of measures")
         row |= {"status": "ok", "measures": measures}
     except Exception:  # recorded with its traceback: one bad run must not stop a thousand
         row |= {"status": "failed", "error": traceback.format_exc(limit=8)}
@@ -223,13 +236,6 @@ def died(begun: Row, error: Exception) -> Row:
     """Return the row of a run that `begin` began and that took its worker with it."""
     why = {"status": "failed", "error": f"its worker died: {error}"}
     return begun | why | {"seconds": round(time.time() - begun["started"], 3)} | _surroundings()
-
-
-def _storable(name: str, value: Any) -> None:
-    try:
-        json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise StudyError(f"measure {name!r} cannot be stored: {error}") from error
 
 
 @cache

@@ -157,7 +157,8 @@ def by_year(rows: Sequence[Row], axis: str) -> dict[str, dict[str, float]]:
     for row in rows:
         years = sums.setdefault(str(row["config"][axis]), {})
         for year, (ic, n) in row["measures"]["by_year"].items():
-            years[year] = years.get(year, np.zeros(2)) + np.array([ic * n, n])
+            # a correlation that was not defined is stored as null, and leaves its year undefined
+            years[year] = years.get(year, np.zeros(2)) + np.array([ic, 1.0], float) * n
     return {name: {y: float(t / n) for y, (t, n) in years.items()} for name, years in sums.items()}
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from setrade.errors import ArgumentError, array, choice, flag, integer, paired, places, timed
+from setrade.errors import MOST, ArgumentError, array, choice, flag, integer, paired, places, timed
 
 
 @runtime_checkable
@@ -82,13 +82,15 @@ class WindowSet:
         if len(y) != len(x):
             raise ArgumentError("targets", targets, f"one a bar: {len(x)}")
         paired("targets", targets, channels)
-        _finite_windows(x, ends, self.lookback)
         choice("kind", kind, ("class", "value"))
-        chosen = y[ends]
-        whole = kind == "value" or ((chosen >= 0) & (chosen == np.floor(chosen))).all()
-        if not np.isfinite(chosen).all() or not whole:
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
+            x = np.ascontiguousarray(x, np.float32)
+            chosen = y[ends].astype(np.float32) if kind == "value" else y[ends]
+        _finite_windows(x, ends, self.lookback)
+        whole = (chosen >= 0) & (chosen <= MOST) & (chosen == np.floor(chosen))
+        if not np.isfinite(chosen).all() or not (kind == "value" or whole.all()):
             raise ArgumentError("targets", targets, f"a finite {kind} at every bar in ends")
-        self.channels = torch.from_numpy(np.ascontiguousarray(x, np.float32))
+        self.channels = torch.from_numpy(x)
         self.y = torch.from_numpy(chosen.astype(np.int64 if kind == "class" else np.float32))
         self.ends = torch.from_numpy(ends)
 
@@ -112,7 +114,7 @@ def _finite_windows(x: np.ndarray, ends: np.ndarray, lookback: int) -> None:
     if hit.any():
         first = int(ends[hit.argmax()]) - lookback + 1
         row = first + int((~np.isfinite(x[first : first + lookback]).all(1)).argmax())
-        allowed = f"finite numbers under every window; bar {row} is not"
+        allowed = f"finite numbers, in float32, under every window; bar {row} is not"
         raise ArgumentError("channels", x[row], allowed)
 
 
@@ -125,7 +127,8 @@ def move(value: Any, device: torch.device) -> Any:
     if isinstance(value, dict):
         return {key: move(item, device) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(move(item, device) for item in value)
+        moved = [move(item, device) for item in value]
+        return type(value)(*moved) if hasattr(value, "_fields") else type(value)(moved)
     return value
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from setrade.errors import ArgumentError, flag, instance, integer, number, tensor
+from setrade.errors import ArgumentError, array, flag, instance, integer, number, tensor
 from setrade.files import atomic_path
 from setrade.training.data import batches, check_source, count_batches
 from setrade.training.data import device as pick_device
@@ -57,6 +57,17 @@ class History:
     stopped_early: bool = False
     device: str = "cpu"
     precision: str = "float32"  # of the forward pass: mixed precision on CUDA says which
+
+
+def _sound(history: History) -> History:
+    """Return what a run left; raise `ArgumentError` for what none of an epoch or more leaves."""
+    n = len(array("train_loss", instance("train_loss", history.train_loss, list, "a list"), ndim=1))
+    for name, values in (("val_loss", history.val_loss), ("seconds", history.seconds)):
+        if instance(name, values, list, "a list"):
+            integer(name, len(array(name, values, ndim=1)), 1, n)
+    integer("best_epoch", history.best_epoch, 1, n)
+    flag("stopped_early", history.stopped_early)
+    return history
 
 
 def class_weights(y: Tensor, num_classes: int = 3) -> Tensor:
@@ -191,8 +202,17 @@ class Run:
         }
 
     def resume(self, path: Path) -> None:
-        """Take over the state in ``path``; raise `CheckpointError` if it is another run's."""
-        state = load(path)
+        """Take over the state in ``path``; `CheckpointError` if it is damaged or another run's."""
+        try:
+            self._take(path, load(path))
+        except CheckpointError:
+            raise
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            allowed = f"what fit writes; this one cannot be taken over: {error!r}"
+            raise CheckpointError("checkpoint", str(path), allowed) from error
+
+    def _take(self, path: Path, state: dict[str, Any]) -> None:
+        """Check first what has a check of its own, so that a net is not half another's."""
         mine, theirs = self.identity(), state.get("identity", {})
         for part in ("plan", "shapes"):
             other = theirs.get(part, {})
@@ -200,11 +220,12 @@ class Run:
             if wrong:
                 allowed = f"one of this run: {part} differs in {wrong[0]}"
                 raise CheckpointError("checkpoint", str(path), allowed)
+        self.history = _sound(History(**state["history"]))
+        self.net.load_state_dict(state["best"])  # refused here if it does not fit
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.best = {name: value.to(self.device) for name, value in state["best"].items()}
-        self.history = History(**state["history"])
         # The epochs to come are made here, whatever made those before.
         self.history.device, self.history.precision = str(self.device), self._precision()
         set_random_state(state["random"], self.shuffle, self.device)
@@ -311,7 +332,8 @@ def fit(
         The `History`.
 
     Raises:
-        ArgumentError: a setting or an empty data set cannot be used.
+        ArgumentError: a setting or an empty data set cannot be used, or no folder can hold the
+            checkpoint.
         TrainingError: the loss became NaN or infinite.
         CheckpointError: the checkpoint is damaged or of another run.
     """
@@ -323,6 +345,11 @@ def fit(
             if not hasattr(data, "__len__"):  # an iterator is empty after the first epoch
                 raise ArgumentError(name, data, "batches with a length, to be gone through again")
     instance("net", net, nn.Module, "a torch module")
+    flag("progress", progress)
+    if checkpoint is not None:
+        place = instance("checkpoint", checkpoint, str | Path, "text or a Path")  # type: ignore[arg-type]
+        if not Path(place).parent.is_dir():
+            raise ArgumentError("checkpoint", str(place), "a file in a folder that exists")
     if isinstance(loss, nn.Module):
         loss.to(where)  # class weights live where the net does
     net.to(where)
