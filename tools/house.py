@@ -38,8 +38,8 @@ PACKAGE = ROOT / "setrade"
 # best sizes are known (toys), with arguments that are refused by name. And torch's number of
 # threads, which numba's first parallel kernel used to set anew (compiled); errors that another
 # process can send (errors).
-# Raised again on 30 November 2026, after a stranger's second round: the law of the index in options,
-# risk, portfolio, patterns, sizing, panel, pictures of series and plots; whatever was computed is
+# Raised again on 30 November 2026, after a stranger's second round: the law of the index (options,
+# risk, portfolio, patterns, sizing, panel, pictures of series, plots); whatever was computed is
 # stored (results, study/store); answers of the exchange that are no numbers and bars of the far
 # future (bybit); a damaged checkpoint named (training); and one pass over decisions, levels and
 # checks in a backtest, which is 1.4 times as fast for it (backtest/engine).
