@@ -565,9 +565,11 @@ assert 1.7 < seen / 15 < 1.9
 assert 100 * row["high"] < 15
 
 # %% [markdown]
-# It would have had to be nearly twice as large. So the ledger leaves the claim undecided. The gate
-# by rules has learned to hold in both trends what momentum holds, so it can differ
-# there by the fee of getting in alone. It cannot test the claim, and the ledger says so.
+# It would have had to be nearly twice as large. The interval speaks against 15 points for this rule
+# in this year; but by the ledger's rule a study that would often have missed the claim may not say
+# «fails», and so the claim stays undecided. The gate by rules has learned to hold in both trends
+# what momentum holds, so it can differ there by the fee of getting in alone. It cannot test the
+# claim, and the ledger says so.
 #
 # ## 6 Two clocks: closes, aligned
 #
@@ -677,29 +679,32 @@ assert np.allclose(w, [(0.8 + 2 / 3) / 2, (0.2 + 1 / 3) / 2])
 # ```{prf:proposition} No step lowers the likelihood
 # :label: prop-em
 #
-# Let all $h_{tf} > 0$, and let $w'$ be the weights after one step from weights $w > 0$. Then
-# $\sum_t \log \sum_f w'_f h_{tf} \ge \sum_t \log \sum_f w_f h_{tf}$.
+# Let all $h_{tf} > 0$, and let $w'$ be the shares after one step from shares $w > 0$, which sum to
+# 1. Then $\sum_t \log \sum_f w'_f h_{tf} \ge \sum_t \log \sum_f w_f h_{tf}$.
 # ```
 #
 # ```{prf:proof}
 # Write $r_{tf} = w_f h_{tf} / \sum_g w_g h_{tg}$ for the shares of bar $t$; they sum to 1. For any
-# weights $v > 0$
+# shares $v > 0$
 #
 # $$\log \sum_f v_f h_{tf} = \log \sum_f r_{tf} \frac{v_f h_{tf}}{r_{tf}}
 # \ge \sum_f r_{tf} \log \frac{v_f h_{tf}}{r_{tf}},$$
 #
 # and for $v = w$ both sides are equal, since then each fraction is $\sum_g w_g h_{tg}$. Summed over
 # $t$, the right side depends on $v$ only by $\sum_f R_f \log v_f$ with $R_f = \sum_t r_{tf}$, which
-# among all shares $v$ is largest at $v_f = R_f / \sum_g R_g$: the mean shares, that is, $w'$. So the
-# right side does not fall from $w$ to $w'$, at $w$ it equals the left side, and the left side lies
-# nowhere below it.
+# among all shares $v$ is largest at $v_f = R_f / \sum_g R_g$: the mean shares, that is, $w'$, for
+# by the same inequality $\sum_f w'_f \log (v_f / w'_f) \le \log \sum_f v_f = 0$. So the right side
+# does not fall from $w$ to $w'$, at $w$ it equals the left side, and the left side lies nowhere
+# below it.
 # ```
 #
 # The regimes of section 3 were fitted in the same way, with the chances of the states in place of
-# the shares. A step that cannot lower the likelihood climbs, but to the next hill only, which is why
-# that fit needed several starts. Here one start is enough, because the log likelihood of a mix
-# bends down in $w$ everywhere and so has one hill. Does the iteration find weights that are known?
-# Let three frames forecast, and let each bar's truth be drawn from a mix of 0.6, 0.3, 0.1.
+# the shares. Steps that never lower the likelihood may still end on whichever hill is near, which
+# is why that fit needed several starts. Here the log likelihood of a mix bends down in $w$
+# everywhere, so that it has one hill only, and one start is enough if no share of it is zero (such
+# a share stays zero). That the steps end at its top we have not proved. Does the iteration find
+# weights that are known? Let three frames forecast, and let each bar's truth be drawn from a mix of
+# 0.6, 0.3, 0.1.
 
 # %%
 rng = np.random.default_rng(SEED)

@@ -266,7 +266,7 @@ table.round(3)
 # Both picture nets read far better than a constant answer, and `efficientnet_micro` does so on real
 # bars too. The net that was asked for the future is not shown to be better than one. The table
 # shows in short what much of this book finds: a net learns what is in a picture, and of where the
-# price goes over the next hours our nets found nothing that could be told from chance. (Nets that
+# price goes over the next hours our nets found next to nothing, and nothing that paid. (Nets that
 # read the order book rank the next seconds, {ref}`ch-order-book-day`.) A rule that is read well is
 # still no forecast, so all three cards say «no trading».
 

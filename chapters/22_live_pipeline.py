@@ -292,7 +292,8 @@ assert (
 # That is a promise about code, and we can check it while the code runs, because Python reports each
 # function that it enters to a hook (`sys.setprofile`). We hand the pipeline one bar at a time, wait
 # until all is done about it, and note which functions of `setrade` were entered on the way, in
-# which file, and in which order.
+# which file, and in which order. (Older Pythons also tell the hook of functions that numba compiled,
+# newer ones do not, and then the three files that add nothing else are missing from the figure.)
 
 
 # %%
@@ -341,7 +342,7 @@ path = next(path for orders, path in watched.paths if orders == 2)
 files = list(dict.fromkeys(file for file, _ in path))
 
 # %%
-assert len(files) == 14 and 150 < len(path) < 350
+assert 11 <= len(files) <= 14 and 150 < len(path) < 350
 
 # %% [markdown]
 # A bar with two orders turns the position: what is held is sold, and then the other side is taken.
