@@ -1933,7 +1933,7 @@ first = norm.ppf(1 - 0.025 / 20)
 tried = results.load("se_seen")["results"]["detectable"]["sharpe"]
 for one in tried["gain"]["tries"]:
     times = (one["high"] - one["low"]) / 2 / 1.96 / error
-    print(f"one seed: {one['estimate']:+.2f}, {times:.1f} times as wide")
+    print(f"a seed: {one['estimate']:+.2f}, {times:.1f} times as wide")
 assert 0.9 * 0.63 < error * (first + 0.84) < 0.63
 
 # %% [markdown]
