@@ -679,8 +679,8 @@ assert np.allclose(w, [(0.8 + 2 / 3) / 2, (0.2 + 1 / 3) / 2])
 # ```{prf:proposition} No step lowers the likelihood
 # :label: prop-em
 #
-# Let all $h_{tf} > 0$, and let $w'$ be the shares after one step from shares $w > 0$, which sum to
-# 1. Then $\sum_t \log \sum_f w'_f h_{tf} \ge \sum_t \log \sum_f w_f h_{tf}$.
+# Let all $h_{tf} > 0$. Let $w > 0$ be shares, with sum 1, and $w'$ those after one step from them.
+# Then $\sum_t \log \sum_f w'_f h_{tf} \ge \sum_t \log \sum_f w_f h_{tf}$.
 # ```
 #
 # ```{prf:proof}

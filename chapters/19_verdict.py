@@ -1487,10 +1487,10 @@ for net, curve in zip(
     sown, b0["planted"]["curves"].values(), strict=True
 ):
     print(
-        f"{net}: validation loss {min(curve['val_loss']):.4f} after "
-        f"epoch {curve['best_epoch']} of {len(curve['val_loss'])}; at "
-        f"the end training {curve['train_loss'][-1]:.2f}, validation "
-        f"{curve['val_loss'][-1]:.2f}"
+        f"{net}: least validation loss {min(curve['val_loss']):.4f}, "
+        f"epoch {curve['best_epoch']} of {len(curve['val_loss'])}\n"
+        f"       at the end {curve['val_loss'][-1]:.2f}, in training "
+        f"{curve['train_loss'][-1]:.2f}"
     )
 
 # %%
