@@ -1465,6 +1465,18 @@ assert three["money"]["net"]["sharpe"]["high"] < 0
 # drawn anew, with everything else as before; so each stands alone, and beside it trees and a linear
 # model that get the numbers:
 
+
+# %%
+def right_and_gain(row):
+    """Share of windows that were right, and nats won, with intervals."""
+    right, gain = row["accuracy"], row["gain"]
+    return (
+        f"{right['estimate']:.3f} [{right['low']:.3f}, "
+        f"{right['high']:.3f}], gain {gain['estimate']:+.4f} "
+        f"[{gain['low']:+.4f}, {gain['high']:+.4f}]"
+    )
+
+
 # %%
 sown = {
     f"net {key[-1]}": rows_of
@@ -1473,13 +1485,7 @@ sown = {
 for net, rows_of in sown.items():
     for name in ("b0", "numbers/trees", "numbers/linear"):
         row = rows_of[name]["all"]
-        right, gain = row["accuracy"], row["gain"]
-        print(
-            f"{net} {models[name]:18} {right['estimate']:.3f} "
-            f"[{right['low']:.3f}, {right['high']:.3f}]  gain "
-            f"{gain['estimate']:+.4f} "
-            f"[{gain['low']:+.4f}, {gain['high']:+.4f}]"
-        )
+        print(f"{net} {models[name]:18} {right_and_gain(row)}")
     print(f"{net} better fixed answer {row['majority']:.3f}")
 
 # %%
@@ -1563,13 +1569,7 @@ for part in ("rule", "split"):
 for target, found in large.items():
     for name in ("b3", "numbers/trees"):
         row = found[name]["all"]
-        right, gain = row["accuracy"], row["gain"]
-        print(
-            f"{target:6} {name:13} right {right['estimate']:.3f} "
-            f"[{right['low']:.3f}, {right['high']:.3f}], gain "
-            f"{gain['estimate']:+.4f} [{gain['low']:+.4f}, "
-            f"{gain['high']:+.4f}]"
-        )
+        print(f"{target:6} {name:13} right {right_and_gain(row)}")
 
 # %%
 of_b3 = show_rows("B3 on pictures")

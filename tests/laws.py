@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
+
+from setrade.errors import ArgumentError
 
 
 def alter_future(candles: pd.DataFrame, last: int, seed: int = 0) -> pd.DataFrame:
@@ -56,3 +59,13 @@ def assert_causal(
                 part[:rows], full[:rows], rtol=rtol, atol=atol, equal_nan=True,
                 err_msg=f"future {how} after bar {last}: the past changed",
             )  # fmt: skip
+
+
+def assert_drawn_in_order(draw: Callable[[Any], Any]) -> None:
+    """Assert that a picture of a series follows its stamps: none turned, repeated or a frame."""
+    stamps = pd.date_range("2024-01-01", periods=12, freq="1h", tz="UTC")
+    x = pd.Series(np.sin(np.arange(12)), stamps)
+    np.testing.assert_array_equal(draw(x), draw(x.to_numpy()))
+    for bad in (x[::-1], pd.concat([x, x]), pd.DataFrame({"a": x, "b": x})):
+        with pytest.raises(ArgumentError, match="^x: "):
+            draw(bad)

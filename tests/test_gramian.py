@@ -5,14 +5,13 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torch._inductor.config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from laws import assert_causal
+from laws import assert_causal, assert_drawn_in_order
 
 from setrade import candles, gramian
 from setrade.errors import ArgumentError
@@ -416,9 +415,4 @@ def test_bad_input_of_the_inverse(image, arguments, named):
 
 @pytest.mark.parametrize("draw", [gadf, gasf, transition_field])
 def test_a_series_is_drawn_as_its_stamps_run(draw):
-    stamps = pd.date_range("2024-01-01", periods=12, freq="1h", tz="UTC")
-    x = pd.Series(np.sin(np.arange(12)), stamps)
-    np.testing.assert_array_equal(draw(x), draw(x.to_numpy()))
-    for bad in (x[::-1], pd.concat([x, x]), pd.DataFrame({"a": x, "b": x})):
-        with pytest.raises(ArgumentError, match="^x: "):
-            draw(bad)
+    assert_drawn_in_order(draw)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import assert_causal
+from laws import assert_causal, assert_drawn_in_order
 
 from setrade import candles
 from setrade.errors import ArgumentError
@@ -360,9 +359,4 @@ def test_bad_input_of_quantify(image, arguments, named):
 
 @pytest.mark.parametrize("draw", [embed, recurrence])
 def test_a_series_is_drawn_as_its_stamps_run(draw):
-    stamps = pd.date_range("2024-01-01", periods=12, freq="1h", tz="UTC")
-    x = pd.Series(np.sin(np.arange(12)), stamps)
-    np.testing.assert_array_equal(draw(x), draw(x.to_numpy()))
-    for bad in (x[::-1], pd.concat([x, x]), pd.DataFrame({"a": x, "b": x})):
-        with pytest.raises(ArgumentError, match="^x: "):
-            draw(bad)
+    assert_drawn_in_order(draw)
