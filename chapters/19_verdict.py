@@ -1468,7 +1468,7 @@ assert three["money"]["net"]["sharpe"]["high"] < 0
 
 # %%
 def right_and_gain(row):
-    """Share of windows that were right, and nats won, with intervals."""
+    """Share of windows that were right, nats won, intervals."""
     right, gain = row["accuracy"], row["gain"]
     return (
         f"{right['estimate']:.3f} [{right['low']:.3f}, "
