@@ -94,7 +94,7 @@ def on_tick(price: float, units: float, slippage: float, tick: float) -> tuple[f
 
     The slipped price moves to the tick against whoever trades: a buy up, a sale down.
     """
-    if tick == 0:
+    if not tick > 0:
         return price, slippage
     steps = fill_price(price, units, slippage) / tick
     near = np.round(steps)
@@ -106,7 +106,7 @@ def on_tick(price: float, units: float, slippage: float, tick: float) -> tuple[f
 @compiled
 def in_lots(units: float, lot: float) -> float:
     """Return a size >= 0 cut down to whole lots: what is left over is not traded."""
-    return units if lot == 0 else np.floor(units / lot * (1 + 1e-12)) * lot
+    return np.floor(units / lot * (1 + 1e-12)) * lot if lot > 0 else units
 
 
 @compiled

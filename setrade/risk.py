@@ -118,7 +118,7 @@ def levels(side: float, entry: float, distance: float, ratio: float) -> tuple[fl
     Returns:
         Two prices; an infinite one is never reached.
     """
-    target = math.inf if math.isinf(ratio) or math.isinf(distance) else ratio * distance
+    target = math.inf if ratio == math.inf or distance == math.inf else ratio * distance
     return entry - side * distance, entry + side * target
 
 
@@ -194,7 +194,7 @@ def refusal(
         return 2
     if abs(price - previous) > rules.max_jump * previous:
         return 3
-    if not math.isinf(rules.stop_atr) and not price - rules.stop_atr * atr < price:
+    if rules.stop_atr < math.inf and not price - rules.stop_atr * atr < price:
         return 4  # NaN: it would stand unprotected; 0: it would be stopped at its own entry
     return 0
 

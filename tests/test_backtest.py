@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from laws import assert_causal
 
 from setrade import backtest, candles, metrics
-from setrade.backtest import METRICS, Costs, Risk
+from setrade.backtest import METRICS, Costs, Risk, engine
 from setrade.costs import FREE
 from setrade.errors import ArgumentError
 
@@ -504,6 +504,35 @@ def test_law_truncation():
         return np.column_stack([result.equity, result.cash, result.units])
 
     assert_causal(compute, bars, cuts=range(20, 299, 31))
+
+
+@pytest.mark.parametrize("n", [1023, 1024, 1025, 2049, 5000])
+@pytest.mark.parametrize("stop", [None, 3.0, 40.0])
+@pytest.mark.parametrize("every", [7, 700])
+def test_bars_jumped_over_hold_no_event(n, stop, every):
+    """A guard that never strikes makes the engine stop at every bar: the same account."""
+    bars, position = random_candles(n, n, 0.004), random_positions(n, n, every=every)
+    rates = pd.Series(1e-3, bars.index[:: n // 3])
+    for funding in (None, rates):
+        for leverage in (None, 1.7):
+            limits = {"stop_atr": stop, "take_profit": stop and 2.0, "max_leverage": leverage}
+            quick, slow = (
+                backtest.run(bars, position, funding=funding, risk=Risk(**limits, max_stale=stale))
+                for stale in (None, 10**9)
+            )
+            assert len(quick.statements) < n == len(slow.statements)
+            pd.testing.assert_frame_equal(quick.trades, slow.trades)
+            pd.testing.assert_series_equal(quick.equity, slow.equity)
+
+
+@QUICK
+@given(st.lists(st.sampled_from([-1.0, -0.0, 0.0, 0.5, 1.0]), min_size=2, max_size=40))
+def test_law_decisions_are_where_the_position_turns(values):
+    position = np.array(values)
+    bars, inside = engine.decide(position, 0.5)
+    assert inside == (np.abs(position) <= 0.5).all()
+    wanted = np.flatnonzero(position[:-1] != np.r_[0.0, position[:-2]]) + 1
+    assert bars.tolist() == [*wanted.tolist(), len(position)]
 
 
 @QUICK

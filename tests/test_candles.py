@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from laws import assert_causal
 
 from setrade import candles
-from setrade.candles.checks import find_faults, spotless, valid_bar, valid_bars
+from setrade.candles.checks import check_and_range, find_faults, spotless, valid_bar
 from setrade.errors import ArgumentError
 
 SHA256 = "eb82265cd8141d4955965ce01e9fc282270c8e5dc6ac8a330935bb3bf49c5da6"
@@ -200,7 +200,11 @@ def test_one_law_says_what_is_a_bar_in_python_and_in_kernels(rows):
         return bool(finite and inside and volume >= 0)
 
     assert [bool(valid_bar(*row)) for row in rows] == [law(*row) for row in rows]
-    assert valid_bars(*np.array(rows).T) == all(law(*row) for row in rows)
+    columns = [np.ascontiguousarray(column) for column in np.array([*rows, rows[-1]]).T]
+    good, lowest, highest = check_and_range(np.arange(len(rows) + 1), *columns)
+    assert good == all(law(*row) for row in rows)
+    if good:
+        assert (lowest, highest) == (columns[2].min(), columns[1].max())
 
 
 # --- the real sample --------------------------------------------------------------------

@@ -16,6 +16,7 @@ from setrade.backtest.result import (
     METRICS,
     Result,
     check_tick,
+    check_within,
     instance,
     market,
     plain,
@@ -106,10 +107,12 @@ def run_many(
         raise ArgumentError("scores", scores, "columns that are the candles' own index")
     if rows.ndim != 2:
         raise ArgumentError("scores", scores, "(n,), or (k, n): one row a series")
+    single = isinstance(scores, pd.Series)
     rows = np.stack([
-        position_array(scores if isinstance(scores, pd.Series) else row, candles.index,
-                       MAX_SCORE, name="scores") for row in rows
+        position_array(scores if single else row, candles.index, name="scores") for row in rows
     ])  # fmt: skip
+    for row in rows:
+        check_within(row, candles.index, MAX_SCORE, "scores")
     series, options = _options(table, rows, risk, rebalance)
     rules = np.array([list(r.rules()) for r in _parameters(table, RISK, risk)])
     rates = np.array([list(c.rates(order)) for c in _parameters(table, COSTS, costs)])

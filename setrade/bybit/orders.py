@@ -243,7 +243,8 @@ class OrderRequest:
             object.__setattr__(self, "price", decimal("price", self.price))
         ns = constants.moment("decided", self.decided)
         object.__setattr__(self, "decided", pd.Timestamp(ns, tz="UTC"))
-        object.__setattr__(self, "reduce_only", flag("reduce_only", self.reduce_only))
+        if type(self.reduce_only) is not bool:  # NumPy's
+            object.__setattr__(self, "reduce_only", flag("reduce_only", self.reduce_only))
         if not isinstance(self.strategy, str) or not STRATEGY.fullmatch(self.strategy):
             raise ArgumentError("strategy", self.strategy, "1 to 8 letters, digits, underscores")
         integer("leg", self.leg, 0, 99)

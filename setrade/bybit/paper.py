@@ -281,7 +281,7 @@ class PaperBroker:
         return [order.order() for order in self._working()]
 
     def _working(self) -> list[PaperOrder]:
-        self._active = [order for order in self._active if order.is_open]
+        self._active = [order for order in self._active if order.status in orders.OPEN]
         return self._active
 
     def submit(self, request: OrderRequest) -> Order:
