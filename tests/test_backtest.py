@@ -506,6 +506,28 @@ def test_law_truncation():
     assert_causal(compute, bars, cuts=range(20, 299, 31))
 
 
+def test_with_nothing_left_nothing_is_opened_and_no_trade_is_lost():
+    """Costs of half the price take more than everything: the account closes and stays flat."""
+    bars = frame(np.ones(30), interval="1h")
+    position = np.where(np.arange(30) < 3, 3.0, -3.0)
+    limits = Risk(max_position=3, max_leverage=3.3)
+    costs = Costs(5000.0, 5000.0, 5000.0)
+    for rebalance in (False, True):
+        result = backtest.run(
+            bars, position, costs=costs, order="maker", risk=limits, rebalance=rebalance
+        )
+        assert len(result.trades) == result.account["trades"] == 1
+        assert result.trades.pnl.sum() == pytest.approx(result.equity.iloc[-1] - 1.0)
+        assert result.units.iloc[-1] == 0
+
+
+def test_a_sale_of_the_lowest_price_lies_on_a_tick_above_zero():
+    bars = frame([1.0, 2.0, 1.0, 1.0])
+    with pytest.raises(ArgumentError, match="tick of at most 0.9999"):
+        backtest.run(bars, np.array([-1.0, 0, 0, 0]), costs=Costs(tick=1.0))
+    assert np.isfinite(backtest.run(bars, -np.ones(4), costs=Costs(tick=0.99)).equity).all()
+
+
 @pytest.mark.parametrize("n", [1023, 1024, 1025, 2049, 5000])
 @pytest.mark.parametrize("stop", [None, 3.0, 40.0])
 @pytest.mark.parametrize("every", [7, 700])

@@ -207,6 +207,19 @@ def test_one_law_says_what_is_a_bar_in_python_and_in_kernels(rows):
         assert (lowest, highest) == (columns[2].min(), columns[1].max())
 
 
+@pytest.mark.parametrize("n", [2, 3, 10, 51, 1024, 1025])
+@pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -5.0, -0.0, 0.0])
+def test_single_floats_are_checked_as_doubles_are(n, column, value):
+    index = pd.date_range("2024-01-01", periods=n, freq="1h", tz="UTC", name="time")
+    sound = pd.DataFrame({"open": 1.0, "high": 2.0, "low": 0.5, "close": 1.0, "volume": 1.0}, index)
+    single = sound.astype(np.float32)
+    assert spotless(single)
+    single.iloc[n // 2, single.columns.get_loc(column)] = value
+    assert spotless(single) == (not list(find_faults(single, None)))
+    assert spotless(single) == (column == "volume" and value == 0)
+
+
 # --- the real sample --------------------------------------------------------------------
 
 

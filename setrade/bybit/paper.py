@@ -281,6 +281,7 @@ class PaperBroker:
         return [order.order() for order in self._working()]
 
     def _working(self) -> list[PaperOrder]:
+        # `is_open`, spelled out: this is asked several times a bar
         self._active = [order for order in self._active if order.status in orders.OPEN]
         return self._active
 

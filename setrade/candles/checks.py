@@ -118,15 +118,15 @@ STRETCH = 1024  # bars whose extremes are kept together
 
 
 @kernel(nogil=True)
-def look_at(open_, high, low, close, volume, lows, highs):
-    """Return how many bars are not `orderly`, the least of ``lows`` and the greatest of ``highs``.
+def look_at(open_, high, low, close, volume, low_bits, high_bits):
+    """Return how many bars are not `orderly`, the least of ``low_bits`` and the most of the others.
 
     These two are low and high as the integers of the same bits.
     """
-    bad, lowest, highest = 0, lows[0], highs[0]
+    bad, lowest, highest = 0, low_bits[0], high_bits[0]
     for t in range(len(open_)):
         bad += not orderly(open_[t], high[t], low[t], close[t], volume[t])
-        lowest, highest = min(lowest, lows[t]), max(highest, highs[t])
+        lowest, highest = min(lowest, low_bits[t]), max(highest, high_bits[t])
     return bad, lowest, highest
 
 
@@ -134,8 +134,9 @@ def look_at(open_, high, low, close, volume, lows, highs):
 def check_and_range(stamps, open_, high, low, close, volume):
     """Return whether stamps are even and every bar valid, and the extremes of each `STRETCH`.
 
-    These are the lowest low and the highest high, (k,) each, of bars 0 to 1023, 1024 to 2047 and
-    so on; they mean nothing where a bar is at fault. All is done in one look at each number.
+    The columns (n,) are contiguous and of float64. The extremes are the lowest low and the highest
+    high, (k,) each, of bars 0 to 1023, 1024 to 2047 and so on; they mean nothing where a bar is at
+    fault.
 
     Floats above zero rise as the integers do that are made of the same bits, and extremes of
     integers are found by whole vectors; a negative number or a zero among the lows stays below
@@ -144,18 +145,19 @@ def check_and_range(stamps, open_, high, low, close, volume):
     long (measured, n = 200).
     """
     n, bad = len(open_), 0
-    lows, highs = low.view(np.int64), high.view(np.int64)
-    reach = np.empty((2, (n + STRETCH - 1) // STRETCH), np.int64)
-    for k in range(reach.shape[1]):
-        i, j = k * STRETCH, (k + 1) * STRETCH
-        wrong, reach[0, k], reach[1, k] = look_at(
-            open_[i:j], high[i:j], low[i:j], close[i:j], volume[i:j], lows[i:j], highs[i:j]
-        )
-        bad += wrong
-    ends = reach.view(np.float64)
+    low_bits, high_bits = low.view(np.int64), high.view(np.int64)
+    ends = np.empty((2, (n + STRETCH - 1) // STRETCH), np.int64)
     for k in range(ends.shape[1]):
-        bad += not ((ends[0, k] > 0) & (ends[1, k] < np.inf))
-    return bad == 0 and even_steps(stamps, stamps[1] - stamps[0]), ends[0], ends[1]
+        i, j = k * STRETCH, (k + 1) * STRETCH
+        wrong, ends[0, k], ends[1, k] = look_at(
+            open_[i:j], high[i:j], low[i:j], close[i:j], volume[i:j],
+            low_bits[i:j], high_bits[i:j],
+        )  # fmt: skip
+        bad += wrong
+    lows, highs = ends[0].view(np.float64), ends[1].view(np.float64)
+    for k in range(len(lows)):
+        bad += not ((lows[k] > 0) & (highs[k] < np.inf))
+    return bad == 0 and even_steps(stamps, stamps[1] - stamps[0]), lows, highs
 
 
 # ---- The faults of a frame, found one by one.
@@ -334,7 +336,7 @@ def check(candles: pd.DataFrame, interval: str | pd.Timedelta | None = None) -> 
 
 
 def spotless(candles: pd.DataFrame, length: int | None = None) -> bool:
-    """Say yes, in one pass over memory, to the usual frame that has no fault."""
+    """Say yes to the usual frame that has no fault, in as few looks at memory as that takes."""
     if not isinstance(candles, pd.DataFrame) or tuple(candles.columns) not in LAYOUTS:
         return False
     index = candles.index
@@ -348,7 +350,7 @@ def spotless(candles: pd.DataFrame, length: int | None = None) -> bool:
     stamps, day = index.asi8, A_DAY[index.unit]
     if length is not None and int(stamps[1] - stamps[0]) * (DAY // day) != length:
         return False
-    rows = as_rows(candles)
+    rows = as_rows(candles).astype(np.float64, copy=False)
     sound, _, _ = check_and_range(stamps, *rows[:5])
     traded = rows[5:]  # turnover, if there is any; a NaN passes neither comparison
     return bool(sound and traded.min(initial=0.0) >= 0 and traded.max(initial=0.0) < np.inf)
