@@ -29,8 +29,8 @@ export ATEN_CPU_CAPABILITY ?= avx2
 export ONEDNN_MAX_CPU_ISA ?= AVX2
 export MKL_ENABLE_INSTRUCTIONS ?= AVX2
 export OPENBLAS_CORETYPE ?= Haswell
-# Three workers of pytest on two cores, because a third of its time is waiting (for servers, for
-# processes that end): a thread each, unless the caller says how many.
+# Two workers of pytest on two cores: a thread each, unless the caller says how many. Three take
+# longer, although the tests of servers and of processes that end wait.
 ALONE := $(if $(filter file,$(origin OMP_NUM_THREADS)),OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1)
 # numpy picks among what the processor has, so the names it lacks are no fault.
 ifeq ($(origin NPY_DISABLE_CPU_FEATURES),undefined)
@@ -107,7 +107,7 @@ site: $(READY) # the site from the notebooks as they are, once they are known to
 test: $(READY) ## everything that CI checks: code, notebooks, site
 	@# Each keeps one core busy; both are waited for where one fails.
 	$(MAKE) --no-print-directory -j 2 lint site
-	$(ALONE) $(BIN)/python -m pytest -n 3 --dist loadfile -q --durations=60
+	$(ALONE) $(BIN)/python -m pytest -n 2 --dist loadfile -q --durations=60
 	$(OFFLINE) $(BIN)/python tools/book.py notebooks
 	$(OFFLINE) $(BIN)/python tools/book.py notebooks --environment other
 

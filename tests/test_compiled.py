@@ -468,7 +468,9 @@ def test_a_fork_waits_for_a_compilation_in_another_thread(toy):
         "if child == 0:\n    signal.alarm(60); main(); os._exit(0)\n"
         "print(os.waitpid(child, 0)[1])\n"
     )
-    assert answer(code, toy, PYTHONUNBUFFERED="1").split("\n") == ["2.0 0", "0"]
+    # From 3.12 on Python warns of a fork beside a thread, where that is not yet gone by then.
+    quiet = {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    assert answer(code, toy, **quiet).split("\n") == ["2.0 0", "0"]
 
 
 ALL_PARALLEL = """
